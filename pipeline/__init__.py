@@ -1,0 +1,1 @@
+"""Protein structure files → Gaussian-ellipsoid Parquet shards; importing this needs no torch."""

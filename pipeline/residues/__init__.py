@@ -1,0 +1,81 @@
+"""Chemistry tables: residue types, atom14, components and their parents, torsions."""
+
+from .atom14 import (
+    ATOM14_ELEMENT,
+    ATOM14_EXISTS,
+    ATOM14_NAMES,
+    BACKBONE_SLOTS,
+    N_SLOTS,
+    SLOT_OF_NAME,
+)
+from .components import (
+    COMPONENTS_SOURCE,
+    COMPONENTS_VERSION,
+    KINDS,
+    Component,
+    Linking,
+    component,
+    override_names,
+)
+from .known_atoms import (
+    ALTERNATIVE_SLOT_OF,
+    ATOM_CODES,
+    N_KINDS,
+    SLOT_OF,
+    atom_indices,
+    codes_of_names,
+)
+from .torsions import (
+    CHI_ATOMS,
+    CHI_MASK,
+    CHI_PI_PERIODIC,
+    CHI_SLOTS,
+    SYMMETRIC_ATOMS,
+    SYMMETRIC_SLOTS,
+    VAN_DER_WAALS_RADII,
+)
+from .types import (
+    AATYPE_OF_LETTER,
+    MASK,
+    ONE_LETTER,
+    RESTYPES,
+    UNKNOWN,
+    aatype_of_sequence,
+    sequence_string,
+)
+
+__all__ = [
+    "AATYPE_OF_LETTER",
+    "ALTERNATIVE_SLOT_OF",
+    "ATOM14_ELEMENT",
+    "ATOM14_EXISTS",
+    "ATOM14_NAMES",
+    "ATOM_CODES",
+    "BACKBONE_SLOTS",
+    "CHI_ATOMS",
+    "CHI_MASK",
+    "CHI_PI_PERIODIC",
+    "CHI_SLOTS",
+    "COMPONENTS_SOURCE",
+    "COMPONENTS_VERSION",
+    "KINDS",
+    "MASK",
+    "N_KINDS",
+    "N_SLOTS",
+    "ONE_LETTER",
+    "RESTYPES",
+    "SLOT_OF",
+    "SLOT_OF_NAME",
+    "SYMMETRIC_ATOMS",
+    "SYMMETRIC_SLOTS",
+    "UNKNOWN",
+    "VAN_DER_WAALS_RADII",
+    "Component",
+    "Linking",
+    "aatype_of_sequence",
+    "atom_indices",
+    "codes_of_names",
+    "component",
+    "override_names",
+    "sequence_string",
+]
