@@ -1,0 +1,118 @@
+"""What a file's name says: stem, format, compression; and names as text that can be printed.
+
+Names are hints. Which format a file has is decided by its content (``pipeline.sources.sniff``),
+how it is compressed by its magic bytes (``pipeline.sources.decompress``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Format = Literal["bcif", "cif", "pdb"]
+
+_COMPRESSIONS = {"gz": "gz", "zst": "zst"}
+# .pdbx is mmCIF text: PDBx/mmCIF is the dictionary's full name.
+_FORMATS: dict[str, Format] = {
+    "pdb": "pdb",
+    "ent": "pdb",
+    "cif": "cif",
+    "mmcif": "cif",
+    "pdbx": "cif",
+    "bcif": "bcif",
+}
+_ASSEMBLY_SUFFIX = re.compile(r"pdb[0-9]+")
+_PDB_ID = re.compile(r"[0-9][a-z0-9]{3}|pdb_[a-z0-9]{8}", re.IGNORECASE | re.ASCII)
+# The letter keeps numbered models apart: pdb0001.pdb is no archive file.
+_ARCHIVE_STEM = re.compile(r"pdb([0-9](?=[0-9]*[a-z])[a-z0-9]{3})", re.IGNORECASE | re.ASCII)
+_TAR_SUFFIXES = (".tar", ".tgz", ".tzst", ".tar.gz", ".tar.zst")
+_ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+
+
+def split_name(filename: str) -> tuple[str, Format | None, str | None]:
+    """Stem, format and compression of a file name (without folders).
+
+    A PDB id is lower-cased, and ``pdb1abc.ent`` is ``1abc``; other stems keep their case. A suffix
+    that is not known stays in the stem: ``model.001`` and ``model.002`` are two entries. So does
+    that of a biological assembly in PDB format: ``1tbf.pdb1`` is not the entry ``1tbf``.
+
+    Examples
+    --------
+    >>> split_name("pdb1ABC.ent.gz")
+    ('1abc', 'pdb', 'gz')
+    >>> split_name("1tbf.pdb1.gz")
+    ('1tbf.pdb1', 'pdb', 'gz')
+    >>> split_name("AF-P12345-F1-model_v4.cif.zst")
+    ('AF-P12345-F1-model_v4', 'cif', 'zst')
+    >>> split_name("model.001")
+    ('model.001', None, None)
+    """
+    compression: str | None = None
+    stem = filename
+    for _ in range(2):  # .gz.gz happens: a downloader that compresses what it receives
+        root, _, suffix = stem.rpartition(".")
+        kind = _COMPRESSIONS.get(suffix.lower())
+        if not root or kind is None:
+            break
+        compression, stem = compression or kind, root
+    root, _, suffix = stem.rpartition(".")
+    if root:  # a name that is only a suffix (".pdb") is a stem
+        suffix = suffix.lower()
+        if (known := _FORMATS.get(suffix)) is not None:
+            return _normalise_id(root), known, compression
+        if _ASSEMBLY_SUFFIX.fullmatch(suffix):
+            return f"{_normalise_id(root)}.{suffix}", "pdb", compression
+    return _normalise_id(stem), None, compression
+
+
+def _normalise_id(stem: str) -> str:
+    if len(stem) == 7 and (match := _ARCHIVE_STEM.fullmatch(stem)):
+        return match[1].lower()
+    if len(stem) in (4, 12) and _PDB_ID.fullmatch(stem):
+        return stem.lower()
+    return stem
+
+
+def is_tar_name(filename: str) -> bool:
+    """Whether the name says that the file is a tar archive, plain or compressed."""
+    return filename.lower().endswith(_TAR_SUFFIXES) and filename.lower() not in _TAR_SUFFIXES
+
+
+def printable(name: str) -> str:
+    r"""A name as text for reports and tables: valid UTF-8, one line, nothing invisible.
+
+    Bytes that are not UTF-8 (surrogate escapes) become ``\xNN``, characters that do not print
+    ``\uNNNN``, and a backslash two; so different names stay different, and ``from_printable`` turns
+    the text back into the name.
+    """
+    if name.isprintable() and "\\" not in name:
+        return name
+    return "".join(map(_escape, name))
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if char == "\\":
+        return "\\\\"
+    if char.isprintable():
+        return char
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def from_printable(text: str) -> str:
+    """The name that ``printable`` made `text` from."""
+
+    def unescape(match: re.Match[str]) -> str:
+        code = match[1]
+        if code == "\\":
+            return code
+        return chr(int(code[1:], 16) + (0xDC00 if code[0] == "x" else 0))
+
+    return _ESCAPE.sub(unescape, text) if "\\" in text else text
+
+
+def name_bytes(name: str) -> bytes:
+    """The bytes of a name as the file system or the archive has them; what sorting goes by."""
+    return name.encode("utf-8", "surrogateescape")
