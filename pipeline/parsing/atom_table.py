@@ -1,0 +1,86 @@
+"""``AtomTable``: the atoms of a file as columns, whatever format they came from.
+
+Every reader (aligned, token-splitting, BinaryCIF, PDB, biotite) ends here, and interpretation
+starts here, so the readers can be held against each other array by array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ABSENT = -(2**31)
+"""Stands in an integer column for ``.``, ``?`` or nothing; checked by name, never computed with."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtomTable:
+    """The n atom rows of one or more models, in file order.
+
+    Attributes
+    ----------
+    model : (n,) int32
+        Model number as written in the file.
+    hetero : (n,) bool
+        ``HETATM``.
+    element, name, altloc, comp_id, label_asym_id, auth_asym_id, ins_code : (n,) bytes
+        Empty where the file has ``.``, ``?`` or blanks.
+    label_entity_id : (n,) bytes
+        Empty in PDB files.
+    label_seq_id, auth_seq_id : (n,) int32
+        `ABSENT` where the file gives none.
+    coords : (n, 3) int32
+        Units of 0.001 Å.
+    located : (n,) bool
+        All three coordinates are numbers.
+    occupancy : (n,) int32
+        Hundredths, the precision of the PDB format, so that both formats choose alike. An atom
+        without an occupancy has 100.
+    b_factor : (n,) float32
+        Of atoms named CA; 0 elsewhere.
+    after_ter : (n,) bool
+        PDB only: the last TER of the atom's chain stands before it.
+    rounded : bool
+        Some coordinate has digits beyond 0.001 Å.
+    stretch : (n,) int32 or None
+        PDB only: how many TER of the atom's chain stand before it.
+    """
+
+    model: NDArray[np.int32]
+    hetero: NDArray[np.bool_]
+    element: NDArray[np.bytes_]
+    name: NDArray[np.bytes_]
+    altloc: NDArray[np.bytes_]
+    comp_id: NDArray[np.bytes_]
+    label_asym_id: NDArray[np.bytes_]
+    auth_asym_id: NDArray[np.bytes_]
+    label_entity_id: NDArray[np.bytes_]
+    label_seq_id: NDArray[np.int32]
+    auth_seq_id: NDArray[np.int32]
+    ins_code: NDArray[np.bytes_]
+    coords: NDArray[np.int32]
+    located: NDArray[np.bool_]
+    occupancy: NDArray[np.int32]
+    b_factor: NDArray[np.float32]
+    after_ter: NDArray[np.bool_]
+    rounded: bool = False
+    stretch: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.model)
+
+    def select(self, rows: NDArray | slice) -> AtomTable:
+        """The given rows (a mask, indices or a slice), in the order given."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays: dict[str, Any] = {
+            k: v[rows] for k, v in columns.items() if isinstance(v, np.ndarray)
+        }
+        return replace(self, **arrays)
+
+
+def empty_names(n: int) -> NDArray[np.bytes_]:
+    """A column of n empty names."""
+    return np.zeros(n, "S1")

@@ -1,0 +1,193 @@
+"""``atom_site`` → `AtomTable`, from an mmCIF loop or a BinaryCIF category alike.
+
+Definitions: the mmCIF dictionary of the wwPDB (mmcif_pdbx_v50), category ``atom_site``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
+from pipeline.parsing.bcif import BinaryCategory
+from pipeline.parsing.cif_text import TextTable
+from pipeline.parsing.errors import NotAStructure, ParseError
+
+Models = Literal["first", "all"]
+
+_COORDINATES = ("cartn_x", "cartn_y", "cartn_z")
+_RESIDUE_TAGS = (
+    "group_pdb",
+    "label_comp_id",
+    "label_asym_id",
+    "label_entity_id",
+    "label_seq_id",
+    "pdbx_pdb_ins_code",
+    "auth_seq_id",
+    "auth_comp_id",
+    "auth_asym_id",
+    "pdbx_pdb_model_num",
+)
+MAX_COORDINATE = 2**31 - 1
+
+
+def read_atoms(table: TextTable | BinaryCategory, models: Models) -> AtomTable:
+    """Read the rows of the first model of the file (whatever its number), or of all models.
+
+    Raises
+    ------
+    NotAStructure
+        The table has no Cartesian coordinates.
+    ParseError
+        The table has no atom or residue names, or a column does not decode.
+    """
+    _require(table)
+    rows: slice | NDArray = slice(0, table.n_rows)
+    heads = table.run_heads(_RESIDUE_TAGS)
+    has_models = "pdbx_pdb_model_num" in table and table.n_rows
+    if has_models and models == "first" and not table.is_constant("pdbx_pdb_model_num"):
+        (model,) = table.integers(["pdbx_pdb_model_num"], rows if heads is None else heads)
+        of_first = _prefix_or_mask(model == model[0])
+        if heads is None:
+            rows = of_first
+        elif isinstance(of_first, slice):
+            # Rows up to the first head of another model.
+            end = heads[of_first.stop] if of_first.stop < len(heads) else table.n_rows
+            rows, heads = slice(0, int(end)), heads[of_first]
+        else:
+            (model,) = table.integers(["pdbx_pdb_model_num"], rows)
+            rows, heads = _prefix_or_mask(model == model[0]), None
+    n = rows.stop if isinstance(rows, slice) else int(np.count_nonzero(rows))
+    counts = None if heads is None else np.diff(heads, append=n)
+
+    def per_atom(values: NDArray) -> NDArray:
+        """Spread what was read at the heads only."""
+        return values if counts is None else np.repeat(values, counts)
+
+    of_residue = rows if heads is None else heads
+
+    def name_columns(where: slice | NDArray, *alternatives: tuple[str, ...]) -> list[NDArray]:
+        """One column per tuple of tags: the first of them that the table has."""
+        tags = [next((t for t in names if t in table), None) for names in alternatives]
+        present = list(dict.fromkeys(t for t in tags if t is not None))
+        found = dict(zip(present, table.names(present, where), strict=True))
+        length = n if counts is None or where is rows else len(counts)
+        return [empty_names(length) if t is None else found[t] for t in tags]
+
+    wanted = {
+        "model": ("pdbx_pdb_model_num",),
+        "label": ("label_seq_id",),
+        "auth": ("auth_seq_id", "label_seq_id"),
+    }
+    tags = {k: next((t for t in names if t in table), None) for k, names in wanted.items()}
+    present = list(dict.fromkeys(t for t in tags.values() if t is not None))
+    columns = table.integers(present, of_residue) if present else []
+    numbers = dict(zip(present, columns, strict=True))
+
+    def number_column(key: str) -> NDArray:
+        tag = tags[key]
+        return np.full(n, ABSENT, np.int32) if tag is None else per_atom(numbers[tag])
+
+    model = number_column("model")
+    model = np.where(model == ABSENT, np.int32(1), model)
+
+    values, valid, exact = table.fixed(_COORDINATES, 3, rows)
+    valid &= np.abs(values) <= MAX_COORDINATE
+    values[~valid] = 0
+    coords = np.ascontiguousarray(values.T, np.int32)
+    located: NDArray[np.bool_] = np.logical_and.reduce(valid, axis=0)
+
+    occupancy = np.full(n, 100, np.int32)
+    if "occupancy" in table:
+        some = slice(0, 1) if table.is_constant("occupancy") else rows
+        (values,), (valid,), _ = table.fixed(["occupancy"], 2, some)
+        occupancy[:] = np.where(valid, np.clip(values, -(2**20), 2**20), 100)
+    name, element, altloc = name_columns(
+        rows, ("label_atom_id", "auth_atom_id"), ("type_symbol",), ("label_alt_id",)
+    )
+    group, comp_id, label_asym_id, auth_asym_id, entity_id, ins_code = map(
+        per_atom,
+        name_columns(
+            of_residue,
+            ("group_pdb",),
+            ("label_comp_id", "auth_comp_id"),
+            ("label_asym_id",),
+            ("auth_asym_id", "label_asym_id"),
+            ("label_entity_id",),
+            ("pdbx_pdb_ins_code",),
+        ),
+    )
+    hetero = group == b"HETATM"
+    if "group_pdb" in table and not (hetero | (group == b"ATOM")).all():
+        hetero = _hetero_of_odd_records(group)
+    b_factor = np.zeros(n, np.float32)
+    if "b_iso_or_equiv" in table:
+        # Only those of CA are kept, and reading them all would cost as much as a coordinate.
+        alphas = np.flatnonzero(name == b"CA")
+        rows_of_alphas = np.arange(table.n_rows)[rows][alphas]
+        b_factor[alphas] = _b_factors(table, rows_of_alphas)
+    return AtomTable(
+        model=model,
+        hetero=hetero,
+        element=element,
+        name=name,
+        altloc=altloc,
+        comp_id=comp_id,
+        label_asym_id=label_asym_id,
+        auth_asym_id=auth_asym_id,
+        label_entity_id=entity_id,
+        label_seq_id=number_column("label"),
+        auth_seq_id=number_column("auth"),
+        ins_code=ins_code,
+        coords=coords,
+        located=located,
+        occupancy=occupancy,
+        b_factor=b_factor,
+        after_ter=np.zeros(n, bool),
+        rounded=not exact,
+    )
+
+
+def _b_factors(table: TextTable | BinaryCategory, rows: NDArray) -> NDArray[np.float64]:
+    """Å²; two decimals in archive files, read with four where there are more."""
+    for places in (2, 4):
+        (values,), (valid,), exact = table.fixed(["b_iso_or_equiv"], places, rows)
+        if exact:
+            break
+    return np.where(valid, values, 0) / 10**places
+
+
+def _require(table: TextTable | BinaryCategory) -> None:
+    missing = [tag for tag in _COORDINATES if tag not in table]
+    if missing:
+        raise NotAStructure(
+            "no-coordinates",
+            "the atom_site table has no Cartesian coordinates (_atom_site.Cartn_x)",
+        )
+    if "label_atom_id" not in table and "auth_atom_id" not in table:
+        raise ParseError("no-atom-names", "the atom_site table has no atom names (label_atom_id)")
+    if "label_comp_id" not in table and "auth_comp_id" not in table:
+        raise ParseError("no-residue-names", "the atom_site table has no label_comp_id")
+
+
+def _hetero_of_odd_records(group: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+    """Which rows are HETATM where some are neither that nor ATOM, in these letters."""
+    upper = np.char.upper(group)
+    hetero = upper == b"HETATM"
+    strange = ~(hetero | (upper == b"ATOM") | (upper == b""))
+    if strange.any():
+        row = int(np.argmax(strange))
+        raise ParseError(
+            "malformed-loop",
+            f"row {row + 1} of the atom_site table has {group[row].decode('utf-8', 'replace')!r} "
+            "for group_PDB, not ATOM or HETATM: its values are not where the columns say",
+        )
+    return hetero
+
+
+def _prefix_or_mask(mask: NDArray[np.bool_]) -> slice | NDArray[np.bool_]:
+    """A slice where the true rows come first (the usual order of models), else the mask."""
+    count = int(np.count_nonzero(mask))
+    return slice(0, count) if mask[:count].all() else mask

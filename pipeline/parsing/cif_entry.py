@@ -1,0 +1,370 @@
+"""mmCIF and BinaryCIF categories → `EntryInfo`.
+
+Definitions: the mmCIF dictionary of the wwPDB (mmcif_pdbx_v50) and ModelCIF (mmcif_ma).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pipeline.chain import EntryMetadata
+from pipeline.parsing.cif_text import Column
+from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
+from pipeline.parsing.errors import ParseError
+from pipeline.parsing.fields import whole_number
+
+_MATRIX = tuple(f"matrix[{i}][{j}]" for i in (1, 2, 3) for j in (1, 2, 3))
+_VECTOR = tuple(f"vector[{i}]" for i in (1, 2, 3))
+
+CATEGORIES: dict[str, tuple[str, ...]] = {
+    "database_2": ("database_id",),
+    "em_3d_reconstruction": ("resolution",),
+    "entity": ("id", "type"),
+    "entity_poly": ("entity_id", "type"),
+    "entity_poly_seq": ("entity_id", "num", "mon_id"),
+    "entity_src_gen": ("entity_id", "pdbx_gene_src_ncbi_taxonomy_id"),
+    "entity_src_nat": ("entity_id", "pdbx_ncbi_taxonomy_id"),
+    "entry": ("id",),
+    "exptl": ("method",),
+    "ma_qa_metric": ("name",),
+    "ma_target_ref_db_details": (
+        "target_entity_id",
+        "db_name",
+        "db_accession",
+        "ncbi_taxonomy_id",
+    ),
+    "pdbx_audit_revision_history": ("revision_date",),
+    "pdbx_database_status": ("recvd_initial_deposition_date",),
+    "pdbx_entity_src_syn": ("entity_id", "ncbi_taxonomy_id"),
+    "pdbx_struct_assembly": ("oligomeric_count",),
+    "pdbx_struct_assembly_gen": ("assembly_id", "oper_expression", "asym_id_list"),
+    "pdbx_struct_oper_list": ("id", *_MATRIX, *_VECTOR),
+    "refine": ("ls_d_res_high",),
+    "refine_hist": ("number_atoms_total",),
+    "reflns": ("d_resolution_high",),
+    "struct": ("title",),
+    "struct_asym": ("id", "entity_id"),
+    "struct_ref": ("entity_id", "db_name", "pdbx_db_accession"),
+}
+"""What `read_entry` may ask for: categories, and their tags."""
+
+_PROTEIN_TYPES = frozenset({"polypeptide(l)", "polypeptide(d)", "cyclic-pseudo-peptide"})
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MAX_OPERATORS = 10_000
+_GROUP = re.compile(r"\(([^()]*)\)")
+
+Categories = Callable[..., Mapping[str, Column]]
+
+
+def read_entry(category: Categories, block_name: str) -> EntryInfo:
+    """Interpret the categories of one data block.
+
+    Parameters
+    ----------
+    category : callable
+        (name, tags) → {tag: column}, such as ``CifText.category``; ``{}`` for an absent category.
+    block_name : str
+        Used as the entry's id where ``_entry.id`` is absent.
+    """
+
+    def wanted(name: str) -> Mapping[str, Column]:
+        return category(name, CATEGORIES[name])
+
+    return _read_entry(wanted, block_name)
+
+
+def _read_entry(category: Categories, block_name: str) -> EntryInfo:
+    entities = _entities(category)
+    struct_asym = category("struct_asym")
+    polymers = {
+        asym: entities[entity]
+        for asym, entity in zip(
+            struct_asym.get("id", []), struct_asym.get("entity_id", []), strict=False
+        )
+        if asym is not None and entity in entities
+    }
+    history = category("refine_hist").get("number_atoms_total", [])
+    claimed = [n for n in map(whole_number, history) if n is not None]
+    return EntryInfo(
+        metadata=_metadata(category, block_name),
+        polymers=polymers,
+        entities=entities,
+        assemblies=_assemblies(category),
+        claimed_atoms=max(claimed, default=None),
+    )
+
+
+def _first(columns: Mapping[str, Column], *tags: str) -> str | None:
+    for tag in tags:
+        for value in columns.get(tag, ()):
+            if value is not None:
+                return value
+    return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return value if value is not None and 0 < value < 1000 else None
+
+
+def _date(text: str | None) -> str | None:
+    return text[:10] if text is not None and _ISO_DATE.match(text) else None
+
+
+def _metadata(category: Categories, block_name: str) -> EntryMetadata:
+    database = category("database_2")
+    names = [(v or "").upper() for v in database.get("database_id", [])]
+    entry_id = _first(category("entry"), "id") or block_name or None
+    methods = [m for m in category("exptl").get("method", []) if m is not None]
+    quality = [(v or "").lower() for v in category("ma_qa_metric").get("name", [])]
+    resolution = (
+        _number(_first(category("refine"), "ls_d_res_high"))
+        or _number(_first(category("em_3d_reconstruction"), "resolution"))
+        or _number(_first(category("reflns"), "d_resolution_high"))
+    )
+    history = category("pdbx_audit_revision_history")
+    releases = sorted(d for d in map(_date, history.get("revision_date", [])) if d is not None)
+    oligomers = category("pdbx_struct_assembly").get("oligomeric_count", [])
+    oligomer = whole_number(oligomers[0]) if oligomers else None
+    return EntryMetadata(
+        file_entry_id=entry_id,
+        method="; ".join(m.upper() for m in methods) or None,
+        resolution=resolution,
+        deposition_date=_date(
+            _first(category("pdbx_database_status"), "recvd_initial_deposition_date")
+        ),
+        release_date=releases[0] if releases else None,
+        title=_first(category("struct"), "title"),
+        source=source_of(entry_id, names, bool(quality)),
+        oligomer=oligomer if oligomer is not None and oligomer > 0 else None,
+        confidence_kind="plddt" if any("plddt" in q for q in quality) else None,
+    )
+
+
+def source_of(entry_id: str | None, databases: list[str], is_model: bool) -> str | None:
+    """The database a file comes from, by what the file says; it decides the licence."""
+    ident = (entry_id or "").upper()
+    if "ALPHAFOLDDB" in databases or ident.startswith(("AF-", "AF_AF")):
+        return "AlphaFold DB"
+    if "MODELARCHIVE" in databases or ident.startswith(("MA-", "MA_MA")):
+        return "ModelArchive"
+    if "PDB" in databases or (re.fullmatch(r"[0-9][A-Z0-9]{3}", ident) and not is_model):
+        return "PDB"
+    return None
+
+
+def _entities(category: Categories) -> dict[str, Polymer]:
+    entity = category("entity")
+    poly = category("entity_poly")
+    kinds: dict[str, str] = {}
+    for ident, kind in zip(entity.get("id", []), entity.get("type", []), strict=False):
+        if ident is not None:
+            kinds[ident] = (kind or "").lower()
+    types: dict[str, str | None] = {}
+    for ident, kind in zip(
+        poly.get("entity_id", []),
+        poly.get("type", [None] * len(poly.get("entity_id", []))),
+        strict=False,
+    ):
+        if ident is not None:
+            types[ident] = kind.lower() if kind is not None else None
+            kinds.setdefault(ident, "polymer")
+    sequences = _sequences(category)
+    for ident in sequences:
+        kinds.setdefault(ident, "polymer")
+    accessions = _accessions(category)
+    taxonomies = _taxonomies(category)
+    found = {}
+    for ident, kind in kinds.items():
+        protein: bool | None = False
+        if kind == "polymer" or (not kind and ident in types):
+            kind_of_polymer = types.get(ident)
+            protein = kind_of_polymer in _PROTEIN_TYPES if kind_of_polymer else None
+        elif not kind:
+            protein = None
+        found[ident] = Polymer(
+            is_protein=protein,
+            entity_id=ident,
+            sequence=sequences.get(ident) if protein is not False else None,
+            uniprot=accessions.get(ident),
+            taxonomy=taxonomies.get(ident),
+        )
+    return found
+
+
+def _sequences(category: Categories) -> dict[str, tuple[str, ...]]:
+    rows = category("entity_poly_seq")
+    entities, numbers = rows.get("entity_id", []), rows.get("num", [])
+    comps = rows.get("mon_id", [])
+    found: dict[str, list[str]] = {}
+    broken = set()
+    begin = 0
+    while begin < min(len(entities), len(numbers), len(comps)):
+        # Rows of one entity stand together, nearly always numbered 1, 2, 3 …
+        entity = entities[begin]
+        end = begin + 1
+        while end < len(entities) and entities[end] == entity:
+            end += 1
+        here, members = numbers[begin:end], comps[begin:end]
+        begin = end
+        if entity is None:
+            continue
+        if entity in found:
+            broken.add(entity)
+        if here != _counting(len(here)):
+            firsts = _first_of_alternatives(here, members)
+            if firsts is None:
+                broken.add(entity)
+                continue
+            members = firsts
+        found[entity] = [m or "UNK" for m in members]
+    return {k: tuple(v) for k, v in found.items() if k not in broken}
+
+
+_NUMBERS: list[str | None] = []
+
+
+def _counting(n: int) -> Column:
+    """``["1", "2", …]``; kept, because every entity is compared with it."""
+    _NUMBERS.extend(str(k) for k in range(len(_NUMBERS) + 1, n + 1))
+    return _NUMBERS[:n]
+
+
+def _first_of_alternatives(numbers: Column, comps: Column) -> Column | None:
+    """Components of a sequence with microheterogeneity: the first of each number stands.
+
+    ``None`` where the numbers skip or repeat: they index nothing then.
+    """
+    kept: Column = []
+    for number, comp in zip(numbers, comps, strict=True):
+        if number == str(len(kept)) and kept:
+            continue
+        if number != str(len(kept) + 1):
+            return None
+        kept.append(comp)
+    return kept
+
+
+def _accessions(category: Categories) -> dict[str, str]:
+    reference = category("struct_ref")
+    found: dict[str, str] = {}
+    n = len(reference.get("entity_id", []))
+    for entity, name, code in zip(
+        reference.get("entity_id", []),
+        reference.get("db_name", [None] * n),
+        reference.get("pdbx_db_accession", [None] * n),
+        strict=False,
+    ):
+        if entity and code and (name or "").upper() in ("UNP", "SWS", "TREMBL", "UNIPROT"):
+            found.setdefault(entity, code)
+    target = category("ma_target_ref_db_details")
+    n = len(target.get("target_entity_id", []))
+    for entity, name, code in zip(
+        target.get("target_entity_id", []),
+        target.get("db_name", [None] * n),
+        target.get("db_accession", [None] * n),
+        strict=False,
+    ):
+        if entity and code and (name or "").upper() == "UNP":
+            found.setdefault(entity, code)
+    return found
+
+
+def _taxonomies(category: Categories) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, key, tag in (
+        ("entity_src_gen", "entity_id", "pdbx_gene_src_ncbi_taxonomy_id"),
+        ("entity_src_nat", "entity_id", "pdbx_ncbi_taxonomy_id"),
+        ("pdbx_entity_src_syn", "entity_id", "ncbi_taxonomy_id"),
+        ("ma_target_ref_db_details", "target_entity_id", "ncbi_taxonomy_id"),
+    ):
+        rows = category(name)
+        for entity, number in zip(rows.get(key, []), rows.get(tag, []), strict=False):
+            taxon = whole_number((number or "").split(",")[0].strip())  # chimeras list several
+            if entity and taxon is not None and taxon > 0:
+                found.setdefault(entity, taxon)
+    return found
+
+
+def _assemblies(category: Categories) -> tuple[Assembly, ...]:
+    generators = category("pdbx_struct_assembly_gen")
+    if not generators:
+        return ()
+    operators: dict[str | None, tuple[np.ndarray, np.ndarray]] = {}
+    rows = category("pdbx_struct_oper_list")
+    for k, ident in enumerate(rows.get("id", [])):
+        try:
+            matrix = [
+                [float(rows[f"matrix[{i}][{j}]"][k] or "") for j in (1, 2, 3)] for i in (1, 2, 3)
+            ]
+            vector = [float(rows[f"vector[{i}]"][k] or "") for i in (1, 2, 3)]
+        except (KeyError, ValueError, IndexError):
+            continue
+        if np.isfinite(matrix).all() and np.isfinite(vector).all():
+            operators[ident] = (np.array(matrix), np.array(vector))
+    parts: dict[str, list[AssemblyPart]] = {}
+    unknown: set[str] = set()
+    for ident, expression, asyms in zip(
+        generators.get("assembly_id", []),
+        generators.get("oper_expression", []),
+        generators.get("asym_id_list", []),
+        strict=False,
+    ):
+        if not ident or not expression or not asyms:
+            continue
+        try:
+            chosen = [compose([operators[name] for name in names]) for names in expand(expression)]
+        except (KeyError, ParseError):
+            # Without one of its operators the assembly is unknown; asking for it says so.
+            unknown.add(ident)
+            continue
+        names = tuple(a.strip() for a in asyms.split(",") if a.strip())
+        parts.setdefault(ident, []).append(AssemblyPart(names, tuple(chosen)))
+    return tuple(Assembly(ident, tuple(p)) for ident, p in parts.items() if ident not in unknown)
+
+
+def expand(expression: str) -> list[tuple[str, ...]]:
+    """Operator expression → operator names, to be applied from the last to the first.
+
+    ``"1,2"`` → ``[("1",), ("2",)]``; ``"(1-2)(P)"`` → ``[("1", "P"), ("2", "P")]``.
+
+    Raises
+    ------
+    ParseError
+        The expression is not one, or stands for over 10,000 operators.
+    """
+    groups = _GROUP.findall(expression)
+    if not groups:
+        groups = [expression]
+    elif _GROUP.sub("", expression).strip():
+        raise ParseError("bad-assembly", f"operator expression {expression!r}")
+    products: list[tuple[str, ...]] = [()]
+    for group in groups:
+        names: list[str] = []
+        for item in group.split(","):
+            item = item.strip()
+            first, last = map(whole_number, item.partition("-")[::2])
+            if first is not None and last is not None:
+                if last - first >= _MAX_OPERATORS:
+                    raise ParseError("bad-assembly", f"operator expression {expression!r}")
+                names += [str(k) for k in range(first, last + 1)]
+            elif item:
+                names.append(item)
+        if len(products) * len(names) > _MAX_OPERATORS:
+            raise ParseError("bad-assembly", f"operator expression {expression!r} is too long")
+        products = [(*p, n) for p in products for n in names]
+    return products
+
+
+def compose(steps: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """One operator from several; the last is applied first."""
+    rotation, translation = np.eye(3), np.zeros(3)
+    for r, t in reversed(steps):
+        rotation, translation = r @ rotation, r @ translation + t
+    return rotation, translation

@@ -1,0 +1,70 @@
+"""What a file says beside its atoms: entities, sequences, provenance, assemblies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.chain import EntryMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class Polymer:
+    """What is known about the chain of one asym id.
+
+    Attributes
+    ----------
+    is_protein : bool or None
+        ``None``: the file has no entity records, its residues must decide.
+    sequence : tuple of str or None
+        Component ids of the entity sequence (``_entity_poly_seq``, SEQRES).
+    missing : tuple of (comp id, author number, insertion code)
+        REMARK 465 of a PDB file, in its order.
+    """
+
+    is_protein: bool | None = None
+    entity_id: str | None = None
+    sequence: tuple[str, ...] | None = None
+    missing: tuple[tuple[str, int, str], ...] = ()
+    uniprot: str | None = None
+    taxonomy: int | None = None
+
+
+UNDESCRIBED = Polymer()
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyPart:
+    """Chains and the operators (rotation 3×3, translation 3, both float64, Å) that copy them."""
+
+    asym_ids: tuple[str, ...]
+    operators: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """One biological assembly: ``_pdbx_struct_assembly`` or REMARK 350."""
+
+    id: str
+    parts: tuple[AssemblyPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryInfo:
+    """Everything of a file but its atoms.
+
+    Attributes
+    ----------
+    polymers : dict
+        By ``label_asym_id`` (PDB: author chain id).
+    claimed_atoms : int or None
+        How many atoms the file itself says it has.
+    """
+
+    metadata: EntryMetadata = field(default_factory=EntryMetadata)
+    polymers: dict[str, Polymer] = field(default_factory=dict)
+    entities: dict[str, Polymer] = field(default_factory=dict)
+    assemblies: tuple[Assembly, ...] = ()
+    claimed_atoms: int | None = None

@@ -1,0 +1,269 @@
+"""The header of a PDB file → `EntryInfo`.
+
+Format: wwPDB "Atomic Coordinate Entry Format Description", version 3.30.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.chain import EntryMetadata
+from pipeline.parsing.cif_entry import source_of
+from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
+from pipeline.parsing.fields import whole_number
+
+_MONTHS = {
+    "JAN": "01", "FEB": "02", "MAR": "03", "APR": "04", "MAY": "05", "JUN": "06",
+    "JUL": "07", "AUG": "08", "SEP": "09", "OCT": "10", "NOV": "11", "DEC": "12",
+}  # fmt: skip
+_MERS = {
+    "MONO": 1, "DI": 2, "TRI": 3, "TETRA": 4, "PENTA": 5, "HEXA": 6, "HEPTA": 7, "OCTA": 8,
+    "NONA": 9, "DECA": 10, "UNDECA": 11, "DODECA": 12,
+}  # fmt: skip
+_RESOLUTION = re.compile(r"^REMARK   2 RESOLUTION\.\s+([\d.]+)\s+ANGSTROM")
+_DATE = re.compile(r"(\d\d)-([A-Z]{3})-(\d\d)")
+_BIOMT = re.compile(r"^REMARK 350\s+BIOMT([123])\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)")
+_UNIT = re.compile(r"BIOLOGICAL (?:UNIT|ASSEMBLY)[^:]*:\s*(\S+)")
+
+
+def read_header(lines: list[str]) -> EntryInfo:
+    """Interpret the lines before the first atom.
+
+    A header that is missing or damaged leaves things unsaid; it never makes a file fail.
+    """
+    lines = _without_old_margin(lines)
+    records: dict[str, list[str]] = defaultdict(list)
+    remarks: dict[str, list[str]] = defaultdict(list)
+    for line in lines:
+        name = line[:6]
+        if name == "REMARK":
+            remarks[line[7:10]].append(line)
+        else:
+            records[name.strip()].append(line)
+    sequences = _sequences(records["SEQRES"])
+    missing = _missing_residues(remarks["465"])
+    molecules = _molecules(records["COMPND"])
+    taxonomy = _taxonomy(records["SOURCE"])
+    accessions = _accessions(records)
+    chains = {*sequences, *missing, *molecules, *accessions}
+    polymers = {
+        chain: Polymer(
+            entity_id=molecules.get(chain),
+            sequence=sequences.get(chain),
+            missing=tuple(missing.get(chain, ())),
+            uniprot=accessions.get(chain),
+            taxonomy=taxonomy.get(molecules.get(chain, "")),
+        )
+        for chain in chains
+    }
+    return EntryInfo(
+        metadata=_metadata(records, remarks),
+        polymers=polymers,
+        assemblies=_assemblies(remarks["350"]),
+    )
+
+
+def _without_old_margin(lines: list[str]) -> list[str]:
+    """Lines without columns 73–80, which held the id and a line number before 1996."""
+    header = next((line for line in lines if line.startswith("HEADER")), "")
+    margin = header[72:76]
+    if len(margin.strip()) != 4 or margin != header[62:66]:
+        return lines
+    return [line[:72] if line[72:76] == margin else line for line in lines]
+
+
+def _date(text: str) -> str | None:
+    match = _DATE.search(text)
+    if not match or match[2] not in _MONTHS:
+        return None
+    year = int(match[3])
+    # The archive began in 1971, so two digits are unambiguous until 2070.
+    return f"{year + (1900 if year > 70 else 2000)}-{_MONTHS[match[2]]}-{match[1]}"
+
+
+def _joined(lines: list[str], begin: int = 10, end: int = 80) -> str:
+    return " ".join(" ".join(line[begin:end] for line in lines).split())
+
+
+def _metadata(records: dict[str, list[str]], remarks: dict[str, list[str]]) -> EntryMetadata:
+    header = records["HEADER"][0] if records["HEADER"] else ""
+    ident = header[62:66].strip() or None
+    resolution = None
+    for line in remarks["  2"]:
+        match = _RESOLUTION.match(line)
+        if match:
+            try:
+                resolution = float(match[1]) or None
+            except ValueError:
+                resolution = None
+    releases = [_date(line[13:22]) for line in records["REVDAT"] if line[31:32] == "0"]
+    methods = _joined(records["EXPDTA"], 10, 79).upper()
+    title = _joined(records["TITLE"])
+    text = f"{title} {_joined(records['COMPND'])}".upper()
+    alphafold = "ALPHAFOLD" in text
+    if alphafold:
+        # AlphaFold DB leaves the HEADER without an id; its DBREF and TITLE name the protein.
+        source: str | None = "AlphaFold DB"
+    else:
+        source = source_of(ident, [], False) if ident and header[50:59].strip() else None
+    oligomer = None
+    for line in remarks["350"]:
+        match = _UNIT.search(line)
+        if match:
+            oligomer = _mer(match[1])
+            break
+    return EntryMetadata(
+        file_entry_id=ident,
+        method="; ".join(m.strip() for m in methods.split(";") if m.strip()) or None,
+        resolution=resolution,
+        deposition_date=_date(header[50:59]),
+        release_date=next((d for d in releases if d), None),
+        title=title or None,
+        source=source,
+        oligomer=oligomer,
+        confidence_kind="plddt" if alphafold else None,
+    )
+
+
+def _mer(word: str) -> int | None:
+    word = word.upper().rstrip(".,;")
+    if not word.endswith("MERIC"):
+        return None
+    stem = word.removesuffix("MERIC").rstrip("-")
+    return whole_number(stem) or _MERS.get(stem)
+
+
+def _sequences(lines: list[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for line in lines:
+        chain = line[10:12].strip() or "_"
+        found[chain] += line[19:70].split()
+    return {k: tuple(v) for k, v in found.items() if v}
+
+
+def _missing_residues(lines: list[str]) -> dict[str, list[tuple[str, int, str]]]:
+    found: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+    model = None
+    for line in lines:
+        number, code = whole_number(line[21:26].strip()), line[26:27].strip()
+        name, chain = line[14:18].strip(), line[18:20].strip() or "_"
+        if number is None or not name or " " in name:
+            continue
+        # NMR entries list the residues of every model; the first is read.
+        this_model = line[11:14].strip()
+        if model is None:
+            model = this_model
+        if this_model == model:
+            found[chain].append((name, number, code))
+    return found
+
+
+def _specification(lines: list[str]) -> list[tuple[str, str]]:
+    """COMPND and SOURCE: ``KEY: value; KEY: value`` over continued lines."""
+    pairs = []
+    for item in _joined(lines).split(";"):
+        key, colon, value = item.partition(":")
+        if colon:
+            pairs.append((key.strip().upper(), value.strip()))
+    return pairs
+
+
+def _molecules(lines: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    molecule = ""
+    for key, value in _specification(lines):
+        if key.endswith("MOL_ID"):
+            molecule = value
+        elif key == "CHAIN" and molecule:
+            for chain in value.split(","):
+                found[_chain_id(chain)] = molecule
+    return found
+
+
+def _taxonomy(lines: list[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    molecule = ""
+    for key, value in _specification(lines):
+        if key.endswith("MOL_ID"):
+            molecule = value
+        elif key == "ORGANISM_TAXID":
+            number = whole_number(value.split(",")[0].strip())
+            if number is not None and number > 0:
+                found.setdefault(molecule, number)
+    return found
+
+
+def _accessions(records: dict[str, list[str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in records["DBREF"]:
+        if line[26:32].strip() in ("UNP", "SWS", "UNIPROT") and line[33:41].strip():
+            found.setdefault(line[11:13].strip() or "_", line[33:41].strip())
+    for line in records["DBREF2"]:  # accessions too long for DBREF
+        if line[18:40].strip():
+            found.setdefault(line[11:13].strip() or "_", line[18:40].strip())
+    return found
+
+
+def _assemblies(lines: list[str]) -> tuple[Assembly, ...]:
+    parts: dict[str, list[AssemblyPart]] = {}
+    current = ""
+    chains: tuple[str, ...] = ()
+    matrices: list[tuple[np.ndarray, np.ndarray]] = []
+    rows: list[list[float]] = []
+
+    def finish() -> None:
+        nonlocal matrices
+        if current and chains and matrices:
+            parts.setdefault(current, []).append(AssemblyPart(chains, tuple(matrices)))
+        matrices = []
+
+    for line in lines:
+        text = line[10:].strip()
+        if text.startswith("BIOMOLECULE:"):
+            finish()
+            current, chains = text.partition(":")[2].strip(), ()
+        elif text.startswith("APPLY THE FOLLOWING TO CHAINS:"):
+            finish()
+            chains = _chain_list(text)
+        elif text.startswith("AND CHAINS:"):
+            chains += _chain_list(text)
+        else:
+            match = _BIOMT.match(line)
+            if not match:
+                continue
+            try:
+                row = [float(match[k]) for k in range(3, 7)]
+            except ValueError:
+                continue
+            if not np.isfinite(row).all():
+                continue
+            rows = [row] if match[1] == "1" else [*rows, row]
+            if match[1] == "3" and len(rows) == 3:
+                matrix = np.array(rows)
+                matrices.append((matrix[:, :3], matrix[:, 3]))
+    finish()
+    return tuple(Assembly(ident, tuple(p)) for ident, p in parts.items())
+
+
+def _chain_list(text: str) -> tuple[str, ...]:
+    return tuple(_chain_id(c) for c in text.partition(":")[2].split(",") if c.strip())
+
+
+def _chain_id(text: str) -> str:
+    """COMPND and REMARK 350 write NULL for the blank id."""
+    text = text.strip()
+    return "_" if text in ("", "NULL") else text
+
+
+def with_blank_chain(info: EntryInfo, chains: set[str]) -> EntryInfo:
+    """Old files write the only chain as blank in the atoms and as ``A`` in the header, or the
+    other way round; the header's chain then describes it."""
+    if len(chains) == 1 and len(info.polymers) == 1:
+        (chain,), (described,) = chains, info.polymers
+        if chain != described and "_" in (chain, described):
+            return replace(info, polymers={chain: info.polymers[described]})
+    return info

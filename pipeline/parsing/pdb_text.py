@@ -1,0 +1,309 @@
+"""PDB text → `AtomTable`: the coordinate section, read as one matrix of characters.
+
+Format: wwPDB "Atomic Coordinate Entry Format Description", version 3.30; older and foreign
+writers where noted.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
+from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
+from pipeline.parsing.errors import NotAStructure, ParseError
+from pipeline.parsing.fields import (
+    BLANK,
+    Field,
+    decimals,
+    integers,
+    is_constant,
+    names,
+    run_heads,
+    stack,
+)
+from pipeline.residues import component
+
+_WIDTH = 80
+_RESIDUE_END, _COORDINATES_END = 26, 54
+_HYBRID_36 = re.compile(rb"[A-Z][0-9A-Z]{3}|[a-z][0-9a-z]{3}")
+_MODEL = re.compile(r"MODEL\s+(-?[0-9]{1,9})\s*")
+_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+BLANK_CHAIN = b"_"
+
+
+class PdbText:
+    """The lines of a PDB file, by record name.
+
+    Raises
+    ------
+    NotAStructure
+        No ATOM or HETATM record.
+    ParseError
+        All of them break off before their coordinates.
+    """
+
+    def __init__(self, data: bytes):
+        if data.startswith(b"\xef\xbb\xbf"):
+            data = data[3:]
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self.ends_with_newline = data.endswith(b"\n")
+        if not self.ends_with_newline:
+            data += b"\n"
+        self.data = data
+        padded = np.frombuffer(data + b" " * _WIDTH, np.uint8)
+        newlines = np.flatnonzero(padded == 10)
+        self.starts = np.concatenate(([0], newlines[:-1] + 1))
+        self.lengths = newlines - self.starts
+        self._windows = np.lib.stride_tricks.sliding_window_view(padded, _WIDTH)
+        # The record name as one integer; a short line is not read into the next one.
+        heads = np.zeros((len(self.starts), 8), np.uint8)
+        heads[:, :6] = self._windows[self.starts, :6]
+        for row in np.flatnonzero(self.lengths < 6):
+            heads[row, self.lengths[row] : 6] = BLANK
+        self._heads = heads.view("<u8").ravel()
+        atom = (self._heads & np.uint64(0xFFFFFFFF)) == _word(b"ATOM")
+        self.is_hetero = self._heads == _word(b"HETATM")
+        records = np.flatnonzero(atom | self.is_hetero)
+        if not len(records):
+            raise NotAStructure("no-atoms", "the PDB file has no ATOM or HETATM record")
+        # A record that breaks off before its residue number belongs to no residue.
+        self.atom_lines = records[self.lengths[records] >= _RESIDUE_END]
+        self.n_cut_records = len(records) - len(self.atom_lines)
+        if not len(self.atom_lines):
+            raise ParseError(
+                "unreadable-coordinates",
+                f"all {len(records)} ATOM and HETATM records end before their coordinates",
+            )
+
+    def lines_of(self, record: bytes) -> NDArray[np.int64]:
+        """Numbers of the lines of a record (its name padded to six characters)."""
+        return np.flatnonzero(self._heads == _word(record.ljust(6)))
+
+    def line(self, number: int) -> str:
+        start = self.starts[number]
+        return self.data[start : start + self.lengths[number]].decode("latin-1")
+
+    def header(self) -> list[str]:
+        """The lines before the first model or atom."""
+        first = self.atom_lines[0]
+        models = self.lines_of(b"MODEL")
+        if len(models):
+            first = min(first, models[0])
+        return self.data[: self.starts[first]].decode("latin-1").split("\n")
+
+    def fields(self, lines: NDArray) -> Field:
+        """Columns 1–80 of lines, ``(n, 80) uint8``, blank-padded."""
+        rows = self._windows[self.starts[lines]]
+        lengths = self.lengths[lines]
+        if (lengths < _WIDTH).any():
+            rows[np.arange(_WIDTH) >= lengths[:, None]] = BLANK
+        return rows
+
+
+def _word(text: bytes) -> np.uint64:
+    return np.frombuffer(text.ljust(8, b"\0"), "<u8")[0]
+
+
+def read_atoms(pdb: PdbText, models: Models) -> AtomTable:
+    """Read the atoms of the first model of the file (whatever its number), or of all models."""
+    lines = pdb.atom_lines
+    breaks = np.concatenate([pdb.lines_of(r) for r in (b"MODEL", b"ENDMDL", b"END")])
+    breaks.sort()
+    segment = np.searchsorted(breaks, lines)
+    if segment[0] != segment[-1] and models == "first":
+        lines = lines[segment == segment[0]]
+        segment = segment[: len(lines)]
+    model = _model_numbers(pdb, lines, segment)
+    rows = pdb.fields(lines)
+    n = len(lines)
+
+    # Residue name, chain, number and insertion code: columns 18–27.
+    heads = run_heads(rows, [(17, 27)])
+    counts = np.diff(heads, append=n)
+    comp_id, chain, seq_id, ins_code = (
+        np.repeat(column, counts)
+        for column in (*_comp_and_chain(rows[heads]), *_residue_numbers(rows[heads]))
+    )
+    values, valid, exact = decimals(stack([rows[:, k : k + 8] for k in (30, 38, 46)]), 3)
+    valid &= np.abs(values) <= MAX_COORDINATE
+    values[~valid] = 0
+    coords = np.ascontiguousarray(values.reshape(3, n).T, np.int32)
+    located: NDArray[np.bool_] = np.logical_and.reduce(valid.reshape(3, n), axis=0)
+    if not pdb.ends_with_newline and lines[-1] == len(pdb.lengths) - 1:
+        # The file is cut within this record; half a number looks like a number.
+        located[-1] &= pdb.lengths[-1] >= _COORDINATES_END
+    occupancies = rows[:, 54:60]
+    if is_constant(occupancies):
+        values, valid, _ = decimals(occupancies[:1], 2)
+    else:
+        values, valid, _ = decimals(occupancies, 2)
+    occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100)
+    name = names(rows[:, 12:16])
+    alphas = np.flatnonzero(name == b"CA")
+    values, valid, _ = decimals(rows[alphas, 60:66], 2)
+    b_factor = np.zeros(n, np.float32)
+    b_factor[alphas] = np.where(valid, values, 0) / 1e2
+    stretch, after_ter = _stretches(pdb, lines, chain, segment)
+    return AtomTable(
+        model=model,
+        hetero=pdb.is_hetero[lines],
+        element=_elements(rows, name),
+        name=name,
+        altloc=names(rows[:, 16:17]),
+        comp_id=comp_id,
+        label_asym_id=chain,
+        auth_asym_id=chain,
+        label_entity_id=empty_names(n),
+        label_seq_id=np.full(n, ABSENT, np.int32),
+        auth_seq_id=seq_id,
+        ins_code=ins_code,
+        coords=coords,
+        located=located,
+        occupancy=np.broadcast_to(occupancy, (n,)).astype(np.int32),
+        b_factor=b_factor,
+        after_ter=after_ter,
+        stretch=stretch,
+        rounded=not exact.all(),
+    )
+
+
+def _model_numbers(pdb: PdbText, lines: NDArray, segment: NDArray) -> NDArray[np.int32]:
+    """The number on each segment's MODEL record; its place in the file where there is none."""
+    headers = pdb.lines_of(b"MODEL")
+    numbers = np.ones(len(lines), np.int32)
+    used: set[int] = set()
+    firsts = np.flatnonzero(np.diff(segment, prepend=-1))
+    ends = [*firsts[1:].tolist(), len(lines)]
+    for ordinal, (first, end) in enumerate(zip(firsts.tolist(), ends, strict=True), start=1):
+        number = ordinal
+        k = int(np.searchsorted(headers, lines[first]))
+        if k:
+            match = _MODEL.fullmatch(pdb.line(headers[k - 1]))
+            if match and int(match[1]) not in used:
+                number = int(match[1])
+        while number in used:
+            number += 1
+        used.add(number)
+        numbers[first:end] = number
+    return numbers
+
+
+def _stretches(
+    pdb: PdbText, lines: NDArray, chain: NDArray, segment: NDArray
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """(number of TER of its chain and model before each atom, whether these are all).
+
+    What stands behind the last TER are ligands and waters, as a rule.
+    """
+    stretch = np.zeros(len(lines), np.int32)
+    after = np.zeros(len(lines), bool)
+    before = np.searchsorted(lines, pdb.lines_of(b"TER")) - 1  # the atom that a TER follows
+    ended: dict[tuple[int, bytes], list[int]] = {}
+    for k in before[before >= 0].tolist():
+        ended.setdefault((int(segment[k]), chain[k]), []).append(k)
+    for (model, name), ends in ended.items():
+        if ends[0] >= len(lines) - 1:
+            continue
+        rows = np.flatnonzero((chain == name) & (segment == model))
+        stretch[rows] = np.searchsorted(ends, rows)
+        after[rows] = stretch[rows] == len(ends)
+    return stretch, after
+
+
+def _comp_and_chain(rows: Field) -> tuple[NDArray, NDArray]:
+    """Residue names (columns 18–20) and chain ids (22).
+
+    Column 21 is blank by the format. Where it is not, it is the first letter of a two-letter
+    chain id (entries with more than 62 chains), or the fourth of a residue name (CHARMM, Amber).
+    """
+    comp_id = names(rows[:, 17:20])
+    chain = names(rows[:, 21:22])
+    spill = np.flatnonzero(rows[:, 20] != BLANK)
+    if len(spill):
+        comp_id = comp_id.astype("S4")
+        chain = chain.astype("S2")
+        cells = np.ascontiguousarray(rows[spill, 17:22])
+        long_names: dict[bytes, bool] = {}
+        for row, cell in zip(spill.tolist(), cells.view("S5").ravel().tolist(), strict=True):
+            cell = cell.ljust(5)
+            is_long = long_names.get(cell)
+            if is_long is None:
+                long_names[cell] = is_long = _is_four_letter_name(cell)
+            if is_long:
+                comp_id[row] = cell[:4].strip()
+            else:
+                chain[row] = cell[3:5].strip()
+    chain[chain == b""] = BLANK_CHAIN
+    return comp_id, chain
+
+
+_FOUR_LETTER_NAMES = frozenset({b"TIP3", b"TIP4", b"TIP5", b"SPCE", b"POPC", b"POPE", b"DPPC"})
+
+
+def _is_four_letter_name(cell: bytes) -> bool:
+    name = cell[:4]
+    if name in _FOUR_LETTER_NAMES:
+        return True
+    if component(name[:3].decode("latin-1").strip()) is not None:
+        return False
+    return component(name.decode("latin-1")) is not None
+
+
+def _residue_numbers(rows: Field) -> tuple[NDArray[np.int32], NDArray[np.bytes_]]:
+    """Residue numbers (columns 23–26) and insertion codes (27).
+
+    A digit in column 27 is the last of a five-digit number (CHARMM, GROMACS, VMD). Hybrid-36
+    numbers (``A000`` = 10000; Grosse-Kunstleve, cctbx) are decoded. What is no number at all
+    (``****``) is `ABSENT`.
+    """
+    ins_code = names(rows[:, 26:27])
+    values, valid = integers(rows[:, 22:26])
+    five = (rows[:, 26] >= ord("0")) & (rows[:, 26] <= ord("9"))
+    if five.any():
+        wide, good = integers(rows[:, 22:27])
+        five &= good
+        values = np.where(five, wide, values)
+        valid |= five
+        ins_code[five] = b""
+    if not valid.all():
+        odd = np.flatnonzero(~valid)
+        texts, inverse = np.unique(
+            np.ascontiguousarray(rows[odd, 22:26]).view("S4").ravel(), return_inverse=True
+        )
+        values[odd] = np.array([_hybrid_36(text) for text in texts.tolist()], np.int32)[inverse]
+    return values, ins_code
+
+
+def _hybrid_36(text: bytes) -> int:
+    if not _HYBRID_36.fullmatch(text):
+        return ABSENT
+    base = 10 * 36**3 if text == text.upper() else -16 * 36**3
+    return int(text, 36) - base + 10**4
+
+
+def _elements(rows: Field, name: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """Element symbols (columns 77–78); from the name where those columns hold something else.
+
+    Files from before 1996 have the entry's id and a line number there.
+    """
+    element = names(rows[:, 76:78])
+    letters = element.view(np.uint8).reshape(len(rows), -1) & 0xDF
+    first, second = letters[:, 0], letters[:, -1]
+    proper = (first >= ord("A")) & (first <= ord("Z"))
+    proper &= (second == 0) | ((second >= ord("A")) & (second <= ord("Z")))
+    if proper.all():
+        return element
+    # The first letter of the name is enough to tell hydrogens, all the element is used for.
+    guessed = np.zeros(len(rows), "S2")
+    odd = np.flatnonzero(~proper)
+    unique, inverse = np.unique(name[odd], return_inverse=True)
+    symbols = []
+    for text in unique.tolist():
+        stripped = bytes(c for c in text.upper() if c in _LETTERS)
+        symbols.append(stripped[:1])
+    guessed[odd] = np.array(symbols, "S2")[inverse]
+    return np.where(proper, element, guessed)

@@ -1,0 +1,243 @@
+"""One file's bytes → its chains: the formats, the readers in their order, the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from pipeline.chain import Chain, EntryMetadata
+from pipeline.parsing import cif_atoms, pdb_text
+from pipeline.parsing.assembly import build_assembly
+from pipeline.parsing.atom_table import AtomTable
+from pipeline.parsing.bcif import BinaryCif
+from pipeline.parsing.cif_atoms import Models
+from pipeline.parsing.cif_entry import CATEGORIES, read_entry
+from pipeline.parsing.cif_text import CifText
+from pipeline.parsing.cif_tokens import CifTokens
+from pipeline.parsing.entry_info import EntryInfo
+from pipeline.parsing.errors import Irregular, NotAStructure, ParseError
+from pipeline.parsing.fields import changes
+from pipeline.parsing.interpret import DroppedChain, interpret
+from pipeline.parsing.pdb_header import read_header, with_blank_chain
+from pipeline.parsing.with_biotite import atoms_with_biotite
+from pipeline.sources import HEAD_BYTES, Format, describe_content, sniff
+
+MAX_ASSEMBLY_CHAINS = 60
+
+Accept = Callable[[EntryMetadata], tuple[str, str] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedEntry:
+    """What one file gave.
+
+    Attributes
+    ----------
+    chains : list of Chain
+        May be empty; then `dropped` or the absence of proteins says why.
+    dropped : list of DroppedChain
+    metadata : EntryMetadata
+    format : {"pdb", "cif", "bcif"}
+        By content.
+    reader : str
+        ``aligned``, ``tokens``, ``grammar``, ``bcif``, ``pdb`` or ``biotite``.
+    flags : list of str
+        Remarks such as ``maybe_truncated``, ``several_data_blocks``.
+    n_atoms : int
+        Atom rows read (of the models wanted).
+    """
+
+    chains: list[Chain]
+    dropped: list[DroppedChain]
+    metadata: EntryMetadata
+    format: Format
+    reader: str
+    flags: list[str] = field(default_factory=list)
+    n_atoms: int = 0
+    rejected: tuple[str, str] | None = None
+
+
+def read_chains(
+    data: bytes,
+    entry_id: str,
+    *,
+    models: Models = "first",
+    assembly: str | None = None,
+    max_assembly_chains: int = MAX_ASSEMBLY_CHAINS,
+    accept: Accept | None = None,
+) -> ParsedEntry:
+    """Read the polypeptide chains of a structure file.
+
+    Parameters
+    ----------
+    data : bytes
+        The decompressed file; its content decides the format.
+    entry_id : str
+        Becomes ``Chain.entry_id``.
+    models : {"first", "all"}
+        The first model of the file, whatever its number, or all.
+    assembly : str, optional
+        Id of a biological assembly, or ``first``; without it, the asymmetric unit.
+    max_assembly_chains : int
+    accept : callable, optional
+        Judges the header before any atom is read: metadata → ``None``, or (reason, detail) to
+        reject the entry; it then has no chains, and `ParsedEntry.rejected` says why.
+
+    Returns
+    -------
+    ParsedEntry
+
+    Raises
+    ------
+    NotAStructure
+        A file without atoms: nothing for us in it.
+    ParseError
+        A file that is damaged, or that no reader understands.
+    """
+    file_format = sniff(data[:HEAD_BYTES])
+    if file_format is None:
+        raise NotAStructure("not-a-structure", describe_content(data[:HEAD_BYTES]))
+    flags: list[str] = []
+    try:
+        if file_format == "pdb":
+            atoms, info, reader = _read_pdb(data, models, accept, flags)
+        else:
+            atoms, info, reader = _read_pdbx(data, file_format, models, accept, flags)
+    except _RejectedError as rejection:
+        return ParsedEntry(
+            [], [], rejection.metadata, file_format, "header", rejected=rejection.why
+        )
+    if not len(atoms):
+        raise NotAStructure("no-atoms", "the file's atom table is empty")
+    n_located = int(np.count_nonzero(atoms.located))
+    if n_located < len(atoms) / 2:
+        raise ParseError(
+            "unreadable-coordinates",
+            f"only {n_located} of {len(atoms)} atoms have three coordinates that are numbers "
+            + ("in columns 31-54" if file_format == "pdb" else "(_atom_site.Cartn_x, y, z)"),
+        )
+    if info.claimed_atoms is not None and _n_atoms_of_one_model(atoms) < info.claimed_atoms // 2:
+        # Refinement programs count differently (riding hydrogens, alternates), but none sees
+        # twice the atoms that are there.
+        flags.append("maybe_truncated")
+    chains: list[Chain] = []
+    dropped: list[DroppedChain] = []
+    metadata = info.metadata
+    for of_model in _models(atoms):
+        result = interpret(of_model, info, entry_id)
+        chains += result.chains
+        dropped += result.dropped
+        flags += [f for f in result.flags if f not in flags]
+        if result.chains:
+            metadata = result.chains[0].metadata
+    if assembly is not None and chains:
+        chains = build_assembly(chains, info, assembly, max_assembly_chains)
+    return ParsedEntry(
+        chains=chains,
+        dropped=dropped,
+        metadata=metadata,
+        format=file_format,
+        reader=reader,
+        flags=list(dict.fromkeys(flags)),
+        n_atoms=len(atoms),
+    )
+
+
+def _models(atoms: AtomTable) -> Iterator[AtomTable]:
+    """The atoms of each model, in the order in which the models appear."""
+    firsts = changes(atoms.model)
+    if len(firsts) == 1:
+        yield atoms
+        return
+    numbers = atoms.model[firsts].tolist()
+    if len(set(numbers)) == len(numbers):
+        for begin, end in pairwise([*firsts.tolist(), len(atoms)]):
+            yield atoms.select(slice(begin, end))
+    else:
+        for number in dict.fromkeys(numbers):
+            yield atoms.select(atoms.model == number)
+
+
+class _RejectedError(Exception):
+    """Ends the reading of an entry whose header is not accepted."""
+
+    def __init__(self, metadata: EntryMetadata, why: tuple[str, str]):
+        super().__init__(why)
+        self.metadata, self.why = metadata, why
+
+
+def _judge(metadata: EntryMetadata, accept: Accept | None) -> None:
+    why = accept(metadata) if accept is not None else None
+    if why is not None:
+        raise _RejectedError(metadata, why)
+
+
+def _n_atoms_of_one_model(atoms: AtomTable) -> int:
+    return int(np.count_nonzero(atoms.model == atoms.model[0]))
+
+
+def _read_pdb(
+    data: bytes, models: Models, accept: Accept | None, flags: list[str]
+) -> tuple[AtomTable, EntryInfo, str]:
+    pdb = pdb_text.PdbText(data)
+    info = read_header(pdb.header())
+    _judge(info.metadata, accept)
+    atoms = pdb_text.read_atoms(pdb, models)
+    if pdb.n_cut_records:
+        flags.append(f"cut_records:{pdb.n_cut_records}")
+    if len(info.polymers) == 1:
+        chains = {c.decode("utf-8", "replace") for c in np.unique(atoms.label_asym_id).tolist()}
+        info = with_blank_chain(info, chains)
+    return atoms, info, "pdb"
+
+
+def _read_pdbx(
+    data: bytes, file_format: Format, models: Models, accept: Accept | None, flags: list[str]
+) -> tuple[AtomTable, EntryInfo, str]:
+    document: CifText | CifTokens | BinaryCif
+    try:
+        if file_format == "bcif":
+            document = BinaryCif(data, CATEGORIES)
+            return _read_document(document, models, accept, flags)
+        try:
+            document = CifText(data)
+            return _read_document(document, models, accept, flags)
+        except Irregular:
+            document = CifTokens(data)
+            return _read_document(document, models, accept, flags)
+    except NotAStructure:
+        raise
+    except ParseError as error:
+        # A table whose rows are known to be incomplete gets no second opinion, nor do bytes that
+        # claim absurd sizes: another reader might believe them.
+        if file_format == "bcif" or error.reason not in ("malformed-cif", "truncated"):
+            raise
+        try:
+            atoms = atoms_with_biotite(data, file_format, models)
+        except ParseError:
+            raise error from None
+        return atoms, EntryInfo(), "biotite"
+
+
+def _read_document(
+    document: CifText | CifTokens | BinaryCif,
+    models: Models,
+    accept: Accept | None,
+    flags: list[str],
+) -> tuple[AtomTable, EntryInfo, str]:
+    table = document.table("atom_site")
+    if not table.n_rows:
+        if table.cut:
+            raise ParseError("truncated", "the file ends within the first row of its atom table")
+        raise NotAStructure("no-atoms", "the file's atom_site table has no rows")
+    info = read_entry(document.category, document.name)
+    _judge(info.metadata, accept)
+    atoms = cif_atoms.read_atoms(table, models)
+    if document.n_blocks_with_wanted > 1:
+        flags.append("several_data_blocks")
+    if table.cut:
+        flags.append("maybe_truncated")
+    return atoms, info, table.reader
