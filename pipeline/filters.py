@@ -1,0 +1,268 @@
+"""Which entries and chains are kept: small functions, value → reason to drop or ``None``.
+
+There are three stages, cheap before expensive: what the header says (before any atom is read),
+what the chain's sequence and masks say, and what needs its geometry.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from pipeline.chain import Chain, EntryMetadata
+from pipeline.features import ChainFeatures
+from pipeline.residues import UNKNOWN
+
+Property = Literal["resolution", "method", "deposition-date", "release-date", "oligomer", "plddt"]
+
+
+class Drop(NamedTuple):
+    """Why something is left out: a stable code, and a sentence with the numbers."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Rules for what is kept. A rule that is not set drops nothing.
+
+    A value the file does not give (an NMR entry has no resolution) passes, unless `drop_unknown`
+    names the property.
+
+    Parameters
+    ----------
+    min_length
+        Fewest residues of a chain (rows: from the first to the last resolved residue).
+    max_length
+        Most residues of a chain.
+    min_resolved
+        Fewest resolved residues of a chain.
+    min_fraction_resolved
+        Least share of a chain's residues that are resolved, 0 to 1.
+    max_resolution
+        Largest resolution in Å. Entries without one (NMR, predicted) pass, unless --drop-unknown
+        resolution.
+    methods
+        Experimental methods to keep, by a part of their name in any case (x-ray, nmr, electron).
+        Entries without one (predicted) pass, unless --drop-unknown method.
+    deposited_after
+        Keep entries deposited on this day (YYYY-MM-DD) or later; without a date they pass, unless
+        --drop-unknown deposition-date.
+    deposited_before
+        Keep entries deposited before this day.
+    released_after
+        Keep entries released on this day (YYYY-MM-DD) or later; without a date they pass, unless
+        --drop-unknown release-date.
+    released_before
+        Keep entries released before this day: a time split that leaks nothing uses this one.
+    min_oligomer
+        Fewest polymer chains in the entry's first biological assembly; where the file does not say
+        they pass, unless --drop-unknown oligomer.
+    max_oligomer
+        Most polymer chains in the entry's first biological assembly.
+    max_coil_fraction
+        Largest share of residues that are neither helix nor strand, 0 to 1.
+    max_radius_of_gyration
+        Largest radius of gyration in Å.
+    min_plddt
+        Least mean pLDDT of a predicted chain. Experimental chains pass, unless --drop-unknown
+        plddt.
+    max_fraction_x
+        Largest share of residues of unknown type, 0 to 1.
+    max_breaks
+        Most chain breaks (see the column n_breaks).
+    drop_unknown
+        Properties whose absence drops an entry, with a limit or without: resolution, method,
+        deposition-date, release-date, oligomer, plddt.
+    """
+
+    min_length: int = 1
+    max_length: int | None = None
+    min_resolved: int = 1
+    min_fraction_resolved: float = 0.0
+    max_resolution: float | None = None
+    methods: list[str] | None = None
+    deposited_after: str | None = None
+    deposited_before: str | None = None
+    released_after: str | None = None
+    released_before: str | None = None
+    min_oligomer: int | None = None
+    max_oligomer: int | None = None
+    max_coil_fraction: float | None = None
+    max_radius_of_gyration: float | None = None
+    min_plddt: float | None = None
+    max_fraction_x: float | None = None
+    max_breaks: int | None = None
+    drop_unknown: list[Property] | None = None
+
+    def entry(self, metadata: EntryMetadata) -> Drop | None:
+        """Judge an entry by its header."""
+        return (
+            self._most("resolution", metadata.resolution, self.max_resolution, "Å")
+            or self._method(metadata.method)
+            or self._date(
+                "deposition-date",
+                metadata.deposition_date,
+                self.deposited_after,
+                self.deposited_before,
+            )
+            or self._date(
+                "release-date", metadata.release_date, self.released_after, self.released_before
+            )
+            or self._least("oligomer", metadata.oligomer, self.min_oligomer, "chains")
+            or self._most("oligomer", metadata.oligomer, self.max_oligomer, "chains")
+        )
+
+    def chain(self, chain: Chain) -> Drop | None:
+        """Judge a chain by its residues and masks."""
+        n = len(chain)
+        n_resolved = int(np.count_nonzero(chain.resolved))
+        fraction_x = int(np.count_nonzero(chain.aatype == UNKNOWN)) / n
+        return (
+            self._least("length", n, self.min_length, "residues")
+            or self._most("length", n, self.max_length, "residues")
+            or self._least("resolved", n_resolved, self.min_resolved, "resolved residues")
+            or self._least("fraction-resolved", n_resolved / n, self.min_fraction_resolved)
+            or self._most("fraction-x", fraction_x, self.max_fraction_x)
+        )
+
+    def geometry(self, chain: Chain, features: ChainFeatures) -> Drop | None:
+        """Judge a chain by what was computed from its coordinates."""
+        plddt = features.mean_b_factor if chain.metadata.confidence_kind == "plddt" else None
+        return (
+            self._most("breaks", features.n_breaks, self.max_breaks, "breaks")
+            or self._most("coil-fraction", features.coil_fraction, self.max_coil_fraction)
+            or self._most(
+                "radius-of-gyration", features.radius_of_gyration, self.max_radius_of_gyration, "Å"
+            )
+            or self._least("plddt", plddt, self.min_plddt)
+        )
+
+    def _unknown(self, name: str) -> Drop | None:
+        if name in (self.drop_unknown or ()):
+            return Drop(f"unknown-{name}", f"the file gives no {name}")
+        return None
+
+    def _most(
+        self, name: str, value: float | None, limit: float | None, unit: str = ""
+    ) -> Drop | None:
+        if value is None:
+            return self._unknown(name)
+        if limit is None or value <= limit:
+            return None
+        return Drop(f"max-{name}", f"{value:.4g} {unit} is over {limit:g}".replace("  ", " "))
+
+    def _least(
+        self, name: str, value: float | None, limit: float | None, unit: str = ""
+    ) -> Drop | None:
+        if value is None:
+            return self._unknown(name)
+        if limit is None or value >= limit:
+            return None
+        return Drop(f"min-{name}", f"{value:.4g} {unit} is under {limit:g}".replace("  ", " "))
+
+    def _method(self, method: str | None) -> Drop | None:
+        if method is None:
+            return self._unknown("method")
+        if not self.methods or any(wanted.upper() in method.upper() for wanted in self.methods):
+            return None
+        return Drop("method", f"{method} is not wanted")
+
+    def _date(
+        self, name: str, date: str | None, after: str | None, before: str | None
+    ) -> Drop | None:
+        if date is None:
+            return self._unknown(name)
+        if after is not None and date < after:
+            return Drop(f"min-{name}", f"{date} is before {after}")
+        if before is not None and date >= before:
+            return Drop(f"max-{name}", f"{date} is not before {before}")
+        return None
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; the sentence says which line and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Entries, and chains of entries, that a build is restricted to.
+
+    Attributes
+    ----------
+    entries : dict
+        Entry id → chain ids (label or author), or ``None`` for all of its chains. PDB ids are in
+        lower case.
+    """
+
+    entries: dict[str, frozenset[str] | None]
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read a CSV with a column ``entry_id`` and, optionally, ``chain``.
+
+        Raises
+        ------
+        ManifestError
+            No such column, a line without an entry, or no text that can be read.
+        """
+        entries: dict[str, set[str] | None] = {}
+        try:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                if "entry_id" not in (reader.fieldnames or ()):
+                    found = ", ".join(reader.fieldnames or ()) or "nothing"
+                    raise ManifestError(
+                        f"{path}: a manifest is a CSV whose first line names a column entry_id; "
+                        f"found {found}"
+                    )
+                for row in reader:
+                    entry = (row["entry_id"] or "").strip()
+                    if not entry:
+                        raise ManifestError(f"{path}, line {reader.line_num}: no entry_id")
+                    chain = (row.get("chain") or "").strip()
+                    key = _entry_key(entry)
+                    if not chain:
+                        entries[key] = None
+                    elif (known := entries.setdefault(key, set())) is not None:
+                        known.add(chain)
+        except UnicodeDecodeError:
+            raise ManifestError(f"{path}: a manifest is CSV text in UTF-8; this is not") from None
+        except csv.Error as error:
+            raise ManifestError(f"{path}: a manifest is a CSV; this is not ({error})") from None
+        except OSError as error:
+            raise ManifestError(f"{path}: the manifest cannot be read: {error.strerror}") from None
+        return cls({k: None if v is None else frozenset(v) for k, v in entries.items()})
+
+    def has_entry(self, entry_id: str) -> bool:
+        """Whether any chain of the entry is wanted; a qualified id counts by its stem too."""
+        return self._find(entry_id) is not None
+
+    def has_chain(self, chain: Chain) -> bool:
+        key = self._find(chain.entry_id)
+        if key is None:
+            return False
+        wanted = self.entries[key]
+        return wanted is None or chain.label_asym_id in wanted or chain.auth_asym_id in wanted
+
+    def missing(self, entry_ids: Iterable[str]) -> list[str]:
+        """Entries of the manifest that are not among `entry_ids`."""
+        found = {self._find(e) for e in entry_ids}
+        return sorted(e for e in self.entries if e not in found)
+
+    def _find(self, entry_id: str) -> str | None:
+        for key in (entry_id, entry_id.rpartition("/")[2]):
+            key = _entry_key(key)
+            if key in self.entries:
+                return key
+        return None
+
+
+def _entry_key(entry: str) -> str:
+    return entry.lower() if len(entry) == 4 and entry[0].isdigit() else entry

@@ -1,0 +1,16 @@
+"""The file format: schema, writer, reader, digests. Nothing else knows it."""
+
+from pipeline.shards.digest import dataset_digest, row_digest
+from pipeline.shards.schema import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, shard_schema
+from pipeline.shards.writer import ShardWriter, record_batch
+
+__all__ = [
+    "INDEX_COLUMNS",
+    "SCHEMA_VERSION",
+    "UNITS",
+    "ShardWriter",
+    "dataset_digest",
+    "record_batch",
+    "row_digest",
+    "shard_schema",
+]
