@@ -1,0 +1,1 @@
+"""``python -m pipeline.build``: structure files → Parquet shards, by plan → map → finalise."""

@@ -1,0 +1,240 @@
+"""What a build shows while it runs, and when it ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from pipeline.build.layout import Layout
+from pipeline.build.plan import Part
+from pipeline.build.progress import ProgressNote
+from pipeline.build.records import PartRecord
+
+PLAIN_SECONDS = 10.0
+MEBIBYTE = 1 << 20
+REASONS_SHOWN = 5
+PARTS_SHOWN = 20
+
+
+class Display:
+    """A live bar on a terminal, a line every ten seconds elsewhere, nothing if `quiet`.
+
+    Parameters
+    ----------
+    todo : sequence of Part
+        What there is to do; the bar runs over bytes, which are what time goes with.
+    """
+
+    def __init__(self, console: Console, todo: Sequence[Part], quiet: bool):
+        self._console, self._quiet = console, quiet
+        self._parts = {p.number: (len(p.files), p.n_bytes) for p in todo}
+        self._n_files = sum(n for n, _ in self._parts.values())
+        self._n_bytes = max(1, sum(n for _, n in self._parts.values()))
+        # By part: one whose failures are tried again is done twice, and counts once.
+        self._done: dict[int, _Counted] = {}
+        self._started = self._last_line = time.monotonic()
+        self._live: Progress | None = None
+        if not quiet and console.is_terminal:
+            self._live = Progress(
+                TextColumn("building"),
+                BarColumn(),
+                _CountsColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            )
+            self._task = self._live.add_task(
+                "build", total=self._n_bytes, counted=_Counted(), n_files=self._n_files, rate=0.0
+            )
+
+    def __enter__(self) -> Display:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def part_done(self, record: PartRecord) -> None:
+        """Count a finished part."""
+        n_files, n_bytes = self._parts[record.number]
+        n_failed = sum(r.status == "failed" for r in record.inputs)
+        self._done[record.number] = _Counted(n_files, n_failed, record.n_residues, n_bytes)
+
+    def counted(self, notes: Sequence[ProgressNote]) -> _Counted:
+        """How far everything is, the parts in flight included."""
+        flying = [
+            _Counted(n.n_done, n.n_failed, n.n_residues, n.n_bytes)
+            for n in notes
+            if n.part not in self._done
+        ]
+        columns = zip(_Counted(), *self._done.values(), *flying, strict=True)
+        return _Counted(*map(sum, columns))
+
+    def update(self, notes: Sequence[ProgressNote]) -> None:
+        """Show it."""
+        now = time.monotonic()
+        due = self._live is not None or now - self._last_line >= PLAIN_SECONDS
+        if self._quiet or not due:
+            return
+        counted = self.counted(notes)
+        rate = counted.files / max(1e-3, now - self._started)
+        if self._live is not None:
+            self._live.update(self._task, completed=counted.n_bytes, counted=counted, rate=rate)
+            return
+        self._last_line = now
+        left = "?"
+        if counted.n_bytes:
+            rest = max(0, self._n_bytes - counted.n_bytes)
+            left = _duration(rest / counted.n_bytes * (now - self._started))
+        self._console.print(
+            f"{counted.files:,}/{self._n_files:,} files, {rate:.0f} files/s, "
+            f"{counted.residues:,} residues, {counted.failed:,} failed, {left} left",
+            highlight=False,
+        )
+
+
+class _Counted(NamedTuple):
+    """What is done."""
+
+    files: int = 0
+    failed: int = 0
+    residues: int = 0
+    n_bytes: int = 0
+
+
+class _CountsColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        counted: _Counted = task.fields["counted"]
+        text = Text(
+            f"{counted.files:,}/{task.fields['n_files']:,} files  {task.fields['rate']:.0f}/s  "
+            f"{counted.residues:,} residues  "
+        )
+        text.append(f"{counted.failed:,} failed", style="red" if counted.failed else "dim")
+        return text
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def show_plan(
+    console: Console, layout: Layout, parts: Sequence[Part], n_done: int, n_problems: int
+) -> None:
+    """What `--dry-run` prints."""
+    files = [f for p in parts for f in p.files]
+    by_name = Counter(f.suffix_format or "unknown name" for f in files)
+    rows = [
+        ("output", str(layout.root)),
+        ("files", f"{len(files):,}: " + ", ".join(f"{n:,} {k}" for k, n in by_name.most_common())),
+        ("entries", f"{sum(len(p.entries) for p in parts):,}"),
+        ("size", f"{sum(p.n_bytes for p in parts) / MEBIBYTE:,.1f} MiB"),
+        ("parts", f"{len(parts):,} (one shard each), {n_done:,} of them done"),
+    ]
+    if n_problems:
+        rows.append(("failed", f"{n_problems:,} that could not be searched"))
+    for part in parts[:PARTS_SHOWN]:
+        size = f"{part.n_bytes / MEBIBYTE:,.1f} MiB"
+        rows.append((part.name, f"{len(part.entries):,} entries, {size}"))
+    if len(parts) > PARTS_SHOWN:
+        rows.append(("", f"and {len(parts) - PARTS_SHOWN:,} more"))
+    _print_rows(console, rows)
+
+
+def show_summary(
+    console: Console,
+    layout: Layout,
+    summary: dict,
+    seconds: float,
+    n_built: int,
+    n_parts: int,
+    allow_failures: int,
+) -> None:
+    """The last words of a build; the very last say how many files failed."""
+    counts = summary["counts"]
+    rows = [
+        (
+            "files",
+            f"{counts['found']:,} found = {counts['ok']:,} ok + {counts['skipped']:,} skipped "
+            f"+ {counts['failed']:,} failed",
+        )
+    ]
+    for status in ("skipped", "failed"):
+        rows += _reason_rows(status, summary["reasons"][status], summary["examples"][status])
+    rows.append(("dataset", f"{counts['chains']:,} chains, {counts['residues']:,} residues"))
+    if counts["dropped_chains"]:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in _top(summary["drop_reasons"]))
+        rows.append(("dropped", f"{counts['dropped_chains']:,} chains: {reasons}"))
+    if summary["manifest"] and summary["manifest"]["not_found"]:
+        rows.append(("manifest", _not_found(summary["manifest"])))
+    size = f"{counts['shard_bytes'] / MEBIBYTE:,.1f} MiB in {_several(n_parts, 'shard')}"
+    if counts["residues"]:
+        size += f", {counts['shard_bytes'] / counts['residues']:.1f} bytes per residue"
+    rows.append(("size", size))
+    time_taken = f"{seconds:.1f} s"
+    if n_built < n_parts:
+        time_taken += f", {n_parts - n_built:,} of {_several(n_parts, 'part')} already built"
+    else:
+        time_taken += f", {counts['found'] / max(seconds, 1e-3):,.0f} files/s"
+    rows.append(("time", time_taken))
+    rows += [("licence", f"{name}: {v['licence']}") for name, v in summary["sources"].items()]
+    rows.append(("digest", summary["digest"]))
+    rows.append(("look at", f"{layout.inputs} (every file, with reasons), {layout.index}"))
+    _print_rows(console, rows)
+    failed, found = counts["failed"], counts["found"]
+    last = f"{failed:,} of {_several(found, 'file')} failed"
+    if failed > allow_failures:
+        last += f" (see {layout.inputs}; --allow-failures {failed} accepts them)"
+    console.print(
+        last, style="red" if failed > allow_failures else "", highlight=False, markup=False
+    )
+
+
+def _reason_rows(
+    status: str, reasons: dict[str, int], examples: dict[str, dict[str, str]]
+) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for reason, n in _top(reasons):
+        example = examples[reason]
+        first = example["input"]
+        message = example["message"] or ""
+        # Some sentences name their file themselves.
+        said = message if first in message else f"{first}: {message}"
+        rows.append((status if not rows else "", f"{n:,} {reason}, such as {said}"))
+    if len(reasons) > REASONS_SHOWN:
+        rows.append(("", f"and {len(reasons) - REASONS_SHOWN} other reasons"))
+    return rows
+
+
+def _top(reasons: dict[str, int]) -> list[tuple[str, int]]:
+    return list(reasons.items())[:REASONS_SHOWN]
+
+
+def _not_found(manifest: dict) -> str:
+    n, names = manifest["not_found"], manifest["first_not_found"][:REASONS_SHOWN]
+    more = ", …" if n > len(names) else ""
+    return f"{n:,} of its {manifest['entries']:,} entries were not found: {', '.join(names)}{more}"
+
+
+def _several(n: int, thing: str) -> str:
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+
+
+def _print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+    for name, text in rows:
+        console.print(Text.assemble((f"{name:<11}", "bold"), "  ", text), highlight=False)
+
+
+def standard_console() -> Console:
+    """Standard output; lines are as long as they are."""
+    return Console(file=sys.stdout, soft_wrap=True)

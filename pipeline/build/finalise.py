@@ -1,0 +1,235 @@
+"""Records and shards → index, tables and ``build.json``: what makes parts a dataset."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.build.atomic_files import appears_whole
+from pipeline.build.layout import Layout
+from pipeline.build.options import Reading
+from pipeline.build.plan import Part, plan_table
+from pipeline.build.records import DropRecord, InputRecord, PartRecord, records_table
+from pipeline.filters import Manifest
+from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, dataset_digest, shard_schema
+
+SOFTWARE = ("ellipsoid-flow", "biotite", "numpy", "pyarrow", "isal", "msgpack", "zstandard")
+
+LICENCES = {
+    "PDB": "CC0 1.0; please cite the entries' primary publications and wwPDB",
+    "AlphaFold DB": "CC-BY 4.0; attribute to DeepMind and EMBL-EBI",
+    "ModelArchive": "see the entry's page at modelarchive.org",
+    "unknown": "the files do not say where they come from",
+}
+
+
+class UnfinishedBuild(Exception):
+    """Parts are missing, or do not belong to the plan."""
+
+
+def finalise(
+    layout: Layout,
+    parts: Sequence[Part],
+    records: Sequence[PartRecord],
+    others: Sequence[InputRecord],
+    reading: Reading,
+) -> dict:
+    """Write ``index.parquet``, ``inputs.parquet``, ``drops.parquet``, ``plan.parquet`` and, last,
+    ``build.json``; return what the latter holds. What would be written as it is stays untouched.
+
+    Parameters
+    ----------
+    others : sequence of InputRecord
+        What was found and is in no part: links, and what could not be looked into.
+
+    Raises
+    ------
+    UnfinishedBuild
+        A part has no record, or its shard is damaged.
+    """
+    by_number = {r.number: r for r in records}
+    missing = [p.number for p in parts if p.number not in by_number]
+    if missing:
+        raise UnfinishedBuild(f"parts {missing[:10]} are not built; run the same command again")
+    ordered = [by_number[p.number] for p in parts]
+    for part, record in zip(parts, ordered, strict=True):
+        if sorted(r.input for r in record.inputs) != sorted(f.name for f in part.files):
+            _forget(layout, record)
+            raise UnfinishedBuild(
+                f"{part.name} does not account for each of its files; run the same command again"
+            )
+    inputs = [r for record in ordered for r in record.inputs] + list(others)
+    inputs.sort(key=lambda r: (r.input, r.status))
+    drops = [d for record in ordered for d in record.drops]
+    index = _index(layout, ordered)
+    uids = index["chain_uid"].to_pylist()
+    digest = dataset_digest(zip(uids, index["row_sha256"].to_pylist(), strict=True))
+    counts = Counter(r.status for r in inputs)
+    sources = Counter(s or "unknown" for s in index["source"].to_pylist())
+    summary = {
+        "digest": digest,
+        "schema_version": SCHEMA_VERSION,
+        "config_hash": reading.config_hash,
+        "config": reading.identity(),
+        "counts": {
+            "found": len(inputs),
+            "ok": counts["ok"],
+            "skipped": counts["skipped"],
+            "failed": counts["failed"],
+            "entries": len(set(index["entry_id"].to_pylist())),
+            "chains": index.num_rows,
+            "residues": int(np.sum(index["length"].to_numpy(), dtype=np.int64)),
+            "dropped_chains": len(drops),
+            "shard_bytes": sum(r.shard_bytes for r in ordered),
+        },
+        "reasons": {status: _reasons(inputs, status) for status in ("skipped", "failed")},
+        "examples": {status: _examples(inputs, status) for status in ("skipped", "failed")},
+        "drop_reasons": dict(Counter(d.reason for d in drops).most_common()),
+        "manifest": _manifest(reading, parts),
+        "sources": {
+            name: {"chains": n, "licence": LICENCES.get(name, LICENCES["unknown"])}
+            for name, n in sorted(sources.items())
+        },
+        "units": UNITS,
+        "software": {"python": platform.python_version(), **_versions()},
+        "shards": [
+            {
+                "name": r.shard,
+                "sha256": r.shard_sha256,
+                "bytes": r.shard_bytes,
+                "chains": r.n_chains,
+                "residues": r.n_residues,
+            }
+            for r in ordered
+        ],
+    }
+    tables = {
+        layout.plan: plan_table(parts),
+        layout.inputs: records_table(InputRecord, inputs),
+        layout.drops: records_table(DropRecord, drops),
+        layout.index: index,
+    }
+    text = json.dumps(summary, indent=1) + "\n"
+    if not _is_written(layout, tables, text):
+        withdraw(layout)
+        for path, table in tables.items():
+            _write_table(table, path, layout)
+        with appears_whole(layout.build_json, layout.scratch) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    _remove_strangers(layout, {r.shard for r in ordered})
+    return summary
+
+
+def withdraw(layout: Layout) -> None:
+    """From now on the folder is no dataset: its files may not fit together."""
+    for path in reversed(layout.results):
+        path.unlink(missing_ok=True)
+
+
+def _is_written(layout: Layout, tables: dict[Path, pa.Table], text: str) -> bool:
+    try:
+        return layout.build_json.read_text(encoding="utf-8") == text and all(
+            pq.read_table(path, page_checksum_verification=True).equals(table)
+            for path, table in tables.items()
+        )
+    except (OSError, ValueError, pa.ArrowException):
+        return False
+
+
+def _reasons(inputs: Sequence[InputRecord], status: str) -> dict[str, int]:
+    return dict(Counter(r.reason for r in inputs if r.status == status and r.reason).most_common())
+
+
+def _examples(inputs: Sequence[InputRecord], status: str) -> dict[str, dict[str, str | None]]:
+    """For each reason the first file, and what was said about it."""
+    examples: dict[str, dict[str, str | None]] = {}
+    for record in inputs:
+        if record.status == status and record.reason:
+            examples.setdefault(record.reason, {"input": record.input, "message": record.message})
+    return examples
+
+
+def _manifest(reading: Reading, parts: Sequence[Part]) -> dict | None:
+    """How much of the manifest was there."""
+    if reading.manifest is None:
+        return None
+    manifest = Manifest.read(reading.manifest)
+    missing = manifest.missing(e.entry_id for p in parts for e in p.entries)
+    return {
+        "entries": len(manifest.entries),
+        "not_found": len(missing),
+        "first_not_found": missing[:20],
+    }
+
+
+def _forget(layout: Layout, record: PartRecord) -> None:
+    (layout.record(record.number)).unlink(missing_ok=True)
+
+
+def _index(layout: Layout, records: Sequence[PartRecord]) -> pa.Table:
+    """One row per chain: what shards say of them beside lists, and where they are."""
+    schema = shard_schema()
+    fields = [schema.field(name) for name in INDEX_COLUMNS]
+    tables = [pa.schema(fields).empty_table()]
+    shard: list[str] = []
+    row_group: list[np.ndarray] = [np.zeros(0, np.int32)]
+    row: list[np.ndarray] = [np.zeros(0, np.int32)]
+    for record in records:
+        try:
+            with pq.ParquetFile(
+                layout.shards / record.shard, page_checksum_verification=True
+            ) as file:
+                meta = file.metadata
+                table = file.read(columns=list(INDEX_COLUMNS)).replace_schema_metadata(None)
+                sizes = [meta.row_group(g).num_rows for g in range(meta.num_row_groups)]
+            if meta.num_rows != record.n_chains:
+                raise ValueError(f"{meta.num_rows} chains instead of {record.n_chains}")
+        except (OSError, ValueError, pa.ArrowException) as error:
+            _forget(layout, record)
+            raise UnfinishedBuild(
+                f"{layout.shards / record.shard} is damaged ({error}); run the same command again "
+                "to build it anew"
+            ) from error
+        tables.append(table)
+        shard += [record.shard] * meta.num_rows
+        row_group.append(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
+        row += [np.arange(size, dtype=np.int32) for size in sizes]
+    index = pa.concat_tables([t.select(list(INDEX_COLUMNS)) for t in tables])
+    return (
+        index.append_column("shard", pa.array(shard, pa.string()).dictionary_encode())
+        .append_column("row_group", pa.array(np.concatenate(row_group)))
+        .append_column("row", pa.array(np.concatenate(row)))
+    )
+
+
+def _write_table(table: pa.Table, path: Path, layout: Layout) -> None:
+    with appears_whole(path, layout.scratch) as temporary:
+        pq.write_table(
+            table, temporary, compression="zstd", compression_level=3, write_page_checksum=True
+        )
+
+
+def _remove_strangers(layout: Layout, names: set[str]) -> None:
+    """Shards of an earlier plan with more parts."""
+    for path in layout.shards.glob("part-*.parquet"):
+        if path.name not in names:
+            path.unlink()
+            (layout.state / f"{path.stem}.json").unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in SOFTWARE:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found

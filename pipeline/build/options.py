@@ -1,0 +1,146 @@
+"""What a build can be told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pipeline.filters import Filters
+from pipeline.gaussians import BASE_THICKNESS
+from pipeline.parsing.read_chains import MAX_ASSEMBLY_CHAINS
+from pipeline.residues import COMPONENTS_VERSION
+from pipeline.shards import SCHEMA_VERSION
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How files become chains: the part of the options that decides what the data are.
+
+    Attributes
+    ----------
+    max_file_size : int
+        Bytes, unpacked.
+    manifest_sha256 : str or None
+        Of the manifest's content; `manifest` is where this run finds it.
+    """
+
+    models: Literal["first", "all"] = "first"
+    assembly: str | None = None
+    max_assembly_chains: int = MAX_ASSEMBLY_CHAINS
+    base_thickness: float = BASE_THICKNESS
+    shape: Literal["axis_aligned", "full"] = "axis_aligned"
+    max_file_size: int = 512 * MEBIBYTE
+    timeout: float = 300.0
+    filters: Filters = field(default_factory=Filters)
+    manifest: Path | None = None
+    manifest_sha256: str | None = None
+
+    def identity(self) -> dict:
+        """What two builds must share for their parts to be joined, as JSON-able values."""
+        values = asdict(self)
+        for elsewhere in ("timeout", "manifest"):
+            del values[elsewhere]
+        return {
+            **values,
+            "schema_version": SCHEMA_VERSION,
+            "components_version": COMPONENTS_VERSION,
+        }
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of `identity`, in hexadecimal."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Turn a folder of protein structure files into Parquet shards.
+
+    Parameters
+    ----------
+    out_dir
+        Folder of the dataset; made if it is not there. Running the same command again resumes.
+    pdb_dir
+        Folder that is searched for structure files (PDB, mmCIF, BinaryCIF; plain, .gz, .zst; in tar
+        archives; in nested folders), or one file. Nothing is ever written there.
+    pdb_list
+        Text file of paths, one a line, relative to the list's folder; beside or instead of
+        --pdb-dir.
+    manifest
+        CSV with a column entry_id and optionally chain: only these are built.
+    n_jobs
+        Worker processes; 0 means as many as this process may use (cgroups and Slurm are respected).
+    models
+        The first model of a file, whatever its number, or all of them.
+    assembly
+        Build this biological assembly (its id in the file, or first) instead of the asymmetric
+        unit.
+    max_assembly_chains
+        Assemblies with more polypeptide chains fail.
+    base_thickness
+        Added to the standard deviation of a residue's atoms along each axis, in Å.
+    shape
+        Ellipsoids along the axes of the residue's frame, or of the true second moment.
+    timeout
+        Seconds a file may take; one that takes longer fails, and the others are built.
+    max_file_size
+        Unpacked size in MiB above which a file fails unread.
+    part_size
+        Input per shard in MiB (compressed); 0 chooses it by the size of the whole input.
+    allow_failures
+        Exit with status 0 if no more files than this fail.
+    overwrite
+        Delete what another configuration built in the output folder, and start anew.
+    dry_run
+        Print the plan and stop.
+    quiet
+        No progress, only the summary.
+    log_file
+        Append a JSON line for every event (start, part, failure, summary).
+    filters
+        Rules for what is kept.
+    """
+
+    out_dir: Path
+    pdb_dir: Path | None = None
+    pdb_list: Path | None = None
+    manifest: Path | None = None
+    n_jobs: int = 0
+    models: Literal["first", "all"] = "first"
+    assembly: str | None = None
+    max_assembly_chains: int = MAX_ASSEMBLY_CHAINS
+    base_thickness: float = BASE_THICKNESS
+    shape: Literal["axis_aligned", "full"] = "axis_aligned"
+    timeout: float = 300.0
+    max_file_size: int = 512
+    part_size: int = 0
+    allow_failures: int = 0
+    overwrite: bool = False
+    dry_run: bool = False
+    quiet: bool = False
+    log_file: Path | None = None
+    filters: Filters = field(default_factory=Filters, metadata={"flatten": True})
+
+    def reading(self) -> Reading:
+        """The part of the options that the workers need and the configuration hash covers."""
+        sha256 = None
+        if self.manifest is not None:
+            sha256 = hashlib.sha256(self.manifest.read_bytes()).hexdigest()
+        return Reading(
+            models=self.models,
+            assembly=self.assembly,
+            max_assembly_chains=self.max_assembly_chains,
+            base_thickness=self.base_thickness,
+            shape=self.shape,
+            max_file_size=self.max_file_size * MEBIBYTE,
+            timeout=self.timeout,
+            filters=self.filters,
+            manifest=self.manifest,
+            manifest_sha256=sha256,
+        )

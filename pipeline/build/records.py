@@ -1,0 +1,125 @@
+"""What became of every input: the records that a part leaves, and their tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from pipeline.build.atomic_files import appears_whole
+
+Status = Literal["ok", "skipped", "failed"]
+
+
+@dataclass(slots=True)
+class InputRecord:
+    """One input file: ``ok`` (it gave chains), ``skipped`` (nothing for us in it, or filtered) or
+    ``failed`` (damaged, unreadable, too large, too slow).
+
+    Attributes
+    ----------
+    stage : str
+        How far it came: ``find``, ``read``, ``parse``, ``filter``, ``build``.
+    reason : str or None
+        Stable code; ``None`` for ``ok``.
+    message : str or None
+        A sentence for people.
+    transient : bool
+        Time, memory or I/O: a later run tries again.
+    """
+
+    input: str
+    entry_id: str | None
+    part: int | None
+    status: Status = "ok"
+    stage: str = "build"
+    reason: str | None = None
+    message: str | None = None
+    transient: bool = False
+    seconds: float = 0.0
+    size: int = 0
+    sha256: str | None = None
+    format: str | None = None
+    reader: str | None = None
+    n_atoms: int = 0
+    n_chains: int = 0
+    n_residues: int = 0
+    n_dropped: int = 0
+    flags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class DropRecord:
+    """One chain that a rule or filter dropped; `n_residues` as far as it was known then."""
+
+    entry_id: str
+    input: str
+    model: int
+    label_asym_id: str
+    auth_asym_id: str
+    n_residues: int
+    stage: str
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class PartRecord:
+    """What one part left. Its file is written after the shard: it is what makes a part done."""
+
+    number: int
+    fingerprint: str
+    shard: str
+    shard_sha256: str
+    shard_bytes: int
+    n_chains: int
+    n_residues: int
+    inputs: list[InputRecord]
+    drops: list[DropRecord]
+
+    @property
+    def has_transient_failures(self) -> bool:
+        return any(r.transient for r in self.inputs)
+
+    def write(self, path: Path, scratch: Path) -> None:
+        """Write as JSON, atomically."""
+        with appears_whole(path, scratch) as temporary:
+            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> PartRecord | None:
+        """Read what `write` wrote; ``None`` where there is nothing usable."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values["inputs"] = [InputRecord(**r) for r in values["inputs"]]
+            values["drops"] = [DropRecord(**r) for r in values["drops"]]
+            return cls(**values)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+_ARROW = {
+    "str": pa.string(),
+    "str | None": pa.string(),
+    "Status": pa.string(),
+    "int": pa.int64(),
+    "int | None": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "list[str]": pa.list_(pa.string()),
+}
+
+
+def records_table(kind: type, records: Iterable[InputRecord | DropRecord]) -> pa.Table:
+    """Records as a table, a column per attribute."""
+    rows = list(records)
+    return pa.table(
+        {
+            f.name: pa.array([getattr(r, f.name) for r in rows], _ARROW[str(f.type)])
+            for f in fields(kind)
+        }
+    )
