@@ -224,7 +224,7 @@ def test_a_word_of_a_megabyte_is_not_copied_to_every_row():
     mask = np.zeros(n, "<u1")
     columns = {c: column(np.arange(n, dtype="<f8")) for c in COORDINATES[:3]}
     columns |= {c: strings(["A" * 10**6, "B"], [1] * n, mask) for c in COORDINATES[3:]}
-    assert refused(packed(columns, n)) == "malformed-bcif"
+    assert refused(packed(columns, n)) == "overlong-value"
 
 
 def test_strings_that_overlap_are_refused():

@@ -437,6 +437,7 @@ def test_a_file_without_protein_has_no_chains_and_no_drops(kind):
         ("", "not-a-structure"),
         ("HEADER    X\nREMARK   2\nEND\n", "no-atoms"),
         ("data_x\n_cell.length_a 1\n", "no-atom-site"),
+        ("data_x\nloop_\n\n", "no-atom-site"),
         ("data_x\nloop_\n_atom_site.id\n_atom_site.fract_x\n1 0.5\n", "no-coordinates"),
     ],
 )
@@ -444,6 +445,13 @@ def test_files_without_a_structure_are_skipped_by_name(text, reason):
     with pytest.raises(NotAStructure) as caught:
         read(text)
     assert caught.value.reason == reason
+
+
+def test_one_value_of_a_megabyte_fails_the_file_before_it_costs_a_megabyte_per_atom():
+    text = cif_text(chain(["ALA", "GLY", "SER"])).replace(" CA ", f" {'A' * 1_000_000} ", 1)
+    with pytest.raises(ParseError, match="1000000 characters long") as caught:
+        read(text)
+    assert caught.value.reason == "overlong-value"
 
 
 # ---- cut-off files ----------------

@@ -349,7 +349,7 @@ class BinaryCategory:
 def _expect_sane_width(width: int, n: int) -> None:
     if width > 64 and width * n > MAX_MATRIX:
         raise ParseError(
-            "malformed-bcif", f"a column of {n} values has one that is {width} bytes long"
+            "overlong-value", f"a column of {n} values has one that is {width} bytes long"
         )
 
 

@@ -45,7 +45,7 @@ _TOKEN = re.compile(
 )
 _CATEGORY = re.compile(rb"_([^.\s]+)\.(\S+)")
 
-MAX_MATRIX = 32 << 20
+MAX_MATRIX = 4 << 20
 """Bytes of one column as a character matrix."""
 
 Column = list[str | None]
@@ -150,6 +150,8 @@ class CifText:
     def _category_starts(self, lines: NDArray) -> list[tuple[int, str, str]]:
         """The tag lines whose category differs from that of the line before it."""
         # Two lines are of one category if they agree up to the first point: all lines at once.
+        if not len(lines):
+            return []
         width = 64
         padded = self.buffer
         if self.starts[lines[-1]] + width > len(padded):
@@ -557,7 +559,7 @@ def _expect_sane_width(width: int, n: int) -> None:
     """One word of a megabyte would make a megabyte of every row."""
     if width > 64 and width * n > MAX_MATRIX:
         raise ParseError(
-            "malformed-cif", f"a column of {n} values has one that is {width} characters long"
+            "overlong-value", f"a column of {n} values has one that is {width} characters long"
         )
 
 
