@@ -36,9 +36,10 @@ def build_assembly(
     ParseError
         The file lacks the assembly, or it has too many chains.
     """
-    found = next((a for a in info.assemblies if assembly in ("first", a.id)), None)
+    assemblies = info.read_assemblies()
+    found = next((a for a in assemblies if assembly in ("first", a.id)), None)
     if found is None:
-        known = ", ".join(a.id for a in info.assemblies) or "none"
+        known = ", ".join(a.id for a in assemblies) or "none"
         raise ParseError(
             "no-assembly", f"the file has no usable assembly {assembly!r} (it has: {known})"
         )

@@ -101,9 +101,13 @@ def read_atoms(table: TextTable | BinaryCategory, models: Models) -> AtomTable:
 
     occupancy = np.full(n, 100, np.int32)
     if "occupancy" in table:
-        some = slice(0, 1) if table.is_constant("occupancy") else rows
-        (values,), (valid,), _ = table.fixed(["occupancy"], 2, some)
-        occupancy[:] = np.where(valid, np.clip(values, -(2**20), 2**20), 100)
+        changes = table.run_heads(["occupancy"]) if isinstance(rows, slice) else None
+        if changes is not None:
+            changes = changes[changes < n]
+        (values,), (valid,), _ = table.fixed(["occupancy"], 2, rows if changes is None else changes)
+        occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100).astype(np.int32)
+        if changes is not None:
+            occupancy = np.repeat(occupancy, np.diff(changes, append=n))
     name, element, altloc = name_columns(
         rows, ("label_atom_id", "auth_atom_id"), ("type_symbol",), ("label_alt_id",)
     )

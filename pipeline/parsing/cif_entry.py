@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def _read_entry(category: Categories, block_name: str) -> EntryInfo:
         metadata=_metadata(category, block_name),
         polymers=polymers,
         entities=entities,
-        assemblies=_assemblies(category),
+        read_assemblies=partial(_assemblies, category),
         claimed_atoms=max(claimed, default=None),
     )
 

@@ -274,10 +274,11 @@ class CifText:
 def _wanted_items(region: bytes, tags: Collection[str]) -> dict[str, list[bytes]]:
     """Values of some tags of a category that is no loop: a category may have a hundred items."""
     found = {}
+    encoded = {tag.encode(): tag for tag in tags}
     for item in (b"\n" + region).split(b"\n_")[1:]:
         head = item.split(None, 1)
-        tag = _tag_name(head[0])
-        if tag in tags:
+        tag = encoded.get(head[0].partition(b".")[2].lower())
+        if tag is not None:
             values = split_words(head[1]) if len(head) > 1 else []
             if len(values) != 1:
                 raise Irregular(f"{tag} has not one value")

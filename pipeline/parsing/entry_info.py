@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,6 +60,8 @@ class EntryInfo:
     ----------
     polymers : dict
         By ``label_asym_id`` (PDB: author chain id).
+    read_assemblies : callable
+        () → the assemblies; few builds ask for them, and they take long to interpret.
     claimed_atoms : int or None
         How many atoms the file itself says it has.
     """
@@ -66,5 +69,5 @@ class EntryInfo:
     metadata: EntryMetadata = field(default_factory=EntryMetadata)
     polymers: dict[str, Polymer] = field(default_factory=dict)
     entities: dict[str, Polymer] = field(default_factory=dict)
-    assemblies: tuple[Assembly, ...] = ()
+    read_assemblies: Callable[[], tuple[Assembly, ...]] = tuple
     claimed_atoms: int | None = None

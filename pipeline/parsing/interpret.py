@@ -316,11 +316,22 @@ def _increasing(auth: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _sequence_aatypes(sequence: Sequence[str]) -> NDArray[np.int8]:
-    found = {}
-    for comp_id in dict.fromkeys(sequence):
+    numbers = map(_AATYPES.__getitem__, sequence)
+    return np.fromiter(numbers, np.int8, len(sequence))
+
+
+class _Aatypes(dict[str, int]):
+    """Amino acid number by component id, looked up once per process."""
+
+    def __missing__(self, comp_id: str) -> int:
         entry = component(comp_id)
-        found[comp_id] = entry.aatype if entry is not None else UNKNOWN
-    return np.array([found[c] for c in sequence], np.int8)
+        if entry is None:  # not kept: anybody can make up names, a million of them
+            return UNKNOWN
+        self[comp_id] = entry.aatype
+        return entry.aatype
+
+
+_AATYPES = _Aatypes()
 
 
 def _merge_repeats(chosen: NDArray, runs: _Runs) -> tuple[NDArray, NDArray]:

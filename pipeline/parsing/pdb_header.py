@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -28,6 +29,13 @@ _RESOLUTION = re.compile(r"^REMARK   2 RESOLUTION\.\s+([\d.]+)\s+ANGSTROM")
 _DATE = re.compile(r"(\d\d)-([A-Z]{3})-(\d\d)")
 _BIOMT = re.compile(r"^REMARK 350\s+BIOMT([123])\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)")
 _UNIT = re.compile(r"BIOLOGICAL (?:UNIT|ASSEMBLY)[^:]*:\s*(\S+)")
+
+
+RECORDS = frozenset(
+    {"HEADER", "TITLE", "COMPND", "SOURCE", "EXPDTA", "REVDAT", "DBREF", "DBREF2", "SEQRES"}
+)
+REMARKS = frozenset({"  2", "350", "465"})
+"""What `read_header` reads; most lines of a header are other remarks, helices and sheets."""
 
 
 def read_header(lines: list[str]) -> EntryInfo:
@@ -63,7 +71,7 @@ def read_header(lines: list[str]) -> EntryInfo:
     return EntryInfo(
         metadata=_metadata(records, remarks),
         polymers=polymers,
-        assemblies=_assemblies(remarks["350"]),
+        read_assemblies=partial(_assemblies, remarks["350"]),
     )
 
 

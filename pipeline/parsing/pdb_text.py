@@ -7,6 +7,7 @@ writers where noted.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,6 @@ from pipeline.parsing.fields import (
     Field,
     decimals,
     integers,
-    is_constant,
     names,
     run_heads,
     stack,
@@ -87,13 +87,19 @@ class PdbText:
         start = self.starts[number]
         return self.data[start : start + self.lengths[number]].decode("latin-1")
 
-    def header(self) -> list[str]:
-        """The lines before the first model or atom."""
+    def header(self, records: Collection[str], remarks: Collection[str]) -> list[str]:
+        """The lines of some records, and of REMARKs of some numbers, before the first model or
+        atom."""
         first = self.atom_lines[0]
         models = self.lines_of(b"MODEL")
         if len(models):
             first = min(first, models[0])
-        return self.data[: self.starts[first]].decode("latin-1").split("\n")
+        heads = self._heads[:first]
+        wanted = np.isin(heads, [_word(r.ljust(6).encode()) for r in records])
+        of_remarks = np.flatnonzero(heads == _word(b"REMARK"))
+        numbers = np.ascontiguousarray(self._windows[self.starts[of_remarks], 7:10])
+        wanted[of_remarks] = np.isin(numbers.view("S3").ravel(), [r.encode() for r in remarks])
+        return [self.line(k) for k in np.flatnonzero(wanted).tolist()]
 
     def fields(self, lines: NDArray) -> Field:
         """Columns 1–80 of lines, ``(n, 80) uint8``, blank-padded."""
@@ -136,12 +142,9 @@ def read_atoms(pdb: PdbText, models: Models) -> AtomTable:
     if not pdb.ends_with_newline and lines[-1] == len(pdb.lengths) - 1:
         # The file is cut within this record; half a number looks like a number.
         located[-1] &= pdb.lengths[-1] >= _COORDINATES_END
-    occupancies = rows[:, 54:60]
-    if is_constant(occupancies):
-        values, valid, _ = decimals(occupancies[:1], 2)
-    else:
-        values, valid, _ = decimals(occupancies, 2)
-    occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100)
+    changes = run_heads(rows, [(54, 60)])
+    values, valid, _ = decimals(rows[changes, 54:60], 2)
+    occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100).astype(np.int32)
     name = names(rows[:, 12:16])
     alphas = np.flatnonzero(name == b"CA")
     values, valid, _ = decimals(rows[alphas, 60:66], 2)
@@ -163,7 +166,7 @@ def read_atoms(pdb: PdbText, models: Models) -> AtomTable:
         ins_code=ins_code,
         coords=coords,
         located=located,
-        occupancy=np.broadcast_to(occupancy, (n,)).astype(np.int32),
+        occupancy=np.repeat(occupancy, np.diff(changes, append=n)),
         b_factor=b_factor,
         after_ter=after_ter,
         stretch=stretch,

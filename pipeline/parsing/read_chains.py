@@ -21,7 +21,7 @@ from pipeline.parsing.entry_info import EntryInfo
 from pipeline.parsing.errors import Irregular, NotAStructure, ParseError
 from pipeline.parsing.fields import changes
 from pipeline.parsing.interpret import DroppedChain, interpret
-from pipeline.parsing.pdb_header import read_header, with_blank_chain
+from pipeline.parsing.pdb_header import RECORDS, REMARKS, read_header, with_blank_chain
 from pipeline.parsing.with_biotite import atoms_with_biotite
 from pipeline.sources import HEAD_BYTES, Format, describe_content, sniff
 
@@ -183,7 +183,7 @@ def _read_pdb(
     data: bytes, models: Models, accept: Accept | None, flags: list[str]
 ) -> tuple[AtomTable, EntryInfo, str]:
     pdb = pdb_text.PdbText(data)
-    info = read_header(pdb.header())
+    info = read_header(pdb.header(RECORDS, REMARKS))
     _judge(info.metadata, accept)
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
