@@ -34,11 +34,11 @@ import psutil
 import pyarrow as pa
 
 from pipeline.build.finalise import finalise
-from pipeline.build.layout import Layout
 from pipeline.build.map_part import build_part
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, make_plan
 from pipeline.build.records import PartRecord
+from pipeline.layout import Layout
 from pipeline.parsing import NotAStructure, read_chains
 from pipeline.sources import Entry, decompress, discover, group_entries
 

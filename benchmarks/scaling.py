@@ -3,8 +3,8 @@
     python benchmarks/scaling.py FOLDER [--jobs 2] [--copies 1 4] [--limit N] [--markdown]
 
 Time: ``python -m pipeline.build`` from start to exit into fresh folders, with one worker and with
-`--jobs` in alternation; best of `--repeats`. Memory: the same over 1, 4, … copies of the input
-(links of different names, so each is an entry of its own), the peak of every process watched from
+`--jobs` in alternation, over 1, 4, … copies of the input (links of different names, so each is an
+entry of its own); best of `--repeats`. Memory: of the same, the peak of every process watched from
 outside. Size: of what a build leaves, per residue.
 """
 
@@ -123,17 +123,23 @@ def sizes(out_dir: Path) -> dict[str, int]:
     return found
 
 
-def measure_time(folder: Path, jobs: int, repeats: int, part_size: int) -> list[tuple[str, ...]]:
+def measure_time(
+    folder: Path, copies: int, limit: int, jobs: int, repeats: int, part_size: int
+) -> list[tuple[str, ...]]:
     runs: dict[int, list[Run]] = {1: [], jobs: []}
     for repeat in range(repeats):
         for n in sorted(runs, reverse=repeat % 2 == 1):
             with tempfile.TemporaryDirectory() as scratch:
-                command = build_command(folder, Path(scratch) / "out", n, part_size)
+                links = Path(scratch) / "in"
+                links.mkdir()
+                n_files = link_copies(folder, links, copies, limit)
+                command = build_command(links, Path(scratch) / "out", n, part_size)
                 runs[n].append(timed_build(command))
     best = {n: min(r.wall for r in found) for n, found in runs.items()}
     median = {n: statistics.median(r.wall for r in found) for n, found in runs.items()}
     return [
         (
+            f"{n_files}",
             str(n),
             f"{best[n]:.2f}",
             f"{median[n]:.2f}",
@@ -189,7 +195,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--jobs", type=int, default=2, help="workers to compare with one")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--copies", type=int, nargs="*", default=[1, 4], help="of the input")
+    parser.add_argument("--copies", type=int, nargs="+", default=[1, 4], help="of the input")
     parser.add_argument("--limit", type=int, default=0, help="files; 0: all")
     parser.add_argument("--part-size", type=int, default=0, help="MiB, as for the build")
     parser.add_argument("--markdown", action="store_true")
@@ -208,8 +214,25 @@ def main() -> None:
                 path.read_bytes()
 
         print(f"{heading}time of the command, best and median of {options.repeats}\n")
-        header = ("workers", "best s", "median s", "CPU s", "speed-up, best", "speed-up, median")
-        rows = measure_time(folder, options.jobs, options.repeats, options.part_size)
+        header = (
+            "files",
+            "workers",
+            "best s",
+            "median s",
+            "CPU s",
+            "speed-up, best",
+            "speed-up, median",
+        )
+        rows = []
+        for copies in options.copies:
+            rows += measure_time(
+                options.folder,
+                copies,
+                options.limit,
+                options.jobs,
+                options.repeats,
+                options.part_size,
+            )
         print(format_table(header, rows, options.markdown))
         with tempfile.TemporaryDirectory() as scratch:
             command = build_command(folder, Path(scratch) / "out", 1, options.part_size)
@@ -221,7 +244,6 @@ def main() -> None:
         header = ("what", "bytes", "bytes/residue", "bytes/resolved residue")
         print(format_table(header, rows, options.markdown))
 
-    if options.copies:
         print(f"{heading}peak resident memory, MiB, {options.jobs} workers\n")
         header = ("copies", "files", "shards", "residues", "main process", "workers, each")
         arguments = (options.jobs, options.copies, options.limit, options.part_size)

@@ -19,11 +19,11 @@ from build_runs import SMALL_PARTS, Result, run
 
 from pipeline.build import map_part
 from pipeline.build.command import main
-from pipeline.build.layout import Layout
 from pipeline.build.map_part import OutputError, build_part
 from pipeline.build.options import Reading
 from pipeline.build.plan import make_plan
 from pipeline.chain import Chain
+from pipeline.layout import Layout
 from pipeline.sources import discover, group_entries
 
 # --- workers that die or hang -----------------------------------------------------------------

@@ -117,7 +117,7 @@ def killing_at(count: int, moment: str) -> dict[str, str]:
     """A fault: all processes die just before or after the parent gives a file its final name."""
     return {
         **SMALL_PARTS,
-        "pipeline.build.atomic_files": (
+        "pipeline.atomic_files": (
             "_replace, _count = os.replace, 0\n"
             "class _Os:\n"
             "    def __getattr__(self, name):\n"

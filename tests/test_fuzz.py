@@ -19,11 +19,11 @@ from mutations import CIF, CONTAINERS, MSGPACK, STORED, TEXT, Mutant, Seed, flip
 from mutations import zstd as zstd_bytes
 from watched_build import inputs, run_build
 
-from pipeline.build.layout import Layout
 from pipeline.build.map_part import build_part
 from pipeline.build.options import Reading
 from pipeline.build.plan import make_plan
 from pipeline.build.records import InputRecord
+from pipeline.layout import Layout
 from pipeline.sources import SourceError, decompress, discover, group_entries, printable
 
 EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"

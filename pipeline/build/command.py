@@ -19,10 +19,9 @@ from typing import IO
 
 from rich.console import Console
 
-from pipeline.build.atomic_files import appears_whole
+from pipeline.atomic_files import appears_whole
 from pipeline.build.display import Display, show_plan, show_summary, standard_console
 from pipeline.build.finalise import UnfinishedBuild, finalise, withdraw
-from pipeline.build.layout import Layout
 from pipeline.build.map_part import OutputError
 from pipeline.build.options import MEBIBYTE, BuildOptions, Reading
 from pipeline.build.plan import Part, make_plan
@@ -30,6 +29,7 @@ from pipeline.build.records import InputRecord, PartRecord
 from pipeline.build.workers import Crew, Job, WorkersFail, available_jobs
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.filters import Manifest, ManifestError
+from pipeline.layout import Layout
 from pipeline.sources import Discovery, SourceError, discover, group_entries
 
 OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130

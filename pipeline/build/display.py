@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pipeline.build.layout import Layout
 from pipeline.build.plan import Part
 from pipeline.build.progress import ProgressNote
 from pipeline.build.records import PartRecord
+from pipeline.layout import Layout
 
 PLAIN_SECONDS = 10.0
 MEBIBYTE = 1 << 20

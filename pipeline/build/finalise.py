@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.build.atomic_files import appears_whole
-from pipeline.build.layout import Layout
+from pipeline.atomic_files import appears_whole
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, plan_table
 from pipeline.build.records import DropRecord, InputRecord, PartRecord, records_table
 from pipeline.filters import Manifest
+from pipeline.layout import Layout
 from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, dataset_digest, shard_schema
 
 SOFTWARE = ("ellipsoid-flow", "biotite", "numpy", "pyarrow", "isal", "msgpack", "zstandard")

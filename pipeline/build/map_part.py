@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.build.atomic_files import publish
-from pipeline.build.layout import Layout
+from pipeline.atomic_files import publish
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, read_plan
 from pipeline.build.progress import NoProgress, ProgressFile
@@ -25,6 +24,7 @@ from pipeline.build.records import DropRecord, InputRecord, PartRecord
 from pipeline.chain import Chain
 from pipeline.features import ChainFeatures, compute_features
 from pipeline.filters import Drop, Manifest
+from pipeline.layout import Layout
 from pipeline.parsing import NotAStructure, ParsedEntry, ParseError, read_chains
 from pipeline.shards import SCHEMA_VERSION, UNITS, ShardWriter, record_batch, shard_schema
 from pipeline.sources import (

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.build.atomic_files import appears_whole
+from pipeline.atomic_files import appears_whole
 
 Status = Literal["ok", "skipped", "failed"]
 

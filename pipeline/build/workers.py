@@ -30,12 +30,12 @@ from joblib import cpu_count
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from pipeline.build.layout import Layout
 from pipeline.build.map_part import OutputError, build_assigned, try_file
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, plan_table
 from pipeline.build.progress import COMPUTING, IDLE, ProgressNote
 from pipeline.build.records import PartRecord
+from pipeline.layout import Layout
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 20.0
