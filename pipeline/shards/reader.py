@@ -154,7 +154,7 @@ def _rows(table: pa.Table, path: str | Path) -> Rows:
         counts = np.bitwise_count(flat["atom14_mask"][0]).astype(np.int64)
         atoms = _ends(counts)[residues]
     for name, (values, offsets) in flat.items():
-        expected = atoms if name in ATOM_LISTS else residues
+        expected = atoms if name in ATOM_LISTS and atoms is not None else residues
         if not np.array_equal(offsets, expected) or len(values) != offsets[-1]:
             raise DamagedShard(
                 f"{path}: the lists of {name} do not fit the lengths of the chains; {_ADVICE}"
