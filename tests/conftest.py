@@ -1,0 +1,20 @@
+"""What several test files share: a small dataset of real entries, built once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.build.command import main
+
+EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"
+
+
+@pytest.fixture(scope="session")
+def examples_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a build of the examples. Copy it before changing anything in it."""
+    out_dir = tmp_path_factory.mktemp("examples") / "dataset"
+    arguments = ["--pdb-dir", str(EXAMPLES), "--out-dir", str(out_dir), "--n-jobs", "1", "--quiet"]
+    assert main(arguments) == 0
+    return out_dir
