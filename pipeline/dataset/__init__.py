@@ -1,0 +1,25 @@
+"""Reading shards as tensors: `ShardDataset` by number, `ShardStream` in a shuffled order."""
+
+from pipeline.dataset.cache import CacheError
+from pipeline.dataset.crops import ContiguousCrop, Crop, SpatialCrop, around
+from pipeline.dataset.dataset import ShardDataset
+from pipeline.dataset.fields import DEFAULT_FIELDS, FIELDS
+from pipeline.dataset.labels import Labels
+from pipeline.dataset.selection import NotADataset
+from pipeline.dataset.stream import ShardStream
+from pipeline.shards import DamagedShard
+
+__all__ = [
+    "DEFAULT_FIELDS",
+    "FIELDS",
+    "CacheError",
+    "ContiguousCrop",
+    "Crop",
+    "DamagedShard",
+    "Labels",
+    "NotADataset",
+    "ShardDataset",
+    "ShardStream",
+    "SpatialCrop",
+    "around",
+]
