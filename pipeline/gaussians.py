@@ -25,7 +25,6 @@ from pipeline.frames import (
     frame_components,
     stack_rotations,
     to_global,
-    to_local,
     unstack,
 )
 
@@ -280,16 +279,40 @@ def local_mean_and_scale(
         residues). Of a "full" covariance this is the diagonal in the frame.
     """
     xp = array_namespace(rotations, translations, centroid, covariance6)
+    x, y, z = (unstack(rotations[..., :, a]) for a in range(3))
     xx, xy, xz, yy, yz, zz = (covariance6[..., k] for k in range(6))
-    x, y, z = (rotations[..., i, :] for i in range(3))
-    variance = (
-        x * x * xx[..., None]
-        + y * y * yy[..., None]
-        + z * z * zz[..., None]
-        + 2 * (x * y * xy[..., None] + x * z * xz[..., None] + y * z * yz[..., None])
+    mean, log_scale = local_components(
+        (x, y, z), unstack(translations), unstack(centroid), (xx, xy, xz, yy, yz, zz)
     )
-    log_scale = 0.5 * xp.log(xp.where(variance > 0, variance, 1.0))
-    return to_local(rotations, translations, centroid), log_scale
+    return xp.stack(mean, axis=-1), xp.stack(log_scale, axis=-1)
+
+
+def local_components(
+    axes: tuple[Vector, Vector, Vector], origin: Vector, centroid: Vector, upper: _Symmetric
+) -> tuple[Vector, Vector]:
+    """`local_mean_and_scale` on separate component arrays, as `frames.frame_components` gives them.
+
+    Parameters
+    ----------
+    axes : three vectors, each three (...) arrays
+    origin, centroid : three (...) arrays each
+    upper : six (...) arrays
+        xx xy xz yy yz zz.
+
+    Returns
+    -------
+    local_mean, log_scale : three (...) arrays each
+    """
+    xp = array_namespace(*origin, *centroid, *upper)
+    xx, xy, xz, yy, yz, zz = upper
+    d = tuple(c - o for c, o in zip(centroid, origin, strict=True))
+    mean, log_scale = [], []
+    for x, y, z in axes:
+        mean.append(x * d[0] + y * d[1] + z * d[2])
+        # eᵀ Σ e
+        variance = x * (x * xx + 2 * (y * xy + z * xz)) + y * (y * yy + 2 * z * yz) + z * z * zz
+        log_scale.append(0.5 * xp.log(xp.where(variance > 0, variance, 1.0)))
+    return tuple(mean), tuple(log_scale)
 
 
 def limit_anisotropy(scale: Array, ratio: float = MAX_ANISOTROPY) -> Array:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.features import unpack_mask
-from pipeline.frames import backbone_frames, is_frame
-from pipeline.gaussians import local_mean_and_scale
+from pipeline.frames import frame_components
+from pipeline.gaussians import local_components
 from pipeline.residues import N_SLOTS
 from pipeline.shards import Rows
 
@@ -111,35 +111,45 @@ def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray]:
         mask = unpack_mask(lists["atom14_mask"])
         found["atom14_mask"] = mask
     if "atom14_positions" in wanted or frames:
-        positions = _positions(mask, *(lists[axis] for axis in "xyz"))
-        found["atom14_positions"] = positions.astype(np.float32)
+        stored = _by_slot(mask, *(lists[axis] for axis in "xyz"))
+    if "atom14_positions" in wanted:
+        # The product is rounded once, from float64; no array of that size is made.
+        positions = np.empty(stored.shape, np.float32)
+        np.multiply(stored, ANGSTROM, out=positions, casting="same_kind")
+        found["atom14_positions"] = positions
     if frames:
-        n, ca, c = (positions[:, slot] for slot in range(3))
-        backbone = mask[:, :3].all(axis=1)
-        resolved = is_frame(n, ca, c, backbone)
-        rotations, translations = backbone_frames(n, ca, c, backbone)
+        planes = np.ascontiguousarray(stored[:, :3].transpose(1, 2, 0)) * ANGSTROM
+        n, ca, c = ((x, y, z) for x, y, z in planes)
+        axes, origin, resolved = frame_components(n, ca, c, mask[:, :3].all(axis=1))
         found["residue_mask"] = resolved
-        found["rotmats"], found["trans"] = rotations, translations
-        if not resolved.all():
-            found["trans"] = np.where(resolved[:, None], translations, 0.0)
+        rows_of_axes = [axis[i] for i in range(3) for axis in axes]
+        found["rotmats"] = _stack(rows_of_axes).reshape(-1, 3, 3)
+        found["trans"] = _stack(origin)
         if frames & {"local_mean", "log_scale"}:
-            found["local_mean"], found["log_scale"] = local_mean_and_scale(
-                rotations,
-                translations,
-                lists["centroid"].astype(np.float64),
-                lists["covariance"].astype(np.float64),
-            )
-            if not resolved.all():
-                found["local_mean"] = np.where(resolved[:, None], found["local_mean"], 0.0)
+            xx, xy, xz, yy, yz, zz = np.ascontiguousarray(lists["covariance"].T, np.float64)
+            x, y, z = np.ascontiguousarray(lists["centroid"].T, np.float64)
+            mean, log_scale = local_components(axes, origin, (x, y, z), (xx, xy, xz, yy, yz, zz))
+            found["local_mean"], found["log_scale"] = _stack(mean), _stack(log_scale)
+        for name in ("trans", "local_mean"):
+            if name in found and not resolved.all():
+                found[name][~resolved] = 0
     return {
         name: np.asarray(found.get(name, lists.get(name)), FIELDS[name].stored) for name in fields
     }
 
 
-def _positions(mask: NDArray[np.bool_], *axes: NDArray[np.int32]) -> NDArray[np.float64]:
-    """(R, 14, 3) Å, zeros where an atom is absent."""
-    positions = np.zeros((mask.size, 3))
+def _stack(columns: Sequence[NDArray]) -> NDArray[np.float32]:
+    """(R, k) of k columns."""
+    found = np.empty((len(columns[0]), len(columns)), np.float32)
+    for k, column in enumerate(columns):
+        found[:, k] = column
+    return found
+
+
+def _by_slot(mask: NDArray[np.bool_], *axes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(R, 14, 3) coordinates as stored, zeros where an atom is absent."""
+    stored = np.zeros((mask.size, 3), np.int32)
     places = np.flatnonzero(mask)
     for k, values in enumerate(axes):
-        positions[places, k] = values * ANGSTROM
-    return positions.reshape(*mask.shape, 3)
+        stored[places, k] = values
+    return stored.reshape(*mask.shape, 3)

@@ -121,7 +121,8 @@ def read_rows(
     if not ATOM_LISTS.isdisjoint(wanted):
         wanted["atom14_mask"] = None
     with _damage_named(path):
-        missing = [name for name in wanted if name not in shard.schema_arrow.names]
+        there = set(shard.schema_arrow.names)
+        missing = [name for name in wanted if name not in there]
         if missing:
             raise DamagedShard(f"{path}: has no column {missing[0]}; {_ADVICE}")
         table = shard.read_row_groups(list(row_groups), columns=list(wanted), use_threads=False)
