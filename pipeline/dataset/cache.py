@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.dataset.fields import FIELDS, columns_of, decode
@@ -45,6 +46,7 @@ def fill(
     fields: Sequence[str],
     arrays: Arrays,
     lengths: NDArray[np.int64],
+    uids: pa.ChunkedArray,
 ) -> None:
     """Decode all rows of some shards, one after the other, into arrays over residues.
 
@@ -58,6 +60,8 @@ def fill(
         Field → array to be filled.
     lengths : (n,) int64
         Of the chains, in the order of the arrays.
+    uids : pyarrow.ChunkedArray
+        Their names.
 
     Raises
     ------
@@ -71,9 +75,11 @@ def fill(
             groups = list(range(shard.metadata.num_row_groups))
             for k in range(0, len(groups), _READ_GROUPS):
                 some = groups[k : k + _READ_GROUPS]
-                rows = read_rows(shard, path, some, columns_of(fields))
-                found = np.diff(rows.residues)
-                if not np.array_equal(found, lengths[chain : chain + len(found)]):
+                rows = read_rows(shard, path, some, ["chain_uid", *columns_of(fields)])
+                names = rows.scalars["chain_uid"]
+                if not names.equals(uids.slice(chain, len(rows))) or not np.array_equal(
+                    np.diff(rows.residues), lengths[chain : chain + len(rows)]
+                ):
                     raise DamagedShard(
                         f"{path}: its chains are not those of the index; "
                         f"`python -m pipeline.verify {folder} --repair` makes them agree"
@@ -81,7 +87,7 @@ def fill(
                 end = begin + int(rows.residues[-1])
                 for field, values in decode(rows, fields).items():
                     arrays[field][begin:end] = values
-                begin, chain = end, chain + len(found)
+                begin, chain = end, chain + len(rows)
     if chain != len(lengths):
         raise DamagedShard(
             f"{folder}: the shards hold {chain} chains and the index {len(lengths)}; "
@@ -90,12 +96,16 @@ def fill(
 
 
 def in_memory(
-    folder: Folder, shards: Sequence[str], fields: Sequence[str], lengths: NDArray[np.int64]
+    folder: Folder,
+    shards: Sequence[str],
+    fields: Sequence[str],
+    lengths: NDArray[np.int64],
+    uids: pa.ChunkedArray,
 ) -> Arrays:
     """The arrays in this process's memory."""
     n = int(lengths.sum())
     arrays = {f: np.empty((n, *FIELDS[f].shape), FIELDS[f].stored) for f in fields}
-    fill(folder, shards, fields, arrays, lengths)
+    fill(folder, shards, fields, arrays, lengths, uids)
     return arrays
 
 
@@ -136,6 +146,7 @@ def ensure(
     shards: Sequence[str],
     fields: Sequence[str],
     lengths: NDArray[np.int64],
+    uids: pa.ChunkedArray,
     say: Callable[[str], None] = logger.warning,
 ) -> None:
     """Make the cache unless it is there; of several processes one does, the others wait.
@@ -167,7 +178,7 @@ def ensure(
             shutil.rmtree(place, ignore_errors=True)
             scratch = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
             try:
-                _write(scratch, folder, shards, fields, lengths)
+                _write(scratch, folder, shards, fields, lengths, uids)
                 os.replace(scratch, place)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -183,6 +194,7 @@ def _write(
     shards: Sequence[str],
     fields: Sequence[str],
     lengths: NDArray[np.int64],
+    uids: pa.ChunkedArray,
 ) -> None:
     n = int(lengths.sum())
     arrays: Arrays = {}
@@ -196,7 +208,7 @@ def _write(
         if n:
             arrays[name] = np.memmap(path, field.stored, "r+", shape=(n, *field.shape))
     if n:
-        fill(folder, shards, fields, arrays, lengths)
+        fill(folder, shards, fields, arrays, lengths, uids)
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]
     (scratch / "done.json").write_text(

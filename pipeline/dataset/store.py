@@ -44,11 +44,12 @@ class ShardStore(Store):
 
     def __init__(self, selection: Selection, fields: Sequence[str]):
         self._selection, self._fields = selection, tuple(fields)
-        self._columns = columns_of(self._fields)
+        self._columns = ["chain_uid", *columns_of(self._fields)]
         self._forget()
 
     def _forget(self) -> None:
-        self._groups: OrderedDict[tuple[int, int], tuple[Block, NDArray]] = OrderedDict()
+        self._groups: OrderedDict[tuple[int, int], tuple[Block, NDArray, list[str]]]
+        self._groups = OrderedDict()
         self._shards: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._pid = os.getpid()
 
@@ -64,12 +65,11 @@ class ShardStore(Store):
             self._forget()  # a forked worker must not share file positions with its parent
         selection = self._selection
         shard, group = int(selection.shard[chain]), int(selection.row_group[chain])
-        block, offsets = self.read_group(shard, group)
+        block, offsets, uids = self._read_group(shard, group)
         row = int(selection.row[chain])
-        begin, end = int(offsets[row]), int(offsets[row + 1])
-        if end - begin != selection.lengths[chain]:
+        if row >= len(uids) or uids[row] != selection.uids[chain].as_py():
             raise self._disagrees(shard)
-        return block, begin, end
+        return block, int(offsets[row]), int(offsets[row + 1])
 
     def _disagrees(self, shard: int) -> DamagedShard:
         folder, name = self._selection.folder, self._selection.shard_names[shard]
@@ -78,8 +78,8 @@ class ShardStore(Store):
             f"`python -m pipeline.verify {folder} --repair` makes them agree"
         )
 
-    def read_group(self, shard: int, group: int) -> tuple[Block, NDArray[np.int64]]:
-        """(block, offsets of its chains) of a row group."""
+    def _read_group(self, shard: int, group: int) -> tuple[Block, NDArray[np.int64], list[str]]:
+        """(block, offsets of its chains, their names) of a row group."""
         key = (shard, group)
         if key in self._groups:
             self._groups.move_to_end(key)
@@ -89,7 +89,8 @@ class ShardStore(Store):
         if group >= file.metadata.num_row_groups:
             raise self._disagrees(shard)
         rows = read_rows(file, path, [group], self._columns)
-        found = decode(rows, self._fields), rows.residues
+        names = rows.scalars["chain_uid"].to_pylist()
+        found = decode(rows, self._fields), rows.residues, names
         self._groups[key] = found
         if len(self._groups) > KEPT_GROUPS:
             self._groups.popitem(last=False)
@@ -119,7 +120,7 @@ class FlatStore(Store):
         self._place: Path | None = None
         self._shared: dict[str, Tensor] = {}
         self._block: Block | None = None
-        arguments = (selection.folder, order.shards, self._fields, order.lengths)
+        arguments = (selection.folder, order.shards, self._fields, order.lengths, order.uids)
         if kind == "memory":
             self._shared = {
                 # Spawned workers get a handle, not a copy; forked ones share the pages anyway.
@@ -153,6 +154,8 @@ class _StoredOrder:
     shards : list of str
     lengths : (N,) int64
         Of all chains, in the order of the shards.
+    uids : pyarrow.ChunkedArray
+        ``chain_uid`` of all chains in that order.
     begin : (n,) int64
         First residue of each chosen chain in that order.
     """
@@ -163,7 +166,7 @@ class _StoredOrder:
             with pq.ParquetFile(
                 folder.join(INDEX), filesystem=folder.filesystem, page_checksum_verification=True
             ) as file:
-                table = file.read(columns=["shard", "row_group", "row", "length"])
+                table = file.read(columns=["chain_uid", "shard", "row_group", "row", "length"])
         except (OSError, pa.ArrowException) as error:
             raise DamagedShard(f"{folder.join(INDEX)}: {error}") from None
         shard = table["shard"].combine_chunks()
@@ -175,4 +178,5 @@ class _StoredOrder:
         begin[order] = np.cumsum(lengths[order]) - lengths[order]
         self.shards: list[str] = shard.dictionary.to_pylist()
         self.lengths = lengths[order]
+        self.uids = table["chain_uid"].take(pa.array(order))
         self.begin = begin[selection.position]
