@@ -20,6 +20,10 @@ from pipeline.dataset.selection import Selection, Where, index_table, select
 from pipeline.dataset.store import ShardStore
 
 
+FIRST_ITEMS = 64
+"""Items among which the first one of an epoch is drawn, if the buffer is larger."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Group:
     """A row group and the chosen chains in it."""
@@ -187,15 +191,18 @@ def _without_last(groups: list[_Group], n: int) -> list[_Group]:
 
 
 def _shuffled(items: Iterator[Item], size: int, random: np.random.Generator) -> Iterator[Item]:
-    """Every item once; each is drawn from the `size` that were read and have not left yet."""
+    """Every item once; each is drawn from the `size` that were read and have not left yet.
+
+    The first leave when a few are there, and the buffer fills up meanwhile, two coming in for one
+    that goes: training need not wait until it is full.
+    """
     waiting: list[Item] = []
-    for item in items:
-        if len(waiting) < size:
-            waiting.append(item)
-            continue
-        k = int(random.integers(size))
-        yield waiting[k]
-        waiting[k] = item
+    for number, item in enumerate(items):
+        waiting.append(item)
+        if len(waiting) > size or (len(waiting) >= FIRST_ITEMS and number % 2):
+            k = int(random.integers(len(waiting)))
+            waiting[k], waiting[-1] = waiting[-1], waiting[k]
+            yield waiting.pop()
     for k in random.permutation(len(waiting)).tolist():
         yield waiting[k]
 
