@@ -6,8 +6,8 @@
 
 All contestants hold the same fields of the same chains (those of `ShardDataset`'s items) and give
 the same dictionaries of tensors; this is checked on the first items. Each runs in a process of its
-own, one thread, without a loader's workers between (their cost is the same for all). ``first
-batch`` is the time from opening to the 32nd item with the files thrown out of the page cache before;
+own, one thread, without a loader's workers between (their cost is the same for all). Time to the
+first batch is from opening to the 32nd item, the files thrown out of the page cache before;
 ``chains/s`` is the best of the later epochs, with random access in a new random order each, or as a
 shuffled stream where the format allows nothing else; memory is the peak of the process beyond that
 of importing the same libraries.

@@ -19,7 +19,6 @@ from pipeline.dataset.labels import Labels, LabelSource, as_value
 from pipeline.dataset.selection import Selection, Where, index_table, select
 from pipeline.dataset.store import ShardStore
 
-
 FIRST_ITEMS = 64
 """Items among which the first one of an epoch is drawn, if the buffer is larger."""
 
@@ -198,11 +197,13 @@ def _shuffled(items: Iterator[Item], size: int, random: np.random.Generator) -> 
     """
     waiting: list[Item] = []
     for number, item in enumerate(items):
-        waiting.append(item)
-        if len(waiting) > size or (len(waiting) >= FIRST_ITEMS and number % 2):
-            k = int(random.integers(len(waiting)))
-            waiting[k], waiting[-1] = waiting[-1], waiting[k]
-            yield waiting.pop()
+        n = len(waiting)
+        if n < min(size, FIRST_ITEMS) or (n < size and number % 2):
+            waiting.append(item)
+            continue
+        k = int(random.integers(n))
+        yield waiting[k]
+        waiting[k] = item
     for k in random.permutation(len(waiting)).tolist():
         yield waiting[k]
 
