@@ -92,6 +92,8 @@ REFUSED = {
     "--pdb-dir {in} --base-thickness -1": "--base-thickness must be 0 or",
     "--pdb-dir {in} --released-before 2020": "--released-before 2020: give a day as YYYY-MM-DD",
     "--pdb-dir {in} --min-fraction-resolved 50": "--min-fraction-resolved is a share, from 0 to 1",
+    "--pdb-dir {in} --min-length 9 --max-length 8": "--max-length 8 leave nothing",
+    "--pdb-dir {in} --released-after 2020-01-01 --released-before 2020-01-01": "leave nothing",
     "--pdb-dir {in} --max-resolution .inf": "--max-resolution must be a number",
     "--pdb-dir {in} --log-file {in}/no/log": "No such file or directory",
 }

@@ -226,6 +226,18 @@ def _check(options: BuildOptions) -> None:
                 datetime.strptime(value, "%Y-%m-%d")
             except ValueError:
                 raise UsageError(f"{_dashed(name)} {value}: give a day as YYYY-MM-DD") from None
+    for least, most in (
+        ("min_length", "max_length"),
+        ("min_resolved", "max_length"),
+        ("min_oligomer", "max_oligomer"),
+        ("deposited_after", "deposited_before"),
+        ("released_after", "released_before"),
+    ):
+        low, high = getattr(options.filters, least), getattr(options.filters, most)
+        if low is None or high is None:
+            continue
+        if low > high or (low == high and "before" in most):
+            raise UsageError(f"{_dashed(least)} {low} and {_dashed(most)} {high} leave nothing")
 
 
 def _finished(layout: Layout, parts: Sequence[Part], reading: Reading) -> dict[int, PartRecord]:

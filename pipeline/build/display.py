@@ -177,7 +177,7 @@ def show_summary(
         rows.append(("dropped", f"{counts['dropped_chains']:,} chains: {reasons}"))
     if summary["manifest"] and summary["manifest"]["not_found"]:
         rows.append(("manifest", _not_found(summary["manifest"])))
-    size = f"{counts['shard_bytes'] / MEBIBYTE:,.1f} MiB in {_several(n_parts, 'shard')}"
+    size = f"{_size(counts['shard_bytes'])} in {_several(n_parts, 'shard')}"
     if counts["residues"]:
         size += f", {counts['shard_bytes'] / counts['residues']:.1f} bytes per residue"
     rows.append(("size", size))
@@ -224,6 +224,10 @@ def _not_found(manifest: dict) -> str:
     n, names = manifest["not_found"], manifest["first_not_found"][:REASONS_SHOWN]
     more = ", …" if n > len(names) else ""
     return f"{n:,} of its {manifest['entries']:,} entries were not found: {', '.join(names)}{more}"
+
+
+def _size(n: int) -> str:
+    return f"{n / MEBIBYTE:,.1f} MiB" if n >= MEBIBYTE / 10 else f"{n / 1024:,.1f} KiB"
 
 
 def _several(n: int, thing: str) -> str:
