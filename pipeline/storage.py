@@ -25,6 +25,9 @@ ATTEMPTS = 3
 GCS_RETRY_SECONDS = 30
 """Google's client would go on for fifteen minutes."""
 
+_CHUNK = 64 << 20
+"""Bytes that are uploaded at a time."""
+
 _S3_OPTIONS = ("endpoint_override", "region", "scheme")
 _GCS_OPTIONS = ("endpoint_override", "project_id", "retry_limit_seconds", "scheme")
 _CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
@@ -197,8 +200,7 @@ class Folder:
             path.parent.mkdir(parents=True, exist_ok=True)
             publish(file, path)
             return
-        # Arrow publishes what an output stream has got so far whenever the stream is let go of,
-        # an exception included. Signals raise theirs in the main thread, so it is not done there.
+        # Signals raise their exceptions in the main thread, so the upload is in another.
         with ThreadPoolExecutor(1) as elsewhere:
             elsewhere.submit(self._upload, _posix(name), file).result()
         file.unlink()
@@ -211,8 +213,23 @@ class Folder:
                 stream = self.filesystem.open_output_stream(
                     self.join(name), compression=None, metadata={"Content-Type": kind}
                 )
-                stream.write(content)
+                try:
+                    for start in range(0, len(content), _CHUNK):
+                        stream.write(content.slice(start, min(_CHUNK, len(content) - start)))
+                        stream.flush()  # waits for the chunk, so that memory stays flat
+                except BaseException:
+                    self._discard(stream, name)
+                    raise
                 stream.close()
+
+    def _discard(self, stream: pa.NativeFile, name: str) -> None:
+        """End an upload that failed, now: a stream that is let go of does so at any time later.
+
+        Arrow cannot abort. Closing a stream publishes what it has got, unless a part of it failed.
+        """
+        with suppress(OSError):
+            stream.close()
+            self.filesystem.delete_file(self.join(name))
 
     @contextmanager
     def appears_whole(self, name: str | PurePath, scratch: Path) -> Iterator[Path]:
@@ -314,7 +331,7 @@ _MEANINGS = (
         f"the store does not know these credentials, or there are none; {_CREDENTIALS}",
     ),
     (
-        r"ACCESS_DENIED|PERMISSION_DENIED|HTTP STATUS 40[13]|\b40[13] ",
+        r"ACCESS_DENIED|PERMISSION_DENIED|HTTP status 40[13]|\b40[13] ",
         f"the store refuses: these credentials do not allow it, or there are none; {_CREDENTIALS}",
     ),
     (
@@ -326,11 +343,11 @@ _MEANINGS = (
         "the server does not answer; is the endpoint right, and the server running?",
     ),
     (
-        r"PERMANENT_REDIRECT|PermanentRedirect|AUTHORIZATION_HEADER_MALFORMED|HTTP STATUS 301",
+        r"PERMANENT_REDIRECT|PermanentRedirect|AUTHORIZATION_HEADER_MALFORMED|HTTP status 301",
         "the bucket is in another region; add ?region=NAME to the URI",
     ),
     (
-        r"INTERNAL_FAILURE|InternalError|SERVICE_UNAVAILABLE|SLOW_DOWN|HTTP STATUS 5\d\d"
+        r"INTERNAL_FAILURE|InternalError|SERVICE_UNAVAILABLE|SLOW_DOWN|HTTP status 5\d\d"
         r"|UNAVAILABLE|HTTP response code 5\d\d",
         f"the server fails, {ATTEMPTS} times in a row; try again later",
     ),
@@ -345,8 +362,10 @@ def _open_s3(text: str) -> Folder:
         or os.environ.get("AWS_ENDPOINT_URL")
         or ""
     )
-    scheme, _, host = endpoint.rpartition("://")
-    scheme = options.get("scheme") or scheme or "https"
+    # One slash is what pathlib leaves.
+    given = re.match(r"(?:(\w+):/+)?([^/]*)", endpoint)
+    assert given is not None
+    scheme, host = options.get("scheme") or given[1] or "https", given[2]
     if scheme not in ("http", "https"):
         raise BadLocation(f"{text}: scheme is http or https")
     region = options.get("region")
@@ -359,15 +378,16 @@ def _open_s3(text: str) -> Folder:
             raise store_failure(error, f"s3://{bucket}") or error from error
     filesystem = pyarrow.fs.S3FileSystem(
         region=region,
-        endpoint_override=host.rstrip("/") or None,
+        endpoint_override=host or None,
         scheme=scheme,
         connect_timeout=CONNECT_SECONDS,
         request_timeout=SILENCE_SECONDS,
         retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-        # One part after another: errors come from the write that meets them, and memory stays flat.
-        background_writes=False,
+        # A stream that writes in the foreground forgets that a part failed, and publishes the
+        # others when it is closed (pyarrow 26).
+        background_writes=True,
     )
-    values = {"endpoint_override": host.rstrip("/"), "region": region, "scheme": scheme}
+    values = {"endpoint_override": host, "region": region, "scheme": scheme}
     return _remote(filesystem, "s3", bucket, prefix, values)
 
 

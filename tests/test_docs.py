@@ -29,13 +29,14 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "data_manifest" / "examples"
 README = ROOT / "README.md"
 FORMAT = ROOT / "docs" / "format.md"
+READING = ROOT / "docs" / "reading.md"
 OPTIONS = ROOT / "docs" / "options.md"
 PAGES = sorted(
     path
     for folder in (".", "docs", "data_manifest", "benchmarks")
     for path in (ROOT / folder).glob("*.md")
 )
-RUNNABLE = re.compile(r"(?ms)^<!-- runs -->\n```(python|sql)\n(.*?)^```$")
+RUNNABLE = re.compile(r"(?ms)^<!-- runs -->\n```(python|sql|sh)\n(.*?)^```$")
 PRINTED = re.compile(r"(?ms)^<!-- output: build -->\n```text\n(.*?)^```$")
 CODE = re.compile(r"(?ms)^```.*?^```$")
 EXAMPLE_CHAIN = "1bd2_1_D"
@@ -70,7 +71,7 @@ def example_row(built: tuple[Path, str]) -> dict[str, object]:
 
 def _blocks() -> list[object]:
     found = []
-    for page in (README, FORMAT):
+    for page in (README, FORMAT, READING):
         text = page.read_text(encoding="utf-8")
         for match in RUNNABLE.finditer(text):
             line = text[: match.start()].count("\n") + 1
@@ -85,15 +86,20 @@ def test_every_block_that_is_marked_runnable_runs(
     monkeypatch.chdir(built[0])
     if language == "sql":
         assert duckdb.connect().execute(code).fetchall(), "the query finds nothing"
+    elif language == "sh":
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+        subprocess.run(["bash", "-euo", "pipefail", "-c", code], env=environment, check=True)
     else:
         exec(compile(code, "<documentation>", "exec"), {"__name__": "documentation"})
 
 
 def test_all_python_and_sql_blocks_are_marked_runnable() -> None:
-    for page in (README, FORMAT):
+    for page in (README, FORMAT, READING):
         text = page.read_text(encoding="utf-8")
         n_blocks = len(re.findall(r"^```(?:python|sql)$", text, re.MULTILINE))
-        assert n_blocks == len(RUNNABLE.findall(text)) > 0, page.name
+        marked = [language for language, _ in RUNNABLE.findall(text) if language != "sh"]
+        assert n_blocks == len(marked) > 0, page.name
 
 
 def test_the_readme_shows_what_the_build_prints(built: tuple[Path, str]) -> None:

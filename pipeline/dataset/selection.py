@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.shards import SCHEMA_VERSION, DamagedShard
-from pipeline.storage import Folder, open_folder
+from pipeline.storage import Folder, open_folder, store_failure
 from pipeline.where import parse_where
 
 INDEX, SPLITS, BUILD = "index.parquet", "splits.parquet", "build.json"
@@ -237,7 +237,9 @@ def _open(folder: Folder, name: str) -> pq.ParquetFile:
         raise _damaged(folder, name, error) from None
 
 
-def _damaged(folder: Folder, name: str, error: Exception) -> DamagedShard:
+def _damaged(folder: Folder, name: str, error: Exception) -> Exception:
+    if (failure := store_failure(error, folder.describe(name))) is not None:
+        return failure
     return DamagedShard(
         f"{folder.join(name)}: {str(error).splitlines()[0]}; the file is missing or damaged: "
         f"`python -m pipeline.verify {folder} --repair` makes it again"

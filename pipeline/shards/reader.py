@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.shards.schema import RESIDUES, SCHEMA_VERSION
+from pipeline.storage import store_failure
 
 LISTS = frozenset(field.name for field in RESIDUES)
 """Columns that are lists over residues, or (`ATOM_LISTS`) over atoms."""
@@ -77,6 +78,8 @@ def open_shard(
     ------
     DamagedShard
         The shard is missing, has no footer, or is of another schema version.
+    StorageError
+        The object store that it lies in does not answer, or refuses.
     """
     with _damage_named(path):
         shard = pq.ParquetFile(
@@ -116,6 +119,7 @@ def read_rows(
     DamagedShard
         A page fails its checksum or does not decode, a column is missing, or the lists disagree
         about the number of residues or atoms.
+    StorageError
     """
     wanted = dict.fromkeys(["length", *columns])
     if not ATOM_LISTS.isdisjoint(wanted):
@@ -142,6 +146,8 @@ def _damage_named(path: str | Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DamagedShard(f"{path}: is missing; {_ADVICE}") from None
     except (OSError, ValueError, pa.ArrowException) as error:
+        if (failure := store_failure(error, str(path))) is not None:
+            raise failure from error
         raise DamagedShard(f"{path}: {str(error).splitlines()[0]}; {_ADVICE}") from error
 
 
