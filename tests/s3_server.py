@@ -167,9 +167,7 @@ def _serve(port: int) -> None:
                     return _refuse(start_response, fault[2])
         return moto(request, start_response)
 
-    listener = make_server(
-        "127.0.0.1", port, application, threaded=True, request_handler=Silent
-    )
+    listener = make_server("127.0.0.1", port, application, threaded=True, request_handler=Silent)
     print(listener.server_port, flush=True)
     listener.timeout = 1
     parent = os.getppid()

@@ -1,0 +1,96 @@
+"""A finished dataset, opened for commands that read it: its ``build.json``, index and tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.shards import SCHEMA_VERSION
+from pipeline.storage import Folder, open_folder
+
+
+class UnreadableDataset(Exception):
+    """A folder is no finished dataset, or not one that this program reads. One sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltDataset:
+    """What a build, or `pipeline.subset`, left in a folder.
+
+    Attributes
+    ----------
+    folder : Folder
+    build : dict
+        ``build.json``.
+    """
+
+    folder: Folder
+    build: dict[str, Any]
+
+    @classmethod
+    def open(cls, location: str | PurePath) -> BuiltDataset:
+        """Open a folder here or in a store.
+
+        Raises
+        ------
+        UnreadableDataset
+        BadLocation, StorageError
+            See `open_folder`.
+        """
+        folder = open_folder(location)
+        try:
+            build = json.loads(folder.read_bytes("build.json"))
+            version = build["schema_version"]
+            _ = build["digest"], build["config"], build["shards"]
+        except (FileNotFoundError, NotADirectoryError):
+            raise UnreadableDataset(
+                f"{folder}: has no build.json, so this is no finished dataset; give the --out-dir "
+                "of a build, and run the build again if it was not finished"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise UnreadableDataset(
+                f"{folder.describe('build.json')}: is damaged; run the command that made the "
+                "dataset again"
+            ) from None
+        if version != SCHEMA_VERSION:
+            raise UnreadableDataset(
+                f"{folder}: schema version {version}, and this program reads {SCHEMA_VERSION}; "
+                "build the dataset again, or use the version of the program that built it"
+            )
+        return cls(folder, build)
+
+    def index(self) -> pa.Table:
+        """``index.parquet``, all columns.
+
+        Raises
+        ------
+        UnreadableDataset
+        """
+        return self.table("index.parquet")
+
+    def table(self, name: str) -> pa.Table:
+        """One of the tables beside the shards, checksums verified.
+
+        Raises
+        ------
+        UnreadableDataset
+        """
+        folder = self.folder
+        try:
+            with pq.ParquetFile(
+                folder.join(name), filesystem=folder.filesystem, page_checksum_verification=True
+            ) as file:
+                return file.read().replace_schema_metadata(None)
+        except FileNotFoundError:
+            why = "is missing"
+        except (OSError, ValueError, pa.ArrowException) as error:
+            why = str(error).splitlines()[0]
+        raise UnreadableDataset(
+            f"{folder.describe(name)}: {why}; `python -m pipeline.verify {folder}` says what else "
+            "is damaged"
+        )

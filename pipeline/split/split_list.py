@@ -1,0 +1,114 @@
+"""A given list: which entry or chain is in which split."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.split.options import UsageError
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitList:
+    """Splits by ``(chain_uid,)``, ``(entry_id, chain)`` or ``(entry_id, "")``.
+
+    Attributes
+    ----------
+    by_chain_uid : dict
+        ``chain_uid`` → split, None for a line that names none.
+    by_entry : dict
+        (entry id, chain id or ``""`` for all) → the same. PDB ids are in lower case.
+    """
+
+    by_chain_uid: dict[str, str | None]
+    by_entry: dict[tuple[str, str], str | None]
+
+    @classmethod
+    def read(cls, path: Path, names: Sequence[str]) -> SplitList:
+        """Read a CSV with a column ``split`` and either ``chain_uid`` or ``entry_id``.
+
+        Beside ``entry_id`` there may be ``chain``: a manifest with splits is such a list.
+
+        Raises
+        ------
+        UsageError
+            Not such a CSV, a split that is none of `names`, or two splits for the same.
+        """
+        by_chain_uid: dict[str, str | None] = {}
+        by_entry: dict[tuple[str, str], str | None] = {}
+        try:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                columns = reader.fieldnames or ()
+                if "split" not in columns or not {"chain_uid", "entry_id"} & set(columns):
+                    raise UsageError(
+                        f"{path}: a list is a CSV whose first line names the columns split and "
+                        f"either chain_uid or entry_id; found {', '.join(columns) or 'nothing'}"
+                    )
+                for row in reader:
+                    values = {k: (row.get(k) or "").strip() for k in columns if k}
+                    split = values["split"] or None
+                    line = f"{path}, line {reader.line_num}"
+                    if split is not None and split not in names:
+                        raise UsageError(
+                            f"{line}: {split} is none of the splits {' '.join(names)}; name all "
+                            "that the list uses with --names"
+                        )
+                    known: dict = by_chain_uid
+                    key: str | tuple[str, str] = values.get("chain_uid", "")
+                    if not key:
+                        known = by_entry
+                        key = _entry_key(values.get("entry_id", "")), values.get("chain", "")
+                        if not key[0]:
+                            raise UsageError(f"{line}: names neither chain nor entry")
+                    if known.setdefault(key, split) != split:
+                        raise UsageError(
+                            f"{line}: is in {split or 'none'} here and in {known[key] or 'none'} "
+                            "above"
+                        )
+        except UnicodeDecodeError:
+            raise UsageError(f"{path}: a list is CSV text in UTF-8; this is not") from None
+        except csv.Error as error:
+            raise UsageError(f"{path}: a list is a CSV; this is not ({error})") from None
+        except OSError as error:
+            raise UsageError(f"{path}: the list cannot be read: {error.strerror}") from None
+        return cls(by_chain_uid, by_entry)
+
+    def look_up(
+        self,
+        uids: Sequence[str],
+        entry_ids: Sequence[str],
+        asym_ids: Sequence[tuple[str, str]],
+    ) -> tuple[list[str | None], list[str]]:
+        """The split of each chain, and what of the list fits no chain.
+
+        What is said of a chain wins over what is said of its entry.
+        """
+        unused: dict[Key, None] = dict.fromkeys([(u,) for u in self.by_chain_uid])
+        unused |= dict.fromkeys(self.by_entry)
+        found: list[str | None] = []
+        for uid, entry_id, (label, author) in zip(uids, entry_ids, asym_ids, strict=True):
+            # An id that is qualified by its folder counts by its stem too.
+            entries = [_entry_key(e) for e in (entry_id, entry_id.rpartition("/")[2])]
+            keys = [(e, chain) for chain in (label, author, "") for e in entries]
+            split: str | None = None
+            settled = uid in self.by_chain_uid
+            if settled:
+                split = self.by_chain_uid[uid]
+                unused.pop((uid,), None)
+            for key in keys:
+                if key in self.by_entry:
+                    unused.pop(key, None)
+                    if not settled:
+                        split, settled = self.by_entry[key], True
+            found.append(split)
+        return found, [" ".join(filter(None, key)) for key in unused]
+
+
+def _entry_key(entry: str) -> str:
+    """As manifests do: PDB ids count in any case."""
+    return entry.lower() if len(entry) == 4 and entry[0].isdigit() else entry

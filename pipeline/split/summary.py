@@ -1,0 +1,86 @@
+"""What a split prints when it is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from pipeline.split.assign import Assignment
+from pipeline.split.chains import Chains
+from pipeline.split.leaks import find_leaks
+from pipeline.split.options import SplitOptions
+
+
+def summary_rows(
+    chains: Chains, found: Assignment, options: SplitOptions, mmseqs_version: str | None
+) -> list[tuple[str, str]]:
+    """(what, the numbers) line by line."""
+    entries = chains.entry_numbers()
+    n, n_residues = len(chains), int(chains.lengths.sum())
+    rows = [
+        ("dataset", f"{n:,} chains of {entries.max() + 1:,} entries, {n_residues:,} residues"),
+        ("clusters", _clusters(chains, found, options, mmseqs_version)),
+    ]
+    if options.unit == "entry":
+        rows.append(("components", _components(chains, found, entries)))
+    whole = n if options.balance == "chains" else n_residues
+    for k, name in enumerate(found.names):
+        chosen = found.split == k
+        n_chains, n_inside = int(chosen.sum()), int(chains.lengths[chosen].sum())
+        share = (n_chains if options.balance == "chains" else n_inside) / whole
+        asked = f" (asked {options.fractions[k]:.1%})" if options.by_share else ""
+        rows.append(
+            (
+                name,
+                f"{share:.1%} of the {options.balance}{asked}: {n_chains:,} chains of "
+                f"{len(set(entries[chosen])):,} entries, {n_inside:,} residues, "
+                f"{len(set(found.clusters[chosen])):,} clusters",
+            )
+        )
+    reasons = Counter(reason for reason in found.reasons if reason)
+    if reasons:
+        told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+        rows.append(("in no split", f"{sum(reasons.values()):,} chains: {told}"))
+    rows.append(("leaks", _leaks(found, options)))
+    if options.with_mmseqs and options.leak == "sequence" and options.method != "cluster":
+        similar = find_leaks(found.clusters[:, None], found.split)
+        rows.append(
+            ("similar", f"{len(similar):,} chains share a cluster with one of an earlier split")
+        )
+    return rows
+
+
+def _clusters(
+    chains: Chains, found: Assignment, options: SplitOptions, mmseqs_version: str | None
+) -> str:
+    sizes = np.bincount(found.clusters)
+    how = "of identical sequences"
+    if options.with_mmseqs:
+        how = (
+            f"{options.clustering}, identity {options.min_identity:g}, coverage "
+            f"{options.coverage:g}; MMseqs2 {(mmseqs_version or '')[:12]}"
+        )
+    return (
+        f"{(sizes > 0).sum():,} ({how}), of {len(set(chains.keys[:, 1])):,} different sequences; "
+        f"the largest has {sizes.max():,} chains"
+    )
+
+
+def _components(chains: Chains, found: Assignment, entries: np.ndarray) -> str:
+    sizes = np.bincount(found.components)
+    largest = int(sizes.argmax())
+    inside = found.components == largest
+    return (
+        f"{(sizes > 0).sum():,} of entries that share clusters; the largest has {sizes.max():,} "
+        f"chains of {len(set(entries[inside])):,} entries ({sizes.max() / len(chains):.1%})"
+    )
+
+
+def _leaks(found: Assignment, options: SplitOptions) -> str:
+    what = "sequence" if options.leak == "sequence" else "cluster"
+    if not len(found.leaks):
+        return f"none: no {what} is in two splits"
+    if options.on_leak == "drop":
+        return f"none any more: {len(found.leaks):,} chains with a {what} of an earlier split left"
+    return f"{len(found.leaks):,} chains have a {what} that is in an earlier split"
