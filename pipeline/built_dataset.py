@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.shards import SCHEMA_VERSION
-from pipeline.storage import Folder, open_folder
+from pipeline.storage import Folder, open_folder, store_failure
 
 
 class UnreadableDataset(Exception):
@@ -50,7 +52,7 @@ class BuiltDataset:
         except (FileNotFoundError, NotADirectoryError):
             raise UnreadableDataset(
                 f"{folder}: has no build.json, so this is no finished dataset; give the --out-dir "
-                "of a build, and run the build again if it was not finished"
+                "of `python -m pipeline.build`, and run that again if it was not finished"
             ) from None
         except (ValueError, KeyError, TypeError):
             raise UnreadableDataset(
@@ -71,26 +73,46 @@ class BuiltDataset:
         ------
         UnreadableDataset
         """
-        return self.table("index.parquet")
+        return self.table("index.parquet").replace_schema_metadata(None)
 
-    def table(self, name: str) -> pa.Table:
-        """One of the tables beside the shards, checksums verified.
+    def schema(self, name: str) -> pa.Schema:
+        """Columns of one of the tables beside the shards, with its metadata."""
+        with self._opened(name) as file:
+            return file.schema_arrow
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One of the tables beside the shards with its metadata, checksums verified.
+
+        Parameters
+        ----------
+        name : str
+        columns : sequence of str, optional
+            Those that are read, instead of all.
 
         Raises
         ------
         UnreadableDataset
+        StorageError
         """
+        with self._opened(name) as file:
+            return file.read(columns=None if columns is None else list(columns))
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
         folder = self.folder
         try:
             with pq.ParquetFile(
                 folder.join(name), filesystem=folder.filesystem, page_checksum_verification=True
             ) as file:
-                return file.read().replace_schema_metadata(None)
+                yield file
+            return
         except FileNotFoundError:
             why = "is missing"
         except (OSError, ValueError, pa.ArrowException) as error:
+            if (failure := store_failure(error, folder.describe(name))) is not None:
+                raise failure from error
             why = str(error).splitlines()[0]
         raise UnreadableDataset(
-            f"{folder.describe(name)}: {why}; `python -m pipeline.verify {folder}` says what else "
-            "is damaged"
+            f"{folder.describe(name)}: {why}; the file is missing or damaged: "
+            f"`python -m pipeline.verify {folder}` says what else is, and mends it with --repair"
         )

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 from pipeline.dataset import (
     DEFAULT_FIELDS,
     ContiguousCrop,
-    NotADataset,
     ShardDataset,
     SpatialCrop,
+    UnreadableDataset,
     around,
 )
 from pipeline.features import atom14_positions, unpack_mask
@@ -189,7 +189,7 @@ def test_wrong_options_are_said_plainly(examples_dataset, options, message):
 
 
 def test_a_folder_that_is_no_dataset_says_how_to_make_one(tmp_path):
-    with pytest.raises(NotADataset, match=r"python -m pipeline\.build"):
+    with pytest.raises(UnreadableDataset, match=r"python -m pipeline\.build"):
         ShardDataset(tmp_path)
 
 
@@ -219,7 +219,7 @@ def test_missing_labels_are_an_error_unless_they_may_be_dropped(examples_dataset
 def test_a_split_needs_splits_that_were_made_for_these_data(examples_dataset, tmp_path):
     out = tmp_path / "dataset"
     shutil.copytree(examples_dataset, out)
-    with pytest.raises(NotADataset, match=r"python -m pipeline\.split"):
+    with pytest.raises(UnreadableDataset, match=r"python -m pipeline\.split"):
         ShardDataset(out, split="train")
     plain = ShardDataset(out)
     entries = plain.index["entry_id"].to_pylist()
@@ -228,7 +228,7 @@ def test_a_split_needs_splits_that_were_made_for_these_data(examples_dataset, tm
     backwards = table.take(pa.array(range(len(names))[::-1]))
     path = out / "splits.parquet"
     pq.write_table(backwards.replace_schema_metadata({"digest": "0" * 64}), path)
-    with pytest.raises(NotADataset, match="other data"):
+    with pytest.raises(UnreadableDataset, match="other data"):
         ShardDataset(out, split="train")
     pq.write_table(backwards.replace_schema_metadata({"digest": plain.digest}), path)
     train, val = ShardDataset(out, split="train"), ShardDataset(out, split="val")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline.dataset import CacheError, DamagedShard, NotADataset, ShardDataset, ShardStream
+from pipeline.dataset import CacheError, DamagedShard, ShardDataset, ShardStream, UnreadableDataset
 from pipeline.dataset import cache as cache_module
 
 
@@ -180,17 +180,17 @@ def test_a_damaged_index_and_another_schema_version_are_named(dataset_copy):
     index = dataset_copy / "index.parquet"
     data = index.read_bytes()
     index.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DamagedShard, match=r"index\.parquet"):
+    with pytest.raises(UnreadableDataset, match=r"index\.parquet"):
         ShardDataset(dataset_copy)
     index.unlink()
-    with pytest.raises(DamagedShard, match=r"index\.parquet"):
+    with pytest.raises(UnreadableDataset, match=r"index\.parquet"):
         ShardDataset(dataset_copy)
     index.write_bytes(data)
     build = dataset_copy / "build.json"
     text = build.read_text()
     build.write_text(text.replace('"schema_version": 1', '"schema_version": 2'))
-    with pytest.raises(NotADataset, match="schema version 2, and this program reads 1"):
+    with pytest.raises(UnreadableDataset, match="schema version 2, and this program reads 1"):
         ShardDataset(dataset_copy)
     build.write_text(text[:100])
-    with pytest.raises(NotADataset, match=r"build\.json is damaged"):
+    with pytest.raises(UnreadableDataset, match=r"build\.json: is damaged"):
         ShardDataset(dataset_copy)

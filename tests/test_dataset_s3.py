@@ -10,7 +10,7 @@ import torch
 from s3_server import S3Server, s3_server
 from torch.utils.data import DataLoader
 
-from pipeline.dataset import DamagedShard, NotADataset, ShardDataset, ShardStream
+from pipeline.dataset import DamagedShard, ShardDataset, ShardStream, UnreadableDataset
 from pipeline.storage import StorageError
 
 
@@ -77,7 +77,7 @@ def test_what_is_damaged_there_is_named(remote, server):
     server.put("examples", key, bytes(data))
     with pytest.raises(DamagedShard, match="examples/set/shards/part-00000"):
         list(ShardStream(remote))
-    with pytest.raises(NotADataset, match=r"no build\.json"):
+    with pytest.raises(UnreadableDataset, match=r"no build\.json"):
         ShardDataset(server.uri("examples/other"))
 
 

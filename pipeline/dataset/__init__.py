@@ -1,11 +1,11 @@
 """Reading shards as tensors: `ShardDataset` by number, `ShardStream` in a shuffled order."""
 
+from pipeline.built_dataset import UnreadableDataset
 from pipeline.dataset.cache import CacheError
 from pipeline.dataset.crops import ContiguousCrop, Crop, SpatialCrop, around
 from pipeline.dataset.dataset import ShardDataset
 from pipeline.dataset.fields import DEFAULT_FIELDS, FIELDS
 from pipeline.dataset.labels import Labels
-from pipeline.dataset.selection import NotADataset
 from pipeline.dataset.stream import ShardStream
 from pipeline.shards import DamagedShard
 
@@ -17,9 +17,9 @@ __all__ = [
     "Crop",
     "DamagedShard",
     "Labels",
-    "NotADataset",
     "ShardDataset",
     "ShardStream",
     "SpatialCrop",
+    "UnreadableDataset",
     "around",
 ]

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.built_dataset import BuiltDataset
 from pipeline.dataset.fields import FIELDS, columns_of, decode
 from pipeline.shards import DamagedShard, open_shard, read_rows
 from pipeline.storage import Folder
@@ -120,15 +121,15 @@ def mapped(place: Path, fields: Sequence[str], n_residues: int) -> Arrays:
     return arrays
 
 
-def place_of(folder: Folder, digest: str, fields: Sequence[str], cache_dir: str | None) -> Path:
+def place_of(dataset: BuiltDataset, fields: Sequence[str], cache_dir: str | None) -> Path:
     """Where the cache of these data and fields is, or will be.
 
     Beside the shards; without permission to write there, or for a remote dataset, in the user's
     cache folder.
     """
-    build = folder.read_bytes("build.json")
-    shards = [shard["sha256"] for shard in json.loads(build)["shards"]]
-    key = json.dumps([CACHE_VERSION, digest, shards, sorted(fields)])
+    folder, build = dataset.folder, dataset.build
+    shards = [shard["sha256"] for shard in build["shards"]]
+    key = json.dumps([CACHE_VERSION, build["digest"], shards, sorted(fields)])
     name = hashlib.sha256(key.encode()).hexdigest()[:20]
     if cache_dir is not None:
         return Path(cache_dir) / name

@@ -77,7 +77,7 @@ class ShardDataset(Dataset[Item]):
 
     Raises
     ------
-    NotADataset
+    UnreadableDataset
         No finished dataset there, or of another schema version, or no fitting splits.
     DamagedShard
         A file is missing or damaged; also when an item is read.
@@ -164,7 +164,7 @@ class ShardDataset(Dataset[Item]):
 
     @property
     def digest(self) -> str:
-        return self._selection.digest
+        return str(self._selection.dataset.build["digest"])
 
     @property
     def blocks(self) -> list[NDArray[np.int64]]:

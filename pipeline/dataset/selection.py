@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,14 +11,13 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.shards import SCHEMA_VERSION, DamagedShard
-from pipeline.storage import Folder, open_folder, store_failure
+from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.storage import Folder
 from pipeline.where import parse_where
 
-INDEX, SPLITS, BUILD = "index.parquet", "splits.parquet", "build.json"
+INDEX, SPLITS = "index.parquet", "splits.parquet"
 _UNIT = ("entry_id", "model", "assembly")
 _PLACE = ("shard", "row_group", "row")
 _BASE = ("chain_uid", *_UNIT, "length", *_PLACE)
@@ -28,19 +26,13 @@ _WORD = re.compile(r"\w+")
 Where: TypeAlias = "str | pc.Expression | None"
 
 
-class NotADataset(Exception):
-    """A folder is no finished dataset, or not one that this program reads."""
-
-
 @dataclass(frozen=True)
 class Selection:
     """Chains of a dataset, in the order of its index, and the items they make.
 
     Attributes
     ----------
-    folder : Folder
-    digest : str
-        Of the whole dataset.
+    dataset : BuiltDataset
     shard_names : list of str
     shard_sizes : list of int
         Chains of each.
@@ -60,8 +52,7 @@ class Selection:
         Numbers of chosen chains.
     """
 
-    folder: Folder
-    digest: str
+    dataset: BuiltDataset
     shard_names: list[str]
     shard: NDArray[np.int32]
     row_group: NDArray[np.int32]
@@ -71,6 +62,10 @@ class Selection:
     uids: pa.StringArray
     item_offsets: NDArray[np.int64]
     members: NDArray[np.int64]
+
+    @property
+    def folder(self) -> Folder:
+        return self.dataset.folder
 
     def __len__(self) -> int:
         return len(self.item_offsets) - 1
@@ -97,8 +92,7 @@ class Selection:
         within = np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)
         chosen = self.members[np.repeat(begin, counts) + within]
         return Selection(
-            folder=self.folder,
-            digest=self.digest,
+            dataset=self.dataset,
             shard_names=self.shard_names,
             shard=self.shard[chosen],
             row_group=self.row_group[chosen],
@@ -123,19 +117,19 @@ def select(
 
     Raises
     ------
-    NotADataset
-        The folder lacks an index, or is of another schema version; or a split is asked for and
-        there are no splits, or they were made for other data.
+    UnreadableDataset
+        The folder is no finished dataset, or of another schema version; or a split is asked for
+        and there are no splits, or they were made for other data.
     ValueError
         A condition or a name that is wrong, or that no chain fulfils.
     """
     if unit not in ("chain", "entry"):
         raise ValueError(f'unit is "chain" or "entry", not {unit!r}')
-    folder = open_folder(path)
-    digest = _digest(folder)
+    dataset = BuiltDataset.open(path)
+    folder = dataset.folder
     joined = split is not None or where is not None or entry_where is not None
-    splits = _splits(folder, digest, required=split is not None) if joined else None
-    schema = _schema(folder)
+    splits = _splits(dataset, required=split is not None) if joined else None
+    schema = dataset.schema(INDEX).remove_metadata()
     if splits is not None:
         schema = pa.schema([*schema, *(f for f in splits.schema if f.name not in schema.names)])
     conditions = {}
@@ -145,7 +139,8 @@ def select(
         elif condition is not None:
             conditions[name] = condition
     mentioned = {w for c in conditions.values() for w in _WORD.findall(str(c))}
-    table = _read(folder, [*_BASE, *(n for n in schema.names if n in mentioned and n not in _BASE)])
+    in_index = [n for n in dataset.schema(INDEX).names if n in mentioned and n not in _BASE]
+    table = dataset.table(INDEX, [*_BASE, *in_index]).replace_schema_metadata(None)
     if splits is not None:
         table = _with_splits(table, splits, mentioned | {"split"})
     keep = np.ones(table.num_rows, bool)
@@ -183,8 +178,7 @@ def select(
         counts = np.ones(len(position), np.int64)
     shards = _one_array(table["shard"])
     return Selection(
-        folder=folder,
-        digest=digest,
+        dataset=dataset,
         shard_names=shards.dictionary.to_pylist(),
         shard=shards.indices.to_numpy().astype(np.int32),
         row_group=table["row_group"].to_numpy(),
@@ -200,83 +194,30 @@ def select(
 def index_table(selection: Selection) -> pa.Table:
     """All columns of the index, and of the splits if there are any, one row per item: that of its
     first chain."""
-    table = _read(selection.folder, None)
-    splits = _splits(selection.folder, selection.digest, required=False)
+    table = selection.dataset.index()
+    splits = _splits(selection.dataset, required=False)
     if splits is not None:
         table = _with_splits(table, splits, set(splits.column_names))
     return table.take(pa.array(selection.position[selection.first_members]))
 
 
-def _digest(folder: Folder) -> str:
-    try:
-        build = json.loads(folder.read_bytes(BUILD))
-        version, digest = build["schema_version"], build["digest"]
-    except FileNotFoundError:
-        raise NotADataset(
-            f"{folder}: no {BUILD}, so this is no finished dataset; `python -m pipeline.build "
-            "--out-dir` makes one, and finishes one when it is run again"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise NotADataset(
-            f"{folder}: {BUILD} is damaged; `python -m pipeline.verify {folder} --repair` mends it"
-        ) from None
-    if version != SCHEMA_VERSION:
-        raise NotADataset(
-            f"{folder}: schema version {version}, and this program reads {SCHEMA_VERSION}; build "
-            "the dataset again, or read it with the version of the program that built it"
-        )
-    return str(digest)
-
-
-def _open(folder: Folder, name: str) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(
-            folder.join(name), filesystem=folder.filesystem, page_checksum_verification=True
-        )
-    except (OSError, pa.ArrowException) as error:
-        raise _damaged(folder, name, error) from None
-
-
-def _damaged(folder: Folder, name: str, error: Exception) -> Exception:
-    if (failure := store_failure(error, folder.describe(name))) is not None:
-        return failure
-    return DamagedShard(
-        f"{folder.join(name)}: {str(error).splitlines()[0]}; the file is missing or damaged: "
-        f"`python -m pipeline.verify {folder} --repair` makes it again"
-    )
-
-
-def _schema(folder: Folder) -> pa.Schema:
-    with _open(folder, INDEX) as file:
-        return file.schema_arrow.remove_metadata()
-
-
-def _read(folder: Folder, columns: list[str] | None) -> pa.Table:
-    with _open(folder, INDEX) as file:
-        try:
-            return file.read(columns=columns).replace_schema_metadata(None)
-        except (OSError, pa.ArrowException) as error:
-            raise _damaged(folder, INDEX, error) from None
-
-
-def _splits(folder: Folder, digest: str, required: bool) -> pa.Table | None:
-    if not folder.exists(SPLITS):
+def _splits(dataset: BuiltDataset, required: bool) -> pa.Table | None:
+    if not dataset.folder.exists(SPLITS):
         if required:
-            raise NotADataset(
-                f"{folder}: no {SPLITS}; `python -m pipeline.split {folder}` makes it"
+            raise UnreadableDataset(
+                f"{dataset.folder}: no {SPLITS}; `python -m pipeline.split {dataset.folder}` makes "
+                "it"
             )
         return None
-    with _open(folder, SPLITS) as file:
-        try:
-            table = file.read()
-        except (OSError, pa.ArrowException) as error:
-            raise _damaged(folder, SPLITS, error) from None
+    table = dataset.table(SPLITS)
     made_for = (table.schema.metadata or {}).get(b"digest", b"").decode()
+    digest = dataset.build["digest"]
     if made_for != digest:
         if required:
-            raise NotADataset(
-                f"{folder}: {SPLITS} was made for other data (digest {made_for[:12]}…, the dataset "
-                f"has {digest[:12]}…); run `python -m pipeline.split {folder} --overwrite`"
+            raise UnreadableDataset(
+                f"{dataset.folder}: {SPLITS} was made for other data (digest {made_for[:12]}…, the "
+                f"dataset has {digest[:12]}…); run `python -m pipeline.split {dataset.folder} "
+                "--overwrite`"
             )
         return None
     return table.replace_schema_metadata(None)

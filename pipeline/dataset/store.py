@@ -128,9 +128,7 @@ class FlatStore(Store):
                 for name, array in cache.in_memory(*arguments).items()
             }
         else:
-            self._place = cache.place_of(
-                selection.folder, selection.digest, self._fields, cache_dir
-            )
+            self._place = cache.place_of(selection.dataset, self._fields, cache_dir)
             cache.ensure(self._place, *arguments)
 
     def __getstate__(self) -> dict[str, object]:
@@ -161,14 +159,8 @@ class _StoredOrder:
     """
 
     def __init__(self, selection: Selection):
-        folder = selection.folder
-        try:
-            with pq.ParquetFile(
-                folder.join(INDEX), filesystem=folder.filesystem, page_checksum_verification=True
-            ) as file:
-                table = file.read(columns=["chain_uid", "shard", "row_group", "row", "length"])
-        except (OSError, pa.ArrowException) as error:
-            raise DamagedShard(f"{folder.join(INDEX)}: {error}") from None
+        columns = ["chain_uid", "shard", "row_group", "row", "length"]
+        table = selection.dataset.table(INDEX, columns)
         shard = table["shard"].combine_chunks()
         shard = shard.chunk(0) if isinstance(shard, pa.ChunkedArray) else shard
         code = shard.indices.to_numpy()
