@@ -22,8 +22,11 @@ from pipeline.shards import (
     INDEX_COLUMNS,
     SCHEMA_VERSION,
     UNITS,
+    DamagedShard,
     ShardWriter,
     dataset_digest,
+    open_shard,
+    read_rows,
     record_batch,
     row_digest,
     shard_schema,
@@ -424,3 +427,15 @@ def test_a_batch_of_chains_is_what_the_writer_writes(tmp_path):
     batch.validate(full=True)
     table = read(write(tmp_path / "a.parquet", chains))
     assert pa.Table.from_batches([batch]).equals(table.replace_schema_metadata(None))
+
+
+@pytest.mark.parametrize("columns", [["aatype"], ["x"], ["atom14_mask"]])
+def test_lists_that_do_not_fit_the_lengths_are_damage(examples_dataset, tmp_path, columns):
+    table = pq.read_table(examples_dataset / "shards" / "part-00000.parquet")
+    column = table.schema.get_field_index("length")
+    for change in (1, -1, 10**6):
+        lengths = pa.array([n + change for n in table["length"].to_pylist()], pa.int32())
+        path = tmp_path / "part-00000.parquet"
+        pq.write_table(table.set_column(column, table.schema.field(column), lengths), path)
+        with open_shard(path) as shard, pytest.raises(DamagedShard, match="do not fit"):
+            read_rows(shard, path, [0], columns)

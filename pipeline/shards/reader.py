@@ -159,7 +159,8 @@ def _rows(table: pa.Table, path: str | Path) -> Rows:
     atoms = None
     if any(name in ATOM_LISTS for name in names):
         counts = np.bitwise_count(flat["atom14_mask"][0]).astype(np.int64)
-        atoms = _ends(counts)[residues]
+        if len(counts) == residues[-1]:
+            atoms = _ends(counts)[residues]
     for name, (values, offsets) in flat.items():
         expected = atoms if name in ATOM_LISTS and atoms is not None else residues
         if not np.array_equal(offsets, expected) or len(values) != offsets[-1]:

@@ -1,0 +1,449 @@
+"""A whole dataset: its summary, its tables, every shard, and whether they are of one mind."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import BrokenProcessPool
+from numpy.typing import NDArray
+
+from pipeline.build.records import PartRecord
+from pipeline.build.workers import available_jobs
+from pipeline.layout import Layout
+from pipeline.shards import SCHEMA_VERSION, dataset_digest, shard_schema
+from pipeline.verify import check_tables
+from pipeline.verify.check_shard import (
+    KEPT_COLUMNS,
+    ShardJob,
+    ShardReport,
+    check_shard,
+    first_line,
+)
+from pipeline.verify.check_tables import BUILD_JSON
+from pipeline.verify.findings import Expected, Findings, Problem
+from pipeline.verify.probe import KILLS, deadly
+
+SPLITS = "splits.parquet"
+"""What pipeline.split leaves beside the index."""
+
+STAGE = "repair"
+"""Folder below ``.build`` in which a repair makes what it puts in place."""
+
+BYTES_PER_WORKER = 32 << 20
+"""A worker takes a second or two to start, in which one process checks about so much."""
+
+
+class NotADataset(Exception):
+    """There is nothing to verify; the sentence says what to give instead."""
+
+
+class VerifyError(Exception):
+    """The verification itself failed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Thoroughness:
+    """How closely to look.
+
+    Attributes
+    ----------
+    quick : bool
+        Hashes, schemas, tables and counts; the lists of the shards are not decoded.
+    sample : float or None
+        Chains whose derived columns are computed again: a share below 1, or a number of chains;
+        None means all. Which ones is the same every time.
+    n_jobs : int
+        Processes; 0 means as many as this process may use.
+    """
+
+    quick: bool = False
+    sample: float | None = None
+    n_jobs: int = 0
+
+
+OnShard = Callable[[int, int, int], None]
+"""Called with (shards done, shards, chains done)."""
+
+
+def check_dataset(
+    layout: Layout,
+    how: Thoroughness = Thoroughness(),
+    on_shard: OnShard = lambda *_: None,
+) -> Findings:
+    """Verify a dataset; nothing is written.
+
+    Parameters
+    ----------
+    layout : Layout
+    how : Thoroughness
+    on_shard : callable
+        Called after each shard.
+
+    Raises
+    ------
+    NotADataset
+        The folder is not there, or no build has written to it.
+    VerifyError
+        A worker process died.
+    """
+    started = time.monotonic()
+    expect_dataset(layout)
+    summary, problems = check_tables.read_summary(layout)
+    if summary is not None and summary["schema_version"] != SCHEMA_VERSION:
+        return Findings(
+            layout.root,
+            [_other_version(summary["schema_version"])],
+            n_files=1,
+            digest=summary["digest"],
+            seconds=time.monotonic() - started,
+        )
+    records = check_tables.read_records(layout)
+    expected = (
+        check_tables.expected_shards(summary)
+        if summary is not None
+        else check_tables.expected_by_records(layout, records)
+    )
+    tables, wrong = check_tables.read_tables(layout)
+    problems += wrong
+    config = check_tables.trusted_config(layout, summary)
+    jobs = _jobs(layout, expected, config, tables.get("index.parquet"), how)
+    reports = _run(jobs, expected, how, on_shard)
+    ordered = [reports[e.name] for e in expected]
+    problems += _of_shards(layout, expected, ordered, records)
+    rows = _all_rows(ordered, tables.get("index.parquet"))
+    problems += _across(layout, summary, tables, ordered, records, rows)
+    all_read = all(r.rows is not None for r in ordered)
+    digest = None if rows is None else _digest(rows)
+    if summary is not None and digest is not None and digest != summary["digest"]:
+        problems += _wrong_digest(summary["digest"], digest, ordered, expected, records)
+    problems += _strays(layout, {e.name for e in expected})
+    return Findings(
+        layout.root,
+        _sorted(problems, expected),
+        n_files=len(expected) + len(layout.results),
+        n_shards=len(expected),
+        n_chains=sum(r.n_chains for r in ordered),
+        n_residues=sum(r.n_residues for r in ordered),
+        n_recomputed=sum(r.n_recomputed for r in ordered),
+        digest=None if summary is None else summary["digest"],
+        recomputed_digest=digest if all_read else None,
+        seconds=time.monotonic() - started,
+        expected=expected,
+        sha256={r.name: r.sha256 for r in ordered if r.sha256},
+    )
+
+
+def expect_dataset(layout: Layout) -> None:
+    """See that there is something to verify.
+
+    Raises
+    ------
+    NotADataset
+    """
+    if not layout.root.exists():
+        raise NotADataset(f"{layout.root}: there is no such folder")
+    if not layout.root.is_dir():
+        raise NotADataset(f"{layout.root} is a file; give the folder that pipeline.build made")
+    if not layout.build_json.exists() and not layout.shards.is_dir():
+        raise NotADataset(
+            f"{layout.root} has neither build.json nor shards/; give the folder that "
+            "pipeline.build made"
+        )
+    if not any(path.exists() for path in layout.results):
+        raise NotADataset(
+            f"{layout.root} holds a build that was not finished; run its command again first"
+        )
+
+
+def _other_version(version: int) -> Problem:
+    return Problem(
+        BUILD_JSON,
+        "schema-version",
+        f"the dataset is of schema version {version}, and this program verifies {SCHEMA_VERSION}",
+        "other-version",
+    )
+
+
+# ---- shards -------------------------------------------------------------------------------------
+
+
+def _jobs(
+    layout: Layout,
+    expected: Sequence[Expected],
+    config: Mapping[str, Any] | None,
+    index: pa.Table | None,
+    how: Thoroughness,
+) -> Iterator[ShardJob]:
+    """One job a shard, made when a worker is free: each takes its rows of the index along."""
+    others = {e.sha256: e.name for e in expected}
+    chosen = _sample(expected, how.sample)
+    places: dict[str, NDArray[np.int64]] = {}
+    if index is not None:
+        codes = index["shard"].combine_chunks()
+        names = codes.dictionary.to_pylist()
+        numbers = codes.indices.to_numpy(zero_copy_only=False)
+        order = np.argsort(numbers, kind="stable")
+        bounds = np.searchsorted(numbers[order], np.arange(len(names) + 1))
+        places = {n: order[bounds[k] : bounds[k + 1]] for k, n in enumerate(names)}
+    none = np.zeros(0, np.int64)
+    for e in expected:
+        recompute = none if config is None else None if chosen is None else chosen[e.name]
+        yield ShardJob(
+            path=layout.shards / e.name,
+            expected=e,
+            others=others,
+            # Rows that are taken, unlike a slice, do not carry the whole index to a worker.
+            index=None if index is None else index.take(pa.array(places.get(e.name, none))),
+            config_hash=None if config is None else check_tables.config_hash(config),
+            base_thickness=0.5 if config is None else config["base_thickness"],
+            shape="axis_aligned" if config is None else config["shape"],
+            recompute=recompute,
+            quick=how.quick,
+        )
+
+
+def _sample(
+    expected: Sequence[Expected], sample: float | None
+) -> dict[str, NDArray[np.int64]] | None:
+    """Shard → rows, drawn from all rows of the dataset with equal chances."""
+    if sample is None:
+        return None
+    begins = np.concatenate(([0], np.cumsum([e.n_chains for e in expected])))
+    total = int(begins[-1])
+    n = min(total, int(np.ceil(sample * total)) if sample < 1 else int(sample))
+    rows = np.sort(np.random.default_rng(0).choice(total, n, replace=False))
+    cuts = np.searchsorted(rows, begins)
+    return {e.name: rows[cuts[k] : cuts[k + 1]] - begins[k] for k, e in enumerate(expected)}
+
+
+def _run(
+    jobs: Iterator[ShardJob],
+    expected: Sequence[Expected],
+    how: Thoroughness,
+    on_shard: OnShard,
+) -> dict[str, ShardReport]:
+    n_bytes = sum(e.n_bytes for e in expected)
+    useful = min(len(expected), 1 + n_bytes // BYTES_PER_WORKER)
+    n_jobs = max(1, min(how.n_jobs or available_jobs(), useful))
+    if n_jobs == 1:
+        results: Iterator[ShardReport] = map(check_shard, jobs)
+    else:
+        pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered", max_nbytes=None)
+        results = pool(delayed(check_shard)(job) for job in jobs)
+    reports: dict[str, ShardReport] = {}
+    n_chains = 0
+    try:
+        for report in results:
+            reports[report.name] = report
+            n_chains += report.n_chains
+            on_shard(len(reports), len(expected), n_chains)
+    except BrokenProcessPool as error:
+        left = next(e.name for e in expected if e.name not in reports)
+        raise VerifyError(
+            f"a worker process died while it read {left} or a shard after it: out of memory, or a "
+            "crash over damaged bytes; --quick names shards whose hashes are wrong without reading "
+            "them"
+        ) from error
+    return reports
+
+
+def _of_shards(
+    layout: Layout,
+    expected: Sequence[Expected],
+    reports: Sequence[ShardReport],
+    records: Mapping[str, PartRecord],
+) -> list[Problem]:
+    """The reports' problems; where a shard is what its record says, ``build.json`` is to blame."""
+    problems = []
+    for e, report in zip(expected, reports, strict=True):
+        record = records.get(e.name)
+        by_record = record is not None and (
+            (record.shard_sha256, record.shard_bytes) == (report.sha256, report.n_bytes)
+        )
+        for problem in report.problems:
+            miscounted = problem.check == "counts" and report.has_recorded_bytes
+            other_file = problem.check in ("sha256", "size", "counts") and by_record
+            if e.source == BUILD_JSON and (miscounted or other_file):
+                sentence = f"what it says of {e.file} is wrong: {problem.message}"
+                if record is not None:
+                    name = layout.record(record.number).name
+                    sentence += f", but the shard is what .build/{name} says"
+                problem = Problem(BUILD_JSON, problem.check, sentence, "rewrite")
+            problems.append(problem)
+    return problems
+
+
+# ---- across shards ------------------------------------------------------------------------------
+
+
+def _all_rows(reports: Sequence[ShardReport], index: pa.Table | None) -> pa.Table | None:
+    """`KEPT_COLUMNS` of all rows; those of a shard that cannot be read are the index's."""
+    fields = [shard_schema().field(name) for name in KEPT_COLUMNS]
+    tables = [pa.schema(fields).empty_table()]
+    for report in reports:
+        if report.rows is not None:
+            tables.append(report.rows)
+        elif index is None:
+            return None
+        else:
+            here = pc.equal(index["shard"].cast(pa.string()), report.name)
+            tables.append(index.filter(here).select(list(KEPT_COLUMNS)).replace_schema_metadata())
+    return pa.concat_tables(tables)
+
+
+def _digest(rows: pa.Table) -> str:
+    return dataset_digest(
+        zip(rows["chain_uid"].to_pylist(), rows["row_sha256"].to_pylist(), strict=True)
+    )
+
+
+def _across(
+    layout: Layout,
+    summary: Mapping[str, Any] | None,
+    tables: Mapping[str, pa.Table],
+    reports: Sequence[ShardReport],
+    records: Mapping[str, PartRecord],
+    rows: pa.Table | None,
+) -> Iterator[Problem]:
+    if rows is not None:
+        yield from _twice(rows, reports)
+    if (index := tables.get("index.parquet")) is not None:
+        sizes = {
+            r.name: r.group_sizes if r.has_recorded_bytes and r.rows is not None else None
+            for r in reports
+        }
+        yield from check_tables.check_index_order(index, sizes)
+    # Numbers of parts are those of the names; of other names nothing is known.
+    shards = {
+        int(r.name[5:10]): (r.n_chains, r.n_residues)
+        for r in reports
+        if r.rows is not None and _is_part(r.name)
+    }
+    found = list(check_tables.check_inputs(tables, rows, shards))
+    if "plan.parquet" in tables:
+        inputs = tables.get("inputs.parquet")
+        found += check_tables.check_plan(layout, inputs, records)
+    yield from found
+    if summary is not None:
+        # What is wrong itself is no witness against build.json.
+        blamed = {problem.file for problem in found}
+        witnesses = {name: table for name, table in tables.items() if name not in blamed}
+        yield from check_tables.check_summary(summary, witnesses, rows)
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith("part-") and name[5:10].isdigit()
+
+
+def _twice(rows: pa.Table, reports: Sequence[ShardReport]) -> Iterator[Problem]:
+    uids = np.array(rows["chain_uid"].to_pylist(), object)
+    if len(set(uids)) == len(uids):
+        return
+    names = np.repeat(
+        [r.name for r in reports], [0 if r.rows is None else len(r.rows) for r in reports]
+    )
+    if len(names) != len(uids):
+        return  # a shard is damaged, and that has been said
+    first: dict[str, str] = {}
+    for uid, name in zip(uids, names, strict=True):
+        if uid in first:
+            sentence = f"has the chain {uid}, and so has shards/{first[uid]}"
+            yield Problem(f"shards/{name}", "identity", sentence, "rebuild")
+            return
+        first[uid] = str(name)
+
+
+def _wrong_digest(
+    said: str,
+    found: str,
+    reports: Sequence[ShardReport],
+    expected: Sequence[Expected],
+    records: Mapping[str, PartRecord],
+) -> list[Problem]:
+    problems = [
+        Problem(
+            e.file,
+            "sha256",
+            "is not the shard of which its record in .build tells, though build.json lists it so",
+            "rebuild",
+        )
+        for e, report in zip(expected, reports, strict=True)
+        if report.has_recorded_bytes
+        and e.source == BUILD_JSON
+        and e.name in records
+        and records[e.name].shard_sha256 != report.sha256
+    ]
+    whose = "the rows" if all(r.rows is not None for r in reports) else "the rows and the index"
+    sentence = f"digest is {said[:12]}…, and {whose} give {found[:12]}…"
+    return [*problems, Problem(BUILD_JSON, "digest", sentence, "rewrite")]
+
+
+# ---- what should not be there -------------------------------------------------------------------
+
+
+def _strays(layout: Layout, names: set[str]) -> Iterator[Problem]:
+    if layout.shards.is_dir():
+        for path in sorted(layout.shards.iterdir()):
+            # Readers of whole folders pass over what begins so.
+            if path.name not in names and not path.name.startswith((".", "_")):
+                yield Problem(
+                    f"shards/{path.name}",
+                    "stray",
+                    "is not of this dataset, and whoever reads all of shards/ would read it too",
+                    "by-hand",
+                )
+    if (problem := _unreadable_splits(layout)) is not None:
+        yield problem
+    for folder, whose, who in (
+        (layout.scratch, "an interrupted build", "the next run of the build"),
+        (layout.state / STAGE, "an interrupted repair", "the next --repair that has to mend"),
+    ):
+        left = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        if left:
+            size = sum(path.stat().st_size for path in left) / (1 << 20)
+            yield Problem(
+                folder.relative_to(layout.root).as_posix(),
+                "leftover",
+                f"holds {len(left):,} files of {whose} ({size:,.1f} MiB); {who} sweeps them up",
+                "none",
+                damage=False,
+            )
+    if not layout.options.exists():
+        yield Problem(
+            layout.options.name,
+            "options",
+            "is missing: no reader needs it, but --repair finds the inputs by it",
+            "by-hand",
+            damage=False,
+        )
+
+
+def _unreadable_splits(layout: Layout) -> Problem | None:
+    path = layout.root / SPLITS
+    try:
+        if path.exists() and deadly([path]):
+            raise ValueError(KILLS)
+        pq.read_table(path, page_checksum_verification=True).validate(full=True)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        sentence = f"cannot be read: {first_line(error)}; make it again with pipeline.split"
+        return Problem(SPLITS, "unreadable", sentence, "by-hand")
+    return None
+
+
+def _sorted(problems: Sequence[Problem], expected: Sequence[Expected]) -> list[Problem]:
+    """Shards first, in their order, then tables, then ``build.json``; damage before remarks."""
+    order = {e.file: k for k, e in enumerate(expected)}
+    files = [*check_tables.table_schemas(), BUILD_JSON]
+    rank = {**order, **{name: len(order) + 1 + k for k, name in enumerate(files)}}
+    unique = list(dict.fromkeys(problems))
+    return sorted(unique, key=lambda p: (not p.damage, rank.get(p.file, len(order))))

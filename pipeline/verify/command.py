@@ -1,0 +1,198 @@
+"""``python -m pipeline.verify``: look at a dataset, say what is wrong, mend it if asked to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.atomic_files import appears_whole
+from pipeline.build.display import standard_console
+from pipeline.build.map_part import OutputError
+from pipeline.build.workers import WorkersFail
+from pipeline.command_line import parse_options
+from pipeline.layout import Layout
+from pipeline.verify.check_dataset import (
+    NotADataset,
+    Thoroughness,
+    VerifyError,
+    check_dataset,
+    expect_dataset,
+)
+from pipeline.verify.display import Progression, show_findings, show_repair
+from pipeline.verify.findings import Findings
+from pipeline.verify.lock import InUse, expect_unlocked, locked
+from pipeline.verify.options import VerifyOptions
+from pipeline.verify.repair import CannotRepair, Places, Repair, repair_dataset
+
+WHOLE, DAMAGED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+MAX_ROUNDS = 3
+
+_FLAGS = ("--quick", "--repair", "--quiet")
+
+
+class UsageError(Exception):
+    """The options cannot mean anything sensible; the sentence says what to change."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status.
+
+    0: the dataset is whole, or was made so. 1: it is damaged, or could not be repaired. 2: wrong
+    usage. 130: interrupted.
+    """
+    options = parse_options(
+        VerifyOptions,
+        "python -m pipeline.verify",
+        "Compare a dataset with what its build left, and mend it.",
+        _folder_named(list(sys.argv[1:] if arguments is None else arguments)),
+    )
+    try:
+        return verify(options)
+    except (UsageError, NotADataset, InUse) as error:
+        return _end_with(f"error: {error}", USAGE)
+    except (VerifyError, WorkersFail, OutputError, OSError) as error:
+        return _end_with(f"error: {error}", DAMAGED)
+    except KeyboardInterrupt:
+        return _end_with("interrupted: no file of the dataset is half-written", INTERRUPTED)
+
+
+def run() -> None:
+    """Entry point of ``python -m pipeline.verify``."""
+    sys.exit(main())
+
+
+def verify(options: VerifyOptions, console: Console | None = None) -> int:
+    """Verify, and repair if so asked, as the options say; the exit status.
+
+    Raises
+    ------
+    UsageError, NotADataset, InUse
+        Nothing was looked at.
+    VerifyError
+        The verification failed.
+    WorkersFail, OutputError, OSError
+        A repair failed; the dataset is as it was.
+    """
+    console = console or standard_console()
+    _check(options)
+    layout = Layout(options.dataset)
+    expect_dataset(layout)
+    if not options.repair:
+        expect_unlocked(layout)
+        findings = _look(layout, options, console)
+        show_findings(console, layout, findings)
+        _write_json(options.json, findings, None, None)
+        return WHOLE if findings.is_whole else DAMAGED
+    with locked(layout):
+        return _repair(layout, options, console)
+
+
+def _repair(layout: Layout, options: VerifyOptions, console: Console) -> int:
+    findings = _look(layout, options, console)
+    if not findings.files_for("rebuild") and not findings.files_for("rewrite"):
+        show_findings(console, layout, findings)
+        _write_json(options.json, findings, Repair(), None)
+        return WHOLE if findings.is_whole else DAMAGED
+    places = Places(options.pdb_dir, options.pdb_list, options.manifest)
+    done, after = Repair(), findings
+    progress = None if options.quiet else console
+    try:
+        for _ in range(MAX_ROUNDS):
+            more = repair_dataset(layout, after, places, options.n_jobs, progress)
+            done = done.and_then(more)
+            after = _look(layout, options, console)
+            # What was hidden behind other damage shows now.
+            left = {*after.files_for("rebuild"), *after.files_for("rewrite")}
+            if not more.replaced or not left or more.left:
+                break
+    except CannotRepair as error:
+        if not done.replaced:
+            show_findings(console, layout, findings)
+            sentence = f"nothing was repaired, and nothing was changed: {error}"
+            _write_json(options.json, findings, None, sentence)
+            return _end_with(f"error: {sentence}", DAMAGED)
+        done.left.append(str(error))
+    show_repair(console, done)
+    show_findings(console, layout, after)
+    _write_json(options.json, after, done, None)
+    return WHOLE if after.is_whole else DAMAGED
+
+
+def _look(layout: Layout, options: VerifyOptions, console: Console) -> Findings:
+    how = Thoroughness(options.quick, options.sample, options.n_jobs)
+    with Progression(console, options.quiet) as progression:
+        return check_dataset(layout, how, progression.update)
+
+
+def _check(options: VerifyOptions) -> None:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(options.dataset)):
+        raise UsageError(
+            f"{options.dataset}: datasets are verified and repaired on this machine; copy it here "
+            "with the store's own tool"
+        )
+    if options.n_jobs < 0:
+        raise UsageError("--n-jobs must be at least 0")
+    if options.sample is not None:
+        if options.quick:
+            raise UsageError("--quick computes no Gaussians: give it or --sample")
+        whole = options.sample >= 1 and float(options.sample).is_integer()
+        if not math.isfinite(options.sample) or not (whole or 0 < options.sample < 1):
+            raise UsageError(
+                f"--sample {options.sample:g}: give a share of the chains between 0 and 1, or a "
+                "whole number of chains"
+            )
+    for name in ("pdb_dir", "pdb_list", "manifest"):
+        path: Path | None = getattr(options, name)
+        option = "--" + name.replace("_", "-")
+        if path is not None and not options.repair:
+            raise UsageError(f"{option} says where inputs are, for --repair; give both or neither")
+        if path is not None and not path.exists():
+            raise UsageError(f"{option} {path}: there is no such file or folder")
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise UsageError(f"--json {options.json}: there is no folder {options.json.parent}")
+    if options.json is not None and options.json.is_dir():
+        raise UsageError(f"--json {options.json} is a folder; give a file")
+
+
+def _write_json(
+    path: Path | None, findings: Findings, repair: Repair | None, refused: str | None
+) -> None:
+    if path is None:
+        return
+    content = findings.to_json()
+    content["repair"] = None
+    if repair is not None:
+        content["repair"] = {
+            "replaced": repair.replaced,
+            "other_bytes": repair.other_bytes,
+            "left": repair.left,
+        }
+    elif refused is not None:
+        content["repair"] = {"replaced": [], "other_bytes": [], "left": [refused]}
+    with appears_whole(path, path.absolute().parent) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _folder_named(arguments: list[str]) -> list[str]:
+    """The dataset's folder may be given without its option: first, or after a flag."""
+    for k, word in enumerate(arguments):
+        is_free = k == 0 or arguments[k - 1] in _FLAGS
+        if is_free and not word.startswith("-") and word not in ("true", "false"):
+            return [*arguments[:k], "--dataset", *arguments[k:]]
+    return arguments
+
+
+def _end_with(sentence: str, status: int) -> int:
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    with contextlib.suppress(OSError):
+        errors.print(sentence, markup=False)
+    return status
