@@ -167,8 +167,9 @@ def test_columns_projects_and_columns_of_the_index_become_values_of_the_item(exa
         assert set(item) == {"aatype", "sse", "b_factor", "resolution", "method", "chain_uid"}
         assert item["method"] == row["method"]
         assert item["sse"].tolist() == rows[item["chain_uid"]]["sse"]
-        resolution = None if item["resolution"] is None else float(item["resolution"])
-        assert resolution == row["resolution"]
+        resolution = float(item["resolution"])
+        unknown = row["resolution"] is None
+        assert np.isnan(resolution) if unknown else resolution == row["resolution"]
 
 
 @pytest.mark.parametrize(

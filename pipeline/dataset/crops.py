@@ -11,18 +11,15 @@ from torch import Tensor
 
 
 class Crop(Protocol):
-    """Chooses residues of items that are longer than `size`.
+    """Chooses residues of items that are longer than `size`."""
 
-    Attributes
-    ----------
-    size : int
-        Residues that remain at most.
-    fields : tuple of str
-        What `choose` looks at.
-    """
+    @property
+    def size(self) -> int:
+        """Residues that remain at most."""
 
-    size: int
-    fields: tuple[str, ...]
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What `choose` looks at."""
 
     def choose(self, item: dict[str, Tensor], random: np.random.Generator) -> Tensor:
         """(size,) int64, ascending: the residues that remain."""

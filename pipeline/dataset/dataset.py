@@ -136,7 +136,7 @@ class ShardDataset(Dataset[Item]):
         parts = [self._store.find(chain) for chain in chains]
         extras = item_names(selection, chains, self.unit)
         for name, values in self._scalars.items():
-            extras[name] = as_value(values[number].as_py())
+            extras[name] = scalar_value(values, number)
         if self.labels is not None:
             extras.update(labels_of(self.labels, extras, self.unit))
         return self._maker.make(extras["chain_uid"], parts, extras, int(self._epoch))
@@ -201,6 +201,14 @@ class ShardDataset(Dataset[Item]):
             return {}
         table = index_table(self._selection)
         return {name: table[name].combine_chunks() for name in names}
+
+
+def scalar_value(values: pa.ChunkedArray, row: int) -> Any:
+    """One value of a column of the index; an unknown real number is NaN."""
+    value = values[row].as_py()
+    if value is None and pa.types.is_floating(values.type):
+        value = float("nan")
+    return as_value(value)
 
 
 def sort_columns(columns: Sequence[str] | None) -> tuple[list[str], list[str]]:

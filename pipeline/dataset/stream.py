@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.dataset.crops import Crop
-from pipeline.dataset.dataset import item_names, labels_of, sort_columns
+from pipeline.dataset.dataset import item_names, labels_of, scalar_value, sort_columns
 from pipeline.dataset.items import Item, ItemMaker, Transform, generator
-from pipeline.dataset.labels import Labels, LabelSource, as_value
+from pipeline.dataset.labels import Labels, LabelSource
 from pipeline.dataset.selection import Selection, Where, index_table, select
 from pipeline.dataset.store import ShardStore
 
@@ -162,7 +162,7 @@ class ShardStream(IterableDataset[Item]):
         for chain in (chain for group in groups for chain in group.chains.tolist()):
             extras = item_names(self._selection, [chain], "chain")
             for name, values in self._scalars.items():
-                extras[name] = as_value(values[chain].as_py())
+                extras[name] = scalar_value(values, chain)
             if self.labels is not None:
                 extras.update(labels_of(self.labels, extras, "chain"))
             yield self._maker.make(extras["chain_uid"], [store.find(chain)], extras, epoch)
