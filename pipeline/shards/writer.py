@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -65,6 +66,7 @@ class ShardWriter:
             write_statistics=["chain_uid", "entry_id", "length", "resolution", "release_date"],
         )
         self._pending: list[tuple[Chain, ChainFeatures]] = []
+        self._rows: list[pa.Table] = []
         self.n_rows = 0
         self.n_residues = 0
 
@@ -91,12 +93,46 @@ class ShardWriter:
         if len(self._pending) == ROWS_PER_GROUP:
             self._flush()
 
+    def add_rows(self, rows: pa.Table) -> None:
+        """Append rows of other shards, as they are.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            Of `shard_schema`; metadata are not looked at. Not to be mixed with `add`.
+
+        Raises
+        ------
+        ValueError
+            Columns or types are others.
+        """
+        assert not self._pending, "a shard is written from chains, or from rows"
+        if not rows.schema.equals(self.schema):
+            raise ValueError(f"rows have other columns than a shard: {rows.schema}")
+        self._rows.append(rows)
+        self.n_rows += rows.num_rows
+        self.n_residues += int(pc.sum(rows["length"]).as_py() or 0)
+        if sum(table.num_rows for table in self._rows) >= ROWS_PER_GROUP:
+            # One batch a group, as `add` writes them.
+            waiting = pa.concat_tables(self._rows)
+            n_whole = waiting.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
+            for begin in range(0, n_whole, ROWS_PER_GROUP):
+                self._write_group(waiting.slice(begin, ROWS_PER_GROUP))
+            self._rows = [waiting.slice(n_whole)]
+
     def _flush(self) -> None:
         if self._pending:
             chains, features = zip(*self._pending, strict=True)
             self._pending = []
             batch = record_batch(chains, features, self.schema)
             self._writer.write_batch(batch, row_group_size=ROWS_PER_GROUP)
+        if any(table.num_rows for table in self._rows):
+            self._write_group(pa.concat_tables(self._rows))
+            self._rows = []
+
+    def _write_group(self, rows: pa.Table) -> None:
+        (batch,) = rows.replace_schema_metadata(self.schema.metadata).combine_chunks().to_batches()
+        self._writer.write_batch(batch, row_group_size=ROWS_PER_GROUP)
 
 
 def record_batch(

@@ -1,0 +1,248 @@
+"""``python -m pipeline.export``: choose → read → write, each file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.atomic_files import appears_whole
+from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.command_line import parse_options
+from pipeline.export.choose import chosen_rows
+from pipeline.export.errors import ExportError
+from pipeline.export.fasta import read_fasta
+from pipeline.export.mmcif import mmcif_text
+from pipeline.export.options import ExportOptions
+from pipeline.export.pdb import pdb_text
+from pipeline.export.read_back import differences
+from pipeline.export.stored_chains import StoredChain, read_entries
+from pipeline.export.web_page import web_page
+from pipeline.shards import DamagedShard
+from pipeline.storage import BadLocation, StorageError
+from pipeline.where import WhereError
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_FORMATS = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
+_REPEATABLE = ("--chain", "--entry")
+
+
+class UsageError(Exception):
+    """The command cannot mean anything sensible; the sentence says what to change."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status.
+
+    0: written. 1: something cannot be read, or does not fit what was asked for. 2: wrong usage.
+    130: interrupted.
+    """
+    options = parse_options(
+        ExportOptions,
+        "python -m pipeline.export",
+        "Write chains of a dataset as PDB or mmCIF, as FASTA, or as a page that shows them.",
+        _with_names(list(sys.argv[1:] if arguments is None else arguments)),
+    )
+    try:
+        export(options)
+    except (UsageError, WhereError, BadLocation) as error:
+        return _end_with(f"error: {error}", USAGE)
+    except (ExportError, UnreadableDataset, DamagedShard, StorageError) as error:
+        return _end_with(f"error: {error}", FAILURE)
+    except OSError as error:
+        return _end_with(f"error: cannot write: {error}", FAILURE)
+    except KeyboardInterrupt:
+        return _end_with("interrupted: the files that are there are whole", INTERRUPTED)
+    return OK
+
+
+def export(options: ExportOptions) -> None:
+    """Write what the options ask for.
+
+    Raises
+    ------
+    UsageError, WhereError, BadLocation
+        Before anything is written.
+    ExportError, UnreadableDataset, DamagedShard, StorageError, OSError
+    """
+    single, kind = _check(options)
+    script = _viewer_script(options.viewer_script)
+    dataset = BuiltDataset.open(options.dataset)
+    index = chosen_rows(dataset.index(), options.chain, options.entry, options.where)
+    if options.fasta is not None:
+        with _file(options.fasta, options.overwrite) as temporary, temporary.open("w") as file:
+            file.writelines(read_fasta(dataset, index))
+        print(f"{options.fasta}: {_several(index.num_rows, 'sequence')}")
+    if options.view is not None:
+        entry = _only_entry(dataset, index, "--view shows")
+        _write(options.view, web_page(_first_model(entry), script), options.overwrite)
+        print(f"{options.view}: {_several(len(entry), 'chain')}")
+    if options.output is None:
+        return
+    if single:
+        entries: Iterable[list[StoredChain]] = [_only_entry(dataset, index, "--output FILE holds")]
+    else:
+        entries = read_entries(dataset, index)
+    n_files = n_chains = 0
+    for entry in entries:
+        for members in [[stored] for stored in entry] if options.per == "chain" else [entry]:
+            path = options.output if single else _place(options, members, kind)
+            text = _text(dataset, members, kind, options.ellipsoids)
+            _write(path, text, options.overwrite)
+            for sentence in differences(text, [stored.chain for stored in members]):
+                _note(f"{path}: as a build reads it, {sentence}", kind)
+            n_files, n_chains = n_files + 1, n_chains + len(members)
+    files = "" if single else f" in {_several(n_files, 'file')}"
+    print(f"{options.output}: {_several(n_chains, 'chain')}{files}")
+
+
+def _check(options: ExportOptions) -> tuple[bool, str]:
+    """(one file is to be written, its format)."""
+    if options.output is None and options.fasta is None and options.view is None:
+        raise UsageError("nothing to write: give --output, --view or --fasta")
+    if options.viewer_script is not None and options.view is None:
+        raise UsageError("--viewer-script is for --view, which is not given")
+    for name in ("fasta", "view"):
+        path: Path | None = getattr(options, name)
+        if path is not None and path.is_dir():
+            raise UsageError(f"--{name} {path} is a folder; give a file")
+    if options.output is None:
+        if options.ellipsoids or options.format is not None:
+            raise UsageError("--ellipsoids and --format are for --output, which is not given")
+        return False, "cif"
+    by_name = _FORMATS.get(options.output.suffix.lower())
+    if options.output.is_dir():
+        by_name = None
+    elif by_name is None and options.output.exists():
+        raise UsageError(
+            f"--output {options.output} is a file; give a folder, or a name that ends in "
+            ".cif or .pdb"
+        )
+    if by_name is not None and options.per == "chain":
+        raise UsageError(f"--per chain makes many files, and --output {options.output} is one")
+    if by_name is not None and options.format not in (None, by_name):
+        raise UsageError(f"--output {options.output} is not the name of a {options.format} file")
+    return by_name is not None, options.format or by_name or "cif"
+
+
+def _viewer_script(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--viewer-script {path} cannot be read: {error}") from error
+    if "3Dmol" not in text:
+        raise UsageError(
+            f"--viewer-script {path} is not 3Dmol.js; `npm pack 3dmol` has it as build/3Dmol-min.js"
+        )
+    return text
+
+
+def _only_entry(dataset: BuiltDataset, index: pa.Table, who: str) -> list[StoredChain]:
+    found = {
+        (row["entry_id"], row["assembly"])
+        for row in index.select(["entry_id", "assembly"]).to_pylist()
+    }
+    if len(found) > 1:
+        some = ", ".join(entry for entry, _ in sorted(found, key=str)[:3])
+        raise UsageError(
+            f"{who} one entry, and {len(found):,} are chosen ({some} …); choose with --chain or "
+            "--entry" + ("" if who.startswith("--view") else ", or give --output a folder")
+        )
+    return [stored for entry in read_entries(dataset, index) for stored in entry]
+
+
+def _first_model(entry: Sequence[StoredChain]) -> list[StoredChain]:
+    return [stored for stored in entry if stored.chain.model == entry[0].chain.model]
+
+
+def _place(options: ExportOptions, members: Sequence[StoredChain], kind: str) -> Path:
+    """The file of a chain or entry. An entry id with a folder in it stays in such a folder."""
+    chain = members[0].chain
+    name = chain.entry_id
+    if options.per == "chain":
+        name = chain.uid
+    elif chain.assembly is not None:
+        name = f"{name}_{chain.assembly}"
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise ExportError(f"{name!r} cannot be the name of a file; write it with --output FILE")
+    assert options.output is not None
+    return options.output.joinpath(*parts[:-1], f"{parts[-1]}.{kind}")
+
+
+def _text(
+    dataset: BuiltDataset, members: Sequence[StoredChain], kind: str, with_ellipsoids: bool
+) -> str:
+    comment = f"written by pipeline.export from dataset {dataset.build['digest'][:16]}"
+    write = pdb_text if kind == "pdb" else mmcif_text
+    return write(members, with_ellipsoids=with_ellipsoids, comment=comment)
+
+
+@contextlib.contextmanager
+def _file(path: Path, overwrite: bool) -> Iterator[Path]:
+    """Where to write what then gets a name."""
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path} is there already; --overwrite replaces it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with appears_whole(path, path.absolute().parent) as temporary:
+        yield temporary
+
+
+def _write(path: Path, text: str, overwrite: bool) -> None:
+    with _file(path, overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _with_names(arguments: list[str]) -> list[str]:
+    """Arguments in which the dataset's folder has its option, and a repeated option one list."""
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--dataset", *arguments]
+    groups: list[tuple[str, list[str]]] = []
+    for is_option, words in groupby(arguments, lambda word: word.startswith("--")):
+        if is_option:
+            for word in words:
+                option, equals, value = word.partition("=")
+                groups.append((option, [value]) if equals else (option, []))
+        elif groups:
+            groups[-1][1].extend(words)
+        else:
+            groups.append(("", list(words)))
+    merged: list[tuple[str, list[str]]] = []
+    for option, values in groups:
+        earlier = next((m for m in merged if m[0] == option and option in _REPEATABLE), None)
+        if earlier is not None:
+            earlier[1].extend(values)
+        else:
+            merged.append((option, values))
+    return [word for option, values in merged for word in (option, *values) if word]
+
+
+def _several(n: int, thing: str) -> str:
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+
+
+def _note(sentence: str, kind: str) -> None:
+    advice = "; its atoms are all there, and mmCIF keeps the rest" if kind == "pdb" else ""
+    _say(f"note: {sentence}{advice}")
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr)
+
+
+def _end_with(sentence: str, status: int) -> int:
+    _say(sentence)
+    return status
+
+
+def run() -> None:
+    """Entry point of ``python -m pipeline.export``."""
+    sys.exit(main())

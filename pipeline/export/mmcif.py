@@ -1,0 +1,422 @@
+"""Chains of one entry → mmCIF text.
+
+Definitions: the mmCIF dictionary of the wwPDB (mmcif_pdbx_v50) and ModelCIF (mmcif_ma).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.chain import Chain
+from pipeline.export import ellipsoids as ell
+from pipeline.export.atoms import (
+    Atoms,
+    entity_names,
+    insertion_codes,
+    residue_names,
+    shortest,
+    thousandths,
+)
+from pipeline.export.ellipsoids import Ellipsoids
+from pipeline.export.stored_chains import StoredChain
+from pipeline.residues import sequence_string
+
+_RESERVED = re.compile(r"(?i)data_|save_|loop_$|global_$|stop_$|[_#$'\"\[\];]")
+
+_ATOM_SITE = (
+    "group_PDB",
+    "id",
+    "type_symbol",
+    "label_atom_id",
+    "label_alt_id",
+    "label_comp_id",
+    "label_asym_id",
+    "label_entity_id",
+    "label_seq_id",
+    "pdbx_PDB_ins_code",
+    "Cartn_x",
+    "Cartn_y",
+    "Cartn_z",
+    "occupancy",
+    "B_iso_or_equiv",
+    "auth_seq_id",
+    "auth_comp_id",
+    "auth_asym_id",
+    "auth_atom_id",
+    "pdbx_PDB_model_num",
+)
+_ANISOTROP = (
+    "id",
+    "type_symbol",
+    "U[1][1]",
+    "U[2][2]",
+    "U[3][3]",
+    "U[1][2]",
+    "U[1][3]",
+    "U[2][3]",
+    "pdbx_label_atom_id",
+    "pdbx_label_comp_id",
+    "pdbx_label_asym_id",
+    "pdbx_auth_asym_id",
+    "pdbx_auth_seq_id",
+    "pdbx_PDB_ins_code",
+)
+
+
+def mmcif_text(
+    entry: Sequence[StoredChain], *, with_ellipsoids: bool = False, comment: str = ""
+) -> str:
+    """One data block of the chains of one entry and assembly.
+
+    Parameters
+    ----------
+    entry : sequence of StoredChain
+        Of one or several models.
+    with_ellipsoids : bool
+        Add a chain of pseudo-atoms for each chain, see `ellipsoids`.
+    comment : str
+        One line, at the head.
+    """
+    first = entry[0].chain
+    name = first.metadata.file_entry_id or first.entry_id
+    entities = _Entities([stored.chain for stored in entry], with_ellipsoids)
+    parts = [f"data_{re.sub(r'[^!-~]', '_', name)}\n"]
+    if comment:
+        parts.append(f"# {comment}\n")
+    parts += _about(first, name)
+    parts += entities.categories()
+    parts += _atoms(entry, entities, with_ellipsoids)
+    return "#\n".join(parts) + "#\n"
+
+
+# ---- values -------------------------------------------------------------------------------------
+
+
+def quoted(value: str | None) -> str:
+    """A value as CIF writes it; line breaks and what does not print become blanks."""
+    if value is None:
+        return "?"
+    text = " ".join("".join(c if c.isprintable() else " " for c in value).split())
+    if re.fullmatch("[!-~]+", text) and text not in ("?", ".") and not _RESERVED.match(text):
+        return text
+    for quote in "'\"":
+        if not re.search(rf"{quote}(?= |$)", text):
+            return f"{quote}{text}{quote}"
+    return f"\n;{text}\n;\n"
+
+
+def _item(category: str, **values: str | None) -> str:
+    """A category of one row."""
+    width = max(len(tag) for tag in values) + len(category) + 2
+    lines = [f"{f'_{category}.{tag}':<{width}} {quoted(v)}" for tag, v in values.items()]
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def _loop(category: str, tags: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
+    """A category of many rows, of values that are quoted already; columns are aligned."""
+    if not columns or not columns[0]:
+        return ""
+    padded = []
+    for column in columns:
+        width = max(map(len, column))
+        padded.append([value.ljust(width) for value in column])
+    head = [f"_{category}.{tag}\n" for tag in tags]
+    return "".join(["loop_\n", *head, *(" ".join(row) + "\n" for row in zip(*padded, strict=True))])
+
+
+def _table(category: str, tags: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
+    """A short category of many rows."""
+    return _loop(
+        category, tags, list(zip(*([quoted(v) for v in row] for row in rows), strict=True))
+    )
+
+
+# ---- what is said of the entry ------------------------------------------------------------------
+
+
+def _about(chain: Chain, name: str) -> list[str]:
+    about = chain.metadata
+    parts = [_item("entry", id=name)]
+    if about.source == "PDB":
+        parts.append(_item("database_2", database_id="PDB", database_code=name))
+    elif about.source == "AlphaFold DB":
+        parts.append(_item("database_2", database_id="AlphaFoldDB", database_code=name))
+    elif about.source == "ModelArchive":
+        parts.append(_item("database_2", database_id="MODELARCHIVE", database_code=name))
+    if about.title is not None:
+        parts.append(_item("struct", entry_id=name, title=about.title))
+    if about.method is not None:
+        rows = [(name, method) for method in about.method.split("; ")]
+        parts.append(_table("exptl", ("entry_id", "method"), rows))
+    if about.resolution is not None:
+        resolution = shortest(np.float32(about.resolution), 2)
+        if "ELECTRON MICROSCOPY" in (about.method or ""):
+            parts.append(
+                _item("em_3d_reconstruction", entry_id=name, id="1", resolution=resolution)
+            )
+        else:
+            parts.append(_item("refine", entry_id=name, ls_d_res_high=resolution))
+    if about.deposition_date is not None:
+        parts.append(
+            _item(
+                "pdbx_database_status",
+                entry_id=name,
+                recvd_initial_deposition_date=about.deposition_date,
+            )
+        )
+    if about.release_date is not None:
+        parts.append(
+            _item("pdbx_audit_revision_history", ordinal="1", revision_date=about.release_date)
+        )
+    if about.confidence_kind == "plddt":
+        parts.append(_item("ma_qa_metric", id="1", name="pLDDT", mode="local", type="pLDDT"))
+    return parts
+
+
+@dataclass(slots=True)
+class _Entity:
+    """Chains with one sequence; `ident` is theirs in the file."""
+
+    ident: str
+    chains: list[Chain] = field(default_factory=list)
+
+
+class _Entities:
+    """Which chains share an entity, and what is said of chains and entities."""
+
+    def __init__(self, chains: Sequence[Chain], with_ellipsoids: bool):
+        groups: dict[tuple, _Entity] = {}
+        taken = {c.entity_id for c in chains}
+        used: set[str] = set()
+        fresh = (str(k) for k in range(1, len(chains) + len(taken) + 2) if str(k) not in taken)
+        self._of_chain: dict[tuple[int, str], str] = {}
+        for chain in chains:
+            key: tuple = (chain.entity_id, chain.entity_sequence, chain.uniprot, chain.taxonomy)
+            if chain.entity_sequence is None:
+                key = (*key, chain.label_asym_id)
+            if key not in groups:
+                # A PDB file may give one MOL_ID to chains of different SEQRES.
+                known = chain.entity_id is not None and chain.entity_id not in used
+                groups[key] = _Entity(str(chain.entity_id) if known else next(fresh))
+                used.add(groups[key].ident)
+            groups[key].chains.append(chain)
+            self._of_chain[chain.model, chain.label_asym_id] = groups[key].ident
+        self._entities = list(groups.values())
+        self.of_ellipsoids = next(fresh) if with_ellipsoids else None
+
+    def of(self, chain: Chain) -> str:
+        return self._of_chain[chain.model, chain.label_asym_id]
+
+    def categories(self) -> list[str]:
+        """entity, entity_poly, entity_poly_seq, struct_asym and what else names chains."""
+        dummy = self.of_ellipsoids
+        entities = [(e.ident, "polymer", "?") for e in self._entities]
+        asym = {c.label_asym_id: e.ident for e in self._entities for c in e.chains}
+        parts = []
+        if dummy is not None:
+            entities.append((dummy, "non-polymer", "Gaussian ellipsoids of residues"))
+            asym |= {label + ell.CHAIN_SUFFIX: dummy for label in asym}
+        parts.append(
+            _table(
+                "entity",
+                ("id", "type", "pdbx_description"),
+                [(i, kind, None if about == "?" else about) for i, kind, about in entities],
+            )
+        )
+        parts.append(
+            _table(
+                "entity_poly",
+                ("entity_id", "type", "pdbx_strand_id"),
+                [
+                    (
+                        e.ident,
+                        "polypeptide(L)",
+                        ",".join(dict.fromkeys(c.auth_asym_id for c in e.chains)),
+                    )
+                    for e in self._entities
+                ],
+            )
+        )
+        parts.append(self._sequences())
+        parts.append(_table("struct_asym", ("id", "entity_id"), asym.items()))
+        if dummy is not None:
+            parts.append(
+                _item(
+                    "pdbx_entity_nonpoly",
+                    entity_id=dummy,
+                    name="Gaussian ellipsoids of residues",
+                    comp_id=ell.RESIDUE,
+                )
+            )
+        accessions = [
+            (str(k), e.ident, "UNP", e.chains[0].uniprot)
+            for k, e in enumerate(self._entities, start=1)
+            if e.chains[0].uniprot is not None
+        ]
+        parts.append(
+            _table("struct_ref", ("id", "entity_id", "db_name", "pdbx_db_accession"), accessions)
+        )
+        organisms = [
+            (e.ident, str(k), str(e.chains[0].taxonomy))
+            for k, e in enumerate(self._entities, start=1)
+            if e.chains[0].taxonomy is not None
+        ]
+        parts.append(
+            _table(
+                "entity_src_gen",
+                ("entity_id", "pdbx_src_id", "pdbx_gene_src_ncbi_taxonomy_id"),
+                organisms,
+            )
+        )
+        parts.append(self._components())
+        return [part for part in parts if part]
+
+    def _sequences(self) -> str:
+        """Whole sequences; chains without one leave it to their atoms.
+
+        Where a chain has another residue than its entity, both are listed: the first stands.
+        """
+        rows: list[tuple[str, str, str, str]] = []
+        for entity in self._entities:
+            sequence = entity.chains[0].entity_sequence
+            if sequence is None:
+                continue
+            others: dict[int, list[str]] = {}
+            for chain in entity.chains:
+                members = sequence_string(chain.aatype)
+                for number, letter in zip(chain.residue_index.tolist(), members, strict=True):
+                    found = others.setdefault(number, [])
+                    if letter != sequence[number - 1] and letter not in found:
+                        found.append(letter)
+            for number, letter in enumerate(sequence, start=1):
+                more = others.get(number, [])
+                for name in entity_names(letter + "".join(more)):
+                    rows.append((entity.ident, str(number), name, "y" if more else "n"))
+        return _loop(
+            "entity_poly_seq",
+            ("entity_id", "num", "mon_id", "hetero"),
+            list(zip(*rows, strict=True)),
+        )
+
+    def _components(self) -> str:
+        names = set()
+        for entity in self._entities:
+            for chain in entity.chains:
+                names.update(residue_names(chain))
+                names.update(entity_names(chain.entity_sequence or ""))
+        rows = [
+            (name, "peptide linking" if name == "GLY" else "L-peptide linking")
+            for name in sorted(names)
+        ]
+        if self.of_ellipsoids is not None:
+            rows.append((ell.RESIDUE, "non-polymer"))
+        return _table("chem_comp", ("id", "type"), rows)
+
+
+# ---- atoms --------------------------------------------------------------------------------------
+
+
+def _atoms(entry: Sequence[StoredChain], entities: _Entities, with_ellipsoids: bool) -> list[str]:
+    sites: list[tuple[str, ...]] = []
+    anisotropic: list[tuple[str, ...]] = []
+    models = dict.fromkeys(stored.chain.model for stored in entry)
+    for model in models:
+        of_model = [stored for stored in entry if stored.chain.model == model]
+        for stored in of_model:
+            _add_atoms(sites, stored.chain, entities.of(stored.chain))
+        if entities.of_ellipsoids is not None:
+            for stored in of_model:
+                _add_ellipsoids(sites, anisotropic, stored, entities.of_ellipsoids)
+    parts = [_loop("atom_site", _ATOM_SITE, list(zip(*sites, strict=True)))]
+    if with_ellipsoids:
+        columns = list(zip(*anisotropic, strict=True))
+        parts.append(_loop("atom_site_anisotrop", _ANISOTROP, columns))
+    return parts
+
+
+def _add_atoms(sites: list[tuple[str, ...]], chain: Chain, entity: str) -> None:
+    atoms = Atoms.of(chain)
+    names = residue_names(chain)
+    codes = [quoted(code) if code else "?" for code in insertion_codes(chain)]
+    index, auth = chain.residue_index.tolist(), chain.auth_seq_id.tolist()
+    b_factors = [shortest(b, 2) for b in chain.b_factor]
+    label, author = quoted(chain.label_asym_id), quoted(chain.auth_asym_id)
+    model = str(chain.model)
+    coords = chain.coords.tolist()
+    rows = zip(atoms.residue.tolist(), atoms.names, atoms.elements, coords, strict=True)
+    for number, (r, name, element, xyz) in enumerate(rows, start=len(sites) + 1):
+        sites.append(
+            (
+                "ATOM",
+                str(number),
+                element,
+                name,
+                ".",
+                names[r],
+                label,
+                entity,
+                str(index[r]),
+                codes[r],
+                *map(thousandths, xyz),
+                "1.00",
+                b_factors[r],
+                str(auth[r]),
+                names[r],
+                author,
+                name,
+                model,
+            )
+        )
+
+
+def _add_ellipsoids(
+    sites: list[tuple[str, ...]],
+    anisotropic: list[tuple[str, ...]],
+    stored: StoredChain,
+    entity: str,
+) -> None:
+    chain, found = stored.chain, Ellipsoids.of(stored)
+    codes = [quoted(code) if code else "?" for code in insertion_codes(chain)]
+    label = quoted(chain.label_asym_id + ell.CHAIN_SUFFIX)
+    author = quoted(chain.auth_asym_id + ell.CHAIN_SUFFIX)
+    for k, r in enumerate(found.residue.tolist()):
+        number, auth = str(len(sites) + 1), str(chain.auth_seq_id[r])
+        sites.append(
+            (
+                "HETATM",
+                number,
+                ell.ELEMENT,
+                ell.ATOM,
+                ".",
+                ell.RESIDUE,
+                label,
+                entity,
+                ".",
+                codes[r],
+                *(f"{value:.3f}" for value in found.centre[k].tolist()),
+                "1.00",
+                f"{found.b_equivalent[k]:.2f}",
+                auth,
+                ell.RESIDUE,
+                author,
+                ell.ATOM,
+                str(chain.model),
+            )
+        )
+        anisotropic.append(
+            (
+                number,
+                ell.ELEMENT,
+                *(shortest(value, 4) for value in found.u[k]),
+                ell.ATOM,
+                ell.RESIDUE,
+                label,
+                author,
+                auth,
+                codes[r],
+            )
+        )

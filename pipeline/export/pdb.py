@@ -1,0 +1,285 @@
+"""Chains of one entry → PDB text.
+
+Format: wwPDB "Atomic Coordinate Entry Format Description", version 3.30.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import string
+from collections.abc import Iterator, Sequence
+from datetime import date
+from textwrap import wrap
+
+import numpy as np
+
+from pipeline.chain import Chain
+from pipeline.export import ellipsoids as ell
+from pipeline.export.atoms import (
+    Atoms,
+    entity_names,
+    insertion_codes,
+    residue_names,
+    shortest,
+    thousandths,
+)
+from pipeline.export.ellipsoids import Ellipsoids
+from pipeline.export.errors import ExportError
+from pipeline.export.stored_chains import StoredChain
+
+MAX_SERIAL = 99_999
+_MAX_U = 9_999_999
+_MIN_U = -999_999
+_CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits
+_MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+_BLANK = "_"
+"""How the dataset calls a chain whose id is blank."""
+
+
+def pdb_text(
+    entry: Sequence[StoredChain], *, with_ellipsoids: bool = False, comment: str = ""
+) -> str:
+    """A PDB file of the chains of one entry and assembly.
+
+    Parameters
+    ----------
+    entry : sequence of StoredChain
+        Of one or several models.
+    with_ellipsoids : bool
+        Add a chain of pseudo-atoms for each chain, see `ellipsoids`.
+    comment : str
+        One line, as a remark.
+
+    Raises
+    ------
+    ExportError
+        The chains do not fit the format.
+    """
+    _check_chains(entry)
+    ids = _ellipsoid_ids([s.chain for s in entry]) if with_ellipsoids else {}
+    lines = [*_header(entry, ids, comment)]
+    models = list(dict.fromkeys(stored.chain.model for stored in entry))
+    several = models != [1]
+    for model in models:
+        of_model = [stored for stored in entry if stored.chain.model == model]
+        if several:
+            lines.append(f"MODEL     {model:>4}")
+        serial = 1
+        for stored in of_model:
+            serial = _add_chain(lines, stored.chain, serial)
+        for stored in of_model if with_ellipsoids else ():
+            serial = _add_ellipsoids(lines, stored, ids[stored.chain.auth_asym_id], serial)
+        if serial - 1 > MAX_SERIAL:
+            raise _too_much(
+                of_model[0].chain.entry_id,
+                f"has {serial - 1:,} records of atoms, and a PDB file numbers {MAX_SERIAL:,}",
+            )
+        if several:
+            lines.append("ENDMDL")
+    lines.append("END")
+    return "".join(f"{line:<80}\n" for line in lines)
+
+
+def _too_much(name: str, why: str) -> ExportError:
+    return ExportError(f"{name} {why}; write mmCIF (--format cif), which has no such limit")
+
+
+def _check_chains(entry: Sequence[StoredChain]) -> None:
+    seen: dict[tuple[int, str], str] = {}
+    for chain in (stored.chain for stored in entry):
+        ident = chain.auth_asym_id
+        if len(ident) != 1 or not "!" <= ident <= "~":
+            raise _too_much(chain.uid, f"has the chain id {ident!r}, and a PDB file has one letter")
+        other = seen.setdefault((chain.model, ident), chain.uid)
+        if other != chain.uid:
+            raise _too_much(chain.uid, f"and {other} both have the author's chain id {ident!r}")
+        numbers = chain.auth_seq_id[chain.atom14_mask > 0]
+        low, high = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+        if low < -999 or high > 9999:
+            raise _too_much(
+                chain.uid,
+                f"has residue numbers from {low} to {high}, and a PDB file goes from -999 to 9999",
+            )
+        if not 0 <= chain.model <= 9999:
+            raise _too_much(chain.uid, "has a model number over 9999")
+        low, high = int(chain.coords.min(initial=0)), int(chain.coords.max(initial=0))
+        if low < -999_999 or high > 9_999_999:
+            raise _too_much(
+                chain.uid,
+                f"has coordinates from {low / 1000} to {high / 1000} Å, and a PDB file goes from "
+                "-999.999 to 9999.999",
+            )
+        b = chain.b_factor
+        if not ((b > -99.995) & (b < 999.995)).all():
+            raise _too_much(
+                chain.uid,
+                f"has B-factors from {b.min()} to {b.max()}, and a PDB file goes from -99.99 to "
+                "999.99",
+            )
+
+
+def _ellipsoid_ids(chains: Sequence[Chain]) -> dict[str, str]:
+    """Chain id → id of the chain of its ellipsoids: the small letter of a capital if it is free."""
+    used = {chain.auth_asym_id for chain in chains}
+    found: dict[str, str] = {}
+    for ident in dict.fromkeys(chain.auth_asym_id for chain in chains):
+        free = [c for c in (ident.swapcase(), *_CHAIN_IDS) if c not in used and c in _CHAIN_IDS]
+        if not free:
+            raise _too_much(
+                chains[0].entry_id,
+                f"has {len(used)} chains, and a PDB file has no letters left for their ellipsoids",
+            )
+        found[ident] = free[0]
+        used.add(free[0])
+    return found
+
+
+def _letter(ident: str) -> str:
+    return " " if ident == _BLANK else ident
+
+
+# ---- header -------------------------------------------------------------------------------------
+
+
+def _header(entry: Sequence[StoredChain], ids: dict[str, str], comment: str) -> Iterator[str]:
+    chain = entry[0].chain
+    about = chain.metadata
+    name = about.file_entry_id or ""
+    deposited = ""
+    with contextlib.suppress(ValueError):  # none, or 2001-02-31
+        day = date.fromisoformat(about.deposition_date or "")
+        deposited = f"{day.day:02d}-{_MONTHS[day.month - 1]}-{day.year % 100:02d}"
+    ident = name.upper() if len(name) == 4 else ""
+    if ident or deposited:
+        yield f"HEADER    {'':<40}{deposited:<9}   {ident}"
+    yield from _continued("TITLE ", about.title)
+    yield from _continued("EXPDTA", about.method)
+    if about.resolution is not None:
+        resolution = shortest(np.float32(about.resolution), 2)
+        yield "REMARK   2"
+        yield f"REMARK   2 RESOLUTION. {resolution:>7} ANGSTROMS."
+    remarks = [comment] if comment else []
+    remarks += [
+        f"CHAIN {new}: GAUSSIAN ELLIPSOIDS OF THE RESIDUES OF CHAIN {old}"
+        for old, new in ids.items()
+    ]
+    for line in (part for remark in remarks for part in wrap(_ascii(remark), 68)):
+        yield f"REMARK   6 {line}"
+    chains = {stored.chain.auth_asym_id: stored.chain for stored in reversed(entry)}
+    missing = [line for c in reversed(chains.values()) for line in _missing_residues(c)]
+    if missing:
+        yield "REMARK 465"
+        yield "REMARK 465 MISSING RESIDUES"
+        yield "REMARK 465   M RES C SSSEQI"
+        yield from missing
+    for described in reversed(chains.values()):
+        yield from _sequence(described)
+
+
+def _ascii(text: str) -> str:
+    return " ".join(text.encode("ascii", "replace").decode("ascii").split())
+
+
+def _continued(record: str, text: str | None) -> Iterator[str]:
+    """A text over as many lines as it needs."""
+    for number, line in enumerate(wrap(_ascii(text or ""), 69, break_on_hyphens=False), start=1):
+        yield f"{record}    {line}" if number == 1 else f"{record} {number:>3} {line}"
+
+
+def _sequence(chain: Chain) -> Iterator[str]:
+    names = entity_names(chain.entity_sequence or "")
+    if len(names) > 9999:
+        raise _too_much(chain.uid, "has a sequence of over 9,999 residues")
+    for number, begin in enumerate(range(0, len(names), 13), start=1):
+        line = " ".join(names[begin : begin + 13])
+        yield f"SEQRES {number:>3} {_letter(chain.auth_asym_id)} {len(names):>4}  {line}"
+
+
+def _missing_residues(chain: Chain) -> list[str]:
+    """REMARK 465 of a chain: what tells readers where its residues stand in SEQRES.
+
+    The author's numbers of missing residues are not stored. They are counted on from the residues
+    around; where that comes out wrong, nothing is said at all.
+    """
+    if chain.entity_sequence is None:
+        return []
+    numbers = _numbers_of_missing(chain)
+    if numbers is None:
+        return []
+    names = entity_names(chain.entity_sequence)
+    letter = _letter(chain.auth_asym_id)
+    return [
+        f"REMARK 465     {names[index - 1]} {letter} {number:>5}"
+        for index, number in sorted(numbers.items())
+    ]
+
+
+def _numbers_of_missing(chain: Chain) -> dict[int, int] | None:
+    """Place in the entity sequence → author number, of residues without atoms."""
+    there = chain.atom14_mask > 0
+    index, auth = chain.residue_index[there].tolist(), chain.auth_seq_id[there].tolist()
+    codes = chain.ins_code[there].tolist()
+    n = len(chain.entity_sequence or "")
+    found = {k: auth[0] - index[0] + k for k in range(1, index[0])}
+    found |= {k: auth[-1] - index[-1] + k for k in range(index[-1] + 1, n + 1)}
+    for k in range(len(index) - 1):
+        gap = index[k + 1] - index[k] - 1
+        between = auth[k + 1] - auth[k] - 1
+        if gap and (between != gap or codes[k] > codes[k + 1] > 0):
+            return None
+        found |= {index[k] + j: auth[k] + j for j in range(1, gap + 1)}
+    if not all(-999 <= number <= 9999 for number in found.values()):
+        return None
+    return found
+
+
+# ---- atoms --------------------------------------------------------------------------------------
+
+
+def _add_chain(lines: list[str], chain: Chain, serial: int) -> int:
+    atoms = Atoms.of(chain)
+    names, letter = residue_names(chain), _letter(chain.auth_asym_id)
+    places = [
+        f"{name} {letter}{number:>4}{code:1}"
+        for name, number, code in zip(
+            names, chain.auth_seq_id.tolist(), insertion_codes(chain), strict=True
+        )
+    ]
+    b_factors = [f"{b:6.2f}" for b in chain.b_factor.tolist()]
+    rows = zip(
+        atoms.residue.tolist(), atoms.names, atoms.elements, chain.coords.tolist(), strict=True
+    )
+    last = 0
+    for r, name, element, xyz in rows:
+        x, y, z = map(thousandths, xyz)
+        lines.append(
+            f"ATOM  {serial:>5}  {name:<3} {places[r]}   {x:>8}{y:>8}{z:>8}  1.00{b_factors[r]}"
+            f"          {element:>2}"
+        )
+        serial, last = serial + 1, r
+    lines.append(f"TER   {serial:>5}      {places[last]}")
+    return serial + 1
+
+
+def _add_ellipsoids(lines: list[str], stored: StoredChain, letter: str, serial: int) -> int:
+    chain, found = stored.chain, Ellipsoids.of(stored)
+    codes = insertion_codes(chain)
+    tenthousandths = np.rint(found.u.astype(np.float64) * 1e4).astype(np.int64)
+    if (tenthousandths > _MAX_U).any() or (tenthousandths < _MIN_U).any():
+        raise _too_much(chain.uid, "has an ellipsoid too large for seven columns of ANISOU")
+    if (found.b_equivalent >= 999.995).any():
+        raise _too_much(chain.uid, "has an ellipsoid whose equivalent B-factor is over 999.99 Å²")
+    for k, r in enumerate(found.residue.tolist()):
+        # All three record names are followed by the same: serial number, names, numbers.
+        place = (
+            f"{serial:>5}  {ell.ATOM:<3} {ell.RESIDUE} {letter}"
+            f"{chain.auth_seq_id[r]:>4}{codes[r]:1}"
+        )
+        x, y, z = (f"{value:8.3f}" for value in found.centre[k].tolist())
+        lines.append(
+            f"HETATM{place}   {x}{y}{z}  1.00{found.b_equivalent[k]:6.2f}          {ell.ELEMENT:>2}"
+        )
+        u = "".join(f"{value:>7}" for value in tenthousandths[k].tolist())
+        lines.append(f"ANISOU{place} {u}      {ell.ELEMENT:>2}")
+        serial += 1
+    return serial

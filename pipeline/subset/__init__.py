@@ -1,0 +1,1 @@
+"""``python -m pipeline.subset``: a smaller dataset out of one, or one out of several."""

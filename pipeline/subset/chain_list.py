@@ -1,0 +1,113 @@
+"""A list of chains or entries: which of a dataset's chains it names."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.chain import Chain
+from pipeline.filters import Manifest
+
+_COLUMNS = ("entry_id", "label_asym_id", "auth_asym_id")
+
+
+class ListError(ValueError):
+    """A list that cannot be used; the sentence says why."""
+
+
+class _Named(NamedTuple):
+    """What a manifest asks of a chain."""
+
+    entry_id: str
+    label_asym_id: str
+    auth_asym_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainList:
+    """What a file names: chains by their uid, entries, or chains of entries.
+
+    Attributes
+    ----------
+    sha256 : str
+        Of the file.
+    names : frozenset of str
+        Each a ``chain_uid`` or, if `may_be_entries`, an ``entry_id``.
+    manifest : Manifest or None
+        Instead of `names`.
+    """
+
+    sha256: str
+    names: frozenset[str]
+    may_be_entries: bool
+    manifest: Manifest | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> ChainList:
+        """Read a CSV with a column ``chain_uid``, or ``entry_id`` and optionally ``chain``; or a
+        text with a name a line.
+
+        Raises
+        ------
+        ListError, ManifestError
+        """
+        try:
+            data = path.read_bytes()
+            text = data.decode("utf-8-sig")
+        except OSError as error:
+            raise ListError(f"--list {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise ListError(f"--list {path} is no text") from None
+        sha256 = hashlib.sha256(data).hexdigest()
+        lines = [line.strip() for line in text.splitlines()]
+        header = next(csv.reader(lines[:1]), [])
+        if "chain_uid" in header:
+            rows = csv.DictReader(text.splitlines())
+            names = frozenset(name for row in rows if (name := (row["chain_uid"] or "").strip()))
+            found = cls(sha256, names, may_be_entries=False)
+        elif "entry_id" in header:
+            return cls(sha256, frozenset(), True, Manifest.read(path))
+        else:
+            names = frozenset(line for line in lines if line and not line.startswith("#"))
+            if strange := next((name for name in names if "," in name or "\t" in name), None):
+                raise ListError(
+                    f"--list {path}: {strange[:40]!r} is no name; the first line of a CSV names a "
+                    "column chain_uid or entry_id"
+                )
+            found = cls(sha256, names, may_be_entries=True)
+        if not found.names:
+            raise ListError(f"--list {path} names nothing")
+        return found
+
+    def chosen(self, index: pa.Table) -> tuple[NDArray[np.bool_], set[str]]:
+        """(which rows of an index are named, the names that were found)."""
+        columns = [index[name].to_pylist() for name in _COLUMNS]
+        if self.manifest is not None:
+            chains = [_Named(*row) for row in zip(*columns, strict=True)]
+            mask = [self.manifest.has_chain(cast(Chain, chain)) for chain in chains]
+            entries = {chain.entry_id for chain in chains}
+            missing = set(self.manifest.missing(entries))
+            return np.array(mask, bool), set(self.manifest.entries) - missing
+        found: set[str] = set()
+        mask = []
+        for uid, entry in zip(index["chain_uid"].to_pylist(), columns[0], strict=True):
+            names = {uid} & self.names
+            if self.may_be_entries:
+                # PDB ids are in lower case in a dataset, and in either in lists.
+                upper = entry.upper() if len(entry) == 4 else entry
+                names |= {entry, upper} & self.names
+            found |= names
+            mask.append(bool(names))
+        return np.array(mask, bool), found
+
+    def not_found(self, found: set[str]) -> list[str]:
+        """What the list names and no dataset has."""
+        wanted = set(self.manifest.entries) if self.manifest is not None else self.names
+        return sorted(wanted - found)

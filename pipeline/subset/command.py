@@ -1,0 +1,250 @@
+"""``python -m pipeline.subset``: choose → copy → tables → ``build.json``; all of it or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.built_dataset import UnreadableDataset
+from pipeline.command_line import parse_options
+from pipeline.filters import ManifestError
+from pipeline.layout import Layout
+from pipeline.shards import SCHEMA_VERSION, UNITS, DamagedShard
+from pipeline.storage import BadLocation, StorageError
+from pipeline.subset.chain_list import ChainList, ListError
+from pipeline.subset.choose import NAMED, choose
+from pipeline.subset.options import SubsetOptions
+from pipeline.subset.sources import Source, SubsetError, joint_config, open_sources
+from pipeline.subset.summary import build_json, config_hash
+from pipeline.subset.tables import subset_tables
+from pipeline.subset.write_shards import write_shards
+from pipeline.where import WhereError
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+MEBIBYTE = 1 << 20
+_REPLACEABLE = re.compile(
+    r"shards|\.build|(index|inputs|drops|plan|splits)\.parquet|build\.json|options\.yaml"
+    r"|report\.html"
+)
+"""What the commands of the pipeline put into a dataset's folder."""
+
+
+class UsageError(Exception):
+    """The command cannot mean anything sensible; the sentence says what to change."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status.
+
+    0: written. 1: the sources cannot be read or joined, or nothing is left of them. 2: wrong usage.
+    130: interrupted.
+    """
+    options = parse_options(
+        SubsetOptions,
+        "python -m pipeline.subset",
+        "Make a dataset of some chains of one or several others.",
+        _with_sources(list(sys.argv[1:] if arguments is None else arguments)),
+    )
+    try:
+        with _terminable():
+            subset(options)
+    except (UsageError, WhereError, ListError, ManifestError, BadLocation) as error:
+        return _end_with(f"error: {error}", USAGE)
+    except (SubsetError, UnreadableDataset, DamagedShard, StorageError) as error:
+        return _end_with(f"error: {error}", FAILURE)
+    except OSError as error:
+        return _end_with(f"error: cannot write {options.out_dir}: {error}", FAILURE)
+    except KeyboardInterrupt:
+        return _end_with(f"interrupted: {options.out_dir} is as it was", INTERRUPTED)
+    return OK
+
+
+def subset(options: SubsetOptions) -> None:
+    """Make the dataset that the options describe.
+
+    Raises
+    ------
+    UsageError, WhereError, ListError, ManifestError, BadLocation
+    SubsetError, UnreadableDataset, DamagedShard, StorageError, OSError
+        Nothing was written.
+    """
+    _check(options)
+    chain_list = ChainList.read(options.list) if options.list is not None else None
+    sources = open_sources(options.sources)
+    _check_apart(options.out_dir, sources)
+    config = joint_config(sources, options.allow_mixed)
+    choice = choose(sources, options.where, chain_list)
+    if choice.not_found:
+        names = ", ".join(choice.not_found[:NAMED])
+        more = ", …" if len(choice.not_found) > NAMED else ""
+        n = len(choice.not_found)
+        _say(f"note: {n:,} of the names of {options.list} are in no dataset: {names}{more}")
+    with _appears_whole(options.out_dir) as temporary:
+        layout = Layout(temporary)
+        layout.shards.mkdir(parents=True)
+        layout.state.mkdir()
+        metadata = {
+            "schema_version": str(SCHEMA_VERSION),
+            "config_hash": config_hash(config),
+            "units": json.dumps(UNITS),
+        }
+        written = write_shards(
+            sources, choice.rows, layout.shards, metadata, options.shard_size * MEBIBYTE
+        )
+        tables = subset_tables(sources, choice.rows, written.part)
+        for path, table in (
+            (layout.index, written.index),
+            (layout.inputs, tables.inputs),
+            (layout.drops, tables.drops),
+            (layout.plan, tables.plan),
+        ):
+            _write_table(table, path)
+        list_sha256 = chain_list.sha256 if chain_list is not None else None
+        summary = build_json(sources, config, choice, written, tables, options.where, list_sha256)
+        # A build compares this with its own configuration, and refuses the folder.
+        claim = {**config, "derived_from": "pipeline.subset"}
+        layout.config.write_text(json.dumps(claim, indent=1), encoding="utf-8")
+        layout.build_json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    _show(options, sources, summary)
+
+
+def _check(options: SubsetOptions) -> None:
+    if options.shard_size < 1:
+        raise UsageError("--shard-size must be at least 1")
+    out = options.out_dir
+    if re.match(r"[a-z0-9]+:/", str(out)):
+        raise UsageError(f"--out-dir {out}: give a folder of this machine, and copy it there then")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out-dir {out} is a file; give a folder")
+    content = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    if content and not options.overwrite:
+        raise UsageError(f"--out-dir {out} is not empty; give another, or --overwrite")
+    strange = [name for name in content if not _REPLACEABLE.fullmatch(name)]
+    if strange:
+        raise UsageError(
+            f"--out-dir {out} holds what is of no dataset ({', '.join(strange[:NAMED])}), and is "
+            "not deleted; give another"
+        )
+
+
+def _check_apart(out_dir: Path, sources: Sequence[Source]) -> None:
+    out = out_dir.resolve()
+    for source in sources:
+        local = source.dataset.folder.local
+        if local is not None and (out == local.resolve() or out in local.resolve().parents):
+            raise UsageError(f"--out-dir {out_dir} holds the source {source}; give another")
+
+
+@contextlib.contextmanager
+def _appears_whole(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside; it gets the name at once when it is finished, or vanishes."""
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir()
+        yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            _flush(path)
+        if folder.exists() and any(folder.iterdir()):
+            os.rename(folder, old)
+        try:
+            os.rename(temporary, folder)
+        except OSError:
+            if old.exists():
+                os.rename(old, folder)
+            raise
+        _flush(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd", compression_level=3, write_page_checksum=True)
+
+
+def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict) -> None:
+    counts, origin = summary["counts"], summary["derived_from"]
+    n_before = sum(source.index.num_rows for source in sources)
+    size = counts["shard_bytes"] / MEBIBYTE
+    lines = [
+        ("dataset", f"{options.out_dir}"),
+        (
+            "chains",
+            f"{counts['chains']:,} of {n_before:,}, {counts['entries']:,} entries, "
+            f"{counts['residues']:,} residues",
+        ),
+        ("size", f"{size:,.1f} MiB, {_several(len(summary['shards']), 'shard')}"),
+        ("digest", summary["digest"]),
+    ]
+    if origin["duplicates"]:
+        text = f"{_several(origin['duplicates'], 'chain')} that several datasets have, kept once"
+        lines.insert(2, ("duplicates", text))
+    for name, text in lines:
+        print(f"{name:<12} {text}")
+
+
+def _several(n: int, thing: str) -> str:
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+
+
+def _with_sources(arguments: list[str]) -> list[str]:
+    """The datasets' folders may come first, without their option."""
+    if arguments and not arguments[0].startswith("-"):
+        return ["--sources", *arguments]
+    return arguments
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: somebody's notebook
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr)
+
+
+def _end_with(sentence: str, status: int) -> int:
+    _say(sentence)
+    return status
+
+
+def run() -> None:
+    """Entry point of ``python -m pipeline.subset``."""
+    sys.exit(main())
