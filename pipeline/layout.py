@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from pipeline.storage import Folder, open_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Paths below one output folder. ``.build`` holds what makes a build resumable."""
+    """Paths below one output folder. ``.build`` holds what makes a build resumable.
+
+    Attributes
+    ----------
+    root : Path
+        The folder; of one in a store its URI (pathlib makes one slash of two, and `open_folder`
+        knows). Paths below that serve as names, see `name`.
+    work : Path or None
+        Where files in progress are, if not in the folder itself: on this machine.
+    folder : Folder
+        The output folder, wherever it is.
+    """
 
     root: Path
+    work: Path | None = None
+    folder: Folder = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", open_folder(self.root))
+
+    def name(self, path: Path) -> str:
+        """Of a path below `root`: what `folder` knows it by."""
+        return path.relative_to(self.root).as_posix()
+
+    def describe(self, path: Path) -> str:
+        """A path below `root`, as a person knows it."""
+        return self.folder.describe(self.name(path))
 
     @property
     def shards(self) -> Path:
@@ -22,7 +48,7 @@ class Layout:
 
     @property
     def scratch(self) -> Path:
-        return self.state / "scratch"
+        return self.work or self.state / "scratch"
 
     @property
     def config(self) -> Path:
@@ -53,6 +79,10 @@ class Layout:
         return self.root / "build.json"
 
     @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
     def options(self) -> Path:
         return self.root / "options.yaml"
 
@@ -74,5 +104,7 @@ class Layout:
         return self.scratch / f"part-{number:05d}.plan"
 
     def make_folders(self) -> None:
-        for folder in (self.root, self.shards, self.state, self.scratch):
+        """Make what is not there; a store has no folders."""
+        local = (self.root, self.shards, self.state) if self.folder.is_local else ()
+        for folder in (*local, self.scratch):
             folder.mkdir(parents=True, exist_ok=True)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import urllib.parse
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 import pyarrow as pa
 import pyarrow.fs
 
-from pipeline.atomic_files import appears_whole, publish
+from pipeline.atomic_files import publish
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 15.0
@@ -61,8 +61,9 @@ def open_folder(location: str | PurePath) -> Folder:
     """
     text = os.fspath(location)
     # pathlib makes one slash of two, and a command's option may have been a Path on its way.
-    if collapsed := re.match(r"(s3|gs|gcs):/(?!/)", text):
-        text = f"{collapsed[1]}://{text[collapsed.end() :]}"
+    if collapsed := re.match(r"(s3|gs|gcs)(?=:$)|([A-Za-z][A-Za-z0-9+.-]+)(?=:/(?!/))", text):
+        slashes = ":///" if collapsed[0].lower() == "file" else "://"
+        text = collapsed[0] + slashes + text[collapsed.end() + 2 :]
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if found is None:
         return Folder(pyarrow.fs.LocalFileSystem(), os.path.abspath(text), text, "", Path(text))
@@ -200,9 +201,7 @@ class Folder:
             path.parent.mkdir(parents=True, exist_ok=True)
             publish(file, path)
             return
-        # Signals raise their exceptions in the main thread, so the upload is in another.
-        with ThreadPoolExecutor(1) as elsewhere:
-            elsewhere.submit(self._upload, _posix(name), file).result()
+        _uninterrupted(lambda: self._upload(_posix(name), file))
         file.unlink()
 
     def _upload(self, name: str, file: Path) -> None:
@@ -234,10 +233,6 @@ class Folder:
     @contextmanager
     def appears_whole(self, name: str | PurePath, scratch: Path) -> Iterator[Path]:
         """Yield a path in `scratch`; what was written there is put under `name`, or vanishes."""
-        if self.local is not None:
-            with appears_whole(self.local / name, scratch) as temporary:
-                yield temporary
-            return
         temporary = scratch / f"{PurePath(name).name}.{os.getpid()}.tmp"
         try:
             yield temporary
@@ -294,6 +289,40 @@ class Folder:
             if failure is None:
                 raise
             raise failure from error
+
+
+def _uninterrupted(work: Callable[[], None]) -> None:
+    """Do something that no signal's exception comes between: either to its end, or not at all.
+
+    Those are raised in the main thread, so the work is done in another.
+    """
+    begin, over = threading.Event(), threading.Event()
+    wanted: list[bool] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        begin.wait()
+        try:
+            if wanted:
+                work()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            over.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    try:
+        thread.start()
+        wanted.append(True)
+        begin.set()
+        over.wait()
+    except BaseException:
+        begin.set()
+        if wanted:
+            over.wait()
+        raise
+    if errors:
+        raise errors[0]
 
 
 def store_failure(error: Exception, what: str) -> StorageError | None:

@@ -72,7 +72,8 @@ class CrewOfNone:
 
     def run(self, parts: Iterable[Part]) -> None:
         for part in parts:
-            self._on_done(build_part(part, self._job.root, self._job.reading, self._job.out_dir))
+            job = self._job
+            self._on_done(build_part(part, job.root, job.reading, job.out_dir, work=job.work))
 
 
 def build_here(

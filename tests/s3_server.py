@@ -42,6 +42,7 @@ class S3Server:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
+            self._process = None
 
     def pause(self) -> None:
         """It takes connections, and is silent."""

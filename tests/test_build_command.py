@@ -451,3 +451,23 @@ def test_unknown_values_pass_unless_they_are_to_be_dropped(
     assert runs.entry_ids(out) == runs.entry_ids(tmp_path / "kept") - {"1as5"}
     row = runs.inputs(out)["1as5.cif.gz"]
     assert (row["status"], row["reason"]) == ("skipped", "unknown-resolution")
+
+
+def test_a_copy_without_the_state_of_its_build_is_not_overwritten_by_accident(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    runs.write_peptides(tmp_path / "in", 3)
+    given = ["--pdb-dir", str(tmp_path / "in"), "--out-dir", str(tmp_path / "out"), "--quiet"]
+    assert main(given) == 0
+    shutil.rmtree(tmp_path / "out" / ".build")
+    before = {
+        path.relative_to(tmp_path): path.read_bytes()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
+    capfd.readouterr()
+    assert main([*given, "--min-length", "3"]) == 2
+    assert "holds a finished dataset" in capfd.readouterr().err
+    for path, content in before.items():
+        assert (tmp_path / path).read_bytes() == content
+    assert main([*given, "--min-length", "3", "--overwrite"]) == 0

@@ -5,32 +5,33 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import json
 import math
-import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from rich.console import Console
 
-from pipeline.atomic_files import appears_whole
 from pipeline.build.display import Display, show_plan, show_summary, standard_console
-from pipeline.build.finalise import UnfinishedBuild, finalise, withdraw
+from pipeline.build.finalise import REQUESTS_AT_ONCE, UnfinishedBuild, finalise, withdraw
 from pipeline.build.map_part import OutputError
-from pipeline.build.options import MEBIBYTE, BuildOptions, Reading
+from pipeline.build.options import MEBIBYTE, BuildOptions, Reading, UsageError
+from pipeline.build.output_folder import dashed, layout_of, output_folder
 from pipeline.build.plan import Part, make_plan
-from pipeline.build.records import InputRecord, PartRecord
+from pipeline.build.records import InputRecord, PartRecord, read_record
 from pipeline.build.workers import Crew, Job, WorkersFail, available_jobs
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.filters import Manifest, ManifestError
 from pipeline.layout import Layout
+from pipeline.report import write_report
 from pipeline.sources import Discovery, SourceError, discover, group_entries
+from pipeline.storage import BadLocation, StorageError, open_folder
 
 OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -38,10 +39,6 @@ INTERRUPTED_MESSAGE = (
     "interrupted: the parts in flight are dropped, those that were finished are kept; run the same "
     "command again to go on"
 )
-
-
-class UsageError(Exception):
-    """The command cannot mean anything sensible; the sentence says what to change."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,15 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, ManifestError, SourceError) as error:
         return _end_with(f"error: {error}", USAGE)
     except OutputError as error:
-        advice = (
-            "The parts that were finished are kept: make room (or mend the permissions) and run "
-            "the same command again."
+        remedy = "make room (or mend the permissions) and run the same command again."
+        if isinstance(error.__cause__, StorageError):
+            remedy = "the same command goes on from there."
+        return _end_with(
+            f"error: {error}\nThe parts that were finished are kept: {remedy}", FAILURES
         )
-        return _end_with(f"error: {error}\n{advice}", FAILURES)
     except WorkersFail as error:
         advice = "The parts that were finished are kept; the same command goes on from there."
         return _end_with(f"error: {error}\n{advice}", FAILURES)
-    except UnfinishedBuild as error:
+    except (UnfinishedBuild, StorageError) as error:
         return _end_with(f"error: {error}", FAILURES)
     except KeyboardInterrupt:
         return _end_with(INTERRUPTED_MESSAGE, INTERRUPTED)
@@ -89,6 +87,8 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
     ------
     UsageError, ManifestError, SourceError
         Before anything is written.
+    StorageError
+        The store of the output does not answer, has no such bucket, or refuses.
     OutputError
         The output cannot be written; nothing half-written is left.
     WorkersFail
@@ -100,8 +100,9 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
     started = time.monotonic()
     _check(options)
     reading = options.reading()
-    layout = Layout(options.out_dir)
-    found = discover(options.pdb_dir, options.pdb_list, exclude=[options.out_dir])
+    layout = layout_of(options.out_dir)
+    own = [layout.root] if layout.folder.is_local else []
+    found = discover(options.pdb_dir, options.pdb_list, exclude=own)
     parts = make_plan(group_entries(found.files), options.part_size * MEBIBYTE)
     if not parts and not found.problems:
         raise UsageError(f"{options.pdb_dir or options.pdb_list} holds no files")
@@ -109,8 +110,15 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
         n_done = len(_finished(layout, parts, reading))
         show_plan(console, layout, parts, n_done, len(found.problems))
         return OK
-    with _output_folder(layout, reading, options.overwrite), _Log(options.log_file) as log:
-        return _build(options, reading, layout, found, parts, console, started, log)
+
+    def tell(sentence: str) -> None:
+        console.print(sentence, highlight=False, markup=False)
+
+    with (
+        output_folder(layout, reading, options.overwrite, tell) as expect_ours,
+        _Log(options.log_file) as log,
+    ):
+        return _build(options, reading, layout, found, parts, console, started, log, expect_ours)
 
 
 def _build(
@@ -122,6 +130,7 @@ def _build(
     console: Console,
     started: float,
     log: _Log,
+    expect_ours: Callable[[], None],
 ) -> int:
     records = _finished(layout, parts, reading)
     todo = [p for p in parts if p.number not in records]
@@ -129,12 +138,13 @@ def _build(
     display = Display(console, todo, options.quiet)
 
     def part_done(record: PartRecord) -> None:
+        expect_ours()
         records[record.number] = record
         display.part_done(record)
         log.write_part(record)
 
     crew = Crew(
-        Job(found.root, reading, layout.root),
+        Job(found.root, reading, layout.root, layout.work),
         options.n_jobs or available_jobs(),
         part_done,
         display.update,
@@ -143,16 +153,41 @@ def _build(
     try:
         if todo:
             withdraw(layout)
+            layout.folder.delete(layout.name(layout.report))
         with display:
             crew.run(todo)
+        expect_ours()
         summary = finalise(layout, parts, list(records.values()), _beside(found), reading)
         _save_options(dataclasses.replace(options, overwrite=False), layout)
     except OSError as error:
-        raise OutputError(f"cannot finish {layout.root}: {error}") from error
+        raise OutputError.of(f"cannot finish {layout.folder}", error) from error
     seconds = time.monotonic() - started
     log.write("summary", {**summary["counts"], "digest": summary["digest"], "seconds": seconds})
-    show_summary(console, layout, summary, seconds, len(todo), len(parts), options.allow_failures)
+    report = _report(options, layout, console)
+    show_summary(
+        console, layout, summary, seconds, len(todo), len(parts), options.allow_failures, report
+    )
     return FAILURES if summary["counts"]["failed"] > options.allow_failures else OK
+
+
+def _report(options: BuildOptions, layout: Layout, console: Console) -> str | None:
+    """Write the page about the dataset, which is whole whatever becomes of the page."""
+    reason = None
+    if options.report:
+        try:
+            return str(write_report(layout.root))
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+    # An older page may speak of other data.
+    with contextlib.suppress(OSError):
+        layout.folder.delete(layout.name(layout.report))
+    if reason is not None:
+        console.print(
+            f"warning: the dataset is finished, its report is not: {reason}",
+            highlight=False,
+            markup=False,
+        )
+    return None
 
 
 def _beside(found: Discovery) -> list[InputRecord]:
@@ -171,12 +206,13 @@ def _beside(found: Discovery) -> list[InputRecord]:
 def _save_options(options: BuildOptions, layout: Layout) -> None:
     """The YAML that makes this dataset again, beside it."""
     text = to_yaml(options)
-    try:
-        if layout.options.read_text(encoding="utf-8") == text:
+    if not layout.folder.is_local:
+        # As a URI is written: a Path has lost a slash.
+        text = text.replace(str(options.out_dir), layout.folder.uri, 1)
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        if layout.folder.read_bytes(layout.options.name) == text.encode():
             return
-    except (OSError, ValueError):
-        pass
-    with appears_whole(layout.options, layout.scratch) as temporary:
+    with layout.folder.appears_whole(layout.options.name, layout.scratch) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -186,11 +222,15 @@ def _check(options: BuildOptions) -> None:
     for name in ("pdb_dir", "pdb_list", "manifest"):
         path: Path | None = getattr(options, name)
         if path is not None and not path.exists():
-            raise UsageError(f"{_dashed(name)} {path}: there is no such file or folder")
-    if options.out_dir.exists() and not options.out_dir.is_dir():
-        raise UsageError(f"--out-dir {options.out_dir} is a file; give a folder")
-    if options.pdb_dir is not None:
-        output, source = options.out_dir.resolve(), options.pdb_dir.resolve()
+            raise UsageError(f"{dashed(name)} {path}: there is no such file or folder")
+    try:
+        folder = open_folder(options.out_dir)
+    except BadLocation as error:
+        raise UsageError(f"--out-dir {error}") from None
+    if folder.local is not None and folder.local.exists() and not folder.local.is_dir():
+        raise UsageError(f"--out-dir {folder.local} is a file; give a folder")
+    if options.pdb_dir is not None and folder.local is not None:
+        output, source = folder.local.resolve(), options.pdb_dir.resolve()
         if output == source:
             raise UsageError(
                 "--out-dir is the input folder, which is never written to; give another"
@@ -203,7 +243,7 @@ def _check(options: BuildOptions) -> None:
     at_least = {"n_jobs": 0, "part_size": 0, "max_file_size": 1, "allow_failures": 0}
     for name, least in at_least.items():
         if getattr(options, name) < least:
-            raise UsageError(f"{_dashed(name)} must be at least {least}")
+            raise UsageError(f"{dashed(name)} must be at least {least}")
     if not 0 < options.timeout < math.inf:
         raise UsageError("--timeout must be a positive number of seconds")
     if not 0 <= options.base_thickness < math.inf:
@@ -211,9 +251,9 @@ def _check(options: BuildOptions) -> None:
     for rule in dataclasses.fields(options.filters):
         value = getattr(options.filters, rule.name)
         if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{_dashed(rule.name)} must be a number")
+            raise UsageError(f"{dashed(rule.name)} must be a number")
         if "fraction" in rule.name and value is not None and not 0 <= value <= 1:
-            raise UsageError(f"{_dashed(rule.name)} is a share, from 0 to 1")
+            raise UsageError(f"{dashed(rule.name)} is a share, from 0 to 1")
     if options.manifest is not None:
         try:
             Manifest.read(options.manifest)
@@ -225,131 +265,39 @@ def _check(options: BuildOptions) -> None:
             try:
                 datetime.strptime(value, "%Y-%m-%d")
             except ValueError:
-                raise UsageError(f"{_dashed(name)} {value}: give a day as YYYY-MM-DD") from None
-    for least, most in (
+                raise UsageError(f"{dashed(name)} {value}: give a day as YYYY-MM-DD") from None
+    for lower, upper in (
         ("min_length", "max_length"),
         ("min_resolved", "max_length"),
         ("min_oligomer", "max_oligomer"),
         ("deposited_after", "deposited_before"),
         ("released_after", "released_before"),
     ):
-        low, high = getattr(options.filters, least), getattr(options.filters, most)
+        low, high = getattr(options.filters, lower), getattr(options.filters, upper)
         if low is None or high is None:
             continue
-        if low > high or (low == high and "before" in most):
-            raise UsageError(f"{_dashed(least)} {low} and {_dashed(most)} {high} leave nothing")
+        if low > high or (low == high and "before" in upper):
+            raise UsageError(f"{dashed(lower)} {low} and {dashed(upper)} {high} leave nothing")
+    folder.check()
 
 
 def _finished(layout: Layout, parts: Sequence[Part], reading: Reading) -> dict[int, PartRecord]:
     """Records of the parts that need not be built again."""
     config_hash = reading.config_hash
-    found = {}
-    for part in parts:
-        record = PartRecord.read(layout.record(part.number))
-        if (
-            record is not None
-            and record.fingerprint == part.fingerprint(config_hash)
-            and not record.has_transient_failures
-            and _size(layout.shard(part.number)) == record.shard_bytes
-        ):
-            found[part.number] = record
-    return found
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
-
-@contextlib.contextmanager
-def _output_folder(layout: Layout, reading: Reading, overwrite: bool) -> Iterator[None]:
-    """Make the folder, lock it, and see that it belongs to this configuration."""
-    with contextlib.ExitStack() as stack:
-        try:
-            layout.make_folders()
-            lock = stack.enter_context(open(layout.lock, "a+"))
-        except OSError as error:
-            raise OutputError(f"cannot write to {layout.root}: {error}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise UsageError(
-                f"another build is writing to {layout.root} ({lock.read().strip() or 'unknown'}); "
-                "wait for it, or give another --out-dir"
-            ) from None
-        except OSError as error:
-            raise OutputError(f"cannot lock {layout.lock}: {error}") from error
-        try:
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-            lock.flush()
-            _claim(layout, reading, overwrite)
-            _clear(layout.scratch)
-        except OSError as error:
-            raise OutputError(f"cannot write to {layout.root}: {error}") from error
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                _clear(layout.scratch)
-
-
-def _clear(scratch: Path) -> None:
-    for leftover in scratch.iterdir():
-        leftover.unlink(missing_ok=True)
-
-
-def _claim(layout: Layout, reading: Reading, overwrite: bool) -> None:
-    identity = reading.identity()
-    try:
-        known = json.loads(layout.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = None
-    current = json.loads(json.dumps(identity))
-    if known is not None and known != current:
-        if not overwrite:
-            raise UsageError(
-                f"{layout.root} was built with another configuration "
-                f"({_difference(known, current)}); give another --out-dir, or --overwrite to "
-                "delete it and start anew"
-            )
-        known = None
-    if known is None:
-        if overwrite:
-            withdraw(layout)
-            # Only what builds make: the folder may hold what somebody else put there.
-            for path in (*layout.state.glob("part-*.json"), *layout.shards.glob("part-*.parquet")):
-                path.unlink(missing_ok=True)
-        with appears_whole(layout.config, layout.scratch) as temporary:
-            temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
-
-
-def _dashed(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _told(value: object) -> str:
-    return "none" if value is None else str(value)
-
-
-def _difference(known: dict, current: dict) -> str:
-    parts = []
-    for key in sorted({*known, *current}):
-        before, after = known.get(key), current.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            inner = _difference(before, after)
-            if inner:
-                parts.append(inner)
-        elif before != after:
-            # An option is named as it is typed.
-            name = key if key.endswith("_version") else _dashed(key.removesuffix("_sha256"))
-            if key == "max_file_size":  # given in MiB
-                before, after = (int(v or 0) // MEBIBYTE for v in (before, after))
-            parts.append(f"{name}: {_told(before)} then, {_told(after)} now")
-    return ", ".join(parts)
+    folder = layout.folder
+    sizes = folder.sizes(layout.name(layout.shards))
+    noted = set(folder.list(layout.name(layout.state)))
+    there = [part for part in parts if layout.record(part.number).name in noted]
+    with ThreadPoolExecutor(1 if folder.is_local else REQUESTS_AT_ONCE) as threads:
+        records = list(threads.map(lambda part: read_record(layout, part.number), there))
+    return {
+        part.number: record
+        for part, record in zip(there, records, strict=True)
+        if record is not None
+        and record.fingerprint == part.fingerprint(config_hash)
+        and not record.has_transient_failures
+        and sizes.get(layout.shard(part.number).name) == record.shard_bytes
+    }
 
 
 @contextlib.contextmanager

@@ -135,7 +135,7 @@ def show_plan(
     files = [f for p in parts for f in p.files]
     by_name = Counter(f.suffix_format or "unknown name" for f in files)
     rows = [
-        ("output", str(layout.root)),
+        ("output", str(layout.folder)),
         ("files", f"{len(files):,}: " + ", ".join(f"{n:,} {k}" for k, n in by_name.most_common())),
         ("entries", f"{sum(len(p.entries) for p in parts):,}"),
         ("size", f"{sum(p.n_bytes for p in parts) / MEBIBYTE:,.1f} MiB"),
@@ -159,6 +159,7 @@ def show_summary(
     n_built: int,
     n_parts: int,
     allow_failures: int,
+    report: str | None = None,
 ) -> None:
     """The last words of a build; the very last say how many files failed."""
     counts = summary["counts"]
@@ -189,12 +190,16 @@ def show_summary(
     rows.append(("time", time_taken))
     rows += [("licence", f"{name}: {v['licence']}") for name, v in summary["sources"].items()]
     rows.append(("digest", summary["digest"]))
-    rows.append(("look at", f"{layout.inputs} (every file, with reasons), {layout.index}"))
+    inputs = layout.describe(layout.inputs)
+    page = f"{report}, " if report else ""
+    rows.append(
+        ("look at", f"{page}{inputs} (every file, with reasons), {layout.describe(layout.index)}")
+    )
     _print_rows(console, rows)
     failed, found = counts["failed"], counts["found"]
     last = f"{failed:,} of {_several(found, 'file')} failed"
     if failed > allow_failures:
-        last += f" (see {layout.inputs}; --allow-failures {failed} accepts them)"
+        last += f" (see {inputs}; --allow-failures {failed} accepts them)"
     console.print(
         last, style="red" if failed > allow_failures else "", highlight=False, markup=False
     )

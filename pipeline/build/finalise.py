@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,15 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.atomic_files import appears_whole
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, plan_table
 from pipeline.build.records import DropRecord, InputRecord, PartRecord, records_table
 from pipeline.filters import Manifest
 from pipeline.layout import Layout
 from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, dataset_digest, shard_schema
+from pipeline.storage import StorageError
 
 SOFTWARE = ("ellipsoid-flow", "biotite", "numpy", "pyarrow", "isal", "msgpack", "zstandard")
+
+REQUESTS_AT_ONCE = 16
 
 LICENCES = {
     "PDB": "CC0 1.0; please cite the entries' primary publications and wwPDB",
@@ -122,7 +125,7 @@ def finalise(
         withdraw(layout)
         for path, table in tables.items():
             _write_table(table, path, layout)
-        with appears_whole(layout.build_json, layout.scratch) as temporary:
+        with layout.folder.appears_whole(layout.build_json.name, layout.scratch) as temporary:
             temporary.write_text(text, encoding="utf-8")
     _remove_strangers(layout, {r.shard for r in ordered})
     return summary
@@ -131,17 +134,26 @@ def finalise(
 def withdraw(layout: Layout) -> None:
     """From now on the folder is no dataset: its files may not fit together."""
     for path in reversed(layout.results):
-        path.unlink(missing_ok=True)
+        layout.folder.delete(path.name)
 
 
 def _is_written(layout: Layout, tables: dict[Path, pa.Table], text: str) -> bool:
     try:
-        return layout.build_json.read_text(encoding="utf-8") == text and all(
-            pq.read_table(path, page_checksum_verification=True).equals(table)
-            for path, table in tables.items()
+        return layout.folder.read_bytes(layout.build_json.name) == text.encode() and all(
+            _read_table(path, layout).equals(table) for path, table in tables.items()
         )
+    except StorageError:
+        raise
     except (OSError, ValueError, pa.ArrowException):
         return False
+
+
+def _read_table(path: Path, layout: Layout) -> pa.Table:
+    with (
+        layout.folder.errors_named(path.name),
+        layout.folder.open_input(path.name) as file,
+    ):
+        return pq.read_table(file, page_checksum_verification=True)
 
 
 def _reasons(inputs: Sequence[InputRecord], status: str) -> dict[str, int]:
@@ -171,7 +183,7 @@ def _manifest(reading: Reading, parts: Sequence[Part]) -> dict | None:
 
 
 def _forget(layout: Layout, record: PartRecord) -> None:
-    (layout.record(record.number)).unlink(missing_ok=True)
+    layout.folder.delete(layout.name(layout.record(record.number)))
 
 
 def _index(layout: Layout, records: Sequence[PartRecord]) -> pa.Table:
@@ -182,24 +194,9 @@ def _index(layout: Layout, records: Sequence[PartRecord]) -> pa.Table:
     shard: list[str] = []
     row_group: list[np.ndarray] = [np.zeros(0, np.int32)]
     row: list[np.ndarray] = [np.zeros(0, np.int32)]
-    for record in records:
-        try:
-            with pq.ParquetFile(
-                layout.shards / record.shard, page_checksum_verification=True
-            ) as file:
-                meta = file.metadata
-                table = file.read(columns=list(INDEX_COLUMNS)).replace_schema_metadata(None)
-                sizes = [meta.row_group(g).num_rows for g in range(meta.num_row_groups)]
-            if meta.num_rows != record.n_chains:
-                raise ValueError(f"{meta.num_rows} chains instead of {record.n_chains}")
-        except (OSError, ValueError, pa.ArrowException) as error:
-            _forget(layout, record)
-            raise UnfinishedBuild(
-                f"{layout.shards / record.shard} is damaged ({error}); run the same command again "
-                "to build it anew"
-            ) from error
+    for record, (table, sizes) in zip(records, _read_shards(layout, records), strict=True):
         tables.append(table)
-        shard += [record.shard] * meta.num_rows
+        shard += [record.shard] * table.num_rows
         row_group.append(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
         row += [np.arange(size, dtype=np.int32) for size in sizes]
     index = pa.concat_tables([t.select(list(INDEX_COLUMNS)) for t in tables])
@@ -210,8 +207,45 @@ def _index(layout: Layout, records: Sequence[PartRecord]) -> pa.Table:
     )
 
 
+def _read_shards(
+    layout: Layout, records: Sequence[PartRecord]
+) -> Iterator[tuple[pa.Table, list[int]]]:
+    """What the index needs of each shard: see `_read_shard`. A store is asked for several at once,
+    for it takes its time over each."""
+    if layout.folder.is_local:
+        yield from (_read_shard(layout, record) for record in records)
+        return
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+        yield from threads.map(lambda record: _read_shard(layout, record), records)
+
+
+def _read_shard(layout: Layout, record: PartRecord) -> tuple[pa.Table, list[int]]:
+    """The index's columns of a shard, and the number of chains in each row group."""
+    name = layout.name(layout.shards / record.shard)
+    try:
+        with (
+            layout.folder.errors_named(name),
+            layout.folder.open_input(name) as source,
+            pq.ParquetFile(source, page_checksum_verification=True) as file,
+        ):
+            meta = file.metadata
+            table = file.read(columns=list(INDEX_COLUMNS)).replace_schema_metadata(None)
+            sizes = [meta.row_group(g).num_rows for g in range(meta.num_row_groups)]
+        if meta.num_rows != record.n_chains:
+            raise ValueError(f"{meta.num_rows} chains instead of {record.n_chains}")
+    except StorageError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        _forget(layout, record)
+        raise UnfinishedBuild(
+            f"{layout.folder.describe(name)} is damaged ({error}); run the same command again to "
+            "build it anew"
+        ) from error
+    return table, sizes
+
+
 def _write_table(table: pa.Table, path: Path, layout: Layout) -> None:
-    with appears_whole(path, layout.scratch) as temporary:
+    with layout.folder.appears_whole(path.name, layout.scratch) as temporary:
         pq.write_table(
             table, temporary, compression="zstd", compression_level=3, write_page_checksum=True
         )
@@ -219,10 +253,11 @@ def _write_table(table: pa.Table, path: Path, layout: Layout) -> None:
 
 def _remove_strangers(layout: Layout, names: set[str]) -> None:
     """Shards of an earlier plan with more parts."""
-    for path in layout.shards.glob("part-*.parquet"):
-        if path.name not in names:
-            path.unlink()
-            (layout.state / f"{path.stem}.json").unlink(missing_ok=True)
+    for name in layout.folder.list(layout.name(layout.shards)):
+        path = layout.shards / name
+        if path.match("part-*.parquet") and name not in names:
+            layout.folder.delete(layout.name(path))
+            layout.folder.delete(layout.name(layout.state / f"{path.stem}.json"))
 
 
 def _versions() -> dict[str, str]:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.atomic_files import publish
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, read_plan
 from pipeline.build.progress import NoProgress, ProgressFile
@@ -41,6 +40,7 @@ from pipeline.sources import (
     read_source,
     sniff,
 )
+from pipeline.storage import StorageError
 
 BATCH_RESIDUES = 16_384
 """Residues whose geometry is computed together: enough to spread NumPy's cost per call."""
@@ -55,6 +55,12 @@ Casualties = Mapping[str, tuple[str, str]]
 class OutputError(Exception):
     """The output cannot be written: no space, no permission. Nothing is wrong with the input."""
 
+    @classmethod
+    def of(cls, doing: str, error: OSError) -> OutputError:
+        """What could not be done, and why."""
+        # What a store's error is about is in its sentence.
+        return cls(str(error) if isinstance(error, StorageError) else f"{doing}: {error}")
+
 
 class FileTimeout(BaseException):
     """A file took longer than its time; no library's ``except Exception`` may swallow that."""
@@ -68,6 +74,7 @@ def build_part(
     casualties: Casualties | None = None,
     *,
     careful: bool = False,
+    work: Path | None = None,
 ) -> PartRecord:
     """Build the shard of a part and publish it, then its record.
 
@@ -84,19 +91,21 @@ def build_part(
     careful : bool
         Compute and check file by file, so that whatever goes wrong is of the file in progress.
         Slower; the shard has the same bytes.
+    work : Path, optional
+        See `Layout`.
 
     Raises
     ------
     OutputError
         The shard cannot be written.
     """
-    layout = Layout(Path(out_dir))
+    layout = Layout(Path(out_dir), work)
     try:
         # A record vouches for the shard beside it: none while that is being replaced.
-        layout.record(part.number).unlink(missing_ok=True)
+        layout.folder.delete(layout.name(layout.record(part.number)))
         progress = ProgressFile(layout.progress(part.number), part.number)
     except OSError as error:
-        raise OutputError(f"cannot write below {layout.state}: {error}") from error
+        raise OutputError.of(f"cannot write below {layout.state}", error) from error
     try:
         try:
             return _build(part, Path(root), reading, layout, progress, casualties or {}, careful)
@@ -134,7 +143,7 @@ def _build(
         with ShardWriter(temporary, metadata) as writer:
             mapper.run(writer)
         data = temporary.read_bytes()
-        publish(temporary, shard)
+        layout.folder.put(layout.name(shard), temporary)
         record = PartRecord(
             number=part.number,
             fingerprint=part.fingerprint(reading.config_hash),
@@ -146,9 +155,11 @@ def _build(
             inputs=mapper.inputs,
             drops=mapper.drops,
         )
-        record.write(layout.record(part.number), layout.scratch)
+        name = layout.name(layout.record(part.number))
+        with layout.folder.appears_whole(name, layout.scratch) as path:
+            path.write_text(record.to_json(), encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"cannot write {shard}: {error}") from error
+        raise OutputError.of(f"cannot write {layout.describe(shard)}", error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -162,6 +173,7 @@ def build_assigned(
     out_dir: Path,
     casualties: Casualties,
     careful: bool,
+    work: Path | None,
 ) -> None:
     """`build_part` in a worker, with the part in a file.
 
@@ -169,7 +181,7 @@ def build_assigned(
     blocks its other end for ever. The result is in the part's record.
     """
     (part,) = read_plan(assignment)
-    build_part(part, root, reading, out_dir, casualties, careful=careful)
+    build_part(part, root, reading, out_dir, casualties, careful=careful, work=work)
 
 
 def try_file(assignment: Path, index: int, root: Path, reading: Reading) -> bool:

@@ -17,6 +17,10 @@ from pipeline.shards import SCHEMA_VERSION
 MEBIBYTE = 1 << 20
 
 
+class UsageError(Exception):
+    """The command cannot mean anything sensible; the sentence says what to change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How files become chains: the part of the options that decides what the data are.
@@ -65,7 +69,8 @@ class BuildOptions:
     Parameters
     ----------
     out_dir
-        Folder of the dataset; made if it is not there. Running the same command again resumes.
+        Folder of the dataset, or its URI in a store (s3://bucket/folder, gs://bucket/folder); made
+        if it is not there. Running the same command again resumes.
     pdb_dir
         Folder that is searched for structure files (PDB, mmCIF, BinaryCIF; plain, .gz, .zst; in tar
         archives; in nested folders), or one file. Nothing is ever written there.
@@ -97,6 +102,9 @@ class BuildOptions:
         Exit with status 0 if no more files than this fail.
     overwrite
         Delete what another configuration built in the output folder, and start anew.
+    report
+        Write report.html, a page about the dataset, when it is finished; without it, an older one
+        is removed.
     dry_run
         Print the plan and stop.
     quiet
@@ -122,6 +130,7 @@ class BuildOptions:
     part_size: int = 0
     allow_failures: int = 0
     overwrite: bool = False
+    report: bool = True
     dry_run: bool = False
     quiet: bool = False
     log_file: Path | None = None

@@ -11,6 +11,8 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.atomic_files import appears_whole
+from pipeline.layout import Layout
+from pipeline.storage import StorageError
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -88,18 +90,47 @@ class PartRecord:
     def write(self, path: Path, scratch: Path) -> None:
         """Write as JSON, atomically."""
         with appears_whole(path, scratch) as temporary:
-            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+            temporary.write_text(self.to_json(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        """As text, for `from_json`."""
+        return json.dumps(asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> PartRecord | None:
         """Read what `write` wrote; ``None`` where there is nothing usable."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls.from_json(path.read_bytes())
+        except OSError:
+            return None
+
+    @classmethod
+    def from_json(cls, text: bytes) -> PartRecord | None:
+        """What `to_json` gave; ``None`` if it is not usable."""
+        try:
+            values = json.loads(text)
             values["inputs"] = [InputRecord(**r) for r in values["inputs"]]
             values["drops"] = [DropRecord(**r) for r in values["drops"]]
             return cls(**values)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError):
             return None
+
+
+def read_record(layout: Layout, number: int) -> PartRecord | None:
+    """The record of a part from its output folder; ``None`` where there is nothing usable.
+
+    Raises
+    ------
+    StorageError
+        It is not known whether there is one.
+    """
+    try:
+        text = layout.folder.read_bytes(layout.name(layout.record(number)))
+    except StorageError:
+        raise
+    except OSError:
+        return None
+    return PartRecord.from_json(text)
 
 
 _ARROW = {

@@ -34,7 +34,7 @@ from pipeline.build.map_part import OutputError, build_assigned, try_file
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, plan_table
 from pipeline.build.progress import COMPUTING, IDLE, ProgressNote
-from pipeline.build.records import PartRecord
+from pipeline.build.records import PartRecord, read_record
 from pipeline.layout import Layout
 
 POLL_SECONDS = 0.2
@@ -80,6 +80,7 @@ class Job:
     root: Path
     reading: Reading
     out_dir: Path
+    work: Path | None = None
 
 
 @dataclass
@@ -150,7 +151,7 @@ class Crew:
         warnings.filterwarnings(
             "ignore", message="A worker stopped while some jobs", module=".*loky"
         )
-        self._layout = Layout(self.job.out_dir)
+        self._layout = Layout(self.job.out_dir, self.job.work)
         self._transient: list[tuple[_Task, list[str]]] = []
         seats = [_Seat() for _ in range(n_seats)]
         started = time.monotonic()
@@ -195,6 +196,7 @@ class Crew:
             job.out_dir,
             task.casualties,
             task.careful,
+            job.work,
         )
 
     def _assign(self, part: Part) -> None:
@@ -221,9 +223,10 @@ class Crew:
         else:
             record = self._record(task)
             if record is None:
+                where = self._layout.describe(self._layout.record(number))
                 raise OutputError(
-                    f"{self._layout.record(number)} is not there though its worker wrote it; does "
-                    "somebody else write to this folder?"
+                    f"{where} is not there though its worker wrote it; does somebody else write to "
+                    "this folder?"
                 )
         self._layout.assignment(number).unlink(missing_ok=True)
         if names := [r.input for r in record.inputs if r.transient]:
@@ -232,7 +235,7 @@ class Crew:
         return True
 
     def _record(self, task: _Task) -> PartRecord | None:
-        record = PartRecord.read(self._layout.record(task.part.number))
+        record = read_record(self._layout, task.part.number)
         expected = task.part.fingerprint(self.job.reading.config_hash)
         return record if record is not None and record.fingerprint == expected else None
 

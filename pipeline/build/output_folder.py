@@ -1,0 +1,206 @@
+"""The output folder: whose it is while a build writes to it, and of which configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
+
+from pipeline.build.finalise import withdraw
+from pipeline.build.map_part import OutputError
+from pipeline.build.options import MEBIBYTE, Reading, UsageError
+from pipeline.build.store_lock import InUse, store_lock
+from pipeline.layout import Layout
+from pipeline.storage import StorageError, open_folder
+
+
+def layout_of(out_dir: Path) -> Layout:
+    """Of a folder here; or of one in a store, with a place on this machine for files in progress.
+
+    That is the same one each time, so that what a killed build left there is swept up by the next.
+    """
+    folder = open_folder(out_dir)
+    if folder.local is not None:
+        return Layout(folder.local)
+    name = hashlib.sha256(folder.uri.encode()).hexdigest()[:16]
+    place = Path(tempfile.gettempdir()) / f"ellipsoid-flow-{os.getuid()}-{name}"
+    return Layout(Path(folder.uri), place / "scratch")
+
+
+@contextlib.contextmanager
+def output_folder(
+    layout: Layout, reading: Reading, overwrite: bool, tell: Callable[[str], None]
+) -> Iterator[Callable[[], None]]:
+    """Make the folder, lock it, and see that it belongs to this configuration.
+
+    Parameters
+    ----------
+    layout : Layout
+        From `layout_of`.
+    reading : Reading
+    overwrite : bool
+        What another configuration built there is deleted.
+    tell : callable
+        Called with a sentence if that takes a while.
+
+    Yields
+    ------
+    callable
+        Raises `UsageError` if another build has taken the folder since, which only a store allows.
+
+    Raises
+    ------
+    UsageError
+        Another build is writing to it, or another configuration wrote it.
+    OutputError
+        It cannot be written to.
+    """
+    place = layout.state if layout.work is None else layout.work.parent
+    try:
+        if layout.work is not None:
+            _make_private(place)
+        layout.make_folders()
+    except OSError as error:
+        raise OutputError.of(f"cannot write to {layout.folder}", error) from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(place / layout.lock.name, layout))
+            _clear(layout.scratch)
+            stack.callback(_clear_if_possible, layout.scratch)
+            expect_ours = _nothing_expected
+            if not layout.folder.is_local:
+                lock = layout.name(layout.lock)
+                expect_ours = stack.enter_context(
+                    store_lock(layout.folder, lock, layout.scratch, tell)
+                )
+            _claim(layout, reading, overwrite)
+        except InUse as error:
+            raise UsageError(str(error)) from None
+        except OSError as error:
+            raise OutputError.of(f"cannot write to {layout.folder}", error) from error
+        try:
+            yield expect_ours
+        except InUse as error:
+            raise UsageError(str(error)) from None
+
+
+def _nothing_expected() -> None:
+    """A lock of the file system cannot be lost."""
+
+
+@contextlib.contextmanager
+def _locked(path: Path, layout: Layout) -> Iterator[None]:
+    """Hold a lock of the file system."""
+    with open(path, "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UsageError(
+                f"another build is writing to {layout.folder} "
+                f"({lock.read().strip() or 'unknown'}); wait for it, or give another --out-dir"
+            ) from None
+        except OSError as error:
+            raise OutputError(f"cannot lock {path}: {error}") from error
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        lock.flush()
+        yield
+
+
+def _make_private(place: Path) -> None:
+    """A folder where anybody may make folders: nobody else may have made this one."""
+    with contextlib.suppress(FileExistsError):
+        place.mkdir(mode=0o700)
+    status = place.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise PermissionError(f"{place} belongs to somebody else; set TMPDIR to another folder")
+
+
+def _clear(scratch: Path) -> None:
+    for leftover in scratch.iterdir():
+        leftover.unlink(missing_ok=True)
+
+
+def _clear_if_possible(scratch: Path) -> None:
+    with contextlib.suppress(OSError):
+        _clear(scratch)
+
+
+def _claim(layout: Layout, reading: Reading, overwrite: bool) -> None:
+    identity = reading.identity()
+    known = _known_identity(layout)
+    current = json.loads(json.dumps(identity))
+    if known is None and not overwrite and layout.folder.exists(layout.name(layout.build_json)):
+        raise UsageError(
+            f"{layout.folder} holds a finished dataset, but not what a build needs to go on in it "
+            "(.build was not copied with it?); give another --out-dir, or --overwrite to delete it "
+            "and start anew"
+        )
+    if known is not None and known != current:
+        if not overwrite and "derived_from" in known:
+            raise UsageError(
+                f"{layout.folder} was made by pipeline.subset out of other datasets, and no build "
+                "goes on in it; give another --out-dir, or --overwrite to delete it and start anew"
+            )
+        if not overwrite:
+            raise UsageError(
+                f"{layout.folder} was built with another configuration "
+                f"({_difference(known, current)}); give another --out-dir, or --overwrite to "
+                "delete it and start anew"
+            )
+        known = None
+    if known is None:
+        if overwrite:
+            withdraw(layout)
+            # Only what builds make: the folder may hold what somebody else put there.
+            _delete(layout, layout.state, "part-*.json")
+            _delete(layout, layout.shards, "part-*.parquet")
+        with layout.folder.appears_whole(layout.name(layout.config), layout.scratch) as temporary:
+            temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
+
+
+def _known_identity(layout: Layout) -> dict | None:
+    try:
+        return json.loads(layout.folder.read_bytes(layout.name(layout.config)))
+    except StorageError:
+        raise
+    except (OSError, ValueError):
+        return None
+
+
+def _delete(layout: Layout, folder: Path, pattern: str) -> None:
+    for name in layout.folder.list(layout.name(folder)):
+        if PurePath(name).match(pattern):
+            layout.folder.delete(layout.name(folder / name))
+
+
+def dashed(name: str) -> str:
+    """An option as it is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def _told(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _difference(known: dict, current: dict) -> str:
+    parts = []
+    for key in sorted({*known, *current}):
+        before, after = known.get(key), current.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            inner = _difference(before, after)
+            if inner:
+                parts.append(inner)
+        elif before != after:
+            name = key if key.endswith("_version") else dashed(key.removesuffix("_sha256"))
+            if key == "max_file_size":  # given in MiB
+                before, after = (int(v or 0) // MEBIBYTE for v in (before, after))
+            parts.append(f"{name}: {_told(before)} then, {_told(after)} now")
+    return ", ".join(parts)

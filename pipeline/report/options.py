@@ -1,0 +1,22 @@
+"""What a report can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Make a page that shows a dataset at a glance.
+
+    Parameters
+    ----------
+    dataset
+        Folder that pipeline.build made; "--dataset" may be left out before it.
+    output
+        File to write, if not report.html in the dataset's folder.
+    """
+
+    dataset: Path
+    output: Path | None = None
