@@ -4,8 +4,8 @@ from __future__ import annotations
 
 SWISS_PROT_RELEASE = "UniProtKB/Swiss-Prot 2026_03"
 
-# Release statistics, "Composition in percent for the complete database" (The UniProt Consortium,
-# doi:10.1093/nar/gkae1010; CC BY 4.0).
+# Release statistics, "Composition in percent for the complete database" (The UniProt Consortium;
+# CC BY 4.0).
 SWISS_PROT_PERCENT = {
     "A": 8.25, "R": 5.52, "N": 4.06, "D": 5.46, "C": 1.38,
     "Q": 3.93, "E": 6.71, "G": 7.07, "H": 2.27, "I": 5.90,
