@@ -155,7 +155,8 @@ def test_a_build_killed_around_any_of_its_renames_resumes_to_the_same_bytes(
 
 
 def has_shards(out: Path) -> bool:
-    return any((out / "shards").glob("*.parquet"))
+    """A part is finished: its shard is there, and the record that comes right after it."""
+    return any((out / ".build").glob("part-*.json"))
 
 
 @pytest.mark.parametrize(
