@@ -7,10 +7,9 @@ import csv
 import dataclasses
 import json
 import math
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +31,7 @@ from pipeline.layout import Layout
 from pipeline.report import write_report
 from pipeline.sources import Discovery, SourceError, discover, group_entries
 from pipeline.storage import BadLocation, StorageError, open_folder
+from pipeline.termination import terminable
 
 OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments,
     )
     try:
-        with _terminable():
+        with terminable():
             return build(options)
     except (UsageError, ManifestError, SourceError) as error:
         return _end_with(f"error: {error}", USAGE)
@@ -298,24 +298,6 @@ def _finished(layout: Layout, parts: Sequence[Part], reading: Reading) -> dict[i
         and not record.has_transient_failures
         and sizes.get(layout.shard(part.number).name) == record.shard_bytes
     }
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a build as Ctrl-C does."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: somebody's notebook
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Log:

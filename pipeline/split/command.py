@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from pipeline.split.table import (
     splits_table,
 )
 from pipeline.storage import BadLocation, Folder, StorageError
+from pipeline.termination import terminable
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _folder_named(list(sys.argv[1:] if arguments is None else arguments)),
     )
     try:
-        with _terminable():
+        with terminable():
             split(options)
         return OK
     except (BadLocation, UsageError) as error:
@@ -190,21 +190,3 @@ def _scratch(folder: Folder) -> Iterator[Path]:
 def _end_with(sentence: str, status: int) -> int:
     print(sentence, file=sys.stderr)
     return status
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a split as Ctrl-C does, MMseqs2 included."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: somebody's notebook
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from pipeline.subset.sources import Source, SubsetError, joint_config, open_sour
 from pipeline.subset.summary import build_json, config_hash
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
+from pipeline.termination import terminable
 from pipeline.where import WhereError
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _with_sources(list(sys.argv[1:] if arguments is None else arguments)),
     )
     try:
-        with _terminable():
+        with terminable():
             subset(options)
     except (UsageError, WhereError, ListError, ManifestError, BadLocation) as error:
         return _end_with(f"error: {error}", USAGE)
@@ -215,24 +215,6 @@ def _with_sources(arguments: list[str]) -> list[str]:
     if arguments and not arguments[0].startswith("-"):
         return ["--sources", *arguments]
     return arguments
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: somebody's notebook
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _say(sentence: str) -> None:
