@@ -14,7 +14,7 @@ import gemmi
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -198,7 +198,12 @@ def test_numbers_that_are_no_coordinates_come_back_to_the_last_bit(value: float)
 
 
 @settings(max_examples=300, deadline=None)
-@given(value=st.text(st.characters(max_codepoint=1000, exclude_categories=["Cs"]), max_size=20))
+@given(
+    value=st.text(st.characters(max_codepoint=1000, exclude_categories=["Cs"]), max_size=20)
+    | st.text("'\"#; _?.a", max_size=6)
+)
+@example(value="'#")
+@example(value="\"'")
 def test_any_text_is_a_value_that_gemmi_reads(value: str) -> None:
     expected = " ".join("".join(c if c.isprintable() else " " for c in value).split())
     lines = f"data_x\n_a.b {quoted(value)}\n_a.c 1\n"

@@ -103,8 +103,9 @@ def quoted(value: str | None) -> str:
     text = " ".join("".join(c if c.isprintable() else " " for c in value).split())
     if re.fullmatch("[!-~]+", text) and text not in ("?", ".") and not _RESERVED.match(text):
         return text
+    # CIF closes a quote only before white space, but gemmi also before "#": neither is relied on.
     for quote in "'\"":
-        if not re.search(rf"{quote}(?= |$)", text):
+        if quote not in text:
             return f"{quote}{text}{quote}"
     return f"\n;{text}\n;\n"
 
