@@ -2,7 +2,8 @@
 
 jsonargparse does the work; this file gives it the spelling of the documentation (``--max-length``
 beside ``--max_length``, in YAML too), plain flags (``--dry-run``), lists without brackets
-(``--methods x-ray electron``), and errors of one line.
+(``--methods x-ray electron``), what a command is about as its first word (``verify OUT --quick``),
+and errors of one line.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
@@ -26,10 +28,16 @@ import yaml
 Options = TypeVar("Options")
 
 _OWN = ("help", "config", "print_config")
+_TRUTHS = ("true", "false")
 
 
 def parse_options(
-    options: type[Options], program: str, description: str, arguments: Sequence[str] | None = None
+    options: type[Options],
+    program: str,
+    description: str,
+    arguments: Sequence[str] | None = None,
+    *,
+    first: str | None = None,
 ) -> Options:
     """Read the command line into a dataclass.
 
@@ -42,6 +50,8 @@ def parse_options(
         Shown in the usage line, such as ``python -m pipeline.build``.
     arguments : sequence of str, optional
         Defaults to the process's own.
+    first : str, optional
+        Field whose option may be left out before its value (or values).
 
     Raises
     ------
@@ -55,7 +65,7 @@ def parse_options(
         for field in dataclasses.fields(group)
         if field.init
     }
-    parser = _parser(groups, hints, program, description)
+    parser = _parser(groups, hints, program, description, first)
     found = parser.parse_args(
         _normalise(list(sys.argv[1:] if arguments is None else arguments), parser)
     )
@@ -121,6 +131,7 @@ class _Parser(jsonargparse.ArgumentParser):
     """Says in one line what is wrong with an option."""
 
     hints: dict[str, Any]
+    first: str | None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         sys.stderr.write(
@@ -165,9 +176,11 @@ class _Help(jsonargparse.DefaultHelpFormatter):
         return f"{text} (default: {default})"
 
 
-def _parser(groups: list[Any], hints: dict[str, Any], program: str, description: str) -> _Parser:
+def _parser(
+    groups: list[Any], hints: dict[str, Any], program: str, description: str, first: str | None
+) -> _Parser:
     required = [
-        f"{_dashed(f.name)} {_metavar(hints[f.name])}"
+        f"{_dashed(f.name) if f.name != first else f'[{_dashed(f.name)}]'} {_metavar(hints[f.name])}"
         for group in groups
         for f in dataclasses.fields(group)
         if f.name in hints
@@ -180,7 +193,7 @@ def _parser(groups: list[Any], hints: dict[str, Any], program: str, description:
         formatter_class=_Help,
         usage=" ".join([program, *required, "[options]"]),
     )
-    parser.hints = hints
+    parser.hints, parser.first = hints, first
     for group in groups:
         parser.add_class_arguments(group)
     parser.add_argument(
@@ -265,26 +278,51 @@ def _normalise(arguments: list[str], parser: _Parser) -> list[str]:
     """Rewrite flags, lists and configuration files into what jsonargparse reads."""
     configs: list[str] = []
     result: list[str] = []
-    words = iter(arguments)
-    pending = next(words, None)
-    while pending is not None:
-        word, pending = pending, next(words, None)
-        if word == "-h":
-            result.append("--help")
-            continue
-        if not word.startswith("--"):
-            parser.error(f"unrecognized arguments: {word}")
-        option, equals, value = word.partition("=")
-        key = _key(option)
-        if key not in parser.hints and key not in _OWN:
-            parser.error(_no_such_option(option, parser))
-        values = [value] if equals else []
-        while not equals and pending is not None and not pending.startswith("--"):
-            values.append(pending)
-            pending = next(words, None)
+    # Values of the lists so far: one that is given twice has the values of both.
+    lists: dict[str, list[str]] = {}
+    for key, values in _grouped(arguments, parser):
+        if _is_list(parser.hints.get(key)) and values and not values[0].startswith("["):
+            values = lists[key] = [*lists.get(key, []), *values]
         # What comes later wins, and that is the command line wherever --config stands in it.
         (configs if key == "config" else result).extend(_option(key, values, parser))
     return configs + result
+
+
+def _grouped(arguments: list[str], parser: _Parser) -> Iterator[tuple[str, list[str]]]:
+    """Options with the words that they take; words that none takes belong to `first`."""
+    words = deque(arguments)
+    named: set[str] = set()
+
+    def take(most: int | None = None) -> list[str]:
+        values: list[str] = []
+        while words and not words[0].startswith("--") and len(values) != most:
+            values.append(words.popleft())
+        return values
+
+    while words:
+        word = words.popleft()
+        if word == "-h":
+            yield "help", []
+            continue
+        is_free = parser.first is not None and parser.first not in named
+        if not word.startswith("-") and is_free:
+            words.appendleft(word)
+            key, equals, value = parser.first, "", ""
+        elif word.startswith("--"):
+            option, equals, value = word.partition("=")
+            key = _key(option)
+            if key not in parser.hints and key not in _OWN:
+                parser.error(_no_such_option(option, parser))
+        else:
+            parser.error(f"unrecognized arguments: {word}")
+        named.add(key)
+        hint = parser.hints.get(key)
+        if equals:
+            yield key, [value]
+        elif hint is bool and is_free and words and words[0].lower() not in _TRUTHS:
+            yield key, []  # what comes next is not the flag's
+        else:
+            yield key, take(None if _is_list(hint) else 1)
 
 
 def _option(key: str, values: list[str], parser: _Parser) -> list[str]:

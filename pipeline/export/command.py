@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +28,6 @@ from pipeline.where import WhereError
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _FORMATS = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
-_REPEATABLE = ("--chain", "--entry")
 
 
 class UsageError(Exception):
@@ -46,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ExportOptions,
         "python -m pipeline.export",
         "Write chains of a dataset as PDB or mmCIF, as FASTA, or as a page that shows them.",
-        _with_names(list(sys.argv[1:] if arguments is None else arguments)),
+        arguments,
+        first="dataset",
     )
     try:
         export(options)
@@ -198,30 +197,6 @@ def _file(path: Path, overwrite: bool) -> Iterator[Path]:
 def _write(path: Path, text: str, overwrite: bool) -> None:
     with _file(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _with_names(arguments: list[str]) -> list[str]:
-    """Arguments in which the dataset's folder has its option, and a repeated option one list."""
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--dataset", *arguments]
-    groups: list[tuple[str, list[str]]] = []
-    for is_option, words in groupby(arguments, lambda word: word.startswith("--")):
-        if is_option:
-            for word in words:
-                option, equals, value = word.partition("=")
-                groups.append((option, [value]) if equals else (option, []))
-        elif groups:
-            groups[-1][1].extend(words)
-        else:
-            groups.append(("", list(words)))
-    merged: list[tuple[str, list[str]]] = []
-    for option, values in groups:
-        earlier = next((m for m in merged if m[0] == option and option in _REPEATABLE), None)
-        if earlier is not None:
-            earlier[1].extend(values)
-        else:
-            merged.append((option, values))
-    return [word for option, values in merged for word in (option, *values) if word]
 
 
 def _several(n: int, thing: str) -> str:

@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ReportOptions,
         "python -m pipeline.report",
         "Show a dataset on one page: where it comes from, what is in it, what was left out.",
-        _folder_named(list(sys.argv[1:] if arguments is None else arguments)),
+        arguments,
+        first="dataset",
     )
     try:
         _check(options)
@@ -62,13 +63,6 @@ def _check(options: ReportOptions) -> None:
         raise UsageError(f"--output {output} is a folder; give a file")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output {output}: there is no folder {output.parent}")
-
-
-def _folder_named(arguments: list[str]) -> list[str]:
-    """The dataset's folder may be given without its option, as the first word."""
-    if arguments and not arguments[0].startswith("-"):
-        return ["--dataset", *arguments]
-    return arguments
 
 
 def _end_with(sentence: str, status: int) -> int:

@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SplitOptions,
         "python -m pipeline.split",
         "Divide the chains of a dataset into training, validation and test, without leaks.",
-        _folder_named(list(sys.argv[1:] if arguments is None else arguments)),
+        arguments,
+        first="dataset",
     )
     try:
         with terminable():
@@ -115,13 +116,6 @@ def split(options: SplitOptions) -> None:
         print(f"dry run: {folder.describe(FILE_NAME)} was not written")
     else:
         print(_write(content, folder, options.overwrite))
-
-
-def _folder_named(arguments: list[str]) -> list[str]:
-    """The dataset's folder may come first, without its option."""
-    if arguments and not arguments[0].startswith("-"):
-        return ["--dataset", *arguments]
-    return arguments
 
 
 def _threads(options: SplitOptions) -> int:

@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SubsetOptions,
         "python -m pipeline.subset",
         "Make a dataset of some chains of one or several others.",
-        _with_sources(list(sys.argv[1:] if arguments is None else arguments)),
+        arguments,
+        first="sources",
     )
     try:
         with terminable():
@@ -208,13 +209,6 @@ def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict) -> N
 
 def _several(n: int, thing: str) -> str:
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
-
-
-def _with_sources(arguments: list[str]) -> list[str]:
-    """The datasets' folders may come first, without their option."""
-    if arguments and not arguments[0].startswith("-"):
-        return ["--sources", *arguments]
-    return arguments
 
 
 def _say(sentence: str) -> None:

@@ -36,9 +36,6 @@ WHOLE, DAMAGED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 MAX_ROUNDS = 3
 
-_FLAGS = ("--quick", "--repair", "--quiet")
-
-
 class UsageError(Exception):
     """The options cannot mean anything sensible; the sentence says what to change."""
 
@@ -53,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         VerifyOptions,
         "python -m pipeline.verify",
         "Compare a dataset with what its build left, and mend it.",
-        _folder_named(list(sys.argv[1:] if arguments is None else arguments)),
+        arguments,
+        first="dataset",
     )
     try:
         return verify(options)
@@ -180,15 +178,6 @@ def _write_json(
         content["repair"] = {"replaced": [], "other_bytes": [], "left": [refused]}
     with appears_whole(path, path.absolute().parent) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _folder_named(arguments: list[str]) -> list[str]:
-    """The dataset's folder may be given without its option: first, or after a flag."""
-    for k, word in enumerate(arguments):
-        is_free = k == 0 or arguments[k - 1] in _FLAGS
-        if is_free and not word.startswith("-") and word not in ("true", "false"):
-            return [*arguments[:k], "--dataset", *arguments[k:]]
-    return arguments
 
 
 def _end_with(sentence: str, status: int) -> int:
