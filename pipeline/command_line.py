@@ -180,7 +180,8 @@ def _parser(
     groups: list[Any], hints: dict[str, Any], program: str, description: str, first: str | None
 ) -> _Parser:
     required = [
-        f"{_dashed(f.name) if f.name != first else f'[{_dashed(f.name)}]'} {_metavar(hints[f.name])}"
+        f"{f'[{_dashed(f.name)}]' if f.name == first else _dashed(f.name)} "
+        f"{_metavar(hints[f.name])}"
         for group in groups
         for f in dataclasses.fields(group)
         if f.name in hints
@@ -304,10 +305,10 @@ def _grouped(arguments: list[str], parser: _Parser) -> Iterator[tuple[str, list[
         if word == "-h":
             yield "help", []
             continue
-        is_free = parser.first is not None and parser.first not in named
-        if not word.startswith("-") and is_free:
+        first = None if parser.first in named else parser.first
+        if first is not None and not word.startswith("-"):
             words.appendleft(word)
-            key, equals, value = parser.first, "", ""
+            key, equals, value = first, "", ""
         elif word.startswith("--"):
             option, equals, value = word.partition("=")
             key = _key(option)
@@ -319,7 +320,7 @@ def _grouped(arguments: list[str], parser: _Parser) -> Iterator[tuple[str, list[
         hint = parser.hints.get(key)
         if equals:
             yield key, [value]
-        elif hint is bool and is_free and words and words[0].lower() not in _TRUTHS:
+        elif hint is bool and first is not None and words and words[0].lower() not in _TRUTHS:
             yield key, []  # what comes next is not the flag's
         else:
             yield key, take(None if _is_list(hint) else 1)

@@ -36,6 +36,7 @@ WHOLE, DAMAGED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 MAX_ROUNDS = 3
 
+
 class UsageError(Exception):
     """The options cannot mean anything sensible; the sentence says what to change."""
 
