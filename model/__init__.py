@@ -1,0 +1,1 @@
+"""The flow model over Gaussian ellipsoids: attention, flow, network, training and sampling."""

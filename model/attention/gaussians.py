@@ -1,0 +1,117 @@
+"""The Gaussians that attend: several per residue and head, placed and shaped by its features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.attention.precision import linear_in_full
+from model.gaussian_rigid import GaussianRigid, covariance6
+from model.tensor_record import TensorRecord
+from pipeline.gaussians import limit_anisotropy
+
+MAX_OFFSET = 3.0
+"""u_max: farthest offset of a Gaussian from its residue's centroid, in its own scales, per axis."""
+
+MAX_LOG_SCALE_CHANGE = 2.0
+"""δ_max: a Gaussian is at most e² larger or smaller than its residue's ellipsoid, per axis."""
+
+MAX_RELATIVE_SCALE = 1e6
+"""Largest scale over the item's typical one (its inverse: smallest), so that determinants of 3×3
+covariances stay within float32. Ellipsoids of residues are within a factor of ten."""
+
+
+@dataclass(frozen=True)
+class HeadGaussians(TensorRecord):
+    """P Gaussians per head and residue, in global axes; components first, residues contiguous.
+
+    Attributes
+    ----------
+    mean : (3, B, H, P, N) float
+        μ.
+    covariance : (6, B, H, P, N) float
+        Σ, upper triangle xx xy xz yy yz zz.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+
+class LearnedGaussians(nn.Module):
+    """Offsets and log-scale changes from features: residue ellipsoid → P Gaussians per head.
+
+    u = u_max tanh(W s) in units of the new scale and δ = δ_max tanh(W s);
+
+        scale' = scale exp(δ), each axis raised to at least (largest axis)/90
+        μ = R (local_mean + u ⊙ scale') + t
+        Σ = R diag(scale'²) Rᵀ
+
+    The last 1/90 bounds the condition number of any sum of two covariances below 1e4, up to which
+    float32 solves to about 1e-4.
+    """
+
+    def __init__(self, c_s: int, n_heads: int, n_gaussians: int):
+        super().__init__()
+        self.n_heads, self.n_gaussians = n_heads, n_gaussians
+        self.projection = nn.Linear(c_s, n_heads * n_gaussians * 6)
+        # Small, so that attention starts from the ellipsoids that the residues have; not zero, or
+        # the Gaussians of a head would have equal gradients for ever.
+        nn.init.normal_(self.projection.weight, std=0.2 * c_s**-0.5)
+        nn.init.zeros_(self.projection.bias)
+
+    def forward(self, s: Tensor, rigid: GaussianRigid) -> HeadGaussians:
+        """Gaussians of features (B, N, c_s) and rigids (B, N); see `typical_scale` for units."""
+        raw = linear_in_full(self.projection, s, rigid.translations.dtype)
+        raw = raw.unflatten(-1, (self.n_heads, self.n_gaussians, 6)).tanh()
+        u, delta = MAX_OFFSET * raw[..., :3], MAX_LOG_SCALE_CHANGE * raw[..., 3:]
+
+        each = rigid[:, :, None, None]  # broadcasts over heads and Gaussians
+        scale = limit_anisotropy(each.scale * delta.exp())
+        scale = scale.clamp(1 / MAX_RELATIVE_SCALE, MAX_RELATIVE_SCALE)
+        mean = each.apply(each.local_mean + u * scale)
+        covariance = covariance6(each.rotations, scale)
+        return HeadGaussians(
+            mean.permute(4, 0, 2, 3, 1).contiguous(), covariance.permute(4, 0, 2, 3, 1).contiguous()
+        )
+
+
+def centred(rigid: GaussianRigid, mask: Tensor) -> GaussianRigid:
+    """Rigids of a batch (B, N) with the mean valid translation of each item at the origin.
+
+    Whatever stands under a False mask becomes the identity with scale 1, NaN included. Differences
+    between centred coordinates keep float32's precision wherever the protein is.
+    """
+    dtype = torch.promote_types(rigid.translations.dtype, torch.float32)
+    kept = mask[..., None]
+    t = torch.where(kept, rigid.translations.to(dtype), 0.0)
+    centre = t.sum(dim=1, keepdim=True) / kept.sum(dim=1, keepdim=True).clamp(min=1)
+    identity = torch.eye(3, dtype=dtype, device=t.device)
+    return GaussianRigid(
+        rotations=torch.where(kept[..., None], rigid.rotations.to(dtype), identity),
+        translations=torch.where(kept, t - centre, 0.0),
+        local_mean=torch.where(kept, rigid.local_mean.to(dtype), 0.0),
+        log_scale=torch.where(kept, rigid.log_scale.to(dtype), 0.0),
+    )
+
+
+def in_typical_scale(rigid: GaussianRigid, mask: Tensor) -> GaussianRigid:
+    """Rigids of a batch (B, N) in a unit of length of each item's own: its typical scale.
+
+    Another unit adds the same number to every g_ij, which no row of attention weights sees, and
+    keeps determinants near 1. A power of two, so that no digit changes.
+    """
+    log_scale = torch.where(mask[..., None], rigid.log_scale.detach(), 0.0).clamp(-16.0, 16.0)
+    count = 3 * mask.sum(dim=1).clamp(min=1)
+    power = torch.round(log_scale.sum(dim=(1, 2)) / count / LOG_2)
+    unit = torch.exp2(power)[:, None, None]
+    return GaussianRigid(
+        rigid.rotations,
+        rigid.translations / unit,
+        rigid.local_mean / unit,
+        rigid.log_scale - power[:, None, None] * LOG_2,
+    )
+
+
+LOG_2 = 0.6931471805599453

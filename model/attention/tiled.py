@@ -1,0 +1,5 @@
+"""Gaussian attention in tiles."""
+
+from model.attention.oracle import attend, overlap
+
+__all__ = ["attend", "overlap"]
