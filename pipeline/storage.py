@@ -27,6 +27,8 @@ GCS_RETRY_SECONDS = 30
 
 _CHUNK = 64 << 20
 """Bytes that are uploaded at a time."""
+_PIECE = 8 << 20
+"""Bytes that are fetched at a time."""
 
 _S3_OPTIONS = ("endpoint_override", "region", "scheme")
 _GCS_OPTIONS = ("endpoint_override", "project_id", "retry_limit_seconds", "scheme")
@@ -177,6 +179,19 @@ class Folder:
             return (self.local / name).read_bytes()
         with self.errors_named(name), self.filesystem.open_input_file(self.join(name)) as file:
             return file.read()
+
+    def fetch(self, name: str | PurePath, file: Path) -> None:
+        """Copy a file to a local one, a piece at a time.
+
+        Raises
+        ------
+        FileNotFoundError
+        StorageError
+        """
+        source = self.open_input(name)
+        with source, file.open("wb") as copy, self.errors_named(name):
+            while piece := source.read(_PIECE):
+                copy.write(piece)
 
     def open_input(self, name: str | PurePath) -> pa.NativeFile:
         """A file to read from, at any place.

@@ -592,7 +592,7 @@ def test_rows_that_were_exchanged_with_all_hashes_made_to_fit_are_found_by_the_d
     ("arguments", "said"),
     [
         (["/nowhere"], "no such folder"),
-        (["s3://bucket/set"], "on this machine"),
+        (["OUT", "--repair", "--dataset", "ftp://bucket/set"], "s3://, gs:// or file://"),
         ([], "--dataset is required"),
         (["OUT", "--sample", "0"], "--sample 0"),
         (["OUT", "--sample", "1.5"], "--sample 1.5"),

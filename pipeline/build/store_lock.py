@@ -89,7 +89,7 @@ def store_lock(
         datetime.now(UTC).isoformat(timespec="seconds"),
         uuid.uuid4().hex,
     )
-    _wait_for(folder, name, tell)
+    wait_until_free(folder, name, tell)
     _write(folder, name, scratch, mine)
     _expect(folder, name, mine)
     end = threading.Event()
@@ -124,14 +124,21 @@ def store_lock(
                 folder.delete(name)
 
 
-def _wait_for(folder: Folder, name: str, tell: Callable[[str], None]) -> None:
-    """Return when the lock is nobody's any more."""
+def wait_until_free(folder: Folder, name: str, tell: Callable[[str], None]) -> None:
+    """Return when the lock is nobody's any more; nothing is written.
+
+    Raises
+    ------
+    InUse
+        Its owner renews it.
+    StorageError
+    """
     before = _read(folder, name)
     if before is None or before.is_dead:
         return
     tell(
         f"{folder} has the lock of another build ({before}); if that does not renew it within "
-        f"{PATIENCE_SECONDS:.0f} s, it was killed, and this one goes on from there"
+        f"{PATIENCE_SECONDS:.0f} s, it was killed, and this command goes on"
     )
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fnmatch
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +20,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
 
+from pipeline.build.finalise import REQUESTS_AT_ONCE
 from pipeline.build.records import PartRecord
 from pipeline.build.workers import available_jobs
 from pipeline.layout import Layout
@@ -93,40 +99,46 @@ def check_dataset(
         The folder is not there, or no build has written to it.
     VerifyError
         A worker process died.
+    StorageError, OSError
+        The dataset's store does not answer or refuses, or there is no room here for one of its
+        shards per process.
     """
     started = time.monotonic()
     expect_dataset(layout)
-    summary, problems = check_tables.read_summary(layout)
+    with _small_files_here(layout) as here:
+        findings = _check_dataset(layout, here, how, on_shard)
+    return dataclasses.replace(findings, seconds=time.monotonic() - started)
+
+
+def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: OnShard) -> Findings:
+    """Verify the dataset of `layout`, of which `here` has everything but the shards."""
+    dataset = str(layout.folder)
+    summary, problems = check_tables.read_summary(here)
     if summary is not None and summary["schema_version"] != SCHEMA_VERSION:
-        return Findings(
-            layout.root,
-            [_other_version(summary["schema_version"])],
-            n_files=1,
-            digest=summary["digest"],
-            seconds=time.monotonic() - started,
-        )
-    records = check_tables.read_records(layout)
+        wrong_version = _other_version(summary["schema_version"])
+        return Findings(dataset, [wrong_version], n_files=1, digest=summary["digest"])
+    records = check_tables.read_records(here)
     expected = (
         check_tables.expected_shards(summary)
         if summary is not None
-        else check_tables.expected_by_records(layout, records)
+        else check_tables.expected_by_records(here, records)
     )
-    tables, wrong = check_tables.read_tables(layout)
+    tables, wrong = check_tables.read_tables(here)
     problems += wrong
-    config = check_tables.trusted_config(layout, summary)
-    jobs = _jobs(layout, expected, config, tables.get("index.parquet"), how)
+    config = check_tables.trusted_config(here, summary)
+    jobs = _jobs(layout, here, expected, config, tables.get("index.parquet"), how)
     reports = _run(jobs, expected, how, on_shard)
     ordered = [reports[e.name] for e in expected]
-    problems += _of_shards(layout, expected, ordered, records)
+    problems += _of_shards(here, expected, ordered, records)
     rows = _all_rows(ordered, tables.get("index.parquet"))
-    problems += _across(layout, summary, tables, ordered, records, rows)
+    problems += _across(here, summary, tables, ordered, records, rows)
     all_read = all(r.rows is not None for r in ordered)
     digest = None if rows is None else _digest(rows)
     if summary is not None and digest is not None and digest != summary["digest"]:
         problems += _wrong_digest(summary["digest"], digest, ordered, expected, records)
-    problems += _strays(layout, {e.name for e in expected})
+    problems += _strays(layout, here, {e.name for e in expected})
     return Findings(
-        layout.root,
+        dataset,
         _sorted(problems, expected),
         n_files=len(expected) + len(layout.results),
         n_shards=len(expected),
@@ -135,7 +147,6 @@ def check_dataset(
         n_recomputed=sum(r.n_recomputed for r in ordered),
         digest=None if summary is None else summary["digest"],
         recomputed_digest=digest if all_read else None,
-        seconds=time.monotonic() - started,
         expected=expected,
         sha256={r.name: r.sha256 for r in ordered if r.sha256},
     )
@@ -148,19 +159,49 @@ def expect_dataset(layout: Layout) -> None:
     ------
     NotADataset
     """
-    if not layout.root.exists():
-        raise NotADataset(f"{layout.root}: there is no such folder")
-    if not layout.root.is_dir():
-        raise NotADataset(f"{layout.root} is a file; give the folder that pipeline.build made")
-    if not layout.build_json.exists() and not layout.shards.is_dir():
+    folder = layout.folder
+    if folder.is_local:
+        if not layout.root.exists():
+            raise NotADataset(f"{folder}: there is no such folder")
+        if not layout.root.is_dir():
+            raise NotADataset(f"{folder} is a file; give the folder that pipeline.build made")
+        has_shards = layout.shards.is_dir()
+    else:
+        folder.check()
+        has_shards = bool(folder.list(layout.shards.name))
+    there = folder.list()
+    if BUILD_JSON not in there and not has_shards:
         raise NotADataset(
-            f"{layout.root} has neither build.json nor shards/; give the folder that "
-            "pipeline.build made"
+            f"{folder} has neither build.json nor shards/; give the folder that pipeline.build made"
         )
-    if not any(path.exists() for path in layout.results):
+    if not any(path.name in there for path in layout.results):
         raise NotADataset(
-            f"{layout.root} holds a build that was not finished; run its command again first"
+            f"{folder} holds a build that was not finished; run its command again first"
         )
+
+
+@contextlib.contextmanager
+def _small_files_here(layout: Layout) -> Iterator[Layout]:
+    """The dataset if it is on this machine, else a copy of all but its shards, for a while."""
+    folder = layout.folder
+    if folder.is_local:
+        yield layout
+        return
+    with tempfile.TemporaryDirectory(
+        prefix="pipeline-verify-", ignore_cleanup_errors=True
+    ) as temporary:
+        here = Layout(Path(temporary))
+        here.shards.mkdir()
+        here.state.mkdir()
+        wanted = {path.name for path in (*layout.results, layout.options)} | {SPLITS}
+        paths = [here.root / name for name in folder.list() if name in wanted]
+        state = layout.state.name
+        for name in folder.list(state):
+            if name == layout.config.name or fnmatch.fnmatch(name, "part-*.json"):
+                paths.append(here.state / name)
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+            list(threads.map(lambda path: folder.fetch(here.name(path), path), paths))
+        yield here
 
 
 def _other_version(version: int) -> Problem:
@@ -177,6 +218,7 @@ def _other_version(version: int) -> Problem:
 
 def _jobs(
     layout: Layout,
+    here: Layout,
     expected: Sequence[Expected],
     config: Mapping[str, Any] | None,
     index: pa.Table | None,
@@ -197,7 +239,7 @@ def _jobs(
     for e in expected:
         recompute = none if config is None else None if chosen is None else chosen[e.name]
         yield ShardJob(
-            path=layout.shards / e.name,
+            path=here.shards / e.name,
             expected=e,
             others=others,
             # Rows that are taken, unlike a slice, do not carry the whole index to a worker.
@@ -207,6 +249,7 @@ def _jobs(
             shape="axis_aligned" if config is None else config["shape"],
             recompute=recompute,
             quick=how.quick,
+            store=None if layout.folder.is_local else layout.folder,
         )
 
 
@@ -389,36 +432,35 @@ def _wrong_digest(
 # ---- what should not be there -------------------------------------------------------------------
 
 
-def _strays(layout: Layout, names: set[str]) -> Iterator[Problem]:
-    if layout.shards.is_dir():
-        for path in sorted(layout.shards.iterdir()):
-            # Readers of whole folders pass over what begins so.
-            if path.name not in names and not path.name.startswith((".", "_")):
-                yield Problem(
-                    f"shards/{path.name}",
-                    "stray",
-                    "is not of this dataset, and whoever reads all of shards/ would read it too",
-                    "by-hand",
-                )
-    if (problem := _unreadable_splits(layout)) is not None:
+def _strays(layout: Layout, here: Layout, names: set[str]) -> Iterator[Problem]:
+    for name in _names_in_shards(layout):
+        # Readers of whole folders pass over what begins so.
+        if name not in names and not name.startswith((".", "_")):
+            yield Problem(
+                f"shards/{name}",
+                "stray",
+                "is not of this dataset, and whoever reads all of shards/ would read it too",
+                "by-hand",
+            )
+    if (problem := _unreadable_splits(here)) is not None:
         yield problem
     for folder, whose, who in (
-        (layout.scratch, "an interrupted build", "the next run of the build"),
-        (layout.state / STAGE, "an interrupted repair", "the next --repair that has to mend"),
+        (here.scratch, "an interrupted build", "the next run of the build"),
+        (here.state / STAGE, "an interrupted repair", "the next --repair that has to mend"),
     ):
         left = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         if left:
             size = sum(path.stat().st_size for path in left) / (1 << 20)
             yield Problem(
-                folder.relative_to(layout.root).as_posix(),
+                here.name(folder),
                 "leftover",
                 f"holds {len(left):,} files of {whose} ({size:,.1f} MiB); {who} sweeps them up",
                 "none",
                 damage=False,
             )
-    if not layout.options.exists():
+    if not here.options.exists():
         yield Problem(
-            layout.options.name,
+            here.options.name,
             "options",
             "is missing: no reader needs it, but --repair finds the inputs by it",
             "by-hand",
@@ -426,12 +468,19 @@ def _strays(layout: Layout, names: set[str]) -> Iterator[Problem]:
         )
 
 
+def _names_in_shards(layout: Layout) -> Sequence[str]:
+    if not layout.folder.is_local:
+        return layout.folder.list(layout.shards.name)
+    return sorted(p.name for p in layout.shards.iterdir()) if layout.shards.is_dir() else ()
+
+
 def _unreadable_splits(layout: Layout) -> Problem | None:
     path = layout.root / SPLITS
     try:
         if path.exists() and deadly([path]):
             raise ValueError(KILLS)
-        pq.read_table(path, page_checksum_verification=True).validate(full=True)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            file.read(use_threads=False).validate(full=True)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,7 @@ from pipeline.shards import (
     row_digest,
     shard_schema,
 )
+from pipeline.storage import Folder
 from pipeline.verify.findings import Expected, Problem
 from pipeline.verify.probe import KILLS, deadly
 
@@ -55,6 +57,7 @@ class ShardJob:
     Attributes
     ----------
     path : Path
+        On this machine.
     expected : Expected
     others : mapping
         SHA-256 → name of every shard: a shard in another's place is called by its name.
@@ -70,6 +73,9 @@ class ShardJob:
         Rows whose derived columns are computed again; None means all.
     quick : bool
         Hash and schema only.
+    store : Folder or None
+        The dataset's folder, if that is in a store: the shard is fetched from there to `path`,
+        which is removed in the end.
     """
 
     path: Path
@@ -81,6 +87,7 @@ class ShardJob:
     shape: Shape
     recompute: NDArray[np.int64] | None = None
     quick: bool = False
+    store: Folder | None = None
 
 
 @dataclass(slots=True)
@@ -112,9 +119,22 @@ class ShardReport:
 
 
 def check_shard(job: ShardJob) -> ShardReport:
-    """Check one shard; nothing that is wrong with it raises."""
+    """Check one shard; nothing that is wrong with it raises.
+
+    Raises
+    ------
+    OSError
+        It cannot be fetched from its store, for reasons that are not its own.
+    """
     report = ShardReport(job.expected.name)
-    _Check(job, report).run()
+    try:
+        if job.store is not None:
+            with suppress(FileNotFoundError):
+                job.store.fetch(job.expected.file, job.path)
+        _Check(job, report).run()
+    finally:
+        if job.store is not None:
+            job.path.unlink(missing_ok=True)
     return report
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +14,12 @@ from rich.console import Console
 from pipeline.atomic_files import appears_whole
 from pipeline.build.display import standard_console
 from pipeline.build.map_part import OutputError
+from pipeline.build.output_folder import layout_of
 from pipeline.build.workers import WorkersFail
 from pipeline.command_line import parse_options
 from pipeline.layout import Layout
+from pipeline.storage import BadLocation
+from pipeline.termination import terminable
 from pipeline.verify.check_dataset import (
     NotADataset,
     Thoroughness,
@@ -55,8 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         first="dataset",
     )
     try:
-        return verify(options)
-    except (UsageError, NotADataset, InUse) as error:
+        with terminable():
+            return verify(options)
+    except (UsageError, NotADataset, InUse, BadLocation) as error:
         return _end_with(f"error: {error}", USAGE)
     except (VerifyError, WorkersFail, OutputError, OSError) as error:
         return _end_with(f"error: {error}", DAMAGED)
@@ -74,19 +77,24 @@ def verify(options: VerifyOptions, console: Console | None = None) -> int:
 
     Raises
     ------
-    UsageError, NotADataset, InUse
+    UsageError, NotADataset, InUse, BadLocation
         Nothing was looked at.
-    VerifyError
+    VerifyError, StorageError
         The verification failed.
     WorkersFail, OutputError, OSError
         A repair failed; the dataset is as it was.
     """
     console = console or standard_console()
     _check(options)
-    layout = Layout(options.dataset)
+    layout = layout_of(options.dataset)
+    if options.repair and not layout.folder.is_local:
+        raise UsageError(
+            f"{layout.folder}: --repair is for folders of this machine; without it, the command "
+            "says what to delete there, so that the build's own command makes it again"
+        )
     expect_dataset(layout)
     if not options.repair:
-        expect_unlocked(layout)
+        expect_unlocked(layout, lambda sentence: console.print(sentence, highlight=False))
         findings = _look(layout, options, console)
         show_findings(console, layout, findings)
         _write_json(options.json, findings, None, None)
@@ -133,11 +141,6 @@ def _look(layout: Layout, options: VerifyOptions, console: Console) -> Findings:
 
 
 def _check(options: VerifyOptions) -> None:
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(options.dataset)):
-        raise UsageError(
-            f"{options.dataset}: datasets are verified and repaired on this machine; copy it here "
-            "with the store's own tool"
-        )
     if options.n_jobs < 0:
         raise UsageError("--n-jobs must be at least 0")
     if options.sample is not None:

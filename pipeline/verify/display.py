@@ -130,7 +130,10 @@ def _checked(findings: Findings) -> str:
 def _advice(layout: Layout, findings: Findings) -> list[tuple[str, str]]:
     rows: list[str] = []
     rebuild, rewrite = findings.files_for("rebuild"), findings.files_for("rewrite")
-    if rebuild or rewrite:
+    if (rebuild or rewrite) and not layout.folder.is_local:
+        delete = f"delete {_some(rebuild)} there, and " if rebuild else ""
+        rows.append(f"{delete}run the build's own command again: it makes what is missing")
+    elif rebuild or rewrite:
         what = []
         if rebuild:
             what.append(f"builds {_several(len(rebuild), 'shard')} again from the inputs")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Literal
 
 Remedy = Literal["rebuild", "rewrite", "by-hand", "other-version", "none"]
@@ -71,7 +70,8 @@ class Findings:
 
     Attributes
     ----------
-    dataset : Path
+    dataset : str
+        Its folder, as a person knows it.
     problems : list of Problem
     n_files : int
         Files that were looked at.
@@ -91,7 +91,7 @@ class Findings:
         Shard → its SHA-256 as it is; of those that could be read.
     """
 
-    dataset: Path
+    dataset: str
     problems: list[Problem]
     n_files: int = 0
     n_shards: int = 0
@@ -119,7 +119,7 @@ class Findings:
     def to_json(self) -> dict:
         """As ``--json`` writes it."""
         return {
-            "dataset": str(self.dataset),
+            "dataset": self.dataset,
             "whole": self.is_whole,
             "problems": [asdict(p) for p in self.problems],
             "files": self.n_files,

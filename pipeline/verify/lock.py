@@ -1,12 +1,13 @@
-"""The lock that a build holds while it writes to a dataset."""
+"""The lock that a build holds while it writes to a dataset, here or in a store."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
+from pipeline.build import store_lock
 from pipeline.layout import Layout
 
 
@@ -28,13 +29,25 @@ def locked(layout: Layout) -> Iterator[None]:
         yield
 
 
-def expect_unlocked(layout: Layout) -> None:
+def expect_unlocked(layout: Layout, tell: Callable[[str], None]) -> None:
     """See that nobody is writing to the dataset, without writing anything.
+
+    Parameters
+    ----------
+    tell : callable
+        Called with a sentence if that takes a while, as it may in a store.
 
     Raises
     ------
     InUse
+    StorageError
     """
+    if not layout.folder.is_local:
+        try:
+            store_lock.wait_until_free(layout.folder, layout.name(layout.lock), tell)
+        except store_lock.InUse:
+            raise InUse(f"a build is writing to {layout.folder}; wait for its end") from None
+        return
     with contextlib.suppress(FileNotFoundError, PermissionError), open(layout.lock) as lock:
         _take(lock, fcntl.LOCK_SH, layout)
 

@@ -13,7 +13,8 @@ class VerifyOptions:
     Parameters
     ----------
     dataset
-        Folder that pipeline.build made; "--dataset" may be left out before it.
+        Folder that pipeline.build made, here or in a store (s3://…); as the first word, it needs no
+        option.
     quick
         Hashes, schemas, tables and counts only: no list of a shard is decoded.
     sample
@@ -21,8 +22,8 @@ class VerifyOptions:
     n_jobs
         Processes; 0 means as many as this process may use (cgroups and Slurm are respected).
     repair
-        Build damaged shards again from their inputs, and write damaged tables anew. What is there
-        is replaced only by what it was.
+        Build damaged shards again from their inputs, and write damaged tables anew, in a folder of
+        this machine. What is there is replaced only by what it was.
     pdb_dir
         With --repair: where the inputs are now, if not where options.yaml says.
     pdb_list
