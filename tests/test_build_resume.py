@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from build_runs import SMALL_PARTS, Command, on_reading, run, wait_until
+from joblib.externals.loky.process_executor import ShutdownExecutorError, _ExecutorManagerThread
 
 from pipeline.build.command import main
 from pipeline.build.finalise import UnfinishedBuild
+from pipeline.build.workers import _Seat
 
 SLOWLY = {**SMALL_PARTS, **on_reading("*", "time.sleep(0.02)")}
 N_FILES = 36
@@ -191,6 +194,59 @@ def test_an_interrupted_build_says_how_to_go_on_and_leaves_no_process(
     after = times(out)
     # A shard counts from the moment on that its record is there.
     assert sum(after[name] == time for name, time in before.items()) >= n_finished
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_is_no_worse_than_the_first(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = Command(*arguments(undisturbed, out), append=SLOWLY, folder=tmp_path)
+    wait_until(lambda: has_shards(out))
+    family = command.family()
+    for _ in range(3):
+        os.killpg(command.process.pid, signal.SIGINT)
+        time.sleep(0.03)
+    result = command.wait(timeout=15)
+    assert result.status in (130, -signal.SIGINT)
+    assert "Traceback" not in result.err + result.out
+    assert are_gone(family)
+
+
+def test_ctrl_c_while_the_process_ends_shows_no_traceback(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    late = "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT)"
+    more = ["--dry-run"]
+    fault = {"pipeline.build.options": late}
+    result = run(*arguments(undisturbed, tmp_path / "out"), *more, append=fault, folder=tmp_path)
+    assert (result.status, result.err) == (-signal.SIGINT, "")
+    assert "parts" in result.out
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_worker_may_be_stopped_before_it_has_taken_up_its_part(
+    is_new: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_news = _ExecutorManagerThread.wait_result_broken_or_wakeup
+
+    def slowly(manager: _ExecutorManagerThread) -> tuple:
+        news = wait_for_news(manager)
+        time.sleep(0.05)  # as on a machine with much to do
+        return news
+
+    said: list[threading.ExceptHookArgs] = []
+    before = set(threading.enumerate())
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    monkeypatch.setattr(_ExecutorManagerThread, "wait_result_broken_or_wakeup", slowly)
+    seat = _Seat()
+    if not is_new:
+        seat.submit(time.sleep, 0).result()
+    future = seat.submit(time.sleep, 60)
+    seat.stop()
+    assert said == []
+    assert isinstance(future.exception(), ShutdownExecutorError)
+    assert set(threading.enumerate()) == before
 
 
 def test_ctrl_c_while_modules_are_loaded_shows_no_traceback(

@@ -7,7 +7,6 @@ import csv
 import dataclasses
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from pipeline.layout import Layout
 from pipeline.report import write_report
 from pipeline.sources import Discovery, SourceError, discover, group_entries
 from pipeline.storage import BadLocation, StorageError, open_folder
-from pipeline.termination import terminable
+from pipeline.termination import leave, terminable
 
 OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -342,4 +341,4 @@ class _Log:
 
 def run() -> None:
     """Entry point of ``python -m pipeline.build``."""
-    sys.exit(main())
+    leave(main())

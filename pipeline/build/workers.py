@@ -48,6 +48,9 @@ MAX_BLANKS = 3
 RETRY_SECONDS = 60.0
 """Failed files are tried again for as long as the build took, and at least so long."""
 
+THREAD_SECONDS = 5.0
+"""So long at the most are loky's threads waited for; they need a few thousandths."""
+
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1"
 )
@@ -333,12 +336,21 @@ class _Seat:
 
     def __init__(self) -> None:
         self._executor: ProcessPoolExecutor | None = None
+        self._latest: Future | None = None
 
     def submit(self, function: Callable, *arguments: Any) -> Future:
         """Run a function in the worker."""
+        try:
+            with _interrupts_held():
+                self._latest = self._submit(function, *arguments)
+                return self._latest
+        except OSError as error:
+            raise WorkersFail(f"a worker process cannot be started: {error}") from error
+
+    def _submit(self, function: Callable, *arguments: Any) -> Future:
         if self._executor is not None:
             try:
-                return self._submit(self._executor, function, *arguments)
+                return self._executor.submit(function, *arguments)
             except BrokenProcessPool:
                 self.stop()
         self._executor = ProcessPoolExecutor(
@@ -347,26 +359,34 @@ class _Seat:
             initargs=(os.getpid(),),
             env={**_ONE_THREAD, **_ALLOCATOR},
         )
-        return self._submit(self._executor, function, *arguments)
-
-    @staticmethod
-    def _submit(executor: ProcessPoolExecutor, function: Callable, *arguments: Any) -> Future:
-        try:
-            with _interrupts_held():
-                return executor.submit(function, *arguments)
-        except OSError as error:
-            raise WorkersFail(f"a worker process cannot be started: {error}") from error
+        return self._executor.submit(function, *arguments)
 
     def stop(self) -> None:
-        """Kill the worker, and wait until it is gone."""
+        """Kill the worker, and wait until it and the threads that spoke to it are gone."""
         executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown(wait=True, kill_workers=True)
+        if executor is None:
+            return
+        # loky's manager thread fails over a function that it has not taken up when it is told to
+        # end (KeyError, loky 3.6), and leaves its queues behind.
+        deadline = time.monotonic() + THREAD_SECONDS
+        while not self._is_taken_up() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        # loky does not wait for the thread that feeds the worker. It holds the last semaphores: if
+        # the process ends while it lets go of them, their tracker complains.
+        feeder = getattr(executor._call_queue, "_thread", None)
+        executor.shutdown(wait=True, kill_workers=True)
+        if feeder is not None:
+            feeder.join(THREAD_SECONDS)
+
+    def _is_taken_up(self) -> bool:
+        return self._latest is None or self._latest.running() or self._latest.done()
 
 
 def _stop(seats: Iterable[_Seat]) -> None:
-    for seat in seats:
-        seat.stop()
+    """End the seats, all of them: an impatient second Ctrl-C waits until that is done."""
+    with _interrupts_held():
+        for seat in seats:
+            seat.stop()
 
 
 def _start_worker(parent: int) -> None:

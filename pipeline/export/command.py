@@ -23,6 +23,7 @@ from pipeline.export.stored_chains import StoredChain, read_entries
 from pipeline.export.web_page import web_page
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, StorageError
+from pipeline.termination import leave
 from pipeline.where import WhereError
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -220,4 +221,4 @@ def _end_with(sentence: str, status: int) -> int:
 
 def run() -> None:
     """Entry point of ``python -m pipeline.export``."""
-    sys.exit(main())
+    leave(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from pipeline.report import write_report
 from pipeline.report.options import ReportOptions
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, StorageError
+from pipeline.termination import leave
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of ``python -m pipeline.report``."""
-    sys.exit(main())
+    leave(main())
 
 
 def _check(options: ReportOptions) -> None:

@@ -27,7 +27,7 @@ from pipeline.split.table import (
     splits_table,
 )
 from pipeline.storage import BadLocation, Folder, StorageError
-from pipeline.termination import terminable
+from pipeline.termination import leave, terminable
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of ``python -m pipeline.split``."""
-    sys.exit(main())
+    leave(main())
 
 
 def split(options: SplitOptions) -> None:

@@ -27,7 +27,7 @@ from pipeline.subset.sources import Source, SubsetError, joint_config, open_sour
 from pipeline.subset.summary import build_json, config_hash
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
-from pipeline.termination import terminable
+from pipeline.termination import leave, terminable
 from pipeline.where import WhereError
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -223,4 +223,4 @@ def _end_with(sentence: str, status: int) -> int:
 
 def run() -> None:
     """Entry point of ``python -m pipeline.subset``."""
-    sys.exit(main())
+    leave(main())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from pipeline.build.workers import WorkersFail
 from pipeline.command_line import parse_options
 from pipeline.layout import Layout
 from pipeline.storage import BadLocation
-from pipeline.termination import terminable
+from pipeline.termination import leave, terminable
 from pipeline.verify.check_dataset import (
     NotADataset,
     Thoroughness,
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of ``python -m pipeline.verify``."""
-    sys.exit(main())
+    leave(main())
 
 
 def verify(options: VerifyOptions, console: Console | None = None) -> int:
