@@ -16,12 +16,7 @@ from model.metrics.diversity import (
     nearest_structure,
     pairwise_tm,
 )
-from model.metrics.modal_rotamers import (
-    ModalRotamers,
-    build_side_chains,
-    fit_modal_rotamers,
-    place_side_chains,
-)
+from model.metrics.modal_rotamers import ModalRotamers, fit_modal_rotamers
 from model.metrics.motif import motif_rmsd
 from model.metrics.per_chain import (
     DesignMetrics,
@@ -36,6 +31,7 @@ from model.metrics.per_chain import (
     summarise,
     write_csv,
 )
+from model.metrics.side_chain_building import build_side_chains, place_side_chains
 from model.metrics.side_chains import (
     SideChainRMSD,
     core_residues,

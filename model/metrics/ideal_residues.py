@@ -68,8 +68,9 @@ def _moved_by_chi(n_bonds: NDArray[np.int16]) -> NDArray[np.bool_]:
 
 
 IDEAL_LOCAL, _BONDED = _read_table()
-"""(21, 14, 3) float64: Å, in the frame of the residue's own N, CA and C. X as alanine; slots that
-the type does not have hold anything."""
+"""(21, 14, 3) float64: Å, in the frame of the residue's own N, CA and C: median bond lengths and
+angles of experimental structures, χ at 180° (proline: a pucker that occurs). X as alanine; slots
+that the type does not have hold anything."""
 
 N_BONDS = _count_bonds(_BONDED)
 """(21, 14, 14) int16: bonds on the shortest path between two atoms of a residue, `FAR` if none."""

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.metrics.ideal_residues import IDEAL_LOCAL, MOVED_BY_CHI
-from model.metrics.residue_types import table_rows
+from model.metrics.ideal_residues import IDEAL_LOCAL
 from model.metrics.torsions import TOLERANCE, dihedral
-from pipeline.frames import backbone_frames, is_frame, to_global
-from pipeline.residues import ATOM14_EXISTS, CHI_MASK, CHI_PI_PERIODIC, CHI_SLOTS, UNKNOWN
+from pipeline.residues import CHI_MASK, CHI_PI_PERIODIC, CHI_SLOTS, UNKNOWN
 
-MAX_CANDIDATES = 720
+MAX_CANDIDATES = 360
 """Rotamers tried as the mode of a type: training residues, evenly spaced."""
 
 
@@ -80,95 +78,6 @@ def fit_modal_rotamers(chi: ArrayLike, aatype: ArrayLike) -> ModalRotamers:
             mode, members = _mode(whole, int(kind))
             joint[kind, :n_chi], joint_share[kind] = mode, members.mean()
     return ModalRotamers(chi1_first, joint, chi1_share, joint_share, count)
-
-
-def place_side_chains(
-    chi: ArrayLike, positions: ArrayLike, mask: ArrayLike, aatype: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Side chains of given torsions on given backbones.
-
-    Bond lengths and angles are those of the residue's ideal coordinates in the chemical component
-    dictionary, laid on its N, CA and C. The ring of proline closes only as well as its torsions
-    agree.
-
-    Parameters
-    ----------
-    chi : (L, 4) float
-        Degrees; ``rotamers.chi1_first[aatype]`` is the baseline. Where NaN, the ideal torsion
-        stays.
-    positions : (L, 14, 3) float
-        Å, atom14; only N, CA, C and O are read.
-    mask : (L, 14) bool
-    aatype : (L,) int
-
-    Returns
-    -------
-    positions : (L, 14, 3) float64
-        N, CA, C and O as given; zeros where there is no atom.
-    mask : (L, 14) bool
-        All side-chain atoms of the type where the backbone has a frame, none elsewhere.
-    """
-    positions = np.asarray(positions, np.float64)
-    mask = np.asarray(mask, bool)
-    kinds = table_rows(aatype)
-    local = build_side_chains(chi, kinds)
-    backbone = (positions[:, 0], positions[:, 1], positions[:, 2])
-    present = np.asarray(mask[:, :3].all(axis=1))
-    has_frame = is_frame(*backbone, present)
-    rotations, translations = backbone_frames(*backbone, present)
-    there = ATOM14_EXISTS[kinds] & has_frame[:, None]
-    there[:, :4] = mask[:, :4]
-    placed = to_global(rotations, translations, local)
-    placed[:, :4] = positions[:, :4]
-    return np.where(there[..., None], placed, 0.0), there
-
-
-def build_side_chains(chi: ArrayLike, aatype: ArrayLike) -> NDArray[np.float64]:
-    """Ideal residues of given torsions in their backbone frame.
-
-    Parameters
-    ----------
-    chi : (L, 4) float
-        Degrees; where NaN, the ideal torsion stays.
-    aatype : (L,) int
-        0–20.
-
-    Returns
-    -------
-    (L, 14, 3) float64
-        Å; slots that the type does not have hold anything.
-    """
-    chi = np.asarray(chi, np.float64)
-    aatype = table_rows(aatype)
-    local = IDEAL_LOCAL[aatype].copy()
-    for k in range(4):
-        rows = np.flatnonzero(CHI_MASK[aatype, k] & ~np.isnan(chi[:, k]))
-        if not len(rows):
-            continue
-        slots = CHI_SLOTS[aatype[rows], k].astype(np.intp)
-        points = local[rows[:, None], slots]
-        now = dihedral(points[:, 0], points[:, 1], points[:, 2], points[:, 3])
-        turn = np.radians(chi[rows, k] - now)
-        moved = MOVED_BY_CHI[aatype[rows], k]
-        local[rows] = _turn(local[rows], points[:, 1], points[:, 2], turn, moved)
-    return local
-
-
-def _turn(
-    points: NDArray[np.float64],
-    start: NDArray[np.float64],
-    end: NDArray[np.float64],
-    angle: NDArray[np.float64],
-    moved: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    """Turn the moved points about the axis from start to end (Rodrigues' formula)."""
-    axis = end - start
-    axis = (axis / np.linalg.norm(axis, axis=1, keepdims=True))[:, None]
-    arm = points - start[:, None]
-    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
-    along = (arm * axis).sum(axis=-1, keepdims=True) * axis
-    turned = cos * arm + sin * np.cross(np.broadcast_to(axis, arm.shape), arm) + (1 - cos) * along
-    return np.where(moved[..., None], start[:, None] + turned, points)
 
 
 def _mode(

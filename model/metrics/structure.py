@@ -22,7 +22,7 @@ class Structure:
     positions : (L, 14, 3) float64
         Å, atom14; absent atoms may hold anything.
     mask : (L, 14) bool
-        Atoms that are there.
+        Atoms that are there; their coordinates are finite.
     aatype : (L,) int64
         0–19, 20 = X.
     residue_index : (L,) int64
@@ -52,6 +52,13 @@ class Structure:
                 raise ValueError(
                     f"{name} of a structure of {length} residues: {found}, not {shape}"
                 )
+        bad = self.mask & ~np.isfinite(self.positions).all(axis=-1)
+        if bad.any():
+            residue, slot = np.argwhere(bad)[0]
+            raise ValueError(
+                f"{int(bad.sum())} atoms of a structure are not finite, the first in row "
+                f"{residue}, slot {slot}: {self.positions[residue, slot]}"
+            )
 
     def __len__(self) -> int:
         return len(self.aatype)
