@@ -75,7 +75,7 @@ def test_ideal_residues_are_l_amino_acids_in_the_frame_of_the_pipeline():
 
 
 @pytest.mark.slow
-def test_the_table_is_what_the_component_dictionary_gives():
+def test_the_table_is_what_its_generator_gives():
     assert generated.ideal_table() == IDEAL_TABLE
 
 
