@@ -23,16 +23,15 @@ def overlap(query: HeadGaussians, key: HeadGaussians) -> Tensor:
     """
     x, y, z = query.mean[..., :, None] - key.mean[..., None, :]
     xx, xy, xz, yy, yz, zz = query.covariance[..., :, None] + key.covariance[..., None, :]
-    # Adjugate of the symmetric S: its inverse times its determinant.
-    axx, axy, axz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
-    ayy, ayz, azz = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
-    det = xx * axx + xy * axy + xz * axz
-    mahalanobis = (
-        x * (axx * x + axy * y + axz * z)
-        + y * (axy * x + ayy * y + ayz * z)
-        + z * (axz * x + ayz * y + azz * z)
-    ) / det
-    return (-0.5 * mahalanobis - 0.5 * det.log()).sum(dim=2)
+    # x is eliminated first, then the 2×2 Schur complement inverted: its error grows with the
+    # condition number of S, that of cofactors with the square of it.
+    ly, lz = xy / xx, xz / xx
+    d1, t, e1 = yy - ly * xy, yz - ly * xz, zz - lz * xz
+    det = d1 * e1 - t * t
+    w, v = y - ly * x, z - lz * x
+    mahalanobis = x * x / xx + (w * (e1 * w - t * v) + v * (d1 * v - t * w)) / det
+    log_det = (xx * det).log()
+    return (-0.5 * mahalanobis - 0.5 * log_det).sum(dim=2)
 
 
 def row_zscore(g: Tensor, mask: Tensor) -> Tensor:
