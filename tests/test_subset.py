@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby, pairwise
 from pathlib import Path
 from unittest import mock
@@ -23,8 +23,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.build.command import main as build
+from pipeline.dataset.selection import select
 from pipeline.layout import Layout
+from pipeline.report import write_report
 from pipeline.shards import ShardWriter, dataset_digest, open_shard, shard_schema
+from pipeline.split.command import main as split
 from pipeline.subset.command import main
 from pipeline.where import parse_where
 
@@ -34,8 +37,10 @@ TABLES = ("index.parquet", "inputs.parquet", "drops.parquet", "plan.parquet")
 
 
 def subset(*arguments: object) -> Path:
-    """Run the command, which must succeed; the folder it made."""
+    """Run the command, which must succeed; the folder it made. Without a report, for speed."""
     words = [str(a) for a in arguments]
+    if "--report" not in words:
+        words += ["--report", "false"]
     assert main(words) == 0
     return Path(words[words.index("--out-dir") + 1])
 
@@ -610,6 +615,167 @@ def test_the_command_needs_no_torch(examples_dataset: Path, tmp_path: Path) -> N
         [sys.executable, "-c", program, *arguments], cwd=ROOT, timeout=60, check=False
     )
     assert done.returncode == 0
+
+
+# ---- splits and the page -----------------------------------------------------------------------
+
+
+def with_splits(dataset: Path, folder: Path, *more: object) -> Path:
+    """A copy of a dataset that was split."""
+    out = Path(shutil.copytree(dataset, folder))
+    words = [out, "--clusters", "identical", "--overwrite", *more]
+    assert split([str(word) for word in words]) == 0
+    return out
+
+
+def splits_of(dataset: Path) -> dict[str, dict]:
+    rows = pq.read_table(dataset / "splits.parquet").to_pylist()
+    assert [r["chain_uid"] for r in rows] == sorted(r["chain_uid"] for r in rows)
+    return {row["chain_uid"]: row for row in rows}
+
+
+def test_splits_are_those_of_the_source_for_the_kept_chains(
+    examples_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = with_splits(examples_dataset, tmp_path / "source")
+    made = subset(source, "--out-dir", tmp_path / "out", "--where", "length > 100")
+    everything, kept = splits_of(source), splits_of(made)
+    assert list(kept) == sorted(uids(made))
+    assert kept == {uid: everything[uid] for uid in kept}
+    assert len({row["split"] for row in kept.values()}) > 1
+    assert "splits" not in capsys.readouterr().err
+    # Readers take them for splits of this dataset, and know of which run they are.
+    metadata = pq.read_schema(made / "splits.parquet").metadata
+    assert metadata[b"digest"].decode() == summary_of(made)["digest"]
+    assert metadata[b"split_digest"].decode() == summary_of(source)["digest"]
+    assert len(select(made, split="train").uids) == sum(
+        row["split"] == "train" for row in kept.values()
+    )
+
+
+def test_splits_of_one_run_join_again_through_any_number_of_subsets(
+    examples_dataset: Path, tmp_path: Path
+) -> None:
+    source = with_splits(examples_dataset, tmp_path / "source")
+    short = subset(source, "--out-dir", tmp_path / "short", "--where", "length < 150")
+    long = subset(source, "--out-dir", tmp_path / "long", "--where", "length > 50")
+    longest = subset(long, "--out-dir", tmp_path / "longest", "--where", "length > 100")
+    both = subset(longest, short, "--out-dir", tmp_path / "both")
+    assert splits_of(both) == splits_of(source)
+    other = subset(short, source, "--out-dir", tmp_path / "other")
+    assert (other / "splits.parquet").read_bytes() == (both / "splits.parquet").read_bytes()
+
+
+def test_without_splits_there_are_none_and_nothing_is_said(
+    examples_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = subset(examples_dataset, "--out-dir", tmp_path / "out")
+    assert not (made / "splits.parquet").exists()
+    assert capsys.readouterr().err == ""
+
+
+def reseeded(a: Path, b: Path, folder: Path) -> tuple[Path, Path]:
+    return with_splits(a, folder / "a"), with_splits(b, folder / "b", "--seed", "1")
+
+
+def one_without(a: Path, b: Path, folder: Path) -> tuple[Path, Path]:
+    return with_splits(a, folder / "a"), b
+
+
+def apart(a: Path, b: Path, folder: Path) -> tuple[Path, Path]:
+    return with_splits(a, folder / "a"), with_splits(b, folder / "b")
+
+
+def stale(a: Path, b: Path, folder: Path) -> tuple[Path, Path]:
+    one, other = with_splits(a, folder / "a"), with_splits(b, folder / "b")
+    shutil.copy(one / "splits.parquet", other / "splits.parquet")
+    return one, other
+
+
+def damaged(a: Path, b: Path, folder: Path) -> tuple[Path, Path]:
+    one, other = with_splits(a, folder / "a"), with_splits(b, folder / "b")
+    for folder in (one, other):
+        (folder / "splits.parquet").write_bytes(b"PAR1 and no more PAR1")
+    return one, other
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (one_without, "has none"),
+        (apart, "were split apart"),
+        (reseeded, "were split apart"),
+        (stale, "made for another state"),
+        (damaged, "splits.parquet: "),
+    ],
+)
+def test_splits_that_do_not_fit_together_are_left_out_with_a_reason(
+    make: Callable[[Path, Path, Path], tuple[Path, Path]],
+    why: str,
+    halves: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sources = make(*halves, tmp_path)
+    capsys.readouterr()
+    out = subset(*sources, "--out-dir", tmp_path / "out")
+    assert not (out / "splits.parquet").exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: the splits of the sources were left out: ")
+    assert why in line
+    assert line.endswith(f"; new ones: `python -m pipeline.split {out}`")
+    assert split([str(out), "--clusters", "identical", "--dry-run"]) == 0
+
+
+def test_splits_that_contradict_each_other_are_left_out(
+    examples_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = with_splits(examples_dataset, tmp_path / "source")
+    copy = subset(source, "--out-dir", tmp_path / "copy", "--where", "length > 100")
+    table = pq.read_table(copy / "splits.parquet")
+    other = pa.array(["elsewhere"] * table.num_rows)
+    at = table.schema.get_field_index("split")
+    pq.write_table(table.set_column(at, table.schema.field(at), other), copy / "splits.parquet")
+    capsys.readouterr()
+    out = subset(copy, source, "--out-dir", tmp_path / "out")
+    assert not (out / "splits.parquet").exists()
+    assert "in another split or cluster" in capsys.readouterr().err
+
+
+def test_a_source_that_gives_no_chain_has_no_say_in_the_splits(
+    halves: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, other = one_without(*halves, tmp_path)
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(uids(one)))
+    made = subset(one, other, "--out-dir", tmp_path / "out", "--list", names)
+    assert splits_of(made) == splits_of(one)
+
+
+def test_the_page_is_that_which_the_report_makes(examples_dataset: Path, tmp_path: Path) -> None:
+    source = with_splits(examples_dataset, tmp_path / "source")
+    made = subset(source, "--out-dir", tmp_path / "small", "--report")
+    page = (made / "report.html").read_bytes()
+    assert b"<title>small: dataset report" in page
+    (made / "report.html").unlink()
+    write_report(made)
+    assert (made / "report.html").read_bytes() == page
+
+
+def test_a_page_that_cannot_be_made_is_a_warning(
+    examples_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(_: Path) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("pipeline.subset.command.write_report", fails)
+    made = subset(examples_dataset, "--out-dir", tmp_path / "out", "--report")
+    said = "warning: the dataset is finished, its report is not: no room\n"
+    assert capsys.readouterr().err == said
+    check_consistent(made)
 
 
 # ---- the writer ---------------------------------------------------------------------------------

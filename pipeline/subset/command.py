@@ -18,12 +18,16 @@ from pipeline.built_dataset import UnreadableDataset
 from pipeline.command_line import parse_options
 from pipeline.filters import ManifestError
 from pipeline.layout import Layout
+from pipeline.report import write_report
 from pipeline.shards import SCHEMA_VERSION, UNITS, DamagedShard
+from pipeline.split.table import FILE_NAME as SPLITS
+from pipeline.split.table import splits_file
 from pipeline.storage import BadLocation, StorageError
 from pipeline.subset.chain_list import ChainList, ListError
-from pipeline.subset.choose import NAMED, choose
+from pipeline.subset.choose import NAMED, Choice, choose
 from pipeline.subset.options import SubsetOptions
 from pipeline.subset.sources import Source, SubsetError, joint_config, open_sources
+from pipeline.subset.splits import SplitsLeftOut, carried_splits
 from pipeline.subset.summary import build_json, config_hash
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
@@ -67,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _end_with(f"error: cannot write {options.out_dir}: {error}", FAILURE)
     except KeyboardInterrupt:
-        return _end_with(f"interrupted: {options.out_dir} is as it was", INTERRUPTED)
+        return _end_with(f"interrupted: {options.out_dir} is as it was, or whole", INTERRUPTED)
     return OK
 
 
@@ -117,7 +121,39 @@ def subset(options: SubsetOptions) -> None:
         claim = {**config, "derived_from": "pipeline.subset"}
         layout.config.write_text(json.dumps(claim, indent=1), encoding="utf-8")
         layout.build_json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        left_out = _write_splits(layout, sources, choice, summary["digest"])
     _show(options, sources, summary)
+    if left_out is not None:
+        _say(
+            f"note: the splits of the sources were left out: {left_out}; new ones: "
+            f"`python -m pipeline.split {options.out_dir}`"
+        )
+    if options.report:
+        _write_report(options.out_dir)
+
+
+def _write_splits(
+    layout: Layout, sources: Sequence[Source], choice: Choice, digest: str
+) -> str | None:
+    """Write the sources' splits; why not, if they have some that cannot be the subset's."""
+    taken = sorted(set(choice.rows["dataset"].to_pylist()))
+    uids = choice.rows["chain_uid"].to_pylist()
+    try:
+        splits = carried_splits([sources[k] for k in taken], uids, digest)
+    except SplitsLeftOut as error:
+        return str(error)
+    if splits is not None:
+        (layout.root / SPLITS).write_bytes(splits_file(splits))
+    return None
+
+
+def _write_report(out_dir: Path) -> None:
+    """Write the page about the dataset, which bears its name and is whole without."""
+    try:
+        write_report(out_dir)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        _say(f"warning: the dataset is finished, its report is not: {reason}")
 
 
 def _check(options: SubsetOptions) -> None:

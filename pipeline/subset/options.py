@@ -32,6 +32,8 @@ class SubsetOptions:
     allow_mixed
         Join datasets although they were built with different tables of residues, or with different
         assemblies.
+    report
+        Write report.html, a page about the dataset, when it is finished.
     overwrite
         Replace the dataset that --out-dir holds.
     """
@@ -42,4 +44,5 @@ class SubsetOptions:
     list: Path | None = None
     shard_size: int = 128
     allow_mixed: bool = False
+    report: bool = True
     overwrite: bool = False
