@@ -185,7 +185,9 @@ class GaussianRigid(TensorRecord):
     @property
     def covariance6(self) -> Tensor:
         """Upper triangle xx xy xz yy yz zz of Σ in global axes, (..., 6)."""
-        return covariance6(self.rotations, self.scale)
+        x, y, z = (self.rotations * self.scale[..., None, :]).unbind(-2)
+        upper = ((x, x), (x, y), (x, z), (y, y), (y, z), (z, z))
+        return torch.stack([(a * b).sum(-1) for a, b in upper], dim=-1)
 
     @property
     def covariance(self) -> Tensor:
@@ -231,15 +233,6 @@ class GaussianRigid(TensorRecord):
             rotations=_product(self.rotations, roma.rotvec_to_rotmat(vector[..., :3])),
             translations=self.apply(vector[..., 3:]),
         )
-
-
-def covariance6(rotations: Tensor, scale: Tensor) -> Tensor:
-    """Upper triangle of R diag(scale²) Rᵀ, (..., 6), of (..., 3, 3) and (..., 3)."""
-    axes = rotations * scale[..., None, :]
-    x, y, z = axes.unbind(-2)
-    return torch.stack(
-        [(a * b).sum(-1) for a, b in ((x, x), (x, y), (x, z), (y, y), (y, z), (z, z))], -1
-    )
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from model.attention.precision import linear_in_full
-from model.gaussian_rigid import GaussianRigid, covariance6
+from model.gaussian_rigid import GaussianRigid
 from model.tensor_record import TensorRecord
 from pipeline.gaussians import limit_anisotropy
 
@@ -64,17 +65,27 @@ class LearnedGaussians(nn.Module):
     def forward(self, s: Tensor, rigid: GaussianRigid) -> HeadGaussians:
         """Gaussians of features (B, N, c_s) and rigids (B, N); see `typical_scale` for units."""
         raw = linear_in_full(self.projection, s, rigid.translations.dtype)
-        raw = raw.unflatten(-1, (self.n_heads, self.n_gaussians, 6)).tanh()
-        u, delta = MAX_OFFSET * raw[..., :3], MAX_LOG_SCALE_CHANGE * raw[..., 3:]
-
-        each = rigid[:, :, None, None]  # broadcasts over heads and Gaussians
-        scale = limit_anisotropy(each.scale * delta.exp())
+        raw = raw.unflatten(-1, (self.n_heads, self.n_gaussians, 6))
+        # From here on components come first and residues last: (3, B, H, P, N).
+        raw = raw.permute(4, 0, 2, 3, 1).contiguous().tanh()
+        u, delta = MAX_OFFSET * raw[:3], MAX_LOG_SCALE_CHANGE * raw[3:]
+        rotations = _components_first(rigid.rotations)
+        scale = _components_first(rigid.scale) * delta.exp()
+        scale = limit_anisotropy(scale.movedim(0, -1)).movedim(-1, 0)
         scale = scale.clamp(1 / MAX_RELATIVE_SCALE, MAX_RELATIVE_SCALE)
-        mean = each.apply(each.local_mean + u * scale)
-        covariance = covariance6(each.rotations, scale)
-        return HeadGaussians(
-            mean.permute(4, 0, 2, 3, 1).contiguous(), covariance.permute(4, 0, 2, 3, 1).contiguous()
-        )
+        local = _components_first(rigid.local_mean) + u * scale
+        mean = (rotations * local).sum(dim=1) + _components_first(rigid.translations)
+        axes = rotations * scale  # global component, frame axis
+        covariance = torch.stack([(axes[i] * axes[j]).sum(dim=0) for i, j in UPPER])
+        return HeadGaussians(mean, covariance)
+
+
+UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+
+
+def _components_first(x: Tensor) -> Tensor:
+    """(B, N, *C) to (*C, B, 1, 1, N), which broadcasts over heads and Gaussians."""
+    return x.movedim((0, 1), (-2, -1))[..., :, None, None, :]
 
 
 def centred(rigid: GaussianRigid, mask: Tensor) -> GaussianRigid:
@@ -104,14 +115,11 @@ def in_typical_scale(rigid: GaussianRigid, mask: Tensor) -> GaussianRigid:
     """
     log_scale = torch.where(mask[..., None], rigid.log_scale.detach(), 0.0).clamp(-16.0, 16.0)
     count = 3 * mask.sum(dim=1).clamp(min=1)
-    power = torch.round(log_scale.sum(dim=(1, 2)) / count / LOG_2)
+    power = torch.round(log_scale.sum(dim=(1, 2)) / count / math.log(2))
     unit = torch.exp2(power)[:, None, None]
     return GaussianRigid(
         rigid.rotations,
         rigid.translations / unit,
         rigid.local_mean / unit,
-        rigid.log_scale - power[:, None, None] * LOG_2,
+        rigid.log_scale - power[:, None, None] * math.log(2),
     )
-
-
-LOG_2 = 0.6931471805599453

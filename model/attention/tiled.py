@@ -31,7 +31,7 @@ TILE_ON_GPU = 1 << 22
 CHUNK = 1 << 15
 """Elements of an array in the torch version of the overlap on a CPU, which has thirty of them."""
 
-CHUNK_ON_GPU = 1 << 23
+CHUNK_ON_GPU = 1 << 20
 
 
 def attend(
@@ -165,7 +165,8 @@ class _TiledAttention(torch.autograd.Function):
         d_strength = torch.zeros_like(strength)
         d_pair = d_pair_weight = None
         if pair is not None and pair_weight is not None and d_pair_values is not None:
-            d_pair = torch.empty_like(pair) if ctx.needs_input_grad[9] else None
+            if ctx.needs_input_grad[9]:
+                d_pair = torch.empty_like(pair, memory_format=torch.contiguous_format)
             d_pair_weight = torch.zeros_like(pair_weight)
             d_pair_values = d_pair_values.transpose(1, 2).contiguous()  # (B, N, H, c_z)
         padding = _Padding(mask)
@@ -179,10 +180,16 @@ class _TiledAttention(torch.autograd.Function):
                     z.masked_fill_(absent, 0.0)
                 logits = torch.matmul(q[items, :, rows], k[items].transpose(-1, -2))
                 logits.addcmul_(z, strength[:, None, None])
-                tile = None
-                if pair is not None and pair_weight is not None:
+                tile = ways = None
+                both: Tensor | None = None
+                if pair is not None and pair_weight is not None and d_pair_values is not None:
+                    # The two ways on which the pair representation counts, bias and value, share
+                    # their products: (items, rows, 2H, c_z).
                     tile = pair[items, rows].to(q.dtype)
-                    logits += torch.matmul(pair_weight, tile.transpose(-1, -2)).transpose(1, 2)
+                    out_pair = d_pair_values[items, rows]
+                    ways = torch.cat([pair_weight.expand_as(out_pair), out_pair], dim=2)
+                    both = torch.matmul(ways, tile.transpose(-1, -2)).transpose(1, 2)
+                    logits += both[:, :n_heads]
                 if absent is not None:
                     logits.masked_fill_(absent, torch.finfo(q.dtype).min)
                 weights = logits.sub_(log_sum[items, :, rows]).exp_()
@@ -193,25 +200,19 @@ class _TiledAttention(torch.autograd.Function):
                 out = d_values[items, :, rows]
                 d_v[items] += torch.matmul(weights.transpose(-1, -2), out)
                 d_logits = torch.matmul(out, v[items].transpose(-1, -2))
-                out_pair = None
-                if tile is not None and d_pair_values is not None:
-                    out_pair = d_pair_values[items, rows]
-                    d_logits += torch.matmul(out_pair, tile.transpose(-1, -2)).transpose(1, 2)
+                if both is not None:
+                    d_logits += both[:, n_heads:]
                 d_logits *= weights
                 d_logits.addcmul_(weights, d_logits.sum(dim=-1, keepdim=True), value=-1)
 
                 d_q[items, :, rows] = torch.matmul(d_logits, k[items])
                 d_k[items] += torch.matmul(d_logits.transpose(-1, -2), q[items, :, rows])
-                if tile is not None and out_pair is not None and d_pair_weight is not None:
+                if tile is not None and ways is not None and d_pair_weight is not None:
                     by_row = d_logits.transpose(1, 2)
                     d_pair_weight += torch.matmul(by_row, tile).sum(dim=(0, 1))
                     if d_pair is not None:
-                        # One product for both ways on which the pair representation counts.
-                        ways = torch.cat([by_row, weights.transpose(1, 2)], dim=2)
-                        shared = pair_weight.expand(*out_pair.shape[:2], n_heads, -1)
-                        d_pair[items, rows] = torch.matmul(
-                            ways.transpose(-1, -2), torch.cat([shared, out_pair], dim=2)
-                        ).to(d_pair.dtype)
+                        by_row = torch.cat([by_row, weights.transpose(1, 2)], dim=2)
+                        _product_into(d_pair[items, rows], by_row.transpose(-1, -2), ways)
 
                 # z-score: dL/dg = γ r (dL/dlogit − mean(dL/dlogit) − z mean(z dL/dlogit)), whose
                 # second term is zero after a softmax.
@@ -226,6 +227,14 @@ class _TiledAttention(torch.autograd.Function):
             *(d_q, d_k, d_v, d_query.mean, d_query.covariance, d_key.mean, d_key.covariance),
             *(d_strength, None, d_pair, d_pair_weight, None),
         )
+
+
+def _product_into(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """out = a b for a tile of a larger array, which may be of another precision."""
+    if out.dtype == a.dtype:
+        torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out=out.view(-1, *out.shape[-2:]))
+    else:
+        out.copy_(torch.matmul(a, b))
 
 
 class _Padding:
