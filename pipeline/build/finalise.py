@@ -102,7 +102,7 @@ def finalise(
             for name, n in sorted(sources.items())
         },
         "units": UNITS,
-        "software": {"python": platform.python_version(), **_versions()},
+        "software": {"python": platform.python_version(), **versions()},
         "shards": [
             {
                 "name": r.shard,
@@ -260,7 +260,8 @@ def _remove_strangers(layout: Layout, names: set[str]) -> None:
             layout.folder.delete(layout.name(layout.state / f"{path.stem}.json"))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Software → its version, as in ``build.json``."""
     found = {}
     for name in SOFTWARE:
         try:

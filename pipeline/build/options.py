@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.filters import Filters
 from pipeline.gaussians import BASE_THICKNESS
@@ -57,9 +58,13 @@ class Reading:
 
     @property
     def config_hash(self) -> str:
-        """SHA-256 of `identity`, in hexadecimal."""
-        text = json.dumps(self.identity(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """`config_hash` of `identity`."""
+        return config_hash(self.identity())
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of a configuration, in hexadecimal: as in ``build.json``."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.build.options import config_hash
 from pipeline.built_dataset import UnreadableDataset
 from pipeline.command_line import parse_options
 from pipeline.filters import ManifestError
@@ -28,7 +29,7 @@ from pipeline.subset.choose import NAMED, Choice, choose
 from pipeline.subset.options import SubsetOptions
 from pipeline.subset.sources import Source, SubsetError, joint_config, open_sources
 from pipeline.subset.splits import SplitsLeftOut, carried_splits
-from pipeline.subset.summary import build_json, config_hash
+from pipeline.subset.summary import build_json
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
 from pipeline.termination import leave, terminable

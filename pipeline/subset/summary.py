@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline.build.finalise import LICENCES, SOFTWARE
+from pipeline.build.finalise import LICENCES, versions
+from pipeline.build.options import config_hash
 from pipeline.shards import SCHEMA_VERSION, UNITS, dataset_digest
 from pipeline.subset.choose import Choice
 from pipeline.subset.sources import Source
 from pipeline.subset.tables import Tables
 from pipeline.subset.write_shards import Written
-
-
-def config_hash(config: dict[str, Any]) -> str:
-    """SHA-256 of a configuration, as in ``build.json``."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def build_json(
@@ -74,7 +67,7 @@ def build_json(
             for name, n in sorted(origins.items())
         },
         "units": UNITS,
-        "software": {"python": platform.python_version(), **_versions()},
+        "software": {"python": platform.python_version(), **versions()},
         "shards": [
             {
                 "name": shard.name,
@@ -109,13 +102,3 @@ def _origin(source: Source, number: int, config: dict[str, Any], choice: Choice)
     if "derived_from" in build:
         said["derived_from"] = build["derived_from"]
     return said
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in SOFTWARE:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found

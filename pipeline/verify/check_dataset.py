@@ -21,6 +21,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
 
 from pipeline.build.finalise import REQUESTS_AT_ONCE
+from pipeline.build.options import config_hash
 from pipeline.build.records import PartRecord
 from pipeline.build.workers import available_jobs
 from pipeline.layout import Layout
@@ -244,7 +245,7 @@ def _jobs(
             others=others,
             # Rows that are taken, unlike a slice, do not carry the whole index to a worker.
             index=None if index is None else index.take(pa.array(places.get(e.name, none))),
-            config_hash=None if config is None else check_tables.config_hash(config),
+            config_hash=None if config is None else config_hash(config),
             base_thickness=0.5 if config is None else config["base_thickness"],
             shape="axis_aligned" if config is None else config["shape"],
             recompute=recompute,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.build.options import config_hash
 from pipeline.build.plan import PLAN_SCHEMA, read_plan
 from pipeline.build.records import DropRecord, InputRecord, PartRecord, records_table
 from pipeline.layout import Layout
@@ -88,11 +88,6 @@ def read_summary(layout: Layout) -> tuple[dict[str, Any] | None, list[Problem]]:
         if summary["units"] != UNITS:
             problems.append(wrong("config", "units are not those of the format"))
     return summary, problems
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a configuration, as `Reading.config_hash` computes it."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def trusted_config(layout: Layout, summary: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ from pipeline.atomic_files import publish
 from pipeline.build.command import _beside
 from pipeline.build.display import Display
 from pipeline.build.finalise import UnfinishedBuild, finalise
-from pipeline.build.options import MEBIBYTE, BuildOptions, Reading
+from pipeline.build.options import MEBIBYTE, BuildOptions, Reading, config_hash
 from pipeline.build.plan import Part, make_plan, read_plan
 from pipeline.build.records import DropRecord, InputRecord, PartRecord
 from pipeline.build.workers import Crew, Job, available_jobs
@@ -194,7 +194,7 @@ class _Repair:
         except OSError as error:
             raise CannotRepair(f"the manifest cannot be read: {error}") from error
         config = check_tables.trusted_config(self.layout, self._summary)
-        if config is not None and check_tables.config_hash(config) != reading.config_hash:
+        if config is not None and config_hash(config) != reading.config_hash:
             now = reading.identity()
             differs = [k for k in sorted({*config, *now}) if config.get(k) != now.get(k)]
             raise CannotRepair(
