@@ -93,12 +93,12 @@ def layer(
 ) -> FrameAttention:
     """A layer with weights at work: the output layer starts at zero, Gaussians small."""
     g = torch.Generator().manual_seed(1)
-    built = build_attention(kind, c_z=c_z, **SIZES, **options).to(dtype)
+    built = build_attention(kind, c_z=c_z, **SIZES, **options).double()
     for name, parameter in built.named_parameters():
         if not name.endswith(("gamma_weight", "head_weight")):
-            value = torch.randn(parameter.shape, generator=g, dtype=dtype)
+            value = torch.randn(parameter.shape, generator=g, dtype=torch.float64)
             parameter.data = value / math.sqrt(parameter.shape[-1])
-    return built
+    return built.to(dtype)
 
 
 def moved(rigid: GaussianRigid, rotation: Tensor, translation: Tensor) -> GaussianRigid:

@@ -19,9 +19,12 @@ MAX_OFFSET = 3.0
 MAX_LOG_SCALE_CHANGE = 2.0
 """δ_max: a Gaussian is at most e² larger or smaller than its residue's ellipsoid, per axis."""
 
-MAX_RELATIVE_SCALE = 1e6
-"""Largest scale over the item's typical one (its inverse: smallest), so that determinants of 3×3
-covariances stay within float32. Ellipsoids of residues are within a factor of ten."""
+RELATIVE_SCALE_RANGE = (1e-4, 1e6)
+"""Scales over the item's typical one are kept between these, so that determinants and squared
+distances stay within float32. Ellipsoids of residues are within a factor of ten of each other."""
+
+TYPICAL_LOG_SCALE_RANGE = (-7.0, 12.0)
+"""Which log scales count for the typical one: 0.001 to 160,000, whatever the unit of length."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class LearnedGaussians(nn.Module):
         rotations = _components_first(rigid.rotations)
         scale = _components_first(rigid.scale) * delta.exp()
         scale = limit_anisotropy(scale.movedim(0, -1)).movedim(-1, 0)
-        scale = scale.clamp(1 / MAX_RELATIVE_SCALE, MAX_RELATIVE_SCALE)
+        scale = scale.clamp(*RELATIVE_SCALE_RANGE)
         local = _components_first(rigid.local_mean) + u * scale
         mean = (rotations * local).sum(dim=1) + _components_first(rigid.translations)
         axes = rotations * scale  # global component, frame axis
@@ -113,7 +116,8 @@ def in_typical_scale(rigid: GaussianRigid, mask: Tensor) -> GaussianRigid:
     Another unit adds the same number to every g_ij, which no row of attention weights sees, and
     keeps determinants near 1. A power of two, so that no digit changes.
     """
-    log_scale = torch.where(mask[..., None], rigid.log_scale.detach(), 0.0).clamp(-16.0, 16.0)
+    log_scale = rigid.log_scale.detach().clamp(*TYPICAL_LOG_SCALE_RANGE)
+    log_scale = torch.where(mask[..., None], log_scale, 0.0)
     count = 3 * mask.sum(dim=1).clamp(min=1)
     power = torch.round(log_scale.sum(dim=(1, 2)) / count / math.log(2))
     unit = torch.exp2(power)[:, None, None]
