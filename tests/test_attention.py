@@ -50,9 +50,9 @@ def _gaussians(mean: Tensor, scale: Tensor, rotations: Tensor) -> HeadGaussians:
 
 @pytest.mark.parametrize("implementation", ["oracle", "tiled"])
 def test_two_unit_spheres_two_apart_attend_as_worked_out_by_hand(implementation: str) -> None:
-    # S = 2 I: g_ii = −½ log 8 and g_ij = −½ · 2²/2 − ½ log 8, one less. Mean and deviation of a
-    # row: ±½, z = ±½/√(¼ + 1e-5). With γ = ½ and no other logits the weight of oneself is
-    # 1/(1 + exp(−2 · ½ · z)).
+    # Three equal Gaussians each, S = 2 I: g_ii = −3/2 log 8 and g_ij = −3 (½ · 2²/2) − 3/2 log 8,
+    # three less. Both are 3/2 from the mean of a row, so z = ±3/2 / √(9/4 + 1e-5). With γ = ½ and
+    # no other logits the weight of oneself is 1/(1 + exp(−2 · ½ · z)).
     attention = layer(c_z=0, implementation=implementation)
     for name in ("to_query", "query_gaussians.projection", "key_gaussians.projection"):
         for parameter in attention.get_submodule(name).parameters():
@@ -63,10 +63,10 @@ def test_two_unit_spheres_two_apart_attend_as_worked_out_by_hand(implementation:
     rigid = GaussianRigid(torch.eye(3).double().expand(1, 2, 3, 3), apart, zero, zero)
     s = torch.randn(1, 2, SIZES["c_s"], dtype=torch.float64)
     maps = attention.inspect(s, None, rigid, torch.ones(1, 2, dtype=torch.bool))
-    z = 0.5 / math.sqrt(0.25 + 1e-5)
+    z = 1.5 / math.sqrt(2.25 + 1e-5)
     own = 1 / (1 + math.exp(-z))
     expected = torch.tensor([[own, 1 - own], [1 - own, own]], dtype=torch.float64)
-    assert abs(own - 0.731055) < 1e-6
+    assert abs(own - 0.7310581) < 1e-6
     assert largest(maps.attention - expected) < 1e-12
     bias = torch.tensor([[z, -z], [-z, z]], dtype=torch.float64) / 2
     assert largest(maps.geometric_bias - bias) < 1e-12
