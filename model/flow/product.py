@@ -1,0 +1,259 @@
+"""`Flow`: frames × atoms × sequence, each residue and modality with its own time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import roma
+import torch
+from torch import Tensor
+
+from model.flow.atoms import Atoms, nearer_labels
+from model.flow.clean import Clean
+from model.flow.frames import Frames, FrameValue
+from model.flow.noise import Noise
+from model.flow.sequence import N_TYPES, Sequence
+from model.flow.slots import existing_slots
+from model.flow.state import (
+    NoisyProtein,
+    Prediction,
+    ProteinState,
+    SelfConditioning,
+    Times,
+)
+from model.flow.target import Target
+from pipeline.residues import MASK
+
+MAX_SIZE = 1e4
+"""Å. No protein reaches it; numbers beyond are what was never a coordinate."""
+
+
+class Flow:
+    """The product of the three modalities."""
+
+    def __init__(self) -> None:
+        self.frames, self.atoms, self.sequence = Frames(), Atoms(), Sequence()
+
+    def corrupt(
+        self, clean: Clean, times: Times, noise: Noise, noise_scale: float = 1.0
+    ) -> tuple[NoisyProtein, Target]:
+        """x_t, and the answer in the same coordinates.
+
+        What the network gets is a function of what is held (time 1), of x_t, of times and of the
+        residue and chain indices. At time 0 nothing of a hidden value is in it, whatever it is, NaN
+        included. A hidden value that the file lacks enters as prior noise and carries no loss.
+
+        Parameters
+        ----------
+        clean : Clean
+        times : Times
+            1 where a value is held.
+        noise : Noise
+        noise_scale : float
+            Multiplies the standard deviation of the normal priors.
+
+        Returns
+        -------
+        NoisyProtein
+            The origin is the mean CA of the residues whose frames are held, or of x_t if there are
+            none.
+        Target
+        """
+        held_frames = (times.frames == 1) & clean.mask
+        # Where frames are held, a residue without one is not there at all.
+        mask = clean.mask & ~(held_frames & ~clean.frame_mask)
+        held_frames = held_frames & clean.frame_mask
+        r1, x1, b1, known = _usable_frames(clean)
+        r0, x0, b0 = self.frames.sample_prior(noise, noise_scale)
+        x0 = torch.where(mask[..., None], x0, 0.0)
+
+        origin = _mean(x1, held_frames)
+        anchored = held_frames.any(1)
+        x1 = torch.where(anchored[:, None, None], x1 - origin[:, None], x1)
+        x0 = torch.where(anchored[:, None, None], x0, x0 - _mean(x0, mask)[:, None])
+        r1, x1 = _superposed(r1, x1, x0, known, free=~anchored)
+
+        # What is not known goes the way of noise: prior at every time.
+        time = torch.where(known, times.frames, 0.0)
+        rotations, translations, backbone = self.frames.interpolate(
+            (r0, x0, b0), (r1, x1, b1), time, noise
+        )
+        centre = torch.where(anchored[:, None], 0.0, _mean(translations, mask))
+        translations = torch.where(mask[..., None], translations - centre[:, None], 0.0)
+        x1 = x1 - centre[:, None]
+
+        sequence1 = torch.where(clean.mask, clean.sequence, 0)
+        sequence = self.sequence.interpolate(
+            self.sequence.sample_prior(noise), sequence1, times.sequence, noise
+        )
+        exists = existing_slots(sequence1)
+        complete = (
+            clean.complete & _finite(clean.atoms) & (clean.atoms.abs() < MAX_SIZE).all(-1).all(-1)
+        )
+        a0 = self.atoms.sample_prior(noise, noise_scale)
+        a1 = torch.where((complete[..., None] & exists)[..., None], clean.atoms, 0.0)
+        a1 = nearer_labels(a0, a1, sequence1)
+        time = torch.where(complete, times.atoms, 0.0)
+        atoms = self.atoms.interpolate(a0, a1, time, noise)
+        # Slots that the current type does not have are empty, not the remains of noise or answer.
+        atoms = torch.where(existing_slots(sequence)[..., None], atoms, 0.0)
+
+        embedding, given = _embedding(clean, times)
+        noisy = NoisyProtein(
+            state=ProteinState(rotations, translations, backbone, atoms, sequence),
+            times=_at(mask, times),
+            residue_index=clean.residue_index,
+            chain_index=clean.chain_index,
+            mask=mask,
+            embedding=embedding,
+            embedding_given=given,
+        )
+        hidden = {
+            name: (getattr(times, name) < 1) & mask for name in ("frames", "atoms", "sequence")
+        }
+        target = Target(
+            rotations=r1,
+            translations=x1,
+            backbone=b1,
+            atoms=a1,
+            sequence=sequence1,
+            atoms_mask=exists & complete[..., None],
+            frame_mask=known,
+            frames_count=hidden["frames"] & known,
+            oxygen_count=hidden["frames"] & known & clean.oxygen_mask,
+            atoms_count=hidden["atoms"] & complete,
+            sequence_count=hidden["sequence"] & (sequence == MASK) & (sequence1 < N_TYPES),
+        )
+        return noisy, target
+
+    def to_clean(
+        self, noisy: NoisyProtein, prediction: Prediction
+    ) -> tuple[FrameValue, Tensor, Tensor]:
+        """Clean frames, atoms and sequence that a prediction means."""
+        return (
+            self.frames.to_clean(noisy, prediction),
+            self.atoms.to_clean(noisy, prediction),
+            self.sequence.to_clean(noisy, prediction),
+        )
+
+    def loss(
+        self, noisy: NoisyProtein, prediction: Prediction, target: Target
+    ) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """Endpoint errors of all modalities.
+
+        Returns
+        -------
+        dict
+            Name → ((B, N) error of each residue, (B, N) bool whether it counts, (B, N) its time).
+        """
+        counts = {
+            "translation": (target.frames_count, noisy.times.frames),
+            "rotation": (target.frames_count, noisy.times.frames),
+            "torsion": (target.oxygen_count, noisy.times.frames),
+            "atoms": (target.atoms_count, noisy.times.atoms),
+            "sequence": (target.sequence_count, noisy.times.sequence),
+        }
+        errors: dict[str, Tensor] = {}
+        for modality in (self.frames, self.atoms, self.sequence):
+            errors.update(modality.loss(noisy, prediction, target))
+        return {name: (error, *counts[name]) for name, error in errors.items()}
+
+    def step(
+        self,
+        noisy: NoisyProtein,
+        prediction: Prediction,
+        next_times: Times,
+        draws: Tensor,
+        temperature: float = 1.0,
+    ) -> NoisyProtein:
+        """One step of the sampler, from ``noisy.times`` to `next_times`.
+
+        Parameters
+        ----------
+        noisy : NoisyProtein
+        prediction : Prediction
+            Of the clean state, from `noisy`.
+        next_times : Times
+            Not before the present ones; equal where a value is held.
+        draws : (B, N, 21) float
+            Uniform in [0, 1), for the sequence.
+        temperature : float
+            Of the sequence.
+        """
+        frames, atoms, _ = self.to_clean(noisy, prediction)
+        options = (noisy.times, next_times, draws, temperature)
+        state = noisy.state
+        sequence = self.sequence.step(state, prediction.logits, *options)
+        rotations, translations, backbone = self.frames.step(state, frames, *options)
+        local = self.atoms.step(state, atoms, *options)
+        local = torch.where(existing_slots(sequence)[..., None], local, 0.0)
+        return replace(
+            noisy,
+            state=ProteinState(rotations, translations, backbone, local, sequence),
+            times=next_times,
+            self_conditioning=self_conditioning(noisy, prediction),
+        )
+
+
+def self_conditioning(noisy: NoisyProtein, prediction: Prediction) -> SelfConditioning:
+    """A prediction as input of the next one (T. Chen et al., "Analog bits", 2022)."""
+    prediction = prediction.detach()
+    mask = noisy.mask[..., None]
+    return SelfConditioning(
+        translations=torch.where(mask, prediction.translations, 0.0),
+        atoms=torch.where(mask[..., None], prediction.atoms, 0.0),
+        sequence=torch.where(mask, prediction.logits.float().softmax(-1), 0.0),
+        given=torch.ones(len(mask), dtype=torch.bool, device=mask.device),
+    )
+
+
+def _usable_frames(clean: Clean) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(rotations, translations, backbone, whether they are known), harmless where they are not."""
+    known = clean.frame_mask & clean.mask & _finite(clean.rotations) & _finite(clean.translations)
+    known = known & _finite(clean.backbone)
+    identity = torch.eye(3, dtype=clean.rotations.dtype, device=clean.rotations.device)
+    return (
+        torch.where(known[..., None, None], clean.rotations, identity),
+        torch.where(known[..., None], clean.translations, 0.0),
+        torch.where(known[..., None, None], clean.backbone, 0.0),
+        known,
+    )
+
+
+def _superposed(
+    rotations: Tensor, x1: Tensor, x0: Tensor, known: Tensor, free: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Proteins of which nothing is held, centred and turned onto their prior (W. Kabsch 1976)."""
+    centred = torch.where(known[..., None], x1 - _mean(x1, known)[:, None], 0.0)
+    start = torch.where(known[..., None], x0, 0.0)
+    turn = roma.special_procrustes(start.transpose(1, 2) @ centred)
+    turn = torch.where(_finite(turn[:, None])[:, 0, None, None], turn, torch.eye(3).to(turn))
+    r = torch.where(free[:, None, None, None], turn[:, None] @ rotations, rotations)
+    x = torch.where(free[:, None, None], centred @ turn.transpose(1, 2), x1)
+    return r, x
+
+
+def _at(mask: Tensor, times: Times) -> Times:
+    """Times, 1 at padding, so that nothing there counts as hidden."""
+    return times.map(lambda time: torch.where(mask, time, 1.0))
+
+
+def _embedding(clean: Clean, times: Times) -> tuple[Tensor | None, Tensor | None]:
+    """A language model's embedding of a residue tells of its neighbours' types: all or nothing."""
+    if clean.embedding is None:
+        return None, None
+    given = ((times.sequence == 1) | ~clean.mask).all(1)
+    usable = given[:, None] & clean.mask
+    embedding = torch.where(usable[..., None], clean.embedding, torch.zeros_like(clean.embedding))
+    return embedding, given
+
+
+def _mean(points: Tensor, mask: Tensor) -> Tensor:
+    """(B, 3) mean of (B, N, 3) under a mask; zero where it is empty."""
+    weight = mask.to(points.dtype)[..., None]
+    return (torch.where(mask[..., None], points, 0.0)).sum(1) / weight.sum(1).clamp(min=1.0)
+
+
+def _finite(values: Tensor) -> Tensor:
+    """(B, N) bool: everything of the residue is finite."""
+    return torch.isfinite(values).flatten(2).all(-1)

@@ -1,0 +1,59 @@
+"""Side-chain slots (4–13 of atom14, here 0–9): which exist, and which trade places by symmetry."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline.residues import ATOM14_EXISTS, MASK, SYMMETRIC_SLOTS
+
+N_SIDECHAIN = 10
+FIRST = 4
+"""Slot of atom14 that is side-chain slot 0 (CB)."""
+
+_NO_MORE = torch.zeros(1, N_SIDECHAIN, dtype=torch.bool)
+_EXISTS = torch.from_numpy(ATOM14_EXISTS[:, FIRST:].copy())
+_CB = torch.zeros(1, N_SIDECHAIN, dtype=torch.bool)
+_CB[0, 0] = True
+_FLOWING = torch.cat([_EXISTS, ~_NO_MORE])
+_BODY = torch.cat([_EXISTS, _CB])
+_SWAPPED = torch.from_numpy(SYMMETRIC_SLOTS[:, FIRST:].astype("int64")) - FIRST
+_SWAPPED = torch.cat([_SWAPPED, torch.arange(N_SIDECHAIN)[None]])
+assert len(_FLOWING) == len(_BODY) == len(_SWAPPED) == MASK + 1
+
+
+def existing_slots(sequence: Tensor) -> Tensor:
+    """Slots that flow: those of the type, and all of them while the type is MASK.
+
+    Parameters
+    ----------
+    sequence : (...) int64
+        0–21.
+
+    Returns
+    -------
+    (..., 10) bool
+    """
+    return _FLOWING.to(sequence.device)[sequence]
+
+
+def body_slots(sequence: Tensor) -> Tensor:
+    """Slots that make the residue's ellipsoid: those of the type, and only CB while it is MASK.
+
+    Parameters and result as for `existing_slots`.
+    """
+    return _BODY.to(sequence.device)[sequence]
+
+
+def swapped(atoms: Tensor, sequence: Tensor) -> Tensor:
+    """Atoms with the equivalent ones of Asp, Glu, Phe and Tyr traded (ring pairs together).
+
+    Parameters
+    ----------
+    atoms : (..., 10, *) float or bool
+    sequence : (...) int64
+    """
+    order = _SWAPPED.to(sequence.device)[sequence]
+    if atoms.ndim > order.ndim:
+        order = order[..., None].expand_as(atoms)
+    return torch.gather(atoms, sequence.ndim, order)

@@ -1,0 +1,117 @@
+"""Tasks: what is held clean. One model serves all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from model.flow.clean import Clean
+from model.flow.noise import Noise
+from model.flow.state import Times
+
+Task = Literal["packing", "design", "inpainting", "unconditional"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+
+@dataclass(frozen=True)
+class TaskWeights:
+    """How often a training sample is of each task; any non-negative numbers."""
+
+    packing: float = 1.0
+    design: float = 1.0
+    inpainting: float = 1.0
+    unconditional: float = 1.0
+
+    def __post_init__(self) -> None:
+        weights = [getattr(self, task) for task in TASKS]
+        if min(weights) < 0 or sum(weights) <= 0:
+            raise ValueError(f"task weights must be non-negative and not all zero, found {self}")
+
+
+def draw_tasks(weights: TaskWeights, noise: Noise) -> Tensor:
+    """A task for each protein, as its number in `TASKS`.
+
+    Returns
+    -------
+    (B,) int64
+    """
+    shares = torch.tensor([getattr(weights, task) for task in TASKS], dtype=torch.float64)
+    edges = (torch.cumsum(shares, 0) / shares.sum())[:-1]
+    return torch.searchsorted(edges, noise.choices[:, 0].double().cpu(), right=True)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is held clean, per residue; (B, N) bool each."""
+
+    frames: Tensor
+    atoms: Tensor
+    sequence: Tensor
+
+
+def held_for(tasks: Tensor, clean: Clean, noise: Noise) -> Held:
+    """What each task holds clean.
+
+    Packing: frames and sequence. Design: frames, and in half of the samples the sequence and atoms
+    of a random part of the residues. Inpainting: everything at a motif of one to three segments.
+    Unconditional: nothing.
+
+    A residue without a frame cannot be part of a motif, and one that lacks atoms cannot hold them.
+
+    Parameters
+    ----------
+    tasks : (B,) int64
+    clean : Clean
+    noise : Noise
+
+    Returns
+    -------
+    Held
+    """
+    is_task = {task: (tasks == k)[:, None].to(clean.mask.device) for k, task in enumerate(TASKS)}
+    u = noise.choices
+    # Design: the hidden share is 1 in half of the samples, else uniform in (0.1, 1).
+    hidden_share = torch.where(u[:, 1] < 0.5, 1.0, 0.1 + 0.9 * u[:, 2])
+    fixed = noise.residues >= hidden_share[:, None]
+    motif = _motif(clean, noise)
+    resolved = is_task["inpainting"] & motif & clean.frame_mask
+    # In packing and design a residue without a frame is not part of the problem: it is masked.
+    frames = is_task["packing"] | is_task["design"] | resolved
+    known = clean.sequence < 20
+    sequence = is_task["packing"] | (is_task["design"] & fixed) | resolved
+    atoms = ((is_task["design"] & fixed & known) | resolved) & clean.complete
+    return Held(frames & clean.mask, atoms & clean.mask, sequence & clean.mask)
+
+
+def _motif(clean: Clean, noise: Noise) -> Tensor:
+    """(B, N) bool: one to three segments, together a tenth to a half of the residues."""
+    u = noise.choices
+    length = clean.mask.sum(1)
+    position = torch.arange(clean.mask.shape[1], device=clean.mask.device)[None]
+    segments = 1 + (3 * u[:, 3]).long()
+    share = (0.1 + 0.4 * u[:, 4]) / segments
+    size = torch.clamp((share * length).round(), min=1)
+    motif = torch.zeros_like(clean.mask)
+    for k in range(3):
+        begin = torch.floor(u[:, 5 + k] * (length - size + 1).clamp(min=1))
+        inside = (position >= begin[:, None]) & (position < (begin + size)[:, None])
+        motif |= inside & (segments > k)[:, None]
+    return motif & clean.mask
+
+
+def draw_times(held: Held, noise: Noise) -> Times:
+    """One time per protein and modality, uniform in [0, 1), at residues that are not held; 1 there.
+
+    Returns
+    -------
+    Times
+    """
+    u = noise.choices
+    times = {}
+    for k, name in enumerate(("frames", "atoms", "sequence")):
+        is_held = getattr(held, name)
+        times[name] = torch.where(is_held, 1.0, u[:, 8 + k, None].expand_as(noise.residues))
+    return Times(**times)

@@ -1,0 +1,55 @@
+"""What a network is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes and choices of `FlowNetwork`.
+
+    Attributes
+    ----------
+    attention : {"iga", "ipa"}
+        Invariant Gaussian Attention, or Invariant Point Attention of AlphaFold 2 in its place.
+    n_blocks : int
+    c_s, c_z : int
+        Channels of the single and the pair representation.
+    n_heads, c_hidden : int
+        Attention heads, and channels of a head's queries, keys and values.
+    n_gaussians : int
+        Query and key Gaussians of a head (IGA); its query and key points (IPA).
+    n_points : int
+        Value points of a head.
+    gamma : {"softplus", "bounded"}
+        How the strength of the geometric bias is kept positive.
+    gamma_init : float
+        Its first value.
+    geometry_norm : {"zscore", "affine"}
+        How the overlap becomes a bias.
+    attention_implementation : {"tiled", "oracle"}
+        "oracle" keeps everything of size N² · heads · Gaussians; for tests.
+    c_embedding : int
+        Channels of language-model embeddings; 0 without.
+    """
+
+    attention: Literal["iga", "ipa"] = "iga"
+    n_blocks: int = 4
+    c_s: int = 128
+    c_z: int = 32
+    n_heads: int = 4
+    c_hidden: int = 16
+    n_gaussians: int = 4
+    n_points: int = 8
+    gamma: Literal["softplus", "bounded"] = "softplus"
+    gamma_init: float = 4.0
+    geometry_norm: Literal["zscore", "affine"] = "zscore"
+    attention_implementation: Literal["tiled", "oracle"] = "tiled"
+    c_embedding: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n_blocks", "c_s", "c_z", "n_heads", "c_hidden", "n_gaussians", "n_points"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, found {getattr(self, name)}")

@@ -1,0 +1,167 @@
+"""`FlowNetwork`: embeddings, blocks of attention that move the protein, heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.attention import build_attention
+from model.flow.atoms import precondition
+from model.flow.frames import MAX_AMPLIFIED_TIME
+from model.flow.slots import N_SIDECHAIN, body_slots
+from model.flow.state import NoisyProtein, Prediction
+from model.gaussian_rigid import GaussianRigid
+from model.network.config import NetworkConfig
+from model.network.embed import ATOM_UNIT, N_TYPES, NodeEmbedding, PairEmbedding
+
+STEP = 3.0
+"""Å: the translation of a block's update of frames is in units of this."""
+
+
+@dataclass(frozen=True)
+class BlockInput:
+    """What the attention of a block is given, in the order of its arguments."""
+
+    s: Tensor
+    z: Tensor
+    rigid: GaussianRigid
+    mask: Tensor
+
+
+class Transition(nn.Module):
+    """Gated feed-forward (N. Shazeer, "GLU variants improve transformer", 2020)."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(c)
+        self.gate_and_value = nn.Linear(c, 4 * c)
+        self.out = nn.Linear(2 * c, c)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, s: Tensor) -> Tensor:
+        gate, value = self.gate_and_value(self.norm(s)).chunk(2, -1)
+        return self.out(nn.functional.silu(gate) * value)
+
+
+class Block(nn.Module):
+    """Attention, transition, and an update of frames and atoms."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.c_s)
+        self.attention = build_attention(
+            config.attention,
+            c_s=config.c_s,
+            c_z=config.c_z,
+            n_heads=config.n_heads,
+            c_hidden=config.c_hidden,
+            n_gaussians=config.n_gaussians,
+            n_points=config.n_points,
+            gamma=config.gamma,
+            gamma_init=config.gamma_init,
+            geometry_norm=config.geometry_norm,
+            implementation=config.attention_implementation,
+        )
+        self.transition = Transition(config.c_s)
+        self.update_norm = nn.LayerNorm(config.c_s)
+        self.update_frames = _zero(nn.Linear(config.c_s, 6))
+        self.update_atoms = _zero(nn.Linear(config.c_s, 3 * N_SIDECHAIN))
+
+    def forward(self, s: Tensor, z: Tensor, rigid: GaussianRigid, mask: Tensor) -> Tensor:
+        s = s + self.attention(self.norm(s), z, rigid, mask)
+        return s + self.transition(s)
+
+
+class FlowNetwork(nn.Module):
+    """Predicts the clean state of a noisy protein, for every task.
+
+    Each block sees the ellipsoids of the protein as the blocks before have moved it, starting from
+    x_t. What is held clean is not moved.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        self.nodes = NodeEmbedding(config)
+        self.pairs = PairEmbedding(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_blocks))
+        self.norm = nn.LayerNorm(config.c_s)
+        self.torsion = nn.Linear(config.c_s, 2)
+        self.types = _zero(nn.Linear(config.c_s, N_TYPES))
+        self.confidence = nn.Sequential(
+            nn.Linear(config.c_s, config.c_s // 2), nn.SiLU(), nn.Linear(config.c_s // 2, 1)
+        )
+
+    def forward(self, noisy: NoisyProtein, capture: list[BlockInput] | None = None) -> Prediction:
+        """Predict.
+
+        Parameters
+        ----------
+        noisy : NoisyProtein
+        capture : list, optional
+            Filled with what the attention of each block is given, for those who want to look.
+        """
+        state, times, mask = noisy.state, noisy.times, noisy.mask
+        frames_hidden = (times.frames < 1)[..., None]
+        atoms_hidden = (times.atoms < 1)[..., None, None]
+        # Geometry stays in float32 (or float64), whatever autocast makes of the rest.
+        skip, scale = (v[..., None, None] for v in precondition(times.atoms))
+        reach = (1 - times.frames.clamp(max=MAX_AMPLIFIED_TIME))[..., None]
+        body = body_slots(state.sequence)
+        rotations, translations, atoms = state.rotations, state.translations, state.atoms
+        moved = torch.zeros_like(atoms)
+        rigid = self._ellipsoids(noisy, rotations, translations, atoms, body)
+        s = self.nodes(noisy, rigid)
+        z = self.pairs(noisy)
+        for k, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            if capture is not None:
+                capture.append(BlockInput(block.norm(s), z, rigid, mask))
+            s = block(s, z, rigid, mask)
+            features = block.update_norm(s)
+            step = block.update_frames(features).to(rotations.dtype) * reach
+            step = torch.cat([step[..., :3], STEP * step[..., 3:]], -1)
+            new = rigid.update_frame(step)
+            rotations = torch.where(frames_hidden[..., None], new.rotations, rotations)
+            translations = torch.where(frames_hidden, new.translations, translations)
+            change = block.update_atoms(features).to(atoms.dtype).unflatten(-1, (N_SIDECHAIN, 3))
+            moved = moved + ATOM_UNIT * change
+            atoms = torch.where(atoms_hidden, skip * state.atoms + scale * moved, state.atoms)
+            if k + 1 < len(self.blocks):
+                rigid = self._ellipsoids(noisy, rotations, translations, atoms, body)
+        s = self.norm(s)
+        return Prediction(
+            rotations=rotations,
+            translations=translations,
+            torsion=self.torsion(s).to(rotations.dtype),
+            atoms=atoms,
+            logits=self.types(s).to(rotations.dtype),
+            # It learns how wrong the prediction is, and must not make it easier to tell.
+            confidence=self.confidence(s.detach())[..., 0].to(rotations.dtype),
+        )
+
+    def _ellipsoids(
+        self,
+        noisy: NoisyProtein,
+        rotations: Tensor,
+        translations: Tensor,
+        atoms: Tensor,
+        body: Tensor,
+    ) -> GaussianRigid:
+        return GaussianRigid.from_frames(
+            rotations, translations, noisy.state.backbone, atoms, body, noisy.mask
+        )
+
+
+def _zero(linear: nn.Linear) -> nn.Linear:
+    """Begins by predicting nothing, so that the first step is not thrown by chance."""
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
