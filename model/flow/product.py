@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import roma
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.flow.atoms import Atoms, nearer_labels
+from model.flow.backbone import ideal_backbone
 from model.flow.clean import Clean
 from model.flow.frames import Frames, FrameValue
 from model.flow.noise import Noise
@@ -22,10 +24,13 @@ from model.flow.state import (
     Times,
 )
 from model.flow.target import Target
-from pipeline.residues import MASK
+from pipeline.residues import MASK, UNKNOWN
 
 MAX_SIZE = 1e4
 """Å. No protein reaches it; numbers beyond are what was never a coordinate."""
+
+HELIX_TORSION = math.radians(135.0)
+"""N–CA–C–O, half a turn from ψ = −45°."""
 
 
 class Flow:
@@ -82,17 +87,20 @@ class Flow:
         translations = torch.where(mask[..., None], translations - centre[:, None], 0.0)
         x1 = x1 - centre[:, None]
 
-        sequence1 = torch.where(clean.mask, clean.sequence, 0)
+        sequence1 = torch.where(clean.mask, clean.sequence, UNKNOWN)
         sequence = self.sequence.interpolate(
             self.sequence.sample_prior(noise), sequence1, times.sequence, noise
         )
+        there = mask | (clean.mask & (times.sequence == 1))
+        sequence = torch.where(there, sequence, UNKNOWN)
         exists = existing_slots(sequence1)
         complete = (
             clean.complete & _finite(clean.atoms) & (clean.atoms.abs() < MAX_SIZE).all(-1).all(-1)
         )
         a0 = self.atoms.sample_prior(noise, noise_scale)
         a1 = torch.where((complete[..., None] & exists)[..., None], clean.atoms, 0.0)
-        a1 = nearer_labels(a0, a1, sequence1)
+        flowing = (times.atoms < 1)[..., None, None]
+        a1 = torch.where(flowing, nearer_labels(a0, a1, sequence1), a1)
         time = torch.where(complete, times.atoms, 0.0)
         atoms = self.atoms.interpolate(a0, a1, time, noise)
         # Slots that the current type does not have are empty, not the remains of noise or answer.
@@ -121,7 +129,7 @@ class Flow:
             frame_mask=known,
             frames_count=hidden["frames"] & known,
             oxygen_count=hidden["frames"] & known & clean.oxygen_mask,
-            atoms_count=hidden["atoms"] & complete,
+            atoms_count=hidden["atoms"] & complete & existing_slots(sequence).any(-1),
             sequence_count=hidden["sequence"] & (sequence == MASK) & (sequence1 < N_TYPES),
         )
         return noisy, target
@@ -211,11 +219,16 @@ def _usable_frames(clean: Clean) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(rotations, translations, backbone, whether they are known), harmless where they are not."""
     known = clean.frame_mask & clean.mask & _finite(clean.rotations) & _finite(clean.translations)
     known = known & _finite(clean.backbone)
+    # A measured frame without its O gets one at the torsion of a helix, which is not scored.
+    angle = torch.full_like(clean.translations[..., 0], HELIX_TORSION)
+    ideal = ideal_backbone(torch.sin(angle), torch.cos(angle))
+    oxygen = torch.where(clean.oxygen_mask[..., None], clean.backbone[:, :, 3], ideal[:, :, 3])
+    backbone = torch.cat([clean.backbone[:, :, :3], oxygen[:, :, None]], 2)
     identity = torch.eye(3, dtype=clean.rotations.dtype, device=clean.rotations.device)
     return (
         torch.where(known[..., None, None], clean.rotations, identity),
         torch.where(known[..., None], clean.translations, 0.0),
-        torch.where(known[..., None, None], clean.backbone, 0.0),
+        torch.where(known[..., None, None], backbone, 0.0),
         known,
     )
 

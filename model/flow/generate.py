@@ -1,0 +1,213 @@
+"""`generate`: from noise, and what is held clean, to proteins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from model.flow.clean import Clean
+from model.flow.noise import draw_noise, generator
+from model.flow.product import Flow
+from model.flow.sequence import N_TYPES
+from model.flow.slots import existing_slots
+from model.flow.state import NoisyProtein, Prediction, ProteinState, Times
+from model.flow.tasks import Held
+from pipeline.residues import UNKNOWN
+
+SEQUENCE_LEAD = 0.8
+"""Time at which all types are revealed, so that the last atoms are placed for known types."""
+
+Network = Callable[[NoisyProtein], Prediction]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the sampler made, B proteins of N residues.
+
+    Attributes
+    ----------
+    state : ProteinState
+        At time 1, in the coordinates of the problem where frames are held, about the origin
+        elsewhere.
+    atoms_mask : (B, N, 10) bool
+        Slots that the types have.
+    mask : (B, N) bool
+        False at padding, and where frames are held but the problem has none.
+    confidence : (B, N) float
+        Predicted error of each residue, Å.
+    logits : (B, N, 20) float
+        Of the last prediction made while the residue's type was MASK; zeros where it never was.
+    """
+
+    state: ProteinState
+    atoms_mask: Tensor
+    mask: Tensor
+    confidence: Tensor
+    logits: Tensor
+
+
+def hidden_removed(clean: Clean, held: Held) -> Clean:
+    """The problem without its answer: hidden values are zeros, X and false masks.
+
+    Parameters
+    ----------
+    clean : Clean
+    held : Held
+    """
+    frames = held.frames & clean.frame_mask
+    atoms = held.atoms & frames
+    identity = torch.eye(3, dtype=clean.rotations.dtype, device=clean.rotations.device)
+    whole = (held.sequence | ~clean.mask).all(1)
+    embedding = clean.embedding
+    if embedding is not None:
+        embedding = torch.where(whole[:, None, None], embedding, torch.zeros_like(embedding))
+    return replace(
+        clean,
+        rotations=torch.where(frames[..., None, None], clean.rotations, identity),
+        translations=torch.where(frames[..., None], clean.translations, 0.0),
+        backbone=torch.where(frames[..., None, None], clean.backbone, 0.0),
+        atoms=torch.where(atoms[..., None, None], clean.atoms, 0.0),
+        sequence=torch.where(held.sequence, clean.sequence, UNKNOWN),
+        frame_mask=frames,
+        oxygen_mask=clean.oxygen_mask & frames,
+        atoms_mask=clean.atoms_mask & atoms[..., None],
+        embedding=embedding,
+    )
+
+
+@torch.no_grad()
+def generate(
+    network: Network,
+    problem: Clean,
+    held: Held,
+    uids: Sequence[str],
+    *,
+    steps: int = 100,
+    seed: int = 0,
+    temperature: float = 1.0,
+    noise_scale: float = 1.0,
+    start: float = 0.0,
+    trajectory: list[NoisyProtein] | None = None,
+) -> Generated:
+    """Sample the hidden part of a problem, given the held part.
+
+    Parameters
+    ----------
+    network : callable
+        `FlowNetwork`, in evaluation mode.
+    problem : Clean
+        Hidden values are read only if `start` is above 0.
+    held : Held
+    uids : sequence of str
+        Name of each sample. A sample is a pure function of the network, its held values, its name,
+        the seed and the options, whatever else is in the batch.
+    steps : int
+        Evaluations of the network from time 0 to 1.
+    seed : int
+    temperature : float
+        Of types: logits are divided by it, 0 takes the likeliest.
+    noise_scale : float
+        Multiplies the standard deviation of the normal priors (translations and atoms); below 1
+        samples are less diverse.
+    start : float
+        Partial diffusion: the hidden values are noised to this time, and sampled from there.
+    trajectory : list, optional
+        Filled with what the network is given at each step.
+
+    Raises
+    ------
+    ValueError
+        An option outside its range.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is at least 1, found {steps}")
+    if not 0 <= start < 1:
+        raise ValueError(f"start is a time from 0 to below 1, found {start}")
+    if temperature < 0 or noise_scale < 0:
+        raise ValueError("temperature and noise_scale are not negative")
+    # Side chains that are not all there cannot be held: they are made.
+    held = replace(held, atoms=held.atoms & problem.complete)
+    if start == 0:
+        problem = hidden_removed(problem, held)
+    flow, device = Flow(), problem.mask.device
+    size = problem.mask.shape[1]
+    lengths = problem.mask.sum(1).tolist()
+    noise = draw_noise(uids, lengths, size, seed, 0).to(device)
+    noisy, _ = flow.corrupt(problem, _times(held, start), noise, noise_scale)
+    logits = torch.zeros(*noisy.mask.shape, N_TYPES, device=device)
+    prediction = None
+    for k in range(steps):
+        if trajectory is not None:
+            trajectory.append(noisy)
+        prediction = network(noisy)
+        masked = (noisy.state.sequence > UNKNOWN) & noisy.mask
+        logits = torch.where(masked[..., None], prediction.logits, logits)
+        time = start + (1 - start) * (k + 1) / steps
+        now = _times(held, 1.0 if k + 1 == steps else time)
+        # Padding, and residues that are not there, are at time 1 already.
+        next_times = Times(
+            *(
+                torch.where(noisy.mask, getattr(now, m), 1.0)
+                for m in ("frames", "atoms", "sequence")
+            )
+        )
+        draws = _draws(uids, lengths, size, seed, k + 1).to(device)
+        noisy = flow.step(noisy, prediction, next_times, draws, temperature)
+    assert prediction is not None
+    state = _in_place(noisy, problem, held)
+    return Generated(
+        state=state,
+        atoms_mask=existing_slots(state.sequence) & noisy.mask[..., None],
+        mask=noisy.mask,
+        confidence=torch.expm1(prediction.confidence.clamp(min=0.0, max=10.0)),
+        logits=logits,
+    )
+
+
+def _times(held: Held, time: float) -> Times:
+    sequence = min(1.0, time / SEQUENCE_LEAD)
+    return Times(
+        frames=torch.where(held.frames, 1.0, time),
+        atoms=torch.where(held.atoms, 1.0, time),
+        sequence=torch.where(held.sequence, 1.0, sequence),
+    )
+
+
+def _draws(uids: Sequence[str], lengths: Sequence[int], size: int, seed: int, step: int) -> Tensor:
+    """(B, N, 21) uniform numbers, a protein's independent of its batch."""
+    draws = torch.zeros(len(uids), size, N_TYPES + 1)
+    for row, uid, length in zip(draws, uids, lengths, strict=True):
+        row[:length] = torch.rand(length, N_TYPES + 1, generator=generator(seed, step, uid))
+    return draws
+
+
+def _in_place(noisy: NoisyProtein, problem: Clean, held: Held) -> ProteinState:
+    """The state in the problem's own coordinates, with what is held exactly as it was given."""
+    state = noisy.state
+    frames = held.frames & problem.frame_mask & problem.mask
+    anchored = frames.any(1)
+    weight = frames.to(state.translations.dtype)[..., None]
+    origin = (problem.translations * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+    shift = torch.where(anchored[:, None], origin, 0.0)
+    translations = torch.where(noisy.mask[..., None], state.translations + shift[:, None], 0.0)
+    return replace(
+        state, translations=torch.where(frames[..., None], problem.translations, translations)
+    )
+
+
+def global_atoms(state: ProteinState, atoms_mask: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """atom14 positions of a state, and which atoms there are.
+
+    Returns
+    -------
+    positions : (B, N, 14, 3) float
+        Å, zeros where absent.
+    present : (B, N, 14) bool
+    """
+    local = torch.cat([state.backbone, state.atoms], -2)
+    rotated = (state.rotations[:, :, None] * local[..., None, :]).sum(-1)
+    present = torch.cat([mask[..., None].expand(*mask.shape, 4), atoms_mask & mask[..., None]], -1)
+    return torch.where(present[..., None], rotated + state.translations[:, :, None], 0.0), present
