@@ -130,9 +130,17 @@ def test_threads_share_the_work_and_change_no_bit(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(native, "WORTH_A_THREAD", 1)
     inputs = random_inputs(n_items=3, n=20, c_z=0)
     one = _run(layer(c_z=0), inputs)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    four = _run(layer(c_z=0), inputs)
-    assert all(torch.equal(one[name], four[name]) for name in one)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    three = _run(layer(c_z=0), inputs)
+    assert all(torch.equal(one[name], three[name]) for name in one)
+
+
+def test_a_compiled_model_leaves_the_tiles_alone() -> None:
+    inputs, attention = random_inputs(n_items=1, n=7), layer()
+    expected = _run(attention, inputs)
+    compiled = torch.compile(attention, backend="eager")
+    out = compiled(*inputs)
+    assert largest(out - expected["output"]) < 1e-12
 
 
 def test_inspection_in_tiles_is_that_of_the_oracle(arithmetic: str, small_tiles: None) -> None:

@@ -16,8 +16,6 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -29,15 +27,17 @@ SOURCE = Path(__file__).with_name("overlap.c")
 SWITCH = "ELLIPSOID_FLOW_NATIVE"
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
 TUNED = (
-    # From the fastest to what every compiler knows.
+    # From the fastest to what every compiler knows. Threads are those of torch, which has loaded
+    # the same OpenMP library before.
+    ("-fopenmp", "-march=native", "-mprefer-vector-width=512"),
     ("-fopenmp-simd", "-march=native", "-mprefer-vector-width=512"),
     ("-fopenmp-simd", "-march=native"),
     ("-fopenmp-simd",),
     (),
 )
 COMPILE_SECONDS = 60
-WORTH_A_THREAD = 1 << 18
-"""Pairs × heads × Gaussians in a call below which starting a second thread does not pay."""
+WORTH_A_THREAD = 1 << 16
+"""Pairs × heads × Gaussians of a call for each thread that it uses."""
 
 
 def is_usable(tensor: Tensor) -> bool:
@@ -55,11 +55,8 @@ def overlap(query: HeadGaussians, key: HeadGaussians, items: slice, rows: slice)
     _, _, n_heads, _, n = query.mean.shape
     n_items, n_rows = items.stop - items.start, rows.stop - rows.start
     g = query.mean.new_empty((n_items, n_heads, n_rows, n))
-
-    def call(library: ctypes.CDLL, first: int, *arguments: object) -> None:
-        library.overlap(*arguments, _at(g, first * n_rows * n))
-
-    _over_slices(call, query, key, items, rows)
+    library, arguments = _call(query, key, items, rows)
+    library.overlap(*arguments, _at(g))
     return g
 
 
@@ -74,21 +71,15 @@ def add_gradient(
 ) -> None:
     """`tiled.add_gradient_of_tile`."""
     weight = weight.contiguous()
-    n_rows, n = weight.shape[-2:]
     gradients = (d_query.mean, d_query.covariance, d_key.mean, d_key.covariance)
-
-    def call(library: ctypes.CDLL, first: int, *arguments: object) -> None:
-        library.overlap_gradient(
-            *arguments, _at(weight, first * n_rows * n), *(_at(d) for d in gradients)
-        )
-
-    _over_slices(call, query, key, items, rows)
+    library, arguments = _call(query, key, items, rows)
+    library.overlap_gradient(*arguments, _at(weight), *(_at(d) for d in gradients))
 
 
-def _over_slices(
-    call: Callable[..., None], query: HeadGaussians, key: HeadGaussians, items: slice, rows: slice
-) -> None:
-    """Call for all heads of some items, the slices shared out among torch's number of threads."""
+def _call(
+    query: HeadGaussians, key: HeadGaussians, items: slice, rows: slice
+) -> tuple[ctypes.CDLL, list[ctypes.c_int64 | ctypes.c_void_p]]:
+    """The library, and the arguments that both functions begin with."""
     _, n_items, n_heads, n_gaussians, n = query.mean.shape
     library = _library(query.mean.dtype)
     if library is None:
@@ -96,31 +87,16 @@ def _over_slices(
     gaussians = (query.mean, query.covariance, key.mean, key.covariance)
     if not all(t.is_contiguous() and t.dtype == query.mean.dtype for t in gaussians):
         raise ValueError("Gaussians are contiguous and of one precision")
-    start, stop = items.start * n_heads, items.stop * n_heads
+    first, last = items.start * n_heads, items.stop * n_heads
+    work = (last - first) * (rows.stop - rows.start) * n * n_gaussians
+    n_threads = min(torch.get_num_threads(), last - first, max(work // WORTH_A_THREAD, 1))
     plane = n_items * n_heads * n_gaussians * n
-    size = (stop - start) * (rows.stop - rows.start) * n * n_gaussians
-    n_threads = min(torch.get_num_threads(), stop - start, max(size // WORTH_A_THREAD, 1))
-    bounds = [start + (stop - start) * k // n_threads for k in range(n_threads + 1)]
-
-    def share(k: int) -> None:
-        numbers = (n_gaussians, n, plane, bounds[k], bounds[k + 1], rows.start, rows.stop)
-        arguments = (*(ctypes.c_int64(x) for x in numbers), *(_at(t) for t in gaussians))
-        call(library, bounds[k] - start, *arguments)
-
-    if n_threads == 1:
-        share(0)
-    else:
-        # ctypes lets go of the interpreter during a call. A pool costs some 0.1 ms; one that is
-        # kept would not survive a fork.
-        with ThreadPoolExecutor(n_threads - 1) as pool:
-            others = [pool.submit(share, k) for k in range(1, n_threads)]
-            share(0)
-            for other in others:
-                other.result()
+    numbers = (n_threads, n_gaussians, n, plane, first, last, rows.start, rows.stop)
+    return library, [*(ctypes.c_int64(x) for x in numbers), *(_at(t) for t in gaussians)]
 
 
-def _at(tensor: Tensor, offset: int = 0) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr() + offset * tensor.element_size())
+def _at(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
 
 
 @functools.cache

@@ -5,7 +5,8 @@
  *
  * Component c of Gaussian p of residue n lies at [c][s][p][n], where a slice s is one head of one
  * item; planes c are `plane` numbers apart. Queries are the residues [i0, i1) of slices [s0, s1);
- * arrays over pairs are [s - s0][i - i0][j] for all n keys j.
+ * arrays over pairs are [s - s0][i - i0][j] for all n keys j. Slices are independent, and shared
+ * out among threads.
  */
 #include <math.h>
 #include <stdint.h>
@@ -75,9 +76,10 @@ typedef REAL *restrict output;
     REAL syy = qc[3 * plane + (at)], syz = qc[4 * plane + (at)], szz = qc[5 * plane + (at)]
 
 /* g[s - s0][i - i0][j] = sum over p of -(d' S^-1 d + log det S) / 2 */
-void overlap(int64_t n_gaussians, int64_t n, int64_t plane, int64_t s0, int64_t s1, int64_t i0,
-             int64_t i1, input qm, input qc, input km, input kc, output g)
+void overlap(int64_t n_threads, int64_t n_gaussians, int64_t n, int64_t plane, int64_t s0,
+             int64_t s1, int64_t i0, int64_t i1, input qm, input qc, input km, input kc, output g)
 {
+#pragma omp parallel for num_threads(n_threads)
     for (int64_t s = s0; s < s1; s++)
         for (int64_t j0 = 0; j0 < n; j0 += BLOCK) {
             int64_t n_keys = n - j0 < BLOCK ? n - j0 : BLOCK;
@@ -118,10 +120,11 @@ void overlap(int64_t n_gaussians, int64_t n, int64_t plane, int64_t s0, int64_t 
  *
  * dg/dmi = -S^-1 d = -dg/dmj;  dg/dSi = dg/dSj = (S^-1 d d' S^-1 - S^-1) / 2, of which entries off
  * the diagonal stand for two. */
-void overlap_gradient(int64_t n_gaussians, int64_t n, int64_t plane, int64_t s0, int64_t s1,
-                      int64_t i0, int64_t i1, input qm, input qc, input km, input kc, input weight,
-                      output dqm, output dqc, output dkm, output dkc)
+void overlap_gradient(int64_t n_threads, int64_t n_gaussians, int64_t n, int64_t plane, int64_t s0,
+                      int64_t s1, int64_t i0, int64_t i1, input qm, input qc, input km, input kc,
+                      input weight, output dqm, output dqc, output dkm, output dkc)
 {
+#pragma omp parallel for num_threads(n_threads)
     for (int64_t s = s0; s < s1; s++)
         for (int64_t j0 = 0; j0 < n; j0 += BLOCK) {
             int64_t n_keys = n - j0 < BLOCK ? n - j0 : BLOCK;

@@ -47,20 +47,20 @@ def attend(
     normalise: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Parameters and result as for `oracle.attend`."""
-    if pair is None:
-        pair_weight = None
-    values, pair_values = _TiledAttention.apply(
-        q * q.shape[-1] ** -0.5,
-        k,
-        v,
+    arguments = (
+        *(q * q.shape[-1] ** -0.5, k, v),
         *(query.mean, query.covariance, key.mean, key.covariance),
-        strength,
-        mask,
-        pair,
-        pair_weight,
-        normalise,
+        *(strength, mask, pair, None if pair is None else pair_weight, normalise),
     )
-    return values, pair_values
+    if torch.compiler.is_compiling():
+        # Tiles are no graph: `torch.compile` works on what is before and behind. Decorating at
+        # import would load the compiler in every process.
+        return torch.compiler.disable(_apply)(*arguments)
+    return _apply(*arguments)
+
+
+def _apply(*arguments: Any) -> tuple[Tensor, Tensor | None]:
+    return _TiledAttention.apply(*arguments)
 
 
 def overlap(query: HeadGaussians, key: HeadGaussians) -> Tensor:
