@@ -1,0 +1,55 @@
+"""``python -m model.train export``: a small checkpoint for sampling."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.checkpoint import NotACheckpoint, export_flow
+from pipeline.command_line import parse_options
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a network without what only training needs.
+
+    Parameters
+    ----------
+    checkpoint
+        A checkpoint of training; as the first word, it needs no option.
+    output
+        The file to write.
+    half
+        Store weights in 16 bits, for half the size; they are read as 32.
+    """
+
+    checkpoint: Path
+    output: Path
+    half: bool = False
+
+
+def export(arguments: Sequence[str]) -> int:
+    """The command's status."""
+    # `export FROM TO` reads as `cp`: the second word needs no option either.
+    words = list(arguments)
+    if len(words) >= 2 and not any(word.startswith("-") for word in words[:2]):
+        words[1:2] = ["--output", words[1]]
+    options = parse_options(
+        ExportOptions,
+        "python -m model.train export",
+        "Write the network of a checkpoint, averaged weights where there are any, without the "
+        "state of the optimizer.",
+        words,
+        first="checkpoint",
+    )
+    try:
+        info = export_flow(options.checkpoint, options.output, half=options.half)
+    except (NotACheckpoint, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    size = options.output.stat().st_size / 1e6
+    kind = "averaged weights" if info.averaged else "weights"
+    print(f"{options.output}: {kind} of step {info.step:,}, {size:.1f} MB")
+    return 0

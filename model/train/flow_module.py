@@ -1,0 +1,284 @@
+"""`FlowModule`: a step of training, as PyTorch Lightning wants it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from model.checkpoint import INFO, CheckpointInfo, load_weights
+from model.flow import (
+    Flow,
+    NoisyProtein,
+    TaskWeights,
+    clean_from_batch,
+    draw_noise,
+    draw_tasks,
+    draw_times,
+)
+from model.flow.noise import generator
+from model.flow.product import self_conditioning
+from model.flow.target import Target
+from model.flow.tasks import held_for
+from model.losses import FlowLoss, LossWeights
+from model.network import FlowNetwork, NetworkConfig
+from model.train.check_batch import check_batch, names
+from model.train.check_loss import BadLoss, check_loss
+from model.train.loss_sums import LossSums, means, weighted
+from model.train.optimizer import OptimizerConfig, build_optimizer
+
+_log = logging.getLogger(__name__)
+
+VALIDATION_STEP = 0
+"""Step of the noise of validation; training begins with 1."""
+
+
+class FlowModule(pl.LightningModule):
+    """The flow's network and its training.
+
+    Parameters
+    ----------
+    network : NetworkConfig
+    loss : LossWeights
+        Weight of each term.
+    tasks : TaskWeights
+        How often a protein is of each task.
+    optimizer : OptimizerConfig
+    self_conditioning : float
+        Share of batches in which the network is given its own first prediction (T. Chen et al.,
+        "Analog bits", 2022).
+    seed : int
+        Of noise, times and tasks, which are a pure function of it, of the number of batches so far
+        and of the name of the chain.
+    compile : bool
+        Use torch.compile for the network.
+    init_from : str, optional
+        Fine-tuning: begin with the weights of this checkpoint. Those that do not fit are named and
+        left as they were initialised.
+    dump_bad_batches : bool
+        Write a batch that stops training into the run folder.
+
+    Attributes
+    ----------
+    batches : int
+        Batches trained on, accumulated ones too. It is saved, so that a resumed run draws the noise
+        that it would have drawn.
+    """
+
+    def __init__(
+        self,
+        network: NetworkConfig = NetworkConfig(),  # noqa: B008 - frozen
+        loss: LossWeights = LossWeights(),  # noqa: B008
+        tasks: TaskWeights = TaskWeights(),  # noqa: B008
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
+        self_conditioning: float = 0.5,
+        seed: int = 0,
+        compile: bool = False,
+        init_from: str | None = None,
+        dump_bad_batches: bool = True,
+    ):
+        super().__init__()
+        if not 0 <= self_conditioning <= 1:
+            raise ValueError(f"self_conditioning is a probability, found {self_conditioning}")
+        self.network = FlowNetwork(network)
+        self.task_weights, self.optimizer_config = tasks, optimizer
+        self.self_conditioning, self.seed = self_conditioning, seed
+        self.init_from, self.dump_bad_batches = init_from, dump_bad_batches
+        self.batches = 0
+        self.grad_norm: Tensor | None = None
+        """Of the last step, before clipping."""
+        self._compile = compile
+        self._flow, self._loss = Flow(), FlowLoss(loss)
+        self._validation = LossSums()
+        self._resumed = False
+
+    @property
+    def loss_weights(self) -> LossWeights:
+        return self._loss.weights
+
+    # ---- a step
+
+    def corrupted(self, batch: Mapping[str, Any], step: int) -> tuple[NoisyProtein, Target, Tensor]:
+        """x_t of a batch, the answer, and the task of each protein ((B,), numbers of `TASKS`)."""
+        # Rotations would not stay rotations in 16 bits.
+        with torch.autocast(self.device.type, enabled=False):
+            clean = clean_from_batch(batch)
+            size = clean.mask.shape[1]
+            drawn = draw_noise(names(batch), batch["lengths"].cpu(), size, self.seed, step)
+            tasks = draw_tasks(self.task_weights, drawn)
+            noise = drawn.to(self.device)
+            held = held_for(tasks, clean, noise)
+            noisy, target = self._flow.corrupt(clean, draw_times(held, noise), noise)
+        return noisy, target, tasks
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        step = self.batches + 1
+        noisy, target, tasks = self.corrupted(batch, step)
+        if self._conditions_itself(step):
+            with torch.no_grad():
+                prediction = self.network(noisy)
+            # Autocast keeps 16-bit copies of the weights that it made without gradients, and would
+            # use them in the pass that needs gradients.
+            torch.clear_autocast_cache()
+            noisy = replace(noisy, self_conditioning=self_conditioning(noisy, prediction))
+        prediction = self.network(noisy)
+        with torch.autocast(self.device.type, enabled=False):
+            total, terms = self._loss(noisy, prediction, target)
+        self._or_dump(batch, check_loss, total, terms, self.loss_weights, names(batch), step)
+        self.batches = step
+        return {"loss": total, "terms": terms, "tasks": tasks, "residues": noisy.mask.sum()}
+
+    def _conditions_itself(self, step: int) -> bool:
+        """Of the whole batch, so that one in two batches needs the network only once; and of the
+        same batches on all ranks, so that they finish together."""
+        drawn = torch.rand((), generator=generator(self.seed, step, "self-conditioning"))
+        return bool(drawn < self.self_conditioning)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        # Here, while the batch is still on the CPU, looking at it keeps no device waiting.
+        self._or_dump(batch, check_batch, batch)
+        return batch
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | int | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        self.grad_norm = norm = torch.nn.utils.get_total_norm(gradients)
+        # With 16-mixed precision the gradient scaler looks for these and skips the step.
+        if self.trainer.precision != "16-mixed" and not bool(torch.isfinite(norm)):
+            wrong = [
+                name
+                for name, p in self.network.named_parameters()
+                if p.grad is not None and not bool(torch.isfinite(p.grad).all())
+            ]
+            raise BadLoss(
+                f"batch {self.batches}: the loss is finite and its gradient is not, of "
+                f"{', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''}"
+            )
+        if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            torch.nn.utils.clip_grads_with_norm_(
+                self.network.parameters(), float(gradient_clip_val), norm
+            )
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _or_dump(self, batch: Any, check: Any, *arguments: Any) -> None:
+        try:
+            check(*arguments)
+        except (ValueError, RuntimeError) as error:
+            if not self.dump_bad_batches or not isinstance(batch, Mapping):
+                raise
+            folder = Path(self.trainer.default_root_dir)
+            path = folder / f"bad_batch_{self.batches + 1}_rank{self.global_rank}.pt"
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save(dict(batch), path)
+            raise type(error)(f"{error} (the batch is in {path}; model.dump_bad_batches)") from None
+
+    # ---- validation
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """The loss with the same noise, times and tasks in every validation."""
+        noisy, target, _ = self.corrupted(batch, VALIDATION_STEP)
+        prediction = self.network(noisy)
+        with torch.autocast(self.device.type, enabled=False):
+            self._validation.add(self._loss.terms(noisy, prediction, target))
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation.clear()
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_validation("val")
+
+    test_step = validation_step
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_test_epoch_end(self) -> None:
+        self._log_validation("test")
+
+    def _log_validation(self, prefix: str) -> None:
+        totals = self._validation.totals()
+        self._validation.clear()
+        metrics = {**means(totals, prefix), f"{prefix}/loss": weighted(totals, self.loss_weights)}
+        self.log_dict(metrics, rank_zero_only=False, sync_dist=False)
+
+    # ---- what Lightning asks for
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
+            self.load_initial(self.init_from)
+        if self._compile:
+            # In place, so that the weights keep their names.
+            self.network.compile(dynamic=True)
+
+    def configure_optimizers(self) -> Any:
+        steps = self.trainer.max_steps
+        if steps < 0 and self.optimizer_config.schedule == "cosine":
+            found = self.trainer.estimated_stepping_batches
+            steps = int(found) if found != float("inf") else -1
+        optimizer, schedule = build_optimizer(self.network, self.optimizer_config, steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "frequency": 1},
+        }
+
+    def load_initial(self, path: str) -> None:
+        """Take the weights of a checkpoint where names and shapes agree; say which do not.
+
+        Raises
+        ------
+        ValueError
+            None agrees.
+        """
+        given, _ = load_weights(path)
+        mine = self.network.state_dict()
+        fitting = {k: v for k, v in given.items() if k in mine and v.shape == mine[k].shape}
+        if not fitting:
+            raise ValueError(f"{path} has no weight that fits this network")
+        others = [
+            f"{name} is {tuple(given[name].shape)} there and {tuple(mine[name].shape)} here"
+            if name in given and name in mine
+            else f"{name} is not {'there' if name in mine else 'here'}"
+            for name in sorted(mine.keys() | given.keys())
+            if name not in fitting
+        ]
+        self.network.load_state_dict(fitting, strict=False)
+        _log.info("%d of %d weights are those of %s", len(fitting), len(mine), path)
+        if others:
+            _log.warning("left as initialised: %s", "; ".join(others))
+
+    def settings(self) -> dict[str, Any]:
+        """What training was told, as plain values."""
+        return {
+            "loss": asdict(self.loss_weights),
+            "tasks": asdict(self.task_weights),
+            "optimizer": asdict(self.optimizer_config),
+            "self_conditioning": self.self_conditioning,
+            "seed": self.seed,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["batches"] = self.batches
+        metrics = {
+            name: float(value)
+            for name, value in self.trainer.callback_metrics.items()
+            if name.startswith("val/")
+        }
+        info = CheckpointInfo(
+            network=self.network.config,
+            step=self.trainer.global_step,
+            settings=self.settings(),
+            metrics=metrics,
+        )
+        checkpoint[INFO] = {**info.to_plain(), **checkpoint.get(INFO, {})}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.batches = checkpoint["batches"]

@@ -1,0 +1,93 @@
+"""Sums of the terms of the loss over many steps, by name and by bin of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import torch.distributed
+
+from model.losses import TIME_BINS, LossTerm, LossWeights, binned
+
+
+class LossSums:
+    """Collects terms; nothing is read from the device before it is asked for."""
+
+    def __init__(self) -> None:
+        self._terms: list[dict[str, LossTerm]] = []
+        self._sums: dict[str, list[float]] = {}
+
+    def add(self, terms: Mapping[str, LossTerm]) -> None:
+        """Terms of one batch."""
+        self._terms.append(
+            {
+                name: LossTerm(term.value.detach(), term.count, term.time)
+                for name, term in terms.items()
+            }
+        )
+
+    def add_value(self, name: str, value: float, count: float = 1) -> None:
+        """Anything else that has a mean."""
+        entry = self._sums.setdefault(name, [0.0, 0.0])
+        entry[0] += value
+        entry[1] += count
+
+    def state_dict(self) -> dict[str, list[float]]:
+        self._gather()
+        return {name: list(entry) for name, entry in self._sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
+        self._terms = []
+        self._sums = {name: list(entry) for name, entry in state.items()}
+
+    def clear(self) -> None:
+        self._terms, self._sums = [], {}
+
+    def totals(self) -> dict[str, tuple[float, float]]:
+        """Name → (sum, count), over all processes of the run; all of them have to ask."""
+        self._gather()
+        everyone = [self._sums]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            everyone = [{} for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather_object(everyone, self._sums)
+        found: dict[str, tuple[float, float]] = {}
+        for sums in everyone:
+            for name, (value, count) in sums.items():
+                before = found.get(name, (0.0, 0.0))
+                found[name] = (before[0] + value, before[1] + count)
+        return found
+
+    def _gather(self) -> None:
+        for terms in self._terms:
+            for name, term in terms.items():
+                for k, (value, count) in binned(term).items():
+                    self.add_value(name, value, count)
+                    self.add_value(f"{name}@{k}", value, count)
+        self._terms = []
+
+
+def means(totals: Mapping[str, tuple[float, float]], prefix: str) -> dict[str, float]:
+    """Metrics of `LossSums.totals`, such as ``train/atoms`` and ``train_by_time/atoms_0.25-0.50``.
+
+    Terms of which nothing was seen are left out.
+    """
+    found = {}
+    for name, (value, count) in totals.items():
+        if count:
+            term, at, k = name.partition("@")
+            if at:
+                begin, end = int(k) / TIME_BINS, (int(k) + 1) / TIME_BINS
+                found[f"{prefix}_by_time/{term}_{begin:.2f}-{end:.2f}"] = value / count
+            else:
+                found[f"{prefix}/{term}"] = value / count
+    return found
+
+
+def weighted(totals: Mapping[str, tuple[float, float]], weights: LossWeights) -> float:
+    """The loss of the mean terms."""
+    total = 0.0
+    for name, weight in asdict(weights).items():
+        value, count = totals.get(name, (0.0, 0.0))
+        if count:
+            total += weight * value / count
+    return total
