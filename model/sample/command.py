@@ -1,0 +1,105 @@
+"""``python -m model.sample``: read → sample → write, each file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+
+from model.sample.network import CannotLoad, load_network
+from model.sample.options import SampleOptions
+from model.sample.request import RequestError
+from model.sample.sampler import Sampler, read_problems
+from model.sample.samples import (
+    AlreadyThere,
+    make_folder,
+    options_yaml,
+    save_structures,
+    save_tables,
+)
+from pipeline.command_line import parse_options
+from pipeline.export.errors import ExportError
+from pipeline.termination import leave, terminable
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status.
+
+    0: all samples are written. 1: an input or the checkpoint cannot be used, or something cannot be
+    written; what could be made is there. 2: wrong usage. 130: interrupted.
+    """
+    options = parse_options(
+        SampleOptions,
+        "python -m model.sample",
+        "Make proteins with a trained network: pack side chains, design sequences, build around "
+        "parts of a structure, or make new ones.",
+        arguments,
+    )
+    try:
+        with terminable():
+            return sample(options)
+    except (RequestError, AlreadyThere) as error:
+        return _end_with(f"error: {error}", USAGE)
+    except (CannotLoad, ExportError) as error:
+        return _end_with(f"error: {error}", FAILURE)
+    except OSError as error:
+        return _end_with(f"error: cannot write: {error}", FAILURE)
+    except KeyboardInterrupt:
+        return _end_with("interrupted: the files that are there are whole", INTERRUPTED)
+
+
+def sample(options: SampleOptions) -> int:
+    """Sample what the options ask for; the exit status.
+
+    Raises
+    ------
+    RequestError, AlreadyThere
+        Before anything is written.
+    CannotLoad, ExportError, OSError
+    """
+
+    def note(sentence: str) -> None:
+        if not options.quiet:
+            _say(f"note: {sentence}")
+
+    problems, errors = read_problems(options.request, note)
+    for error in errors:
+        _say(f"failed: {error}")
+    if not problems:
+        return _end_with(f"error: none of {len(errors)} inputs can be used", FAILURE)
+    flow = Sampler(load_network(options.ckpt)[0], device=options.device)
+    make_folder(options.out_dir, options.overwrite)
+    samples = {}
+    for k, made in flow.run(options.request, problems, trajectory=options.trajectory):
+        save_structures(made, options.out_dir, options.format, options.trajectory)
+        samples[k] = made
+        if not options.quiet:
+            print(
+                f"{options.out_dir / made.name}.{options.format}: {len(made.problem)} residues, "
+                f"predicted error {made.predicted_error:.2f} Å",
+                flush=True,
+            )
+    settings = options_yaml(options, options.request)
+    save_tables([samples[k] for k in sorted(samples)], options.out_dir, settings)
+    if not options.quiet:
+        print(f"{options.out_dir}: {len(samples)} samples, sequences.fasta, metrics.csv")
+    if errors:
+        return _end_with(f"{len(errors)} inputs could not be used", FAILURE)
+    return OK
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr)
+
+
+def _end_with(sentence: str, status: int) -> int:
+    _say(sentence)
+    return status
+
+
+def run() -> None:
+    """Entry point of ``python -m model.sample``."""
+    leave(main())

@@ -1,0 +1,141 @@
+"""Contigs: what is kept of an input and what is made around it, in RFdiffusion's notation.
+
+``10-20/A45-60/15/0 B1-30``: segments of a chain are separated by ``/``; ``A45-60`` are residues of
+the input, ``15`` are new residues, ``10-20`` as many new ones as are drawn from that range; ``/0``
+and a blank end a chain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from model.sample.request import RequestError
+from model.sample.residue_ranges import ResidueRange, parse_residue_range
+
+_FREE = re.compile(r"(\d+)(?:-(\d+))?")
+MAX_FREE = 10_000
+
+
+@dataclass(frozen=True)
+class Free:
+    """As many new residues as are drawn, `least` to `most`, all equally likely."""
+
+    least: int
+    most: int
+
+    def __str__(self) -> str:
+        return str(self.least) if self.least == self.most else f"{self.least}-{self.most}"
+
+
+Segment: TypeAlias = ResidueRange | Free
+Contigs: TypeAlias = tuple[tuple[Segment, ...], ...]
+"""Segments of each chain."""
+
+
+def parse_contigs(text: str) -> Contigs:
+    """Read the notation.
+
+    Raises
+    ------
+    RequestError
+        Names the token that cannot be read.
+
+    Examples
+    --------
+    >>> [str(segment) for segment in parse_contigs("10-20/A45-60/15")[0]]
+    ['10-20', 'A45-60', '15']
+    """
+    words = _without_brackets(text).split()
+    if not words:
+        raise RequestError('--contigs is empty; write segments such as "10-20/A45-60/15"')
+    chains = []
+    for k, word in enumerate(words):
+        tokens = word.split("/")
+        last = k + 1 == len(words)
+        if tokens[-1] == "0":
+            # Before the end of the text, a break is allowed and means nothing.
+            tokens.pop()
+        elif not last:
+            raise RequestError(
+                f"--contigs: a blank begins a chain, and the one before it ends in /0: write "
+                f"{word + '/0 ' + words[k + 1]!r}, or {word + '/' + words[k + 1]!r} for one chain"
+            )
+        segments = tuple(_segment(token, word) for token in tokens)
+        if not any(isinstance(s, ResidueRange) or s.least > 0 for s in segments):
+            raise RequestError(f"--contigs: the chain {word!r} may come out empty")
+        chains.append(segments)
+    return tuple(chains)
+
+
+def format_contigs(contigs: Contigs) -> str:
+    """The notation of contigs."""
+    return "/0 ".join("/".join(map(str, segments)) for segments in contigs)
+
+
+def draw_contigs(contigs: Contigs, seed: int, name: str) -> Contigs:
+    """Contigs with the numbers of new residues drawn: a pure function of (seed, name)."""
+    key = hashlib.blake2b(f"{seed}\0contigs\0{name}".encode(), digest_size=16).digest()
+    random = np.random.Generator(np.random.Philox(key=np.frombuffer(key, np.uint64)))
+
+    def drawn(segment: Segment) -> Segment:
+        if isinstance(segment, ResidueRange):
+            return segment
+        length = int(random.integers(segment.least, segment.most + 1))
+        return Free(length, length)
+
+    return tuple(tuple(drawn(segment) for segment in segments) for segments in contigs)
+
+
+def expect_no_repeats(ranges: Sequence[ResidueRange]) -> None:
+    """See that no residue of the input is to be in two places.
+
+    Raises
+    ------
+    RequestError
+    """
+    for k, one in enumerate(ranges):
+        for other in ranges[:k]:
+            if one.chain == other.chain and one.first <= other.last and other.first <= one.last:
+                raise RequestError(
+                    f"--contigs: {str(one)!r} and {str(other)!r} have residues in common"
+                )
+
+
+def _segment(token: str, word: str) -> Segment:
+    if token == "":
+        raise RequestError(f"--contigs: {word!r} has a / too many: nothing is before or after it")
+    match = _FREE.fullmatch(token)
+    if match is not None:
+        least = int(match[1])
+        most = least if match[2] is None else int(match[2])
+        if most < least:
+            raise RequestError(f"--contigs: {token!r} ends before it begins; write {most}-{least}")
+        if most == 0:
+            raise RequestError(
+                f"--contigs: {token!r} within {word!r}: a chain ends in '/0 ', with a blank before "
+                "the next one"
+            )
+        if most > MAX_FREE:
+            raise RequestError(f"--contigs: {token!r} is more than {MAX_FREE:,} new residues")
+        return Free(least, most)
+    try:
+        residues = parse_residue_range(token)
+    except RequestError as error:
+        raise RequestError(f"--contigs: {error}") from error
+    if residues is None:
+        raise RequestError(
+            f"--contigs: {token!r} is neither a number of new residues (15 or 10-20) nor residues "
+            "of the input (A45-60)"
+        )
+    return residues
+
+
+def _without_brackets(text: str) -> str:
+    """RFdiffusion's command line has its contigs in brackets, and quotes around them."""
+    return text.strip().strip("'\"").removeprefix("[").removesuffix("]").strip("'\" ")

@@ -1,0 +1,253 @@
+"""Problems → outputs, in batches of similar length; no output depends on its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.flow.clean import Clean, clean_from_batch
+from model.flow.generate import Generated, generate, global_atoms
+from model.flow.state import NoisyProtein, Prediction, ProteinState
+from model.flow.tasks import Held
+from model.metrics import Structure
+from model.sample.problems import Problem
+from pipeline.batching import collate
+from pipeline.frames import backbone_frames
+from pipeline.residues import ATOM14_EXISTS, UNKNOWN
+
+MAX_PAIRS = 1_000_000
+"""Residues² of a batch: what bounds the memory of the pair representation."""
+
+Network = Callable[[NoisyProtein], Prediction]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How to sample; see `Request`."""
+
+    steps: int = 100
+    seed: int = 0
+    temperature: float = 1.0
+    noise_scale: float = 1.0
+    start: float = 0.0
+
+
+@dataclass(frozen=True)
+class Output:
+    """What came out for one problem of L residues.
+
+    Attributes
+    ----------
+    structure : Structure
+        In whole thousandths of Å; what was held is as it was given, digit by digit.
+    predicted_error : (L,) float64
+        The network's own estimate, Å; NaN where there is no residue.
+    log_probabilities : (L, 20) float64 or None
+        Of types, just before they were drawn; None if all were held. Zeros where held.
+    trajectory : list of (L, 14, 3) float64
+        Positions at each step, in the coordinates of the result; empty unless asked for.
+    """
+
+    structure: Structure
+    predicted_error: NDArray[np.float64]
+    log_probabilities: NDArray[np.float64] | None
+    trajectory: list[NDArray[np.float64]]
+
+    def mean_error(self, problem: Problem) -> float:
+        """Mean predicted error of the residues that have something hidden, Å."""
+        hidden = ~(problem.held_frames & problem.held_atoms & problem.held_sequence)
+        counted = hidden & ~np.isnan(self.predicted_error)
+        return float(self.predicted_error[counted].mean()) if counted.any() else float("nan")
+
+
+def run_problems(
+    network: Network,
+    problems: Sequence[Problem],
+    uids: Sequence[str],
+    drawing: Drawing,
+    *,
+    batch_size: int = 8,
+    device: torch.device | str = "cpu",
+    with_trajectory: bool = False,
+) -> Iterator[tuple[int, Output]]:
+    """Sample the problems; pairs of (index of the problem, output), longest first.
+
+    Parameters
+    ----------
+    network : callable
+        In evaluation mode, on the device.
+    problems : sequence of Problem
+    uids : sequence of str
+        What the noise of each is a function of, with the seed.
+    drawing : Drawing
+    batch_size : int
+    device : torch.device or str
+    with_trajectory : bool
+    """
+    for batch in batches([len(problem) for problem in problems], batch_size):
+        chosen = [problems[k] for k in batch]
+        outputs = _run_batch(
+            network, chosen, [uids[k] for k in batch], drawing, device, with_trajectory
+        )
+        yield from zip(batch, outputs, strict=True)
+
+
+def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Indices in batches of similar length, the longest first."""
+    order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))
+    made: list[list[int]] = []
+    for k in order:
+        if made:
+            longest = lengths[made[-1][0]]
+            if len(made[-1]) < min(batch_size, MAX_PAIRS // max(longest, 1) ** 2):
+                made[-1].append(k)
+                continue
+        made.append([k])
+    return made
+
+
+def _run_batch(
+    network: Network,
+    problems: Sequence[Problem],
+    uids: Sequence[str],
+    drawing: Drawing,
+    device: torch.device | str,
+    with_trajectory: bool,
+) -> list[Output]:
+    origins = [_origin(problem, drawing.start) for problem in problems]
+    clean = clean_from_batch(
+        collate([_item(p, o) for p, o in zip(problems, origins, strict=True)])
+    ).to(device)
+    held = _held(problems, clean)
+    states: list[NoisyProtein] | None = [] if with_trajectory else None
+    generated = generate(
+        network,
+        clean,
+        held,
+        uids,
+        steps=drawing.steps,
+        seed=drawing.seed,
+        temperature=drawing.temperature,
+        noise_scale=drawing.noise_scale,
+        start=drawing.start,
+        trajectory=states,
+    )
+    trajectory = [_positions(noisy, generated, clean, held) for noisy in states or ()]
+    state, there = generated.state.to("cpu"), generated.mask.cpu()
+    positions, present = global_atoms(_double(state), generated.atoms_mask.cpu(), there)
+    logits, confidence = generated.logits.cpu().double(), generated.confidence.cpu().double()
+    outputs = []
+    for b, (problem, origin) in enumerate(zip(problems, origins, strict=True)):
+        n = len(problem)
+        mask = there[b, :n].numpy()
+        structure = _finished(
+            problem,
+            positions[b, :n].numpy() + origin,
+            present[b, :n].numpy(),
+            state.sequence[b, :n].numpy(),
+            mask,
+        )
+        drawn = (mask & ~problem.held_sequence)[:, None]
+        log_p = np.where(drawn, logits[b, :n].log_softmax(-1).numpy(), 0.0)
+        error = confidence[b, :n].numpy()
+        outputs.append(
+            Output(
+                structure=structure,
+                predicted_error=np.where(mask, error, np.nan),
+                log_probabilities=None if problem.held_sequence.all() else log_p,
+                trajectory=[
+                    np.where(structure.mask[..., None], x[b, :n] + origin, 0.0) for x in trajectory
+                ],
+            )
+        )
+    return outputs
+
+
+def _origin(problem: Problem, start: float) -> NDArray[np.float64]:
+    """(3,) What coordinates are counted from, so that float32 is as good far from zero as near.
+
+    A function of what is held alone, unless what is hidden is asked for.
+    """
+    counted = problem.anchor
+    if not counted.any() and start > 0:
+        counted = problem.has_frame
+    if not counted.any():
+        return np.zeros(3)
+    # Whole thousandths: the sum with a coordinate of a file is then rounded to what it was.
+    return np.round(problem.given.ca[counted].mean(0), 3)
+
+
+def _item(problem: Problem, origin: NDArray[np.float64]) -> dict[str, object]:
+    given, frame = problem.given, problem.has_frame
+    mask = given.mask & ATOM14_EXISTS[given.aatype]
+    x = np.where(mask[..., None], given.positions - origin, 0.0)
+    rotations, translations = backbone_frames(x[:, 0], x[:, 1], x[:, 2], frame)
+    return {
+        "chain_uid": problem.name,
+        "aatype": torch.from_numpy(given.aatype),
+        "residue_index": torch.from_numpy(given.residue_index),
+        "chain_index": torch.from_numpy(given.chain_index),
+        "atom14_positions": torch.from_numpy(x).float(),
+        "atom14_mask": torch.from_numpy(mask),
+        "rotmats": torch.from_numpy(rotations).float(),
+        "trans": torch.from_numpy(translations).float(),
+        "residue_mask": torch.from_numpy(frame),
+    }
+
+
+def _held(problems: Sequence[Problem], clean: Clean) -> Held:
+    masks = {}
+    for name in ("frames", "atoms", "sequence"):
+        padded = torch.zeros_like(clean.mask)
+        for row, problem in zip(padded, problems, strict=True):
+            row[: len(problem)] = torch.from_numpy(getattr(problem, f"held_{name}"))
+        masks[name] = padded
+    return Held(**masks)
+
+
+def _finished(
+    problem: Problem,
+    positions: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    aatype: NDArray[np.int64],
+    mask: NDArray[np.bool_],
+) -> Structure:
+    """The structure of a file: rounded as a file rounds, and held atoms exactly as they came."""
+    given = problem.given
+    kept = np.zeros_like(present)
+    kept[:, :4] = (problem.anchor & mask)[:, None]
+    complete = (given.mask | ~ATOM14_EXISTS[given.aatype]).all(1)
+    kept[:, 4:] = (problem.anchor & problem.held_atoms & complete & mask)[:, None]
+    kept &= given.mask & present
+    x = np.where(kept[..., None], given.positions, np.round(positions, 3))
+    return Structure(
+        positions=np.where(present[..., None], x, 0.0),
+        mask=present,
+        # A residue whose type nobody knows or says is X.
+        aatype=np.minimum(aatype, UNKNOWN),
+        residue_index=given.residue_index,
+        chain_index=given.chain_index,
+    )
+
+
+def _positions(
+    noisy: NoisyProtein, generated: Generated, clean: Clean, held: Held
+) -> NDArray[np.float64]:
+    """(B, N, 14, 3) of a state on the way, in the coordinates of the result."""
+    frames = held.frames & clean.frame_mask & clean.mask
+    weight = frames.to(clean.translations.dtype)[..., None]
+    n_held = weight.sum(1)
+    # The network's coordinates have their origin at the mean of what is held.
+    difference = ((clean.translations - noisy.state.translations) * weight).sum(1)
+    shift = torch.where(n_held > 0, difference / n_held.clamp(min=1.0), 0.0)
+    state = replace(noisy.state, translations=noisy.state.translations + shift[:, None])
+    state = _double(state.to("cpu"))
+    return global_atoms(state, generated.atoms_mask.cpu(), generated.mask.cpu())[0].numpy()
+
+
+def _double(state: ProteinState) -> ProteinState:
+    return state.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)

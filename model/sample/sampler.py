@@ -1,0 +1,234 @@
+"""`Sampler`: load a network, sample, save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.flow.tasks import Task
+from model.sample.contigs import Contigs, draw_contigs, parse_contigs
+from model.sample.inputs import InputError, InputStructure, read_inputs
+from model.sample.network import load_network
+from model.sample.problems import (
+    Problem,
+    design_problem,
+    inpainting_problem,
+    packing_problem,
+    unconditional_problem,
+    varied_problem,
+)
+from model.sample.request import Request, RequestError, parse_length
+from model.sample.residue_ranges import ResidueRange, parse_fixed
+from model.sample.run import Drawing, Network, Output, run_problems
+from model.sample.samples import Sample, Samples
+
+Report = Callable[[str], None]
+
+
+class Sampler:
+    """Makes proteins with a trained network.
+
+    Parameters
+    ----------
+    network : FlowNetwork
+        It is put into evaluation mode.
+    device : str, optional
+        ``"cuda"`` where there is one, else ``"cpu"``.
+
+    Examples
+    --------
+    >>> flow = Sampler.load("last.ckpt")                              # doctest: +SKIP
+    >>> samples = flow.sample(task="packing", input="1ubi.pdb")       # doctest: +SKIP
+    >>> samples.save("out/")                                          # doctest: +SKIP
+    """
+
+    def __init__(self, network: torch.nn.Module, *, device: str | None = None):
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network: Network = network.eval().to(self.device)
+
+    @classmethod
+    def load(cls, path: Path | str | None = None, *, device: str | None = None) -> Sampler:
+        """Read a checkpoint of `model.train`, or without a path the one of the package.
+
+        Raises
+        ------
+        CannotLoad
+            There is no such file, or it is none.
+        """
+        return cls(load_network(path)[0], device=device)
+
+    def sample(
+        self,
+        task: Task,
+        *,
+        input: Path | str | None = None,
+        trajectory: bool = False,
+        **options: Any,
+    ) -> Samples:
+        """Sample, and keep everything in memory.
+
+        Parameters
+        ----------
+        task : {"packing", "design", "inpainting", "unconditional"}
+        input : path, optional
+        trajectory : bool
+            Keep the states on the way.
+        **options
+            The other fields of `Request`: ``lengths=["80"]``, ``number=4``, ``seed=1`` …
+
+        Raises
+        ------
+        RequestError
+            The options do not go together.
+        InputError
+            An input cannot be used.
+        """
+        place = None if input is None else Path(input)
+        request = Request(task=task, input=place, **options)
+        problems, errors = read_problems(request)
+        if errors:
+            raise errors[0]
+        samples = dict(self.run(request, problems, trajectory=trajectory))
+        return Samples(tuple(samples[k] for k in range(len(problems))), request)
+
+    def run(
+        self, request: Request, problems: list[Problem], *, trajectory: bool = False
+    ) -> Iterator[tuple[int, Sample]]:
+        """Pairs of (index of the problem, its sample) as they are finished."""
+        candidates = [(k, c) for k in range(len(problems)) for c in range(request.best_of)]
+        uids = [_uid(problems[k].name, c) for k, c in candidates]
+        best: dict[int, _Best] = {}
+        left = dict.fromkeys(range(len(problems)), request.best_of)
+        drawing = Drawing(
+            request.steps, request.seed, request.temperature, request.noise_scale, request.start
+        )
+        outputs = run_problems(
+            self.network,
+            [problems[k] for k, _ in candidates],
+            uids,
+            drawing,
+            batch_size=request.batch_size,
+            device=self.device,
+            with_trajectory=trajectory,
+        )
+        for number, output in outputs:
+            k, c = candidates[number]
+            found = _Best(output.mean_error(problems[k]), c, output)
+            # The first of equals is kept, whichever comes first.
+            if k not in best or found.key < best[k].key:
+                best[k] = found
+            left[k] -= 1
+            if left[k] == 0:
+                winner = best.pop(k)
+                yield k, Sample(problems[k], winner.output, winner.candidate)
+
+
+@dataclass(frozen=True)
+class _Best:
+    error: float
+    candidate: int
+    output: Output
+
+    @property
+    def key(self) -> tuple[bool, float, int]:
+        # An error that is not a number is worse than any.
+        unknown = self.error != self.error
+        return unknown, 0.0 if unknown else self.error, self.candidate
+
+
+def read_problems(
+    request: Request, report: Report | None = None
+) -> tuple[list[Problem], list[InputError]]:
+    """What is to be sampled, and which inputs cannot be used.
+
+    Parameters
+    ----------
+    request : Request
+    report : callable, optional
+        Told what somebody should know of an input that is used.
+
+    Raises
+    ------
+    RequestError
+        The options do not go together, or do not fit the only input.
+    """
+    request.check()
+    if request.input is None:
+        return _from_nothing(request), []
+    contigs = None if request.contigs is None else parse_contigs(request.contigs)
+    fixed = [] if request.fixed is None else parse_fixed(request.fixed)
+    problems: list[Problem] = []
+    errors: list[InputError] = []
+    for name, structure in read_inputs(request.input, request.chains):
+        if isinstance(structure, InputError):
+            errors.append(structure)
+            continue
+        try:
+            problems += _problems_of(request, name, structure, contigs, fixed)
+        except InputError as error:
+            errors.append(error)
+        except RequestError as error:
+            if not request.input.is_dir():
+                raise
+            errors.append(InputError(f"{name}: {error}"))
+            continue
+        missing = int((~structure.resolved).sum())
+        if missing and report is not None and request.task != "inpainting":
+            report(
+                f"{name}: {missing} of {len(structure.resolved)} residues have no backbone "
+                "(N, CA, C) and are left out"
+            )
+    return problems, errors
+
+
+def _problems_of(
+    request: Request,
+    stem: str,
+    structure: InputStructure,
+    contigs: Contigs | None,
+    fixed: list[ResidueRange],
+) -> list[Problem]:
+    problems = []
+    for name in _numbered(stem, request.number):
+        if request.task == "packing":
+            problem = packing_problem(name, structure, sequence=request.sequence)
+        elif request.task == "design":
+            problem = design_problem(
+                name, structure, fixed=fixed, partial_sequence=request.partial_sequence
+            )
+        elif request.task == "inpainting":
+            assert contigs is not None
+            drawn = draw_contigs(contigs, request.seed, name)
+            problem = inpainting_problem(name, structure, drawn, start=request.start)
+        else:
+            problem = varied_problem(name, structure)
+        problems.append(problem)
+    return problems
+
+
+def _from_nothing(request: Request) -> list[Problem]:
+    assert request.lengths is not None
+    problems = []
+    # A length that is given twice is one length, with as many samples as both have.
+    asked: dict[str, int] = {}
+    for text in request.lengths:
+        asked[text] = asked.get(text, 0) + request.number
+    for text, number in asked.items():
+        lengths = parse_length(text)
+        problems += [
+            unconditional_problem(name, lengths) for name in _numbered(f"new_{text}", number)
+        ]
+    return problems
+
+
+def _numbered(stem: str, number: int) -> list[str]:
+    return [f"{stem}_{k}" for k in range(1, number + 1)]
+
+
+def _uid(name: str, candidate: int) -> str:
+    """What the noise is drawn for; the first candidate's does not depend on how many follow."""
+    return name if candidate == 0 else f"{name} candidate {candidate}"

@@ -1,0 +1,189 @@
+"""`Sample`: one protein that was made; `Samples`: all of them, and their files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from model.metrics import Structure, write_csv
+from model.sample.measure import measure
+from model.sample.problems import Problem
+from model.sample.request import Request
+from model.sample.run import Output
+from model.sample.structure_file import chains_of, structure_text
+from pipeline.atomic_files import appears_whole
+from pipeline.export.fasta import fasta_record
+from pipeline.residues import sequence_string
+
+Format = Literal["cif", "pdb"]
+
+FASTA = "sequences.fasta"
+METRICS = "metrics.csv"
+OPTIONS = "options.yaml"
+
+
+class AlreadyThere(Exception):
+    """The folder holds files already."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample.
+
+    Attributes
+    ----------
+    problem : Problem
+    output : Output
+    candidate : int
+        Which of ``best_of`` candidates it is, from 0.
+    """
+
+    problem: Problem
+    output: Output
+    candidate: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.problem.name
+
+    @property
+    def structure(self) -> Structure:
+        """Positions in Å, masks, types and numbering."""
+        return self.output.structure
+
+    @property
+    def sequences(self) -> dict[str, str]:
+        """One-letter sequence of each chain, by its id."""
+        return {chain.auth_asym_id: sequence_string(chain.aatype) for chain in chains_of(self)}
+
+    @property
+    def predicted_error(self) -> float:
+        """Mean predicted error in Å of what was made."""
+        return self.output.mean_error(self.problem)
+
+    def metrics(self) -> dict[str, Any]:
+        """What can be measured, as a row of ``metrics.csv``."""
+        row = {"candidate": self.candidate, "predicted_error": self.predicted_error}
+        return measure(self.problem, self.output) | row
+
+    def save(self, path: Path | str) -> None:
+        """Write one file; ``.pdb`` in the name makes a PDB file, everything else mmCIF."""
+        path = Path(path)
+        kind: Format = "pdb" if path.suffix.lower() in (".pdb", ".ent") else "cif"
+        write(path, structure_text(self, kind))
+
+    def save_trajectory(self, path: Path | str) -> None:
+        """Write a file of a model for each step and one for the result."""
+        path = Path(path)
+        kind: Format = "pdb" if path.suffix.lower() in (".pdb", ".ent") else "cif"
+        write(path, structure_text(self, kind, trajectory=True))
+
+
+@dataclass(frozen=True)
+class Samples(Sequence[Sample]):
+    """Samples in the order in which they were asked for."""
+
+    samples: tuple[Sample, ...]
+    request: Request
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.samples[index]
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def save(
+        self,
+        out_dir: Path | str,
+        *,
+        format: Format = "cif",
+        trajectory: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Write structures, ``sequences.fasta``, ``metrics.csv`` and ``options.yaml``.
+
+        Raises
+        ------
+        AlreadyThere
+            The folder holds files already, and `overwrite` is not set.
+        """
+        out_dir = Path(out_dir)
+        make_folder(out_dir, overwrite)
+        for sample in self.samples:
+            save_structures(sample, out_dir, format, trajectory)
+        save_tables(self.samples, out_dir, options_yaml(self.request))
+
+
+def make_folder(out_dir: Path, overwrite: bool) -> None:
+    """See that the folder is there, and empty unless its files may be replaced.
+
+    Raises
+    ------
+    AlreadyThere
+    """
+    if out_dir.exists() and not out_dir.is_dir():
+        raise AlreadyThere(f"{out_dir} is a file; give a folder")
+    if out_dir.exists() and any(out_dir.iterdir()) and not overwrite:
+        raise AlreadyThere(f"{out_dir} holds files already; --overwrite replaces those of one name")
+    out_dir.mkdir(parents=True, exist_ok=True)
+
+
+def save_structures(sample: Sample, out_dir: Path, format: Format, trajectory: bool) -> None:
+    """The structure of a sample, and its trajectory if it is wanted."""
+    write(out_dir / f"{sample.name}.{format}", structure_text(sample, format))
+    if trajectory:
+        text = structure_text(sample, format, trajectory=True)
+        write(out_dir / f"{sample.name}_trajectory.{format}", text)
+
+
+def save_tables(samples: Sequence[Sample], out_dir: Path, options: str) -> None:
+    """Sequences, metrics and the options that made them."""
+    write(out_dir / FASTA, "".join(_records(samples)))
+    rows = same_columns([sample.metrics() for sample in samples])
+    if rows:
+        written(out_dir / METRICS, lambda temporary: write_csv(temporary, rows))
+    write(out_dir / OPTIONS, options)
+
+
+def options_yaml(*records: Any) -> str:
+    """Dataclasses of options as one file for ``--config``."""
+    values: dict[str, Any] = {}
+    for record in records:
+        for field in dataclasses.fields(record):
+            value = getattr(record, field.name)
+            if not dataclasses.is_dataclass(value):
+                values[field.name] = str(value) if isinstance(value, Path) else value
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with all columns of all of them, NaN where a row has none."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return [{name: row.get(name, float("nan")) for name in columns} for row in rows]
+
+
+def write(path: Path, text: str) -> None:
+    """A file that appears whole."""
+    written(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def written(path: Path, fill: Callable[[Path], Any]) -> None:
+    """What `fill` writes, under its name at once."""
+    with appears_whole(path, path.absolute().parent) as temporary:
+        fill(temporary)
+
+
+def _records(samples: Sequence[Sample]) -> Iterator[str]:
+    for sample in samples:
+        title = f"task={sample.problem.task} predicted_error={sample.predicted_error:.2f}"
+        for chain in chains_of(sample):
+            sequence = sequence_string(chain.aatype)
+            yield fasta_record(f"{sample.name}_{chain.auth_asym_id}", title, sequence)

@@ -1,0 +1,121 @@
+"""Samples as the text of mmCIF and PDB files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.chain import Chain, EntryMetadata
+from pipeline.export.mmcif import mmcif_text
+from pipeline.export.pdb import pdb_text
+from pipeline.export.stored_chains import StoredChain
+from pipeline.residues import ATOM14_EXISTS, N_SLOTS, sequence_string
+
+if TYPE_CHECKING:
+    from model.sample.samples import Sample
+
+COMMENT = "written by model.sample; B-factors are predicted errors of the residues in Angstrom"
+MAX_ERROR = 999.0
+"""What a PDB file has room for."""
+
+
+def structure_text(sample: Sample, kind: str, *, trajectory: bool = False) -> str:
+    """A file of one sample.
+
+    Parameters
+    ----------
+    sample : Sample
+    kind : {"cif", "pdb"}
+    trajectory : bool
+        Models 1, 2, … are the states that the network was given, the last model is the result.
+        All have the atoms of the result, so that viewers take them for one molecule that moves.
+
+    Raises
+    ------
+    ExportError
+        It does not fit the format.
+    """
+    chains = chains_of(sample)
+    if trajectory:
+        states = [*sample.output.trajectory, sample.structure.positions]
+        chains = [
+            chain
+            for number, positions in enumerate(states, start=1)
+            for chain in chains_of(sample, positions=positions, model=number)
+        ]
+    write = pdb_text if kind == "pdb" else mmcif_text
+    return write([_stored(chain) for chain in chains], comment=COMMENT)
+
+
+def chains_of(
+    sample: Sample, *, positions: NDArray[np.float64] | None = None, model: int = 1
+) -> list[Chain]:
+    """The chains of a sample as a reader of its file finds them.
+
+    Parameters
+    ----------
+    sample : Sample
+    positions : (L, 14, 3) float64, optional
+        In place of its own.
+    model : int
+    """
+    structure, problem = sample.structure, sample.problem
+    positions = structure.positions if positions is None else positions
+    error = np.nan_to_num(np.clip(sample.output.predicted_error, 0.0, MAX_ERROR))
+    metadata = EntryMetadata(
+        file_entry_id=sample.name,
+        method="THEORETICAL MODEL",
+        title=_title(sample),
+    )
+    chains = []
+    for number, labels in enumerate(problem.labels):
+        rows = np.flatnonzero(structure.chain_index == number)
+        aatype = structure.aatype[rows].astype(np.int8)
+        mask = structure.mask[rows] & ATOM14_EXISTS[aatype]
+        whole = labels.entity_sequence
+        chains.append(
+            Chain(
+                entry_id=sample.name,
+                model=model,
+                label_asym_id=labels.label_asym_id,
+                auth_asym_id=labels.auth_asym_id,
+                aatype=aatype,
+                residue_index=structure.residue_index[rows].astype(np.int32),
+                auth_seq_id=labels.auth_seq_id,
+                ins_code=labels.ins_code,
+                atom14_mask=(mask << np.arange(N_SLOTS)).sum(1).astype(np.uint16),
+                coords=np.rint(positions[rows][mask] * 1000).astype(np.int32),
+                b_factor=np.where(mask[:, 1], np.round(error[rows], 2), 0.0).astype(np.float32),
+                resolved=np.asarray(mask[:, :3].all(1)),
+                entity_id=labels.entity_id,
+                # All residues of a new chain are rows: their types are the whole sequence.
+                entity_sequence=sequence_string(aatype) if whole == "" else whole,
+                metadata=metadata,
+            )
+        )
+    return [chain for chain in chains if chain.atom14_mask.any()]
+
+
+def _title(sample: Sample) -> str:
+    what = {
+        "packing": "Side chains packed on {source}",
+        "design": "Sequence designed for {source}",
+        "inpainting": "Protein made around parts of {source}",
+        "unconditional": "Protein made from nothing",
+    }[sample.problem.task]
+    if sample.problem.task == "unconditional" and sample.problem.source:
+        what = "Variation of {source}"
+    return (
+        what.format(source=sample.problem.source)
+        + "; the B-factor is the predicted error of the residue in Angstrom"
+    )
+
+
+def _stored(chain: Chain) -> StoredChain:
+    """What the writers take; they read what is derived for ellipsoids only."""
+    n = len(chain)
+    return StoredChain(
+        chain, np.zeros((n, 3), np.float32), np.zeros((n, 6), np.float32), np.zeros(n, np.int8)
+    )
