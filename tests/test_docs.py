@@ -30,6 +30,7 @@ EXAMPLES = ROOT / "data_manifest" / "examples"
 README = ROOT / "README.md"
 FORMAT = ROOT / "docs" / "format.md"
 READING = ROOT / "docs" / "reading.md"
+MODEL = ROOT / "docs" / "model.md"
 OPTIONS = ROOT / "docs" / "options.md"
 PAGES = sorted(
     path
@@ -71,7 +72,7 @@ def example_row(built: tuple[Path, str]) -> dict[str, object]:
 
 def _blocks() -> list[object]:
     found = []
-    for page in (README, FORMAT, READING):
+    for page in (README, FORMAT, READING, MODEL):
         text = page.read_text(encoding="utf-8")
         for match in RUNNABLE.finditer(text):
             line = text[: match.start()].count("\n") + 1
@@ -95,7 +96,7 @@ def test_every_block_that_is_marked_runnable_runs(
 
 
 def test_all_python_and_sql_blocks_are_marked_runnable() -> None:
-    for page in (README, FORMAT, READING):
+    for page in (README, FORMAT, READING, MODEL):
         text = page.read_text(encoding="utf-8")
         n_blocks = len(re.findall(r"^```(?:python|sql)$", text, re.MULTILINE))
         marked = [language for language, _ in RUNNABLE.findall(text) if language != "sh"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -192,3 +194,10 @@ def test_proteins_in_which_nothing_counts_do_not_dilute_the_mean() -> None:
 def test_impossible_weights_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match="atoms"):
         LossWeights(atoms=weight)
+
+
+def test_the_documented_weights_are_the_defaults() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| `(\w+)` \| .* \| (\S+) \|$", page)
+    told = {name: float(weight.replace("·10⁻⁴", "e-4")) for name, weight in rows}
+    assert told == asdict(LossWeights())
