@@ -135,6 +135,7 @@ def test_threads_share_the_work_and_change_no_bit(monkeypatch: pytest.MonkeyPatc
     assert all(torch.equal(one[name], three[name]) for name in one)
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected:UserWarning")
 def test_a_compiled_model_leaves_the_tiles_alone() -> None:
     inputs, attention = random_inputs(n_items=1, n=7), layer()
     expected = _run(attention, inputs)
