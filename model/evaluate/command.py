@@ -1,0 +1,236 @@
+"""``python -m model.evaluate``: sample held-out chains → measure → tables and plots."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from model.evaluate.compare import (
+    PER_CHAIN,
+    CannotCompare,
+    Difference,
+    compare,
+    read_per_chain,
+    rows_of,
+)
+from model.evaluate.held_out import COLUMNS, ca_traces, fit_baseline, items_of, problem_of
+from model.evaluate.options import EvaluateOptions
+from model.evaluate.plots import plots_of, save
+from model.evaluate.summary import summarise_tally
+from model.evaluate.tally import Tally
+from model.flow.tasks import TASKS
+from model.metrics import write_csv
+from model.sample.network import CannotLoad, load_network
+from model.sample.request import RequestError
+from model.sample.run import Drawing, run_problems
+from model.sample.samples import (
+    AlreadyThere,
+    make_folder,
+    options_yaml,
+    same_columns,
+    write,
+    written,
+)
+from pipeline.command_line import parse_options
+from pipeline.dataset import DamagedShard, ShardDataset, UnreadableDataset
+from pipeline.residues import RESTYPES
+from pipeline.storage import BadLocation, StorageError
+from pipeline.termination import leave, terminable
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status.
+
+    0: all is written. 1: the dataset, the checkpoint or the other evaluation cannot be used, or
+    something cannot be written. 2: wrong usage. 130: interrupted.
+    """
+    options = parse_options(
+        EvaluateOptions,
+        "python -m model.evaluate",
+        "Measure a trained network on chains it has not seen: packing, design, inpainting and "
+        "unconditional generation.",
+        arguments,
+    )
+    try:
+        with terminable():
+            evaluate(options)
+    except (RequestError, AlreadyThere, BadLocation, ValueError) as error:
+        return _end_with(f"error: {error}", USAGE)
+    except (
+        CannotLoad,
+        CannotCompare,
+        UnreadableDataset,
+        DamagedShard,
+        StorageError,
+    ) as error:
+        return _end_with(f"error: {error}", FAILURE)
+    except OSError as error:
+        return _end_with(f"error: cannot write: {error}", FAILURE)
+    except KeyboardInterrupt:
+        return _end_with("interrupted: the files that are there are whole", INTERRUPTED)
+    return OK
+
+
+def evaluate(options: EvaluateOptions) -> None:
+    """Evaluate as the options say.
+
+    Raises
+    ------
+    RequestError, AlreadyThere, BadLocation, ValueError
+        Before anything is sampled.
+    CannotLoad, CannotCompare, UnreadableDataset, DamagedShard, StorageError, OSError
+    """
+    _check(options)
+    other = None if options.against is None else read_per_chain(options.against)
+    network, info = load_network(options.ckpt)
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network = network.to(device)
+    held_out = ShardDataset(
+        options.dataset, columns=COLUMNS, split=options.split, where=options.where
+    )
+    make_folder(options.out_dir, options.overwrite)
+    tasks = options.tasks or list(TASKS)
+    known_split = None
+    if "packing" in tasks or ("unconditional" in tasks and options.novelty_chains):
+        known_split = _split(options)
+    tally = Tally(fit_baseline(known_split) if known_split and "packing" in tasks else None)
+    items = items_of(held_out, options.limit)
+    drawing = Drawing(options.steps, options.seed, options.temperature, options.noise_scale)
+    for task in tasks:
+        started = time.monotonic()
+        problems = [problem_of(task, item, options.seed) for item in items]
+        outputs = run_problems(
+            network,
+            problems,
+            [f"{problem.name} {task}" for problem in problems],
+            drawing,
+            batch_size=options.batch_size,
+            device=device,
+        )
+        for k, output in outputs:
+            tally.add(problems[k], output)
+        if not options.quiet:
+            seconds = time.monotonic() - started
+            print(f"{task}: {len(problems)} chains, {seconds:.0f} s", flush=True)
+    # In the order of the dataset, whatever the batches were.
+    tally.rows = {i["chain_uid"]: tally.rows[i["chain_uid"]] for i in items}
+    rows = same_columns(list(tally.rows.values()))
+    against = []
+    if other is not None:
+        against = compare({row["chain_uid"]: row for row in rows}, other, seed=options.seed)
+    about = {
+        "dataset_digest": held_out.digest,
+        "split": options.split,
+        "chains": len(items),
+        "checkpoint": "default" if options.ckpt is None else options.ckpt.name,
+        "training_step": info.step,
+        "steps": options.steps,
+        "seed": options.seed,
+    }
+    if options.against is not None:
+        about["against"] = str(options.against)
+    known = []
+    if known_split and "unconditional" in tasks and options.novelty_chains:
+        known = ca_traces(known_split, options.novelty_chains)
+    summary = summarise_tally(tally, about, known, against, seed=options.seed)
+    _write(options, tally, rows, against)
+    write(
+        options.out_dir / "summary.json",
+        json.dumps(summary.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+    )
+    page = summary.to_markdown()
+    write(options.out_dir / "summary.md", page)
+    if not options.quiet:
+        print(page)
+        print(f"look at {options.out_dir / 'summary.md'}")
+
+
+def _check(options: EvaluateOptions) -> None:
+    at_least_one = {"steps": options.steps, "batch_size": options.batch_size}
+    if options.limit is not None:
+        at_least_one["limit"] = options.limit
+    for name, value in at_least_one.items():
+        if value < 1:
+            raise RequestError(f"--{name.replace('_', '-')} is at least 1, found {value}")
+    for name in ("temperature", "noise_scale", "novelty_chains"):
+        if getattr(options, name) < 0:
+            raise RequestError(f"--{name.replace('_', '-')} is not negative")
+
+
+def _split(options: EvaluateOptions) -> ShardDataset | None:
+    """The split that baseline and novelty are about, if the dataset has it."""
+    try:
+        return ShardDataset(options.dataset, columns=COLUMNS, split=options.baseline_split)
+    except ValueError as error:
+        _say(f"note: no baseline: {error}")
+        return None
+
+
+def _write(
+    options: EvaluateOptions,
+    tally: Tally,
+    rows: list[dict[str, object]],
+    against: Sequence[Difference],
+) -> None:
+    """Tables and plots."""
+    tables: dict[str, list[dict[str, object]]] = {PER_CHAIN: rows}
+    if tally.packed.aatype:
+        tables["chi_by_type.csv"] = _chi_rows(tally)
+        tables["atom_errors.csv"] = tally.packed.atoms.rows()
+    if tally.confusion.any():
+        tables["confusion.csv"] = [
+            {"true": name, **dict(zip(RESTYPES, counts.tolist(), strict=True))}
+            for name, counts in zip(RESTYPES, tally.confusion, strict=True)
+        ]
+    if against:
+        tables["comparison.csv"] = rows_of(against)
+    for name, table in tables.items():
+        if table:
+            written(options.out_dir / name, partial(_write_table, table))
+    for name, figure in plots_of(tally).items():
+        written(options.out_dir / name, partial(save, figure))
+    write(options.out_dir / "options.yaml", options_yaml(options))
+
+
+def _write_table(rows: list[dict[str, object]], path: Path) -> None:
+    write_csv(path, rows)
+
+
+def _chi_rows(tally: Tally) -> list[dict[str, object]]:
+    modal = {(r["residue"], r["chi"]): r for r in tally.baseline.chi_rows()}
+    rows = []
+    for found in tally.packed.chi_rows():
+        beside = modal.get((found["residue"], found["chi"]), {})
+        nan = float("nan")
+        rows.append(
+            {
+                **found,
+                "baseline_mae": beside.get("mae", nan),
+                "baseline_recovery": beside.get("recovery", nan),
+            }
+        )
+    return rows
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr)
+
+
+def _end_with(sentence: str, status: int) -> int:
+    _say(sentence)
+    return status
+
+
+def run() -> None:
+    """Entry point of ``python -m model.evaluate``."""
+    leave(main())

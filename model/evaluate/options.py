@@ -1,0 +1,74 @@
+"""What the command can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.flow.tasks import Task
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Evaluate a network on held-out chains.
+
+    Parameters
+    ----------
+    dataset
+        Folder that pipeline.build and pipeline.split made.
+    out_dir
+        Folder for summary.md, summary.json, per_chain.csv, further tables and plots.
+    ckpt
+        Checkpoint of model.train; without it, the small one that comes with the package.
+    split
+        Which chains are evaluated.
+    tasks
+        What is evaluated; all four by default.
+    where
+        Only chains that fulfil a condition on columns of the index, such as "length <= 256".
+    limit
+        Of these, so many, spread evenly; the same for every network.
+    steps
+        Evaluations of the network for each sample.
+    seed
+        Of noise, motifs and bootstrap.
+    temperature
+        Of residue types, as for model.sample; 0 takes the likeliest.
+    noise_scale
+        Of the noise that atoms and frames start from, as for model.sample.
+    batch_size
+        Proteins that go through the network together at most.
+    baseline_split
+        Whose side chains the packing baseline is fitted on: each type gets its most common
+        rotamer there.
+    novelty_chains
+        New proteins are compared with so many chains of that split by TM-align, which takes about
+        0.05 s each; 0 leaves it out.
+    against
+        The per_chain.csv of another evaluation: differences of the same chains, with intervals.
+    device
+        Where the network runs: cpu, cuda, cuda:1 …; without it, cuda if there is one.
+    overwrite
+        Replace files of the same names in a folder that is not empty.
+    quiet
+        Say nothing but what went wrong.
+    """
+
+    dataset: Path
+    out_dir: Path
+    ckpt: Path | None = None
+    split: str = "test"
+    tasks: list[Task] | None = None
+    where: str | None = None
+    limit: int | None = None
+    steps: int = 100
+    seed: int = 0
+    temperature: float = 1.0
+    noise_scale: float = 1.0
+    batch_size: int = 8
+    baseline_split: str = "train"
+    novelty_chains: int = 100
+    against: Path | None = None
+    device: str | None = None
+    overwrite: bool = False
+    quiet: bool = False

@@ -1,0 +1,232 @@
+"""An evaluation in one page, and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.evaluate.compare import Difference, markdown_of
+from model.evaluate.tally import Tally, spearman
+from model.metrics import (
+    Interval,
+    diversity,
+    mean_interval,
+    nearest_structure,
+    paired_difference,
+    pairwise_tm,
+)
+
+MAX_COMPARED = 40
+"""New proteins that are compared with each other and with known ones; pairs take time."""
+
+SHOWN = {
+    "packing": {
+        "side_chain_rmsd": "side-chain RMSD, Å",
+        "side_chain_rmsd_core": "… of the core, Å",
+        "chi1_recovery": "χ1 within 20°",
+        "chi2_recovery": "χ2 within 20°",
+        "chi3_recovery": "χ3 within 20°",
+        "chi4_recovery": "χ4 within 20°",
+        "rotamer_recovery": "all χ within 20°",
+        "chi1_mae": "χ1 error, °",
+        "chi2_mae": "χ2 error, °",
+        "chi3_mae": "χ3 error, °",
+        "chi4_mae": "χ4 error, °",
+        "clashes_100": "clashes at 100 % of the radii",
+        "clashes_90": "clashes at 90 %",
+    },
+    "design": {"recovery": "recovery", "perplexity": "perplexity"},
+    "inpainting": {
+        "ca_rmsd": "Cα RMSD, Å",
+        "tm_score": "TM-score",
+        "motif_rmsd": "motif RMSD, Å",
+        "step_valid": "Cα–Cα steps of 3.8 ± 0.1 Å",
+        "clashes_90": "clashes at 90 %",
+    },
+    "unconditional": {
+        "step_mean": "Cα–Cα step, Å",
+        "step_valid": "steps of 3.8 ± 0.1 Å",
+        "n_bumps": "Cα pairs nearer than 3.6 Å",
+        "relative_radius": "radius of gyration over that of a globule",
+        "helix": "helix",
+        "strand": "strand",
+        "coil": "coil",
+        "clashes_90": "clashes at 90 %",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an evaluation found.
+
+    Attributes
+    ----------
+    about : dict
+        Dataset, split, checkpoint, options.
+    tasks : dict
+        Task (and ``baseline``) → metric → interval.
+    paired : dict
+        Metric → packing minus baseline.
+    confidence : dict
+        What is correlated → Spearman's ρ.
+    new : dict
+        Of the set of new proteins.
+    against : list of Difference
+    """
+
+    about: dict[str, Any]
+    tasks: dict[str, dict[str, Interval]]
+    paired: dict[str, Interval]
+    confidence: dict[str, float]
+    new: dict[str, float]
+    against: Sequence[Difference] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is not known is null."""
+        return _plain(
+            {
+                **self.about,
+                "tasks": {
+                    t: {m: vars(i) for m, i in found.items()} for t, found in self.tasks.items()
+                },
+                "packing_minus_baseline": {m: vars(i) for m, i in self.paired.items()},
+                "confidence_spearman": self.confidence,
+                "new_proteins": self.new,
+                "against": [
+                    {
+                        "metric": d.metric,
+                        "this": vars(d.this),
+                        "other": vars(d.other),
+                        "difference": vars(d.difference),
+                    }
+                    for d in self.against
+                ],
+            }
+        )
+
+    def to_markdown(self) -> str:
+        """One page."""
+        lines = ["# Evaluation", ""]
+        lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in self.about.items()]
+        lines += ["", "Means over chains with 95 % bootstrap intervals.", ""]
+        for task, shown in SHOWN.items():
+            if task not in self.tasks:
+                continue
+            lines += [f"## {task.capitalize()}", ""]
+            with_baseline = task == "packing" and "baseline" in self.tasks
+            lines += _table(self, task, shown, with_baseline)
+            if task == "packing":
+                lines += _confidence(self.confidence)
+            if task == "unconditional" and self.new:
+                lines += ["| of the set | |", "|---|---|"]
+                lines += [f"| {name} | {value:.3f} |" for name, value in self.new.items()]
+                lines += [""]
+        if self.against:
+            title = self.about.get("against", "another evaluation")
+            lines += [f"## Against {title}", "", markdown_of(self.against)]
+        return "\n".join(lines).rstrip() + "\n"
+
+
+def summarise_tally(
+    tally: Tally,
+    about: dict[str, Any],
+    known: Sequence[np.ndarray],
+    against: Sequence[Difference],
+    *,
+    seed: int,
+) -> Summary:
+    """Intervals of all columns of all tasks.
+
+    Parameters
+    ----------
+    tally : Tally
+    about : dict
+    known : sequence of (L, 3) float
+        Cα of training chains, to tell how new the new proteins are.
+    against : sequence of Difference
+    seed : int
+        Of the bootstrap.
+    """
+    rows = list(tally.rows.values())
+    columns = list(dict.fromkeys(name for row in rows for name in row if "." in name))
+    tasks: dict[str, dict[str, Interval]] = {}
+    for column in columns:
+        task, _, metric = column.partition(".")
+        values = [row.get(column, math.nan) for row in rows]
+        tasks.setdefault(task, {})[metric] = mean_interval(values, seed=seed)
+    paired = {}
+    if "baseline" in tasks:
+        for metric in tasks["baseline"]:
+            sides = [
+                [row.get(f"{side}.{metric}", math.nan) for row in rows]
+                for side in ("packing", "baseline")
+            ]
+            paired[metric] = paired_difference(*sides, seed=seed)
+    return Summary(about, tasks, paired, _correlations(tally), _of_set(tally, known), against)
+
+
+def _correlations(tally: Tally) -> dict[str, float]:
+    found = {}
+    if tally.packed.aatype:
+        found["packing, over residues"] = spearman(
+            tally.packed.joined("predicted"), tally.packed.joined("error")
+        )
+    for task, metric in (("packing", "side_chain_rmsd"), ("inpainting", "ca_rmsd")):
+        rows = [row for row in tally.rows.values() if f"{task}.{metric}" in row]
+        if rows:
+            predicted = np.array([row[f"{task}.predicted_error"] for row in rows], float)
+            error = np.array([row[f"{task}.{metric}"] for row in rows], float)
+            found[f"{task}, over chains ({metric})"] = spearman(predicted, error)
+    return found
+
+
+def _of_set(tally: Tally, known: Sequence[np.ndarray]) -> dict[str, float]:
+    if not tally.generated:
+        return {}
+    compared = [trace for trace in tally.generated if len(trace) >= 5][:MAX_COMPARED]
+    found = {"new proteins compared": float(len(compared))}
+    if len(compared) > 1:
+        among = diversity(pairwise_tm(compared))
+        found |= {
+            "mean TM-score of pairs": among.mean_tm,
+            "clusters at TM-score 0.5, per protein": among.cluster_share,
+        }
+    if known:
+        nearest = [nearest_structure(trace, known).tm for trace in compared]
+        found["known chains compared"] = float(len(known))
+        found["TM-score to the nearest known chain"] = float(np.mean(nearest))
+    return found
+
+
+def _table(summary: Summary, task: str, shown: dict[str, str], with_baseline: bool) -> list[str]:
+    head = ["", "network", *(["modal rotamer", "difference"] if with_baseline else []), "chains"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for metric, label in shown.items():
+        interval = summary.tasks[task].get(metric)
+        if interval is None:
+            continue
+        cells = [label, str(interval)]
+        if with_baseline:
+            cells += [str(summary.tasks["baseline"][metric]), str(summary.paired[metric])]
+        lines.append(f"| {' | '.join([*cells, str(interval.n)])} |")
+    return [*lines, ""]
+
+
+def _confidence(found: dict[str, float]) -> list[str]:
+    lines = ["Does the predicted error tell the error? Spearman's ρ:", ""]
+    return [*lines, *(f"- {name}: {value:.3f}" for name, value in found.items()), ""]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
