@@ -55,7 +55,23 @@ class LastCheckpoint(ModelCheckpoint):
         self.dirpath = str(Path(trainer.default_root_dir) / FOLDER)
         super().setup(trainer, pl_module, stage)
 
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        # Later, Lightning takes the epoch for finished, and a resumed run would leave out its rest.
+        if trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step:
+            self._save(trainer)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
         if not self._should_skip_saving_checkpoint(trainer):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 

@@ -72,7 +72,7 @@ class TrainCLI(LightningCLI):
         config = self.config_init[self.config_init.subcommand].trainer
         plugins = config.get("plugins") or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
-        callbacks = [TrainingLog()]
+        callbacks: list[pl.Callback] = [TrainingLog()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(Progress())
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": callbacks}
@@ -109,7 +109,12 @@ def train(arguments: Sequence[str] | None = None) -> TrainCLI:
                 "max_epochs": -1,
                 "enable_model_summary": False,
             },
-            parser_kwargs={"default_env": False},
+            # It has its own; and the usage would be a page of options.
+            auto_configure_optimizers=False,
+            parser_kwargs={
+                name: {"usage": f"python -m model.train {name} --config FILE [options]"}
+                for name in ("fit", "validate", "test", "predict")
+            },
             args=None if arguments is None else list(arguments),
         )
 
@@ -122,6 +127,10 @@ def _quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*LightningCLI's args parameter is intended.*",
         ".*Experiment logs directory .* exists.*",
+        ".*You have overridden `on_before_batch_transfer`.*",
+        # Lightning calls jsonargparse by its former names.
+        "(?s).*JsonargparseDeprecationWarning",
+        "(?s).*deprecated in v4",
         ".*isinstance.treespec, LeafSpec.*",
         ".*Total length of `list` across ranks is zero.*",
     ):

@@ -79,7 +79,7 @@ class SavedConfig(SaveConfigCallback):
         while path.exists():
             k += 1
             path = folder / f"config-{k}.yaml"
-        self.parser.save(self.config, str(path), skip_none=False, multifile=False)
+        self.parser.save(self.config, str(path), multifile=False)
 
 
 def versions() -> dict[str, str]:
