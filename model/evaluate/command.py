@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with terminable():
             evaluate(options)
-    except (RequestError, AlreadyThere, BadLocation, ValueError) as error:
+    except (RequestError, AlreadyThere, BadLocation) as error:
         return _end_with(f"error: {error}", USAGE)
     except (
         CannotLoad,
@@ -85,7 +85,7 @@ def evaluate(options: EvaluateOptions) -> None:
 
     Raises
     ------
-    RequestError, AlreadyThere, BadLocation, ValueError
+    RequestError, AlreadyThere, BadLocation
         Before anything is sampled.
     CannotLoad, CannotCompare, UnreadableDataset, DamagedShard, StorageError, OSError
     """
@@ -94,9 +94,12 @@ def evaluate(options: EvaluateOptions) -> None:
     network, info = load_network(options.ckpt)
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = network.to(device)
-    held_out = ShardDataset(
-        options.dataset, columns=COLUMNS, split=options.split, where=options.where
-    )
+    try:
+        held_out = ShardDataset(
+            options.dataset, columns=COLUMNS, split=options.split, where=options.where
+        )
+    except ValueError as error:  # a wrong condition, or nothing fulfils it
+        raise RequestError(str(error)) from error
     make_folder(options.out_dir, options.overwrite)
     tasks = options.tasks or list(TASKS)
     known_split = None

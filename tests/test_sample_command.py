@@ -1,0 +1,102 @@
+"""``python -m model.sample``: exit status, messages, files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from sample_network import EXAMPLES, UBIQUITIN, save_small_network
+
+from model.sample.command import main
+
+
+@pytest.fixture(scope="module")
+def ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return save_small_network(tmp_path_factory.mktemp("ckpt") / "small.ckpt")
+
+
+def run(ckpt: Path, out: Path, *arguments: str) -> int:
+    given = ["--ckpt", str(ckpt), "--out-dir", str(out), "--steps", "2", "--device", "cpu"]
+    return main([*given, *arguments])
+
+
+def test_a_folder_of_inputs_costs_only_its_bad_files(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("1ubi.pdb.zst", "1lzh.pdb.gz", "1as5.cif.gz"):
+        shutil.copy(EXAMPLES / name, folder)
+    (folder / "cut.cif.gz").write_bytes((EXAMPLES / "1as5.cif.gz").read_bytes()[:5000])
+    status = run(ckpt, tmp_path / "out", "--task", "packing", "--input", str(folder))
+    captured = capsys.readouterr()
+    assert status == 1
+    assert "1lzh.pdb.gz has no protein chain with a backbone (ca-only)" in captured.err
+    assert "cut.cif.gz" in captured.err
+    assert captured.err.splitlines()[-1] == "2 inputs could not be used"
+    assert {p.name for p in (tmp_path / "out").glob("*.cif")} == {"1ubi_1.cif", "1as5_1.cif"}
+
+
+def test_the_options_that_are_left_make_the_same_samples_again(ckpt: Path, tmp_path: Path) -> None:
+    task = ("--task", "design", "--fixed", "A3-5", "--number", "2", "--input", str(UBIQUITIN))
+    assert run(ckpt, tmp_path / "a", *task) == 0
+    options = tmp_path / "a" / "options.yaml"
+    assert yaml.safe_load(options.read_text())["fixed"] == "A3-5"
+    assert main(["--config", str(options), "--out-dir", str(tmp_path / "b"), "--quiet"]) == 0
+    for name in ("1ubi_1.cif", "1ubi_2.cif", "metrics.csv", "sequences.fasta"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["--task", "folding"], 2, "expected packing or design or inpainting or unconditional"),
+        (["--task", "unconditional", "--length", "9"], 2, "did you mean --lengths?"),
+        (["--task", "packing", "--input", "none.pdb"], 2, "--input none.pdb does not exist"),
+        (["--task", "unconditional", "--lengths", "9", "--temperature", "hot"], 2, "a number"),
+        (["--task", "unconditional", "--lengths", "9", "--ckpt", "none.ckpt"], 1, "none.ckpt"),
+        (["--task", "packing", "--input", str(UBIQUITIN), "--chains", "Q"], 1, "no chain Q"),
+    ],
+)
+def test_wrong_options_end_with_a_sentence(
+    ckpt: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    sentence: str,
+) -> None:
+    try:
+        found = run(ckpt, tmp_path / "out", *arguments)
+    except SystemExit as end:
+        found = int(end.code or 0)
+    captured = capsys.readouterr()
+    assert found == status
+    assert sentence in captured.err
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_files_is_left_alone(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    arguments = ["--task", "unconditional", "--lengths", "9", "--format", "pdb"]
+    assert run(ckpt, tmp_path, *arguments) == 2
+    assert "holds files already" in capsys.readouterr().err
+    assert run(ckpt, tmp_path, *arguments, "--overwrite") == 0
+    assert (tmp_path / "new_9_1.pdb").is_file()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_help_defines_temperature_and_noise_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "logits are divided by it" in text
+    assert "Multiplies the standard deviation of the noise" in text

@@ -1,0 +1,122 @@
+"""Contigs and ranges of residues: what is read, and what is said of what cannot be."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.sample.contigs import Contigs, Free, draw_contigs, format_contigs, parse_contigs
+from model.sample.request import RequestError
+from model.sample.residue_ranges import ResidueRange, parse_fixed
+
+RANGES = st.builds(
+    lambda chain, first, more: ResidueRange(chain, first, first + more),
+    st.text("ABCabc_", min_size=1, max_size=2),
+    st.integers(-20, 2000),
+    st.integers(0, 300),
+)
+FREE = st.builds(
+    lambda least, more: Free(least, least + more), st.integers(1, 50), st.integers(0, 50)
+)
+CONTIGS = st.lists(
+    st.lists(st.one_of(RANGES, FREE), min_size=1, max_size=5).map(tuple), min_size=1, max_size=3
+).map(tuple)
+
+
+@given(CONTIGS)
+def test_contigs_are_read_as_they_were_written(contigs: Contigs) -> None:
+    assert parse_contigs(format_contigs(contigs)) == contigs
+
+
+@given(CONTIGS, st.integers(0, 5))
+def test_drawn_lengths_are_in_their_range_and_a_function_of_seed_and_name(
+    contigs: Contigs, seed: int
+) -> None:
+    drawn = draw_contigs(contigs, seed, "a_1")
+    assert drawn == draw_contigs(contigs, seed, "a_1")
+    for before, after in zip(sum(contigs, ()), sum(drawn, ()), strict=True):
+        if isinstance(before, Free):
+            assert isinstance(after, Free)
+            assert before.least <= after.least == after.most <= before.most
+        else:
+            assert after == before
+
+
+def test_every_length_of_a_range_is_drawn() -> None:
+    contigs = parse_contigs("3-5")
+    found = {draw_contigs(contigs, 0, f"x_{k}")[0][0] for k in range(50)}
+    assert found == {Free(3, 3), Free(4, 4), Free(5, 5)}
+
+
+A = ResidueRange
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("15", ((Free(15, 15),),)),
+        ("10-20", ((Free(10, 20),),)),
+        ("0-10/A1-5", ((Free(0, 10), A("A", 1, 5)),)),
+        ("A45-60", ((A("A", 45, 60),),)),
+        ("A45", ((A("A", 45, 45),),)),
+        ("A-5-10", ((A("A", -5, 10),),)),
+        ("A-5--2", ((A("A", -5, -2),),)),
+        (
+            "10-20/A45-60/15/0 B1-30",
+            ((Free(10, 20), A("A", 45, 60), Free(15, 15)), (A("B", 1, 30),)),
+        ),
+        (
+            "[10-20/A45-60/15/0 b1-30]",
+            ((Free(10, 20), A("A", 45, 60), Free(15, 15)), (A("b", 1, 30),)),
+        ),
+        ("  'A1-3/5/0'  ", ((A("A", 1, 3), Free(5, 5)),)),
+    ],
+)
+def test_contigs_of_rfdiffusion_are_read(text: str, expected: Contigs) -> None:
+    assert parse_contigs(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "token", "advice"),
+    [
+        ("", "--contigs", "is empty"),
+        ("10-20/A45-60x/15", "'A45-60x'", "neither a number of new residues"),
+        ("10-20/A60-45", "'A60-45'", "write A45-60"),
+        ("20-10/A45-60", "'20-10'", "write 10-20"),
+        ("10//A5-7", "'10//A5-7'", "a / too many"),
+        ("10/A5-7/", "'10/A5-7/'", "a / too many"),
+        ("10/0/B5-7", "'0'", "a blank before"),
+        ("10 B5-7", "'10/0 B5-7'", "ends in /0"),
+        ("10, B5-7", "'10,", "ends in /0"),
+        ("A1-5/0 0-5", "'0-5'", "may come out empty"),
+        ("99999", "'99999'", "more than 10,000"),
+    ],
+)
+def test_what_is_wrong_with_contigs_is_named(text: str, token: str, advice: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_contigs(text)
+    assert token in str(caught.value)
+    assert advice in str(caught.value)
+
+
+@given(st.text("AB019-/ _,x", max_size=20))
+def test_any_text_is_read_or_refused_in_words(text: str) -> None:
+    sentence, contigs = "--contigs", None
+    try:
+        contigs = parse_contigs(text)
+    except RequestError as error:
+        sentence = str(error)
+    assert "--contigs" in sentence
+    if contigs is not None:
+        assert parse_contigs(format_contigs(contigs)) == contigs
+
+
+def test_fixed_residues_are_ranges_and_single_ones() -> None:
+    assert parse_fixed("A10-20,A35, B7") == [A("A", 10, 20), A("A", 35, 35), A("B", 7, 7)]
+
+
+@pytest.mark.parametrize("token", ["10-20", "A", "A5x"])
+def test_what_names_no_residues_is_named(token: str) -> None:
+    with pytest.raises(RequestError, match=f"'{token}' names no residues"):
+        parse_fixed(f"A1,{token}")
