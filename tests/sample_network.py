@@ -26,6 +26,7 @@ def small_network() -> FlowNetwork:
         for parameter in network.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.05)
+        network.confidence[-1].bias.fill_(1.0)
     return network.eval()
 
 

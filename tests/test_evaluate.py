@@ -100,6 +100,7 @@ def test_the_summary_is_the_mean_of_the_rows_within_its_interval(evaluated: Path
         "packing, over residues",
         "packing, over chains (side_chain_rmsd)",
         "inpainting, over chains (ca_rmsd)",
+        "unconditional, over chains (step_deviation)",
     }
     assert 0 < summary["new_proteins"]["TM-score to the nearest known chain"] < 1
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import gemmi
 import pytest
 import torch
 import yaml
-from sample_network import EXAMPLES, UBIQUITIN, save_small_network
+from sample_network import CONFIG, EXAMPLES, UBIQUITIN, save_small_network, small_network
 
+from model.checkpoint import CheckpointInfo, save_flow
 from model.sample.command import main
 
 
@@ -100,3 +102,36 @@ def test_the_help_defines_temperature_and_noise_scale(capsys: pytest.CaptureFixt
     text = " ".join(capsys.readouterr().out.split())
     assert "logits are divided by it" in text
     assert "Multiplies the standard deviation of the noise" in text
+
+
+def test_a_sample_that_does_not_fit_the_format_costs_only_itself(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(EXAMPLES / "1as5.cif.gz", folder)
+    structure = gemmi.read_structure(str(EXAMPLES / "1as5.cif.gz"))
+    structure[0][0].name = "AX"  # author's ids of two letters fit mmCIF alone
+    structure.make_mmcif_document().write_file(str(folder / "wide.cif"))
+    arguments = ["--task", "packing", "--input", str(folder), "--format", "pdb"]
+    assert run(ckpt, tmp_path / "out", *arguments) == 1
+    captured = capsys.readouterr()
+    assert "write mmCIF (--format cif)" in captured.err
+    assert captured.err.splitlines()[-1] == "1 samples could not be written"
+    assert [p.name for p in (tmp_path / "out").glob("*.pdb")] == ["1as5_1.pdb"]
+    assert "1as5_1" in (tmp_path / "out" / "metrics.csv").read_text()
+
+
+def test_a_network_of_no_numbers_is_said_to_be_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = small_network()
+    with torch.no_grad():
+        network.blocks[0].update_atoms.bias.fill_(float("nan"))  # type: ignore[union-attr]
+    save_flow(tmp_path / "nan.ckpt", network.state_dict(), CheckpointInfo(CONFIG))
+    status = run(
+        tmp_path / "nan.ckpt", tmp_path / "out", "--task", "packing", "--input", str(UBIQUITIN)
+    )
+    assert status == 1
+    assert "1ubi_1: the network's coordinates are out of bounds" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())

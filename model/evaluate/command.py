@@ -29,7 +29,7 @@ from model.flow.tasks import TASKS
 from model.metrics import write_csv
 from model.sample.network import CannotLoad, load_network
 from model.sample.request import RequestError
-from model.sample.run import Drawing, run_problems
+from model.sample.run import Diverged, Drawing, run_problems
 from model.sample.samples import (
     AlreadyThere,
     make_folder,
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (
         CannotLoad,
         CannotCompare,
+        Diverged,
         UnreadableDataset,
         DamagedShard,
         StorageError,
@@ -87,7 +88,7 @@ def evaluate(options: EvaluateOptions) -> None:
     ------
     RequestError, AlreadyThere, BadLocation
         Before anything is sampled.
-    CannotLoad, CannotCompare, UnreadableDataset, DamagedShard, StorageError, OSError
+    CannotLoad, CannotCompare, Diverged, UnreadableDataset, DamagedShard, StorageError, OSError
     """
     _check(options)
     other = None if options.against is None else read_per_chain(options.against)

@@ -120,8 +120,7 @@ class Summary:
             lines += [f"## {task.capitalize()}", ""]
             with_baseline = task == "packing" and "baseline" in self.tasks
             lines += _table(self, task, shown, with_baseline)
-            if task == "packing":
-                lines += _confidence(self.confidence)
+            lines += _confidence(self.confidence, task)
             if task == "unconditional" and self.new:
                 lines += ["| of the set | |", "|---|---|"]
                 lines += [f"| {name} | {value:.3f} |" for name, value in self.new.items()]
@@ -176,7 +175,12 @@ def _correlations(tally: Tally) -> dict[str, float]:
         found["packing, over residues"] = spearman(
             tally.packed.joined("predicted"), tally.packed.joined("error")
         )
-    for task, metric in (("packing", "side_chain_rmsd"), ("inpainting", "ca_rmsd")):
+    for task, metric in (
+        ("packing", "side_chain_rmsd"),
+        ("inpainting", "ca_rmsd"),
+        # What has no answer can still be wrong in itself.
+        ("unconditional", "step_deviation"),
+    ):
         rows = [row for row in tally.rows.values() if f"{task}.{metric}" in row]
         if rows:
             predicted = np.array([row[f"{task}.predicted_error"] for row in rows], float)
@@ -217,9 +221,12 @@ def _table(summary: Summary, task: str, shown: dict[str, str], with_baseline: bo
     return [*lines, ""]
 
 
-def _confidence(found: dict[str, float]) -> list[str]:
+def _confidence(found: dict[str, float], task: str) -> list[str]:
+    about = {name: value for name, value in found.items() if name.startswith(task)}
+    if not about:
+        return []
     lines = ["Does the predicted error tell the error? Spearman's ρ:", ""]
-    return [*lines, *(f"- {name}: {value:.3f}" for name, value in found.items()), ""]
+    return [*lines, *(f"- {name}: {value:.3f}" for name, value in about.items()), ""]
 
 
 def _plain(value: Any) -> Any:

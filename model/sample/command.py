@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from model.sample.network import CannotLoad, load_network
 from model.sample.options import SampleOptions
 from model.sample.request import RequestError
+from model.sample.run import Diverged
 from model.sample.sampler import Sampler, read_problems
 from model.sample.samples import (
     AlreadyThere,
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return sample(options)
     except (RequestError, AlreadyThere) as error:
         return _end_with(f"error: {error}", USAGE)
-    except (CannotLoad, ExportError) as error:
+    except (CannotLoad, Diverged) as error:
         return _end_with(f"error: {error}", FAILURE)
     except OSError as error:
         return _end_with(f"error: cannot write: {error}", FAILURE)
@@ -57,7 +58,7 @@ def sample(options: SampleOptions) -> int:
     ------
     RequestError, AlreadyThere
         Before anything is written.
-    CannotLoad, ExportError, OSError
+    CannotLoad, Diverged, OSError
     """
 
     def note(sentence: str) -> None:
@@ -72,8 +73,14 @@ def sample(options: SampleOptions) -> int:
     flow = Sampler(load_network(options.ckpt)[0], device=options.device)
     make_folder(options.out_dir, options.overwrite)
     samples = {}
+    unfit = 0
     for k, made in flow.run(options.request, problems, trajectory=options.trajectory):
-        save_structures(made, options.out_dir, options.format, options.trajectory)
+        try:
+            save_structures(made, options.out_dir, options.format, options.trajectory)
+        except ExportError as error:
+            unfit += 1
+            _say(f"failed: {error}")
+            continue
         samples[k] = made
         if not options.quiet:
             print(
@@ -85,9 +92,11 @@ def sample(options: SampleOptions) -> int:
     save_tables([samples[k] for k in sorted(samples)], options.out_dir, settings)
     if not options.quiet:
         print(f"{options.out_dir}: {len(samples)} samples, sequences.fasta, metrics.csv")
+    if unfit:
+        _say(f"{unfit} samples could not be written")
     if errors:
-        return _end_with(f"{len(errors)} inputs could not be used", FAILURE)
-    return OK
+        _say(f"{len(errors)} inputs could not be used")
+    return FAILURE if unfit or errors else OK
 
 
 def _say(sentence: str) -> None:

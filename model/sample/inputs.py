@@ -104,9 +104,13 @@ def read_inputs(
     entries = group_entries(found.files)
     if not entries:
         raise RequestError(f"--input {path} holds no files")
+    taken: set[str] = set()
     for entry in entries:
         # What qualifies equal stems becomes part of the name: names are those of files, too.
         name = entry.entry_id.replace("/", "_")
+        while name in taken:
+            name += "_"
+        taken.add(name)
         try:
             yield name, _read(entry, name, found.root, chains)
         except InputError as error:

@@ -25,6 +25,10 @@ MAX_PAIRS = 1_000_000
 Network = Callable[[NoisyProtein], Prediction]
 
 
+class Diverged(Exception):
+    """The network's coordinates are no numbers; the sentence names the sample."""
+
+
 @dataclass(frozen=True)
 class Drawing:
     """How to sample; see `Request`."""
@@ -217,6 +221,11 @@ def _finished(
     mask: NDArray[np.bool_],
 ) -> Structure:
     """The structure of a file: rounded as a file rounds, and held atoms exactly as they came."""
+    if not np.isfinite(positions[present]).all() or np.abs(positions[present]).max(initial=0) > 1e6:
+        raise Diverged(
+            f"{problem.name}: the network's coordinates are out of bounds; its checkpoint is "
+            "damaged or was not trained for this task"
+        )
     given = problem.given
     kept = np.zeros_like(present)
     kept[:, :4] = (problem.anchor & mask)[:, None]
