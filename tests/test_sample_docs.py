@@ -26,7 +26,16 @@ MAINS = {
 }
 FAST = {
     "model.sample": ["--steps", "2", "--number", "1", "--best-of", "2"],
-    "model.evaluate": ["--steps", "2", "--limit", "2", "--novelty-chains", "2"],
+    "model.evaluate": [
+        "--steps",
+        "2",
+        "--limit",
+        "2",
+        "--novelty-chains",
+        "2",
+        "--tasks",
+        "design",
+    ],
     "model.evaluate.compare": [],
 }
 
