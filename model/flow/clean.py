@@ -57,6 +57,11 @@ class Clean(TensorRecord):
         return self.frame_mask & ~missing.any(-1)
 
 
+BACKBONE_REACH = 5.0
+SIDE_CHAIN_REACH = 12.0
+"""Å from CA, beyond which an atom is not one of the residue's: N, C and O are within 2.5 Å, the
+side chain of an arginine within 8."""
+
 BATCH_KEYS = (
     "aatype",
     "residue_index",
@@ -95,6 +100,13 @@ def clean_from_batch(batch: Mapping[str, Any]) -> Clean:
     frame = frame & mask
     present = present & frame[..., None]
     local = to_local(rotations, translations, batch["atom14_positions"].float())
+    # A damaged file may say that an atom is hundreds of Å from its residue. Such a place was never
+    # measured, and nothing that is computed from it has a size that a loss could be weighted for.
+    distance = torch.sqrt(local.square().sum(-1))
+    reach = distance.new_tensor([BACKBONE_REACH] * FIRST + [SIDE_CHAIN_REACH] * (14 - FIRST))
+    near = distance <= reach
+    frame = frame & near[:, :, 0] & near[:, :, 2]
+    present = present & near & frame[..., None]
     local = torch.where(present[..., None], local, 0.0)
     identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
     sequence = batch["aatype"].long()

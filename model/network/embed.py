@@ -84,6 +84,10 @@ class NodeEmbedding(nn.Module):
             given = earlier.given[:, None, None].to(atoms.dtype).expand(*atoms.shape[:2], 1)
             known = [earlier.atoms.flatten(-2) / ATOM_UNIT, earlier.sequence]
             s = s + self.earlier(torch.cat([*known, given], -1) * given)
+        else:
+            # Nothing, of which the layer is nevertheless a part: on several devices every weight
+            # must have its gradient in every step.
+            s = s + self.earlier(s.new_zeros(1, 1, self.earlier.in_features))
         if self.language is not None:
             s = s + self._language(noisy, s)
         return s + self.mix(s)
@@ -106,7 +110,8 @@ class PairEmbedding(nn.Module):
         n_bins = len(DISTANCE_EDGES) + 1
         self.relative = nn.Embedding(2 * (MAX_RELATIVE + 1) + 2, config.c_z)
         self.distance = nn.Embedding(n_bins, config.c_z)
-        self.earlier = nn.Embedding(n_bins + 1, config.c_z)
+        # The first row is for "no earlier prediction" and stays zero.
+        self.earlier = nn.Embedding(n_bins + 1, config.c_z, padding_idx=0)
         self.held = nn.Linear(2, config.c_z, bias=False)
         self.norm = nn.LayerNorm(config.c_z)
         self.register_buffer("edges", torch.tensor(DISTANCE_EDGES), persistent=False)
@@ -126,6 +131,8 @@ class PairEmbedding(nn.Module):
                 earlier.given[:, None, None], self._bins(earlier.translations) + 1, 0
             )
             z = z + self.earlier(bins)
+        else:
+            z = z + self.earlier(torch.zeros(1, dtype=torch.int64, device=z.device))
         # Whether a distance is measured or noise depends on the frames of both residues.
         held = (noisy.times.frames == 1).to(z.dtype)
         both = held[:, :, None] * held[:, None, :]

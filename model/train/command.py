@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import warnings
@@ -44,7 +45,10 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
         trainer = config.trainer
-        folder = config.run.dir or time.strftime("runs/%Y-%m-%d_%H-%M-%S")
+        # Processes that Lightning starts for other devices find here what the first one chose.
+        folder = config.run.dir or os.environ.setdefault(
+            "ELLIPSOID_FLOW_RUN", time.strftime("runs/%Y-%m-%d_%H-%M-%S")
+        )
         config.run.dir = trainer.default_root_dir = folder
         if self.config.subcommand == "fit":
             _expect_unused(Path(folder), config.get("ckpt_path"))
