@@ -1,0 +1,217 @@
+"""Long runs: no step throws the loss, two processes train as one, `tiny` learns in minutes."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from build_runs import EXAMPLES, REPOSITORY
+from flow_batches import batch_of, random_item
+from train_runs import last, logged
+
+from model.checkpoint import load_flow
+from model.flow import clean_from_batch
+from model.losses import LossTerm
+from model.network import NetworkConfig
+from model.train import FlowModule, OptimizerConfig
+from model.train.check_batch import check_batch
+from model.train.optimizer import build_optimizer
+from pipeline.batching import ProteinDataModule
+from pipeline.build.command import main as build
+
+EDGE = REPOSITORY.parent / "shared" / "structures" / "edge"
+"""Damaged, tiny and strange files, where they are at hand."""
+
+CA_POOR = """\
+ATOM      1  N   ALA A   1       0.000   0.000   0.000  1.00 10.00           N
+ATOM      2  CA  ALA A   1       1.458   0.000   0.000  1.00 10.00           C
+ATOM      3  C   ALA A   1       2.009   1.420   0.000  1.00 10.00           C
+ATOM      4  O   ALA A   1       1.251   2.390   0.000  1.00 10.00           O
+ATOM      5  CA  LEU A   2       3.800   2.900   0.000  1.00 10.00           C
+ATOM      6  CA  LYS A   3       6.900   4.800   0.500  1.00 10.00           C
+ATOM      7  N   SER A   4       9.000   5.200   1.000  1.00 10.00           N
+ATOM      8  CA  SER A   4      10.400   5.500   1.200  1.00 10.00           C
+ATOM      9  C   SER A   4      11.000   6.800   0.700  1.00 10.00           C
+ATOM     10  CA  GLU A   5      13.000   8.000   2.000  1.00 10.00           C
+ATOM     11  N   TRP A   6     185.000   9.000   2.500  1.00 10.00           N
+ATOM     12  CA  TRP A   6      14.500  11.000   3.000  1.00 10.00           C
+ATOM     13  C   TRP A   6      15.900  11.400   3.300  1.00 10.00           C
+END
+"""
+
+STEPS = 2_000
+WARM_UP, WINDOW, BOUND = 50, 500, 10.0
+"""A step is compared with the median of up to 500 steps before it, once there are 50."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def mixed_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples, chains of few CA and of broken residues, and the strange files at hand."""
+    folder = tmp_path_factory.mktemp("mixed")
+    inputs = folder / "inputs"
+    inputs.mkdir()
+    (inputs / "capoor.pdb").write_text(CA_POOR)
+    for name, source in (("examples", EXAMPLES), ("edge", EDGE)):
+        if source.is_dir():
+            (inputs / name).symlink_to(source)
+    arguments = ["--pdb-dir", str(inputs), "--out-dir", str(folder / "out"), "--n-jobs", "1"]
+    options = ["--quiet", "--max-length", "600", "--allow-failures", "1000"]
+    assert build([*arguments, *options]) == 0
+    return folder / "out"
+
+
+def over_the_bound(values: list[float]) -> list[tuple[int, float]]:
+    """(step, ratio to the running median) of the steps that exceed it more than tenfold."""
+    found = []
+    for k in range(WARM_UP, len(values)):
+        median = statistics.median(values[max(0, k - WINDOW) : k])
+        if values[k] > BOUND * median:
+            found.append((k, values[k] / median))
+    return found
+
+
+@pytest.mark.slow
+def test_no_step_of_any_term_exceeds_ten_times_its_running_median(mixed_dataset: Path) -> None:
+    data = ProteinDataModule(
+        str(mixed_dataset),
+        train_split=None,
+        val_split=None,
+        test_split=None,
+        crop_size=48,
+        max_batch_size=4,
+        num_workers=0,
+        cache="memory",
+    )
+    data.setup("fit")
+    network = NetworkConfig(
+        n_blocks=1, c_s=16, c_z=4, n_heads=2, c_hidden=4, n_gaussians=2, n_points=2
+    )
+    torch.manual_seed(0)
+    module = FlowModule(network=network, dump_bad_batches=False)
+    config = OptimizerConfig(lr=2e-3, schedule="constant")
+    optimizer, schedule = build_optimizer(module.network, config, STEPS)
+    values: dict[str, list[float]] = {}
+    lengths: set[int] = set()
+    while module.batches < STEPS:
+        for batch in data.train_dataloader():
+            check_batch(batch)
+            lengths.update(batch["lengths"].tolist())
+            out = module.training_step(batch, 0)
+            optimizer.zero_grad()
+            out["loss"].backward()
+            torch.nn.utils.clip_grad_norm_(module.network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            terms: dict[str, LossTerm] = out["terms"]
+            for name, term in terms.items():
+                if not term.is_empty:
+                    values.setdefault(name, []).append(term.mean.item())
+            if module.batches == STEPS:
+                break
+    assert min(lengths) < 10
+    assert all(len(found) > STEPS / 2 for found in values.values())
+    assert {name: over_the_bound(found) for name, found in values.items()} == {
+        name: [] for name in values
+    }
+
+
+def test_a_step_far_above_the_others_is_over_the_bound() -> None:
+    values = [1.0 + 0.1 * (k % 3) for k in range(300)]
+    assert over_the_bound(values) == []
+    values[200] = 12.0
+    assert [k for k, _ in over_the_bound(values)] == [200]
+
+
+def test_a_residue_whose_atoms_are_torn_apart_was_not_measured() -> None:
+    batch = batch_of(random_item("a", 8, 0))
+    batch["atom14_positions"][0, 3, 0] += 170.0  # N
+    batch["atom14_positions"][0, 5, 4] += 40.0  # CB
+    batch["atom14_positions"][0, 6, 3] += 40.0  # O
+    clean = clean_from_batch(batch)
+    assert clean.frame_mask[0].tolist() == [True] * 3 + [False] + [True] * 4
+    assert not clean.atoms_mask[0, 3].any()
+    assert not clean.atoms_mask[0, 5, 0]
+    assert clean.oxygen_mask[0].tolist() == [True] * 3 + [False] * 1 + [True] * 2 + [False, True]
+    assert clean.backbone.abs().max() < 10
+    assert clean.atoms.abs().max() < 20
+
+
+def command(*words: object, seconds: float = 240) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "model.train", *map(str, words)],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_resume(examples_dataset: Path, tmp_path: Path) -> None:
+    """Over gloo, on the CPU."""
+    words = [
+        *("fit", "--config", "model/configs/tiny.yaml", "--data.path", examples_dataset),
+        *("--run.dir", tmp_path / "run", "--model.network.n_blocks", 1),
+        *("--trainer.strategy", "ddp", "--trainer.devices", 2),
+        *("--trainer.log_every_n_steps", 2, "--model.optimizer.decay_steps", 10),
+    ]
+    command(*words, "--trainer.max_steps", 4)
+    command(*words, "--trainer.max_steps", 8, "--ckpt_path", last(tmp_path / "run"))
+    rows = [*logged(tmp_path / "run"), *logged(tmp_path / "run", 1)]
+    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
+    stored = torch.load(last(tmp_path / "run"), weights_only=True)
+    assert stored["batches"] == 8  # of each process
+    network, info = load_flow(last(tmp_path / "run"))
+    assert info.step == 8
+    assert all(torch.isfinite(weight).all() for weight in network.state_dict().values())
+
+
+@pytest.mark.slow
+def test_tiny_learns_from_the_examples_in_less_than_three_minutes(
+    examples_dataset: Path, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    printed = command(
+        *("fit", "--config", "model/configs/tiny.yaml", "--data.path", examples_dataset),
+        *("--run.dir", tmp_path / "run"),
+        seconds=600,
+    )
+    # Twice the time, for a machine that others use as well.
+    assert time.monotonic() - began < 360
+    losses = [float(row["train/loss"]) for row in logged(tmp_path / "run")]
+    assert "residues/s" in printed
+    assert statistics.mean(losses[-3:]) < 0.75 * losses[0]
+    small = tmp_path / "tiny.ckpt"
+    command("export", last(tmp_path / "run"), small)
+    assert small.stat().st_size <= 5_000_000
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains(examples_dataset: Path, tmp_path: Path) -> None:
+    command(
+        *("fit", "--config", "model/configs/tiny.yaml", "--data.path", examples_dataset),
+        *("--run.dir", tmp_path / "run", "--model.compile", "true"),
+        *("--model.network.n_blocks", 1, "--trainer.max_steps", 3),
+        *("--trainer.log_every_n_steps", 1),
+        seconds=600,
+    )
+    assert len(logged(tmp_path / "run")) == 3
+    load_flow(last(tmp_path / "run"))
