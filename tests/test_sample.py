@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from sample_network import (
+    CONFIG,
     EXAMPLES,
     UBIQUITIN,
     is_backbone,
@@ -24,9 +25,13 @@ from sample_network import (
 )
 
 from model.metrics import Structure, rmsd, superpose
-from model.sample import RequestError, Sampler, Samples
+from model.network import FlowNetwork
+from model.sample import Request, RequestError, Sampler, Samples
+from model.sample.embedded import CannotEmbed, embedded
 from model.sample.inputs import InputError, InputStructure, read_inputs
-from model.sample.run import batches
+from model.sample.problems import Problem, design_problem, packing_problem
+from model.sample.run import Drawing, batches, run_problems
+from model.sample.sampler import read_problems
 from model.sample.samples import AlreadyThere
 from pipeline.parsing import read_chains
 from pipeline.residues import ATOM14_EXISTS, ONE_LETTER, sequence_string
@@ -189,6 +194,38 @@ def test_a_bare_backbone_is_packed_with_a_given_sequence(flow: Sampler, tmp_path
     assert "chi1_recovery" not in sample.metrics()
     letters = [ONE_LETTER.index(c) for c in sequence]
     np.testing.assert_array_equal(sample.structure.mask, ATOM14_EXISTS[letters])
+
+
+def test_embeddings_are_read_only_where_the_whole_sequence_is_given(
+    ubiquitin: InputStructure,
+) -> None:
+    torch.manual_seed(1)
+    network = FlowNetwork(dataclasses.replace(CONFIG, c_embedding=5)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    random = np.random.default_rng(0)
+
+    def outputs(problem: Problem) -> list[np.ndarray]:
+        found = []
+        for _ in range(2):
+            embedding = random.normal(size=(len(problem), 5)).astype(np.float16)
+            given = dataclasses.replace(problem, embedding=embedding)
+            found += [o for _, o in run_problems(network, [given], ["a"], Drawing(steps=2))]
+        return [o.structure.positions for o in found]
+
+    one, other = outputs(packing_problem("a", ubiquitin))
+    assert np.abs(one - other).max() > 0.01
+    one, other = outputs(design_problem("a", ubiquitin))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_language_model_is_asked_for_only_by_networks_that_know_one(flow: Sampler) -> None:
+    with pytest.raises(RequestError, match="trained without embeddings"):
+        flow.sample("packing", input=UBIQUITIN, esm="nowhere")
+    problems, _ = read_problems(Request("packing", input=UBIQUITIN))
+    with pytest.raises(CannotEmbed, match="nowhere"):
+        embedded(problems, "./nowhere", 5)
 
 
 # ---- seeds and batches --------------------------------------------------------------------------
@@ -411,6 +448,4 @@ def test_a_motif_without_coordinates_is_refused(flow: Sampler, tmp_path: Path) -
 
 
 def test_requests_are_plain_values() -> None:
-    from model.sample import Request
-
     assert dataclasses.asdict(Request("unconditional", lengths=["5"]))["lengths"] == ["5"]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -95,12 +96,14 @@ def evaluate(options: EvaluateOptions) -> None:
     network, info = load_network(options.ckpt)
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = network.to(device)
+    more: dict[str, Any] = {} if options.embedding is None else {"embedding": options.embedding}
     try:
         held_out = ShardDataset(
-            options.dataset, columns=COLUMNS, split=options.split, where=options.where
+            options.dataset, columns=COLUMNS, split=options.split, where=options.where, **more
         )
     except ValueError as error:  # a wrong condition, or nothing fulfils it
         raise RequestError(str(error)) from error
+    _check_embedding(held_out, info.network.c_embedding)
     make_folder(options.out_dir, options.overwrite)
     tasks = options.tasks or list(TASKS)
     known_split = None
@@ -168,6 +171,20 @@ def _check(options: EvaluateOptions) -> None:
     for name in ("temperature", "noise_scale", "novelty_chains"):
         if getattr(options, name) < 0:
             raise RequestError(f"--{name.replace('_', '-')} is not negative")
+
+
+def _check_embedding(dataset: ShardDataset, width: int) -> None:
+    embeddings = getattr(dataset, "embeddings", None)
+    stored = 0 if embeddings is None else embeddings.dimension
+    if stored == width:
+        return
+    if not stored:
+        _say("note: the network was trained with embeddings, which --embedding NAME gives")
+        return
+    trained = f"with {width}" if width else "without embeddings"
+    raise RequestError(
+        f"--embedding has {stored} numbers per residue, and the network was trained {trained}"
+    )
 
 
 def _split(options: EvaluateOptions) -> ShardDataset | None:

@@ -59,11 +59,13 @@ def problem_of(task: Task, item: Mapping[str, Any], seed: int) -> Problem:
         labels=new_labels([n]),
         reference=known,
         source=uid,
+        embedding=np.asarray(item["embedding"]) if "embedding" in item else None,
     )
 
 
 def _motif(item: Mapping[str, Any], seed: int) -> Held:
-    clean = clean_from_batch(collate([item]))
+    known = {key: item[key] for key in ("chain_uid", *COLUMNS)}
+    clean = clean_from_batch(collate([known]))
     n = clean.mask.shape[1]
     noise = draw_noise([f"motif of {item['chain_uid']}"], [n], n, seed, 0)
     return held_for(torch.tensor([TASKS.index("inpainting")]), clean, noise)

@@ -28,6 +28,9 @@ class EvaluateOptions:
         Only chains that fulfil a condition on columns of the index, such as "length <= 256".
     limit
         Of these, so many, spread evenly; the same for every network.
+    embedding
+        Name of the embeddings that pipeline.embed made of the dataset, for a network that was
+        trained with them.
     steps
         Evaluations of the network for each sample.
     seed
@@ -61,6 +64,7 @@ class EvaluateOptions:
     tasks: list[Task] | None = None
     where: str | None = None
     limit: int | None = None
+    embedding: str | None = None
     steps: int = 100
     seed: int = 0
     temperature: float = 1.0

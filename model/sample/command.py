@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
+from model.sample.embedded import CannotEmbed
 from model.sample.network import CannotLoad, load_network
 from model.sample.options import SampleOptions
 from model.sample.request import RequestError
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return sample(options)
     except (RequestError, AlreadyThere) as error:
         return _end_with(f"error: {error}", USAGE)
-    except (CannotLoad, Diverged) as error:
+    except (CannotLoad, CannotEmbed, Diverged) as error:
         return _end_with(f"error: {error}", FAILURE)
     except OSError as error:
         return _end_with(f"error: cannot write: {error}", FAILURE)
@@ -58,7 +59,7 @@ def sample(options: SampleOptions) -> int:
     ------
     RequestError, AlreadyThere
         Before anything is written.
-    CannotLoad, Diverged, OSError
+    CannotLoad, CannotEmbed, Diverged, OSError
     """
 
     def note(sentence: str) -> None:
@@ -71,6 +72,8 @@ def sample(options: SampleOptions) -> int:
     if not problems:
         return _end_with(f"error: none of {len(errors)} inputs can be used", FAILURE)
     flow = Sampler(load_network(options.ckpt)[0], device=options.device)
+    if flow.c_embedding and options.request.task == "packing" and options.request.esm is None:
+        note("the network was trained with embeddings; --esm MODEL gives them")
     make_folder(options.out_dir, options.overwrite)
     samples = {}
     unfit = 0

@@ -54,6 +54,8 @@ class Problem:
         The answer, for metrics; the sampler never reads it.
     source : str
         The input's name.
+    embedding : (L, E) float or None
+        Of a language model; what is read of it is nothing unless the whole sequence is held.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Problem:
     labels: tuple[ChainLabels, ...]
     reference: Structure | None = None
     source: str = ""
+    embedding: NDArray[np.floating] | None = None
 
     def __len__(self) -> int:
         return len(self.given)

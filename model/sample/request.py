@@ -41,6 +41,9 @@ class Request:
         Inpainting: what to make, in RFdiffusion's notation. "10-20/A45-60/15/0 B1-30" is 10 to 20
         new residues, residues 45 to 60 of chain A of the input, 15 new residues; then a second
         chain, residues 1 to 30 of chain B.
+    esm
+        Packing with a network that was trained with embeddings: the same ESM-2, as a name at the
+        hub or a folder. Its last layer is taken.
     number
         Samples for each input or length.
     steps
@@ -70,6 +73,7 @@ class Request:
     fixed: str | None = None
     partial_sequence: str | None = None
     contigs: str | None = None
+    esm: str | None = None
     number: int = 1
     steps: int = 100
     seed: int = 0
@@ -97,6 +101,7 @@ class Request:
             raise RequestError(f"--start is a time from 0 to below 1, found {self.start}")
         belongs = {
             "sequence": "packing",
+            "esm": "packing",
             "fixed": "design",
             "partial_sequence": "design",
             "contigs": "inpainting",

@@ -123,9 +123,8 @@ def _run_batch(
     with_trajectory: bool,
 ) -> list[Output]:
     origins = [_origin(problem, drawing.start) for problem in problems]
-    clean = clean_from_batch(
-        collate([_item(p, o) for p, o in zip(problems, origins, strict=True)])
-    ).to(device)
+    items = [_item(problem, o) for problem, o in zip(problems, origins, strict=True)]
+    clean = clean_from_batch(collate(items, per_residue=["embedding"])).to(device)
     held = _held(problems, clean)
     states: list[NoisyProtein] | None = [] if with_trajectory else None
     generated = generate(
@@ -190,7 +189,7 @@ def _item(problem: Problem, origin: NDArray[np.float64]) -> dict[str, object]:
     mask = given.mask & ATOM14_EXISTS[given.aatype]
     x = np.where(mask[..., None], given.positions - origin, 0.0)
     rotations, translations = backbone_frames(x[:, 0], x[:, 1], x[:, 2], frame)
-    return {
+    item: dict[str, object] = {
         "chain_uid": problem.name,
         "aatype": torch.from_numpy(given.aatype),
         "residue_index": torch.from_numpy(given.residue_index),
@@ -201,6 +200,9 @@ def _item(problem: Problem, origin: NDArray[np.float64]) -> dict[str, object]:
         "trans": torch.from_numpy(translations).float(),
         "residue_mask": torch.from_numpy(frame),
     }
+    if problem.embedding is not None:
+        item["embedding"] = torch.from_numpy(problem.embedding).float()
+    return item
 
 
 def _held(problems: Sequence[Problem], clean: Clean) -> Held:

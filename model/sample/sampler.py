@@ -11,6 +11,7 @@ import torch
 
 from model.flow.tasks import Task
 from model.sample.contigs import Contigs, draw_contigs, parse_contigs
+from model.sample.embedded import embedded
 from model.sample.inputs import InputError, InputStructure, read_inputs
 from model.sample.network import load_network
 from model.sample.problems import (
@@ -49,6 +50,8 @@ class Sampler:
     def __init__(self, network: torch.nn.Module, *, device: str | None = None):
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network: Network = network.eval().to(self.device)
+        config = getattr(network, "config", None)
+        self.c_embedding: int = getattr(config, "c_embedding", 0)
 
     @classmethod
     def load(cls, path: Path | str | None = None, *, device: str | None = None) -> Sampler:
@@ -98,7 +101,16 @@ class Sampler:
     def run(
         self, request: Request, problems: list[Problem], *, trajectory: bool = False
     ) -> Iterator[tuple[int, Sample]]:
-        """Pairs of (index of the problem, its sample) as they are finished."""
+        """Pairs of (index of the problem, its sample) as they are finished.
+
+        Raises
+        ------
+        RequestError
+            The language model is not the one that the network was trained with.
+        CannotEmbed
+        """
+        if request.esm is not None:
+            problems = embedded(problems, request.esm, self.c_embedding)
         candidates = [(k, c) for k in range(len(problems)) for c in range(request.best_of)]
         uids = [_uid(problems[k].name, c) for k, c in candidates]
         best: dict[int, _Best] = {}
