@@ -136,6 +136,10 @@ def test_partial_diffusion_starts_near_its_input(flow: Sampler, ubiquitin: Input
     near = flow.sample("unconditional", input=UBIQUITIN, start=0.999, steps=1)[0].metrics()
     assert near["identity"] >= far["identity"]
     assert near["identity"] == 1.0
+    (sample,) = flow.sample("unconditional", input=UBIQUITIN, start=0.999, steps=1)
+    # A variation lies where its input lies.
+    apart = rmsd(sample.structure.ca, ubiquitin.structure.ca)
+    assert apart == pytest.approx(near["ca_rmsd"], abs=0.01)
     assert set(near) >= {"ca_rmsd", "tm_score"}
 
 

@@ -13,7 +13,7 @@ from model.flow.clean import Clean, clean_from_batch
 from model.flow.generate import Generated, generate, global_atoms
 from model.flow.state import NoisyProtein, Prediction, ProteinState
 from model.flow.tasks import Held
-from model.metrics import Structure
+from model.metrics import Structure, superpose
 from model.sample.problems import Problem
 from pipeline.batching import collate
 from pipeline.frames import backbone_frames
@@ -147,9 +147,11 @@ def _run_batch(
     for b, (problem, origin) in enumerate(zip(problems, origins, strict=True)):
         n = len(problem)
         mask = there[b, :n].numpy()
+        rotation, shift = _onto_input(problem, positions[b, :n].numpy(), mask)
+        shift = shift + origin
         structure = _finished(
             problem,
-            positions[b, :n].numpy() + origin,
+            positions[b, :n].numpy() @ rotation.T + shift,
             present[b, :n].numpy(),
             state.sequence[b, :n].numpy(),
             mask,
@@ -163,7 +165,8 @@ def _run_batch(
                 predicted_error=np.where(mask, error, np.nan),
                 log_probabilities=None if problem.held_sequence.all() else log_p,
                 trajectory=[
-                    np.where(structure.mask[..., None], x[b, :n] + origin, 0.0) for x in trajectory
+                    np.where(structure.mask[..., None], x[b, :n] @ rotation.T + shift, 0.0)
+                    for x in trajectory
                 ],
             )
         )
@@ -182,6 +185,22 @@ def _origin(problem: Problem, start: float) -> NDArray[np.float64]:
         return np.zeros(3)
     # Whole thousandths: the sum with a coordinate of a file is then rounded to what it was.
     return np.round(problem.given.ca[counted].mean(0), 3)
+
+
+def _onto_input(
+    problem: Problem, positions: NDArray[np.float64], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How to lay a result on its input, counted from the origin: as it is if frames are held.
+
+    A protein of which no frame is held has no place of its own; a variation of an input is put
+    where the input is.
+    """
+    both = problem.has_frame & mask
+    if problem.anchor.any() or both.sum() < 3 or not np.isfinite(positions[both]).all():
+        return np.eye(3), np.zeros(3)
+    target = problem.given.ca[both]
+    centre = np.round(problem.given.ca[problem.has_frame].mean(0), 3)
+    return superpose(positions[both, 1], target - centre)
 
 
 def _item(problem: Problem, origin: NDArray[np.float64]) -> dict[str, object]:
