@@ -93,6 +93,7 @@ def test_a_run_leaves_its_configuration_versions_notes_and_the_digest_of_its_dat
     config = yaml.safe_load((whole / "config.yaml").read_text())
     assert config["model"]["network"]["c_s"] == 16
     assert config["model"]["optimizer"]["betas"]  # defaults are resolved
+    assert config["data"]["test_split"] is None
     found = json.loads((whole / "run.json").read_text())
     digest = json.loads((dataset / "build.json").read_text())["digest"]
     assert found["dataset"]["dataset"] == digest

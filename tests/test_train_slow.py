@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -202,6 +203,23 @@ def test_tiny_learns_from_the_examples_in_less_than_three_minutes(
     small = tmp_path / "tiny.ckpt"
     command("export", last(tmp_path / "run"), small)
     assert small.stat().st_size <= 5_000_000
+
+
+@pytest.mark.slow
+def test_the_page_about_training_is_true(examples_dataset: Path, tmp_path: Path) -> None:
+    """Its snippets run, one after the other, where the examples have been built."""
+    page = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?ms)^<!-- runs -->\n```(python|sh)\n(.*?)^```$", page)
+    assert [language for language, _ in blocks] == ["sh", "python"]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "examples").symlink_to(examples_dataset)
+    (tmp_path / "model").symlink_to(REPOSITORY / "model")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY)}
+    for language, text in blocks:
+        words = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-c", text]
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

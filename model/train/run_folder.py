@@ -79,7 +79,8 @@ class SavedConfig(SaveConfigCallback):
         while path.exists():
             k += 1
             path = folder / f"config-{k}.yaml"
-        self.parser.save(self.config, str(path), multifile=False)
+        # A null that is left out would be the default again: the splits, for one.
+        self.parser.save(self.config, str(path), skip_none=False, multifile=False)
 
 
 def versions() -> dict[str, str]:
