@@ -220,16 +220,3 @@ def test_the_page_about_training_is_true(examples_dataset: Path, tmp_path: Path)
         words = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-c", text]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.slow
-def test_a_compiled_network_trains(examples_dataset: Path, tmp_path: Path) -> None:
-    command(
-        *("fit", "--config", "model/configs/tiny.yaml", "--data.path", examples_dataset),
-        *("--run.dir", tmp_path / "run", "--model.compile", "true"),
-        *("--model.network.n_blocks", 1, "--trainer.max_steps", 3),
-        *("--trainer.log_every_n_steps", 1),
-        seconds=600,
-    )
-    assert len(logged(tmp_path / "run")) == 3
-    load_flow(last(tmp_path / "run"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -21,7 +22,7 @@ class Progress(TQDMProgressBar):
 
     def __init__(self) -> None:
         super().__init__(leave=False)
-        self._is_terminal = sys.stdout.isatty()
+        self._is_terminal = _is_terminal()
         self._shown = -1
         self._began = 0.0
 
@@ -82,6 +83,14 @@ class Progress(TQDMProgressBar):
             f"{latest['residues_per_second']:,.0f} residues/s  "
             f"{time.monotonic() - self._began:.0f} s"
         )
+
+
+def _is_terminal() -> bool:
+    """Whether standard output is a terminal with a width; without one no bar is drawn."""
+    try:
+        return sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 def _total(trainer: pl.Trainer) -> int | None:
