@@ -21,10 +21,12 @@ from pipeline.dataset import (
     SpatialCrop,
     UnreadableDataset,
     around,
+    fields,
 )
 from pipeline.features import atom14_positions, unpack_mask
 from pipeline.frames import backbone_frames, is_frame
 from pipeline.gaussians import local_mean_and_scale
+from pipeline.shards import Rows
 
 
 def rows_of(dataset: Path) -> dict[str, dict]:
@@ -74,6 +76,62 @@ def test_every_item_holds_what_the_row_holds_and_what_the_geometry_code_makes_of
         for name in ("trans", "local_mean", "log_scale", "centroid", "covariance"):
             assert not item[name][~item["residue_mask"]].any(), name
     assert any(not dataset[k]["residue_mask"].all() for k in range(len(dataset)))
+
+
+@pytest.mark.parametrize("offset", [0, 200_000])  # 0.001 Å: 20 nm from the origin
+def test_any_mask_and_any_number_of_residues_decode_to_what_the_geometry_code_makes(offset):
+    random = np.random.default_rng(offset)
+    n = 2 * fields._BLOCK + 77
+    bits = random.integers(0, 1 << 14, n).astype(np.uint16)  # mostly with gaps
+    whole = random.random(n) < 0.5
+    bits[whole] = (1 << random.integers(0, 15, int(whole.sum()))) - 1
+    bits[-5:] = 0  # nothing behind the last atom
+    mask = unpack_mask(bits)
+    coords = random.integers(offset - 5000, offset + 5000, (int(mask.sum()), 3)).astype(np.int32)
+    centroid = random.normal(offset / 1000, 3, (n, 3)).astype(np.float32)
+    # Diagonally dominant, hence positive definite.
+    covariance = random.uniform((2, -1, -1, 2, -1, 2), (3, 1, 1, 3, 1, 3), (n, 6)).astype(
+        np.float32
+    )
+    x, y, z = coords.T
+    lists = {"atom14_mask": bits, "x": x, "y": y, "z": z}
+    lists |= {"centroid": centroid, "covariance": covariance}
+    rows = Rows(np.array([0, 1500, n]), None, lists, pa.table({}))
+    names = [f for f in DEFAULT_FIELDS if f not in ("aatype", "residue_index", "chain_index")]
+    found = fields.decode(rows, names)
+
+    positions = atom14_positions(mask, coords)
+    atoms = positions[:, 0], positions[:, 1], positions[:, 2], mask[:, :3].all(axis=1)
+    resolved = is_frame(*atoms)
+    rotations, translations = backbone_frames(*atoms)
+    mean, log_scale = local_mean_and_scale(
+        rotations, translations, centroid.astype(float), covariance.astype(float)
+    )
+    translations[~resolved], mean[~resolved] = 0, 0
+    assert 0.3 < resolved.mean() < 0.9
+    assert np.array_equal(found["atom14_mask"], mask)
+    assert np.array_equal(found["residue_mask"], resolved)
+    for name, expected in {
+        "atom14_positions": positions,
+        "rotmats": rotations,
+        "trans": translations,
+        "local_mean": mean,
+        "log_scale": log_scale,
+        "centroid": centroid,
+        "covariance": covariance,
+    }.items():
+        # To the bit: float64 until the last step, whatever is far from the origin.
+        assert np.array_equal(found[name], expected.astype(np.float32)), name
+
+
+def test_chains_without_atoms_decode_to_nothing_resolved():
+    empty = np.zeros(0, np.int32)
+    lists = {"atom14_mask": np.zeros(3, np.uint16), "x": empty, "y": empty, "z": empty}
+    rows = Rows(np.array([0, 3]), None, lists, pa.table({}))
+    found = fields.decode(rows, ["atom14_positions", "residue_mask", "rotmats", "trans"])
+    assert not found["residue_mask"].any()
+    assert not found["atom14_positions"].any()
+    assert np.array_equal(found["rotmats"], np.tile(np.eye(3, dtype=np.float32), (3, 1, 1)))
 
 
 def test_types_are_those_that_networks_take(examples_dataset):

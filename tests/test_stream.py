@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from pipeline.build.command import main
-from pipeline.dataset import ContiguousCrop, ShardDataset, ShardStream
+from pipeline.dataset import ContiguousCrop, ShardDataset, ShardStream, store
 from pipeline.dataset.items import generator
 from pipeline.dataset.stream import _shuffled
 
@@ -49,6 +52,50 @@ def test_items_are_those_of_the_dataset(many_shards):
         for key, value in expected.pop(item["chain_uid"]).items():
             if isinstance(value, torch.Tensor):
                 assert torch.equal(item[key], value)
+
+
+def in_small_groups(dataset: Path, out: Path, n: int) -> None:
+    """A copy of a dataset of one shard, in row groups of n chains."""
+    shutil.copytree(dataset, out, ignore=shutil.ignore_patterns(".cache"))
+    (shard,) = (out / "shards").iterdir()
+    rows = pq.read_table(shard)
+    pq.write_table(rows, shard, write_page_checksum=True, row_group_size=n)
+    index = pq.read_table(out / "index.parquet")
+    assert index["row"].to_pylist() == list(range(len(index)))
+    row = index["row"].to_numpy()
+    for name, values in (("row_group", row // n), ("row", row % n)):
+        k = index.schema.get_field_index(name)
+        index = index.set_column(k, index.field(name), pa.array(values, index.field(name).type))
+    pq.write_table(index, out / "index.parquet", write_page_checksum=True)
+
+
+@pytest.mark.parametrize("read_chains", [1, 7, 10_000])
+def test_row_groups_that_are_read_together_give_the_same_items(
+    examples_dataset, tmp_path, monkeypatch, read_chains
+):
+    monkeypatch.setattr(store, "READ_CHAINS", read_chains)
+    in_small_groups(examples_dataset, tmp_path / "small", 3)
+    assert len(ShardDataset(tmp_path / "small").blocks) == 12
+    expected = {item["chain_uid"]: item for item in ShardDataset(examples_dataset)}
+    reads = []
+    read_rows = store.read_rows
+    monkeypatch.setattr(store, "read_rows", lambda *a: reads.append(a[2]) or read_rows(*a))
+    for options in (
+        {},
+        {"shuffle": False},
+        {"where": "length > 150"},
+        {"rank": 1, "world_size": 2},
+    ):
+        reads.clear()
+        stream = ShardStream(tmp_path / "small", even=False, **options)
+        items = list(stream)
+        assert len(items) == len(stream) == len({item["chain_uid"] for item in items}) > 0
+        for item in items:
+            for key, value in expected[item["chain_uid"]].items():
+                assert key == "chain_uid" or torch.equal(item[key], value)
+        groups = sorted(group for read in reads for group in read)
+        assert groups == sorted(set(groups))  # each once
+        assert max(map(len, reads)) == {1: 1, 7: 2}.get(read_chains, len(groups))
 
 
 def test_an_epoch_is_shuffled_and_told_by_its_seed(many_shards):

@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,13 @@ Block = dict[str, NDArray]
 """Fields of chains laid end to end, each ``(R, *shape)``. Items copy from it."""
 
 KEPT_GROUPS = 8
-KEPT_SHARDS = 64
+KEPT_SHARDS = 16
+"""Open shards, of which each takes a megabyte."""
+READ_CHAINS = 96
+"""Chains to be read at once: of small row groups several, where their order is known."""
+
+_Group = tuple[int, int]
+"""Number of a shard, and of a row group in it."""
 
 
 class Store(ABC):
@@ -40,21 +47,29 @@ class ShardStore(Store):
 
     Reading chains in the order of the shards, or shuffled a few row groups at a time, decodes each
     group once; reading them in any other order decodes a group for nearly every chain.
+
+    Parameters
+    ----------
+    selection : Selection
+    fields : sequence of str
+    order : sequence of (shard, row group), optional
+        In which chains will be asked for. Small groups that follow one another are then read
+        together, and what lies behind is not kept.
     """
 
-    def __init__(self, selection: Selection, fields: Sequence[str]):
+    def __init__(self, selection: Selection, fields: Sequence[str], order: Sequence[_Group] = ()):
         self._selection, self._fields = selection, tuple(fields)
+        self._next = dict(pairwise(order))
         self._columns = ["chain_uid", *columns_of(self._fields)]
         self._forget()
 
     def _forget(self) -> None:
-        self._groups: OrderedDict[tuple[int, int], tuple[Block, NDArray, list[str]]]
-        self._groups = OrderedDict()
+        self._groups: OrderedDict[_Group, tuple[Block, list[int], list[str]]] = OrderedDict()
         self._shards: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_selection": self._selection, "_fields": self._fields, "_columns": self._columns}
+        return {**self.__dict__, "_groups": None, "_shards": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -69,7 +84,7 @@ class ShardStore(Store):
         row = int(selection.row[chain])
         if row >= len(uids) or uids[row] != selection.uids[chain].as_py():
             raise self._disagrees(shard)
-        return block, int(offsets[row]), int(offsets[row + 1])
+        return block, offsets[row], offsets[row + 1]
 
     def _disagrees(self, shard: int) -> DamagedShard:
         folder, name = self._selection.folder, self._selection.shard_names[shard]
@@ -78,30 +93,49 @@ class ShardStore(Store):
             f"`python -m pipeline.verify {folder} --repair` makes them agree"
         )
 
-    def _read_group(self, shard: int, group: int) -> tuple[Block, NDArray[np.int64], list[str]]:
+    def _read_group(self, shard: int, group: int) -> tuple[Block, list[int], list[str]]:
         """(block, offsets of its chains, their names) of a row group."""
         key = (shard, group)
         if key in self._groups:
             self._groups.move_to_end(key)
             return self._groups[key]
+        if self._next:
+            self._groups.clear()
         path = self._selection.folder.join("shards", self._selection.shard_names[shard])
         file = self._open(shard, path)
         if group >= file.metadata.num_row_groups:
             raise self._disagrees(shard)
-        rows = read_rows(file, path, [group], self._columns)
+        together = self._read_with(file, key)
+        rows = read_rows(file, path, [k for _, k in together], self._columns)
+        block, offsets = decode(rows, self._fields), rows.residues.tolist()
         names = rows.scalars["chain_uid"].to_pylist()
-        found = decode(rows, self._fields), rows.residues, names
-        self._groups[key] = found
-        if len(self._groups) > KEPT_GROUPS:
+        begin = 0
+        for one in together:
+            end = begin + file.metadata.row_group(one[1]).num_rows
+            self._groups[one] = block, offsets[begin : end + 1], names[begin:end]
+            begin = end
+        while len(self._groups) > max(KEPT_GROUPS, len(together)):
             self._groups.popitem(last=False)
-        return found
+        return self._groups[key]
+
+    def _read_with(self, file: pq.ParquetFile, key: _Group) -> list[_Group]:
+        """A row group and those of its shard that follow it in the order, while they are small."""
+        together, n_chains = [key], file.metadata.row_group(key[1]).num_rows
+        while (following := self._next.get(together[-1])) is not None and following[0] == key[0]:
+            if following[1] >= file.metadata.num_row_groups:
+                break
+            n_chains += file.metadata.row_group(following[1]).num_rows
+            if n_chains > READ_CHAINS:
+                break
+            together.append(following)
+        return together
 
     def _open(self, shard: int, path: str) -> pq.ParquetFile:
         if shard in self._shards:
             self._shards.move_to_end(shard)
         else:
             self._shards[shard] = open_shard(path, self._selection.folder.filesystem)
-            if len(self._shards) > KEPT_SHARDS:
+            if len(self._shards) > (1 if self._next else KEPT_SHARDS):
                 self._shards.popitem(last=False)[1].close()
         return self._shards[shard]
 

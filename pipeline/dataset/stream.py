@@ -158,7 +158,8 @@ class ShardStream(IterableDataset[Item]):
         return mine[worker::n_workers]
 
     def _items(self, groups: Sequence[_Group], epoch: int) -> Iterator[Item]:
-        store = ShardStore(self._selection, self._maker.read)
+        order = [(group.shard, group.group) for group in groups]
+        store = ShardStore(self._selection, self._maker.read, order)
         for chain in (chain for group in groups for chain in group.chains.tolist()):
             extras = item_names(self._selection, [chain], "chain")
             for name, values in self._scalars.items():

@@ -85,7 +85,7 @@ def open_shard(
         shard = pq.ParquetFile(
             str(path), filesystem=filesystem, metadata=metadata, page_checksum_verification=True
         )
-    version = (shard.schema_arrow.metadata or {}).get(b"schema_version", b"none").decode()
+    version = (shard.metadata.metadata or {}).get(b"schema_version", b"none").decode()
     if version != str(SCHEMA_VERSION):
         shard.close()
         raise DamagedShard(
@@ -125,11 +125,10 @@ def read_rows(
     if not ATOM_LISTS.isdisjoint(wanted):
         wanted["atom14_mask"] = None
     with _damage_named(path):
-        there = set(shard.schema_arrow.names)
-        missing = [name for name in wanted if name not in there]
+        table = shard.read_row_groups(list(row_groups), columns=list(wanted), use_threads=False)
+        missing = [name for name in wanted if name not in table.column_names]
         if missing:
             raise DamagedShard(f"{path}: has no column {missing[0]}; {_ADVICE}")
-        table = shard.read_row_groups(list(row_groups), columns=list(wanted), use_threads=False)
         return _rows(table, path)
 
 
