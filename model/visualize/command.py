@@ -1,0 +1,159 @@
+"""``python -m model.visualize``: one chain through a network → figures and lines."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from model.flow import TASKS, Flow, NoisyProtein, Times, clean_from_batch, draw_noise
+from model.flow.clean import BATCH_KEYS
+from model.flow.tasks import held_for
+from model.sample.network import CannotLoad, load_network
+from model.sample.request import RequestError
+from model.sample.samples import AlreadyThere, make_folder
+from model.visualize.draw import save_figures
+from model.visualize.look import check_choice, look
+from model.visualize.options import VisualizeOptions
+from model.visualize.statistics import console_line
+from pipeline.batching import collate
+from pipeline.command_line import parse_options
+from pipeline.dataset import DamagedShard, ShardDataset, UnreadableDataset
+from pipeline.storage import BadLocation, StorageError
+from pipeline.termination import leave, terminable
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+COLUMNS = [key for key in BATCH_KEYS if key != "lengths"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status.
+
+    0: all is written. 1: the dataset or the checkpoint cannot be used, or something cannot be
+    written. 2: wrong usage, such as a chain that is not in the dataset. 130: interrupted.
+    """
+    options = parse_options(
+        VisualizeOptions,
+        "python -m model.visualize",
+        "Draw what the layers of a network attend to in one chain, and print its statistics.",
+        arguments,
+    )
+    try:
+        with terminable():
+            visualize(options)
+    except (RequestError, AlreadyThere, BadLocation) as error:
+        return _end_with(f"error: {error}", USAGE)
+    except (CannotLoad, UnreadableDataset, DamagedShard, StorageError) as error:
+        return _end_with(f"error: {error}", FAILURE)
+    except OSError as error:
+        return _end_with(f"error: cannot write: {error}", FAILURE)
+    except KeyboardInterrupt:
+        return _end_with("interrupted: the files that are there are whole", INTERRUPTED)
+    return OK
+
+
+def visualize(options: VisualizeOptions) -> None:
+    """Draw as the options say.
+
+    Raises
+    ------
+    RequestError, AlreadyThere, BadLocation
+        Before anything is written.
+    CannotLoad, UnreadableDataset, DamagedShard, StorageError, OSError
+    """
+    if not 0 <= options.time <= 1:
+        raise RequestError(f"--time is from 0 (noise) to 1 (clean), found {options.time}")
+    heads = options.heads or [0]
+    network, info = load_network(options.ckpt)
+    try:
+        check_choice(network, options.layers, heads)
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+    batch = collate([find_chain(options, info.network.c_embedding)])
+    noisy = noisy_protein(batch, options)
+    if not bool(noisy.mask.any()):
+        raise RequestError(f"{options.chain} has no residue with a frame to look at")
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network = network.to(device)
+    make_folder(options.out_dir, options.overwrite)
+    about = f"step {info.step}  ·  {options.chain}, {options.task} at time {options.time:g}"
+    for layer in look(network, noisy.to(device), heads=heads, layers=options.layers):
+        save_figures(layer, options.out_dir, about)
+        if not options.quiet:
+            print(console_line(layer.layer, info.step, layer.statistics, layer.kind), flush=True)
+    if not options.quiet:
+        print(f"look at {options.out_dir}")
+
+
+def find_chain(options: VisualizeOptions, c_embedding: int) -> dict[str, Any]:
+    """The chain as an item of the dataset.
+
+    Raises
+    ------
+    RequestError
+        There is none of this name; the message has names that are near.
+    UnreadableDataset, DamagedShard, StorageError
+    """
+    more: dict[str, Any] = {} if options.embedding is None else {"embedding": options.embedding}
+    try:
+        dataset = ShardDataset(options.dataset, columns=COLUMNS, **more)
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+    embeddings = getattr(dataset, "embeddings", None)
+    stored = 0 if embeddings is None else embeddings.dimension
+    if stored and stored != c_embedding:
+        trained = f"with {c_embedding}" if c_embedding else "without embeddings"
+        raise RequestError(
+            f"--embedding has {stored} numbers per residue, and the network was trained {trained}"
+        )
+    if c_embedding and not stored:
+        _say("note: the network was trained with embeddings, which --embedding NAME gives")
+    known = dataset.chain_uids
+    if options.chain not in known:
+        near = near_names(options.chain, known)
+        hint = f"; did you mean {' or '.join(near)}?" if near else f", such as {known[0]}"
+        raise RequestError(
+            f"there is no chain {options.chain} among the {len(known)} of {options.dataset}{hint}"
+        )
+    return dict(dataset[known.index(options.chain)])
+
+
+def near_names(wanted: str, known: Sequence[str], most: int = 3) -> list[str]:
+    """Names that were perhaps meant: of the same entry, or spelt alike."""
+    entry = wanted.lower().partition("_")[0]
+    same = [uid for uid in known if entry and uid.lower().startswith(entry)]
+    return difflib.get_close_matches(wanted, same or known, n=most, cutoff=0.0 if same else 0.6)
+
+
+def noisy_protein(batch: dict[str, Any], options: VisualizeOptions) -> NoisyProtein:
+    """x_t of one chain for a task, all that is hidden at the same time."""
+    clean = clean_from_batch(batch)
+    n = clean.mask.shape[1]
+    noise = draw_noise([options.chain], [n], n, options.seed, 0)
+    held = held_for(torch.tensor([TASKS.index(options.task)]), clean, noise)
+    times = Times(
+        *(
+            torch.where(given, 1.0, options.time)
+            for given in (held.frames, held.atoms, held.sequence)
+        )
+    )
+    return Flow().corrupt(clean, times, noise)[0]
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr)
+
+
+def _end_with(sentence: str, status: int) -> int:
+    _say(sentence)
+    return status
+
+
+def run() -> None:
+    """Entry point of ``python -m model.visualize``."""
+    leave(main())
