@@ -72,7 +72,7 @@ def test_what_was_padded_is_had_back_without_the_padding(lengths, fields):
 def test_padding_is_zero_and_false_and_the_identity_in_rotations():
     items = [item_of(3, 0), item_of(5, 1)]
     batch = collate(items)
-    for key in PER_RESIDUE:
+    for key in PER_RESIDUE & items[0].keys():
         padding = batch[key][0, 3:]
         if key == "rotmats":
             assert torch.equal(padding, torch.eye(3).expand(2, 3, 3))
@@ -122,19 +122,19 @@ def test_labels_are_stacked_by_kind_and_anything_else_is_listed():
 
 def test_a_label_as_long_as_the_chain_is_not_padded():
     """The shape is never what tells: both items have labels of 4, and only one has 4 residues."""
-    batch = collate([item_of(n, n) | {"embedding": torch.ones(4)} for n in (4, 6)])
-    assert batch["embedding"].shape == (2, 4)
+    batch = collate([item_of(n, n) | {"profile": torch.ones(4)} for n in (4, 6)])
+    assert batch["profile"].shape == (2, 4)
 
 
 def test_further_keys_are_padded_if_they_are_declared():
-    items = [item_of(n, n) | {"embedding": torch.ones(n, 7)} for n in (4, 6)]
-    batch = collate(items, per_residue=["embedding"])
-    assert batch["embedding"].shape == (2, 6, 7)
-    assert batch["embedding"][0, 4:].abs().sum() == 0
-    assert_alike(unpad(batch, PER_RESIDUE | {"embedding"}), items)
-    with pytest.raises(ValueError, match=r"embedding is .* shape \(4, 7\) in chain_4 and .*") as e:
+    items = [item_of(n, n) | {"profile": torch.ones(n, 7)} for n in (4, 6)]
+    batch = collate(items, per_residue=["profile"])
+    assert batch["profile"].shape == (2, 6, 7)
+    assert batch["profile"][0, 4:].abs().sum() == 0
+    assert_alike(unpad(batch, PER_RESIDUE | {"profile"}), items)
+    with pytest.raises(ValueError, match=r"profile is .* shape \(4, 7\) in chain_4 and .*") as e:
         collate(items)
-    assert "collate(…, per_residue=['embedding'])" in str(e.value)
+    assert "collate(…, per_residue=['profile'])" in str(e.value)
 
 
 @pytest.mark.parametrize(

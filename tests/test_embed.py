@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,8 +21,17 @@ import torch
 from build_runs import build_here, write_peptides
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
+from pipeline.batching import collate
 from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.dataset import (
+    ContiguousCrop,
+    DamagedShard,
+    ShardDataset,
+    ShardStream,
+    SpatialCrop,
+)
 from pipeline.embed import command
 from pipeline.embed.chain_sequences import chain_sequence
 from pipeline.embed.language_model import LanguageModel, ModelError, load
@@ -370,6 +381,153 @@ def test_another_model_of_the_same_name_is_noticed_by_its_weights(
     with embeddings.open_part("part-00000.parquet") as file:
         found = embeddings.read_group(file, "part-00000.parquet", 0).values
     assert np.allclose(found, expected, atol=2e-3)
+
+
+# ---- items --------------------------------------------------------------------------------------
+
+
+def stored(dataset: Path) -> dict[str, torch.Tensor]:
+    home = dataset / "embeddings/tiny"
+    table = pa.concat_tables([pq.read_table(p) for p in sorted(home.glob("part-*"))])
+    return {
+        row["chain_uid"]: torch.tensor(row["embedding"], dtype=torch.float16).view(-1, HIDDEN)
+        for row in table.to_pylist()
+        if row["embedding"] is not None
+    }
+
+
+@pytest.mark.parametrize("cache", [None, "mmap", "memory"])
+@pytest.mark.parametrize("unit", ["chain", "entry"])
+def test_items_carry_the_rows_of_their_residues(
+    embedded: Path, tmp_path: Path, cache: str | None, unit: str
+):
+    expected = stored(embedded)
+    dataset = ShardDataset(
+        embedded,
+        embedding="tiny",
+        cache=cache,
+        unit=unit,
+        cache_dir=str(tmp_path),
+        where="length > 20",
+    )
+    assert dataset.embeddings.dimension == HIDDEN
+    for one in (dataset, pickle.loads(pickle.dumps(dataset))):
+        for k in np.random.default_rng(0).permutation(len(one)).tolist()[:12]:
+            item = one[k]
+            uids = item.get("chain_uids", [item["chain_uid"]])
+            assert torch.equal(item["embedding"], torch.cat([expected[uid] for uid in uids]))
+    dataset[0]["embedding"].zero_()
+    assert dataset[0]["embedding"].any()
+
+
+@pytest.mark.parametrize("crop", [ContiguousCrop(17), SpatialCrop(17)])
+def test_a_crop_keeps_the_rows_of_the_residues_that_it_keeps(embedded: Path, crop):
+    whole = ShardDataset(embedded, embedding="tiny", columns=["residue_index"], cache="memory")
+    cropped = ShardDataset(
+        embedded, embedding="tiny", columns=["residue_index"], crop=crop, cache="memory"
+    )
+    for k in range(len(whole)):
+        item, full = cropped[k], whole[k]
+        places = torch.searchsorted(full["residue_index"], item["residue_index"])
+        assert torch.equal(item["embedding"], full["embedding"][places])
+        assert list(item) == ["residue_index", "embedding", "chain_uid"]
+
+
+def test_batches_pad_them_with_workers_too(embedded: Path, tmp_path: Path):
+    dataset = ShardDataset(embedded, embedding="tiny", cache="mmap", cache_dir=str(tmp_path))
+    loader = DataLoader(
+        dataset, batch_size=4, collate_fn=collate, num_workers=1, multiprocessing_context="fork"
+    )
+    expected = stored(embedded)
+    for batch in loader:
+        n = int(batch["lengths"].max())
+        assert batch["embedding"].shape == (len(batch["lengths"]), n, HIDDEN)
+        for row, uid, length in zip(
+            batch["embedding"], batch["chain_uid"], batch["lengths"].tolist(), strict=True
+        ):
+            assert torch.equal(row[:length], expected[uid])
+            assert not row[length:].any()
+
+
+def test_the_stream_gives_them_as_well(several: Path, checkpoint: Path):
+    embed(several, checkpoint)
+    expected = stored(several)
+    found = {
+        item["chain_uid"]: item["embedding"] for item in ShardStream(several, embedding="tiny")
+    }
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[uid], expected[uid]) for uid in expected)
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_chains_that_were_left_out_are_asked_for_in_vain(
+    embedded: Path, checkpoint: Path, tmp_path: Path, cache: str | None
+):
+    dataset = Path(shutil.copytree(embedded, tmp_path / "dataset"))
+    embed(dataset, checkpoint, "--where", "length > 100", "--overwrite")
+    assert stored(dataset).keys() == {u for u, r in rows_of(dataset).items() if r["length"] > 100}
+    with pytest.raises(ValueError, match=r"chains have no embedding in 'tiny', such as .*length"):
+        ShardDataset(dataset, embedding="tiny", cache=cache)
+    chosen = ShardDataset(dataset, embedding="tiny", cache=cache, where="length > 120")
+    expected = stored(embedded)
+    for k, uid in enumerate(chosen.chain_uids):
+        assert torch.allclose(chosen[k]["embedding"], expected[uid], atol=2e-3)
+
+
+# ---- what does not fit --------------------------------------------------------------------------
+
+
+def test_embeddings_of_other_data_are_refused_by_name(
+    several: Path, embedded: Path, checkpoint: Path
+):
+    shutil.copytree(embedded / "embeddings", several / "embeddings")
+    with pytest.raises(UnreadableDataset, match="'tiny' were made for other data"):
+        ShardDataset(several, embedding="tiny")
+    embed(several, checkpoint, "--overwrite")
+    assert len(ShardDataset(several, embedding="tiny")) == 6
+
+
+def test_a_name_that_is_none_says_how_to_make_it(embedded: Path):
+    with pytest.raises(UnreadableDataset, match=r"pipeline\.embed .* --name other"):
+        ShardDataset(embedded, embedding="other")
+
+
+def _flip(path: Path) -> None:
+    """One bit of the last numbers."""
+    with pq.ParquetFile(path) as file:
+        chunk = file.metadata.row_group(0).column(2)
+    content = bytearray(path.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size - 8] ^= 4
+    path.write_bytes(content)
+
+
+def _swap(path: Path) -> None:
+    other = path.with_name("part-00000.parquet")
+    path.write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+@pytest.mark.parametrize("damage", [_flip, Path.unlink, _swap])
+def test_a_damaged_part_is_never_read_as_data(
+    several: Path, checkpoint: Path, damage, cache: str | None
+):
+    damage(embed(several, checkpoint) / "part-00001.parquet")
+
+    def read() -> Iterator[dict]:
+        dataset = ShardDataset(several, embedding="tiny", cache=cache)
+        yield from (dataset[k] for k in range(len(dataset)))
+
+    with pytest.raises(DamagedShard, match=r"part-00001\.parquet"):
+        list(read())
+
+
+def test_a_part_of_another_model_is_refused(several: Path, checkpoint: Path):
+    home = embed(several, checkpoint)
+    swapped = (home / "part-00001.parquet").read_bytes()
+    embed(several, checkpoint, "--layer", 1, "--overwrite")
+    (home / "part-00001.parquet").write_bytes(swapped)
+    with pytest.raises(DamagedShard, match=r"was not made by what embedding\.json"):
+        ShardDataset(several, embedding="tiny", cache="memory")
 
 
 # ---- models that are none -----------------------------------------------------------------------

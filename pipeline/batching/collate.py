@@ -12,9 +12,10 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import get_worker_info
 
 from pipeline.batching.shared_storage import in_one_storage
+from pipeline.dataset.embeddings import KEY as EMBEDDING
 from pipeline.dataset.fields import FIELDS
 
-PER_RESIDUE = frozenset({*FIELDS, "chain_index"})
+PER_RESIDUE = frozenset({*FIELDS, "chain_index", EMBEDDING})
 """Keys of items whose tensors have one row per residue."""
 
 LENGTHS = "lengths"

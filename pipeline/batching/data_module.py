@@ -58,6 +58,8 @@ class ProteinDataModule(LightningDataModule):
         Parquet or CSV file of labels by ``chain_uid``.
     missing_labels : {"error", "drop"}
         What becomes of items without a label.
+    embedding : str, optional
+        Name of embeddings that `pipeline.embed` made; see `ShardDataset`.
     transform : callable, optional
         item → item, applied last.
     per_residue : list of str, optional
@@ -118,6 +120,7 @@ class ProteinDataModule(LightningDataModule):
         crop: Literal["contiguous", "spatial"] = "contiguous",
         labels: str | None = None,
         missing_labels: Literal["error", "drop"] = "error",
+        embedding: str | None = None,
         transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         per_residue: list[str] | None = None,
         budget: int = 500_000,
@@ -151,6 +154,7 @@ class ProteinDataModule(LightningDataModule):
             "crop": _crop(crop, crop_size),
             "labels": labels,
             "missing_labels": missing_labels,
+            "embedding": embedding,
             "transform": transform,
             "seed": seed,
         }

@@ -27,6 +27,9 @@ logger = logging.getLogger("pipeline.dataset")
 CACHE_VERSION = 1
 """Rises when a field is computed differently; caches of another version are not used."""
 
+DONE = "done.json"
+"""Is there when a cache is whole."""
+
 _READ_GROUPS = 4
 
 Arrays = dict[str, NDArray]
@@ -158,11 +161,32 @@ def ensure(
         There is no room for it, or it may not be written there.
     DamagedShard
     """
-    done = place / "done.json"
+    n = int(lengths.sum())
+    make_once(
+        place,
+        size_of(n, fields),
+        f"decoding {n} residues",
+        lambda scratch: _write(scratch, folder, shards, fields, lengths, uids),
+        say,
+    )
+
+
+def make_once(
+    place: Path,
+    size: int,
+    what: str,
+    write: Callable[[Path], None],
+    say: Callable[[str], None] = logger.warning,
+) -> None:
+    """Make a folder of `size` bytes unless it is there; `write` fills an unfinished one.
+
+    Raises
+    ------
+    CacheError
+    """
+    done = place / DONE
     if done.exists():
         return
-    n = int(lengths.sum())
-    size = size_of(n, fields)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent / f"{place.name}.lock"):
@@ -175,11 +199,11 @@ def ensure(
                     f"{free / 2**30:.1f} GiB are free: give another cache_dir, or fewer columns, "
                     "or make a subset with `python -m pipeline.subset`"
                 )
-            say(f"decoding {n} residues into {place} ({size / 2**20:.1f} MiB), once")
+            say(f"{what} into {place} ({size / 2**20:.1f} MiB), once")
             shutil.rmtree(place, ignore_errors=True)
             scratch = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
             try:
-                _write(scratch, folder, shards, fields, lengths, uids)
+                write(scratch)
                 os.replace(scratch, place)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -212,7 +236,7 @@ def _write(
         fill(folder, shards, fields, arrays, lengths, uids)
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]
-    (scratch / "done.json").write_text(
+    (scratch / DONE).write_text(
         json.dumps({"fields": list(fields), "residues": n, "version": CACHE_VERSION})
     )
 

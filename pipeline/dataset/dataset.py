@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from pipeline.dataset.crops import Crop
+from pipeline.dataset.embeddings import KEY, open_embeddings
 from pipeline.dataset.fields import DEFAULT_FIELDS, FIELDS
 from pipeline.dataset.items import Item, ItemMaker, Transform
 from pipeline.dataset.labels import Labels, LabelSource, as_value
 from pipeline.dataset.selection import Selection, Where, index_table, select
 from pipeline.dataset.store import FlatStore, ShardStore, Store
 from pipeline.shards import INDEX_COLUMNS
+from pipeline.stored_embeddings import StoredEmbeddings
 
 
 class ShardDataset(Dataset[Item]):
@@ -61,6 +63,9 @@ class ShardDataset(Dataset[Item]):
         See `Labels`.
     missing_labels : {"error", "drop"}
         What becomes of chosen items without a label; `n_unlabelled` counts those that were dropped.
+    embedding : str, optional
+        Name of embeddings that `pipeline.embed` made of the dataset: items have them as
+        ``embedding``, (L, E) in the type in which they are stored. `cache` holds for them as well.
     seed : int
         Of the crops, which are a pure function of (seed, epoch, name of the item).
 
@@ -74,6 +79,8 @@ class ShardDataset(Dataset[Item]):
         All columns of the index and of the splits, one row per item.
     digest : str
         Of the whole dataset.
+    embeddings : StoredEmbeddings or None
+        What is known of them, such as their `dimension`.
 
     Raises
     ------
@@ -102,6 +109,7 @@ class ShardDataset(Dataset[Item]):
         transform: Transform | None = None,
         labels: LabelSource | None = None,
         missing_labels: Literal["error", "drop"] = "error",
+        embedding: str | None = None,
         seed: int = 0,
     ):
         if cache not in (None, "mmap", "memory"):
@@ -122,6 +130,9 @@ class ShardDataset(Dataset[Item]):
             self._store = ShardStore(selection, self._maker.read)
         else:
             self._store = FlatStore(selection, self._maker.read, cache, cache_dir)
+        self._embeddings = None
+        if embedding is not None:
+            self._embeddings = open_embeddings(selection, embedding, cache, cache_dir)
 
     def __len__(self) -> int:
         return len(self._selection)
@@ -139,7 +150,8 @@ class ShardDataset(Dataset[Item]):
             extras[name] = scalar_value(values, number)
         if self.labels is not None:
             extras.update(labels_of(self.labels, extras, self.unit))
-        return self._maker.make(extras["chain_uid"], parts, extras, int(self._epoch))
+        more = None if self._embeddings is None else {KEY: self._embeddings.of(chains)}
+        return self._maker.make(extras["chain_uid"], parts, extras, int(self._epoch), more)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch it is, for the crops; running workers are told too.
@@ -165,6 +177,10 @@ class ShardDataset(Dataset[Item]):
     @property
     def digest(self) -> str:
         return str(self._selection.dataset.build["digest"])
+
+    @property
+    def embeddings(self) -> StoredEmbeddings | None:
+        return None if self._embeddings is None else self._embeddings.stored
 
     @property
     def blocks(self) -> list[NDArray[np.int64]]:

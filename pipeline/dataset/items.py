@@ -49,8 +49,12 @@ class ItemMaker:
         parts: Sequence[tuple[Block, int, int]],
         extras: Mapping[str, Any],
         epoch: int,
+        more: Mapping[str, Tensor] | None = None,
     ) -> Item:
-        """One item of the chains ``block[begin:end]``, in order."""
+        """One item of the chains ``block[begin:end]``, in order.
+
+        `more` are per-residue tensors that do not come from blocks, of all residues of the item.
+        """
         item: Item = {}
         if len(parts) == 1:
             ((block, begin, end),) = parts
@@ -64,10 +68,11 @@ class ItemMaker:
             length = sum(end - begin for _, begin, end in parts)
         if "chain_index" in self.fields:
             item["chain_index"] = _chain_index([end - begin for _, begin, end in parts])
+        item.update(more or {})
         if self.crop is not None and length > self.crop.size:
             kept = self.crop.choose(item, generator(self.seed, epoch, name))
             item = {key: value[kept] for key, value in item.items()}
-        item = {key: item[key] for key in self.fields}
+        item = {key: item[key] for key in (*self.fields, *(more or ()))}
         item.update(extras)
         return item if self.transform is None else self.transform(item)
 

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.dataset.crops import Crop
 from pipeline.dataset.dataset import item_names, labels_of, scalar_value, sort_columns
+from pipeline.dataset.embeddings import KEY, open_embeddings
 from pipeline.dataset.items import Item, ItemMaker, Transform, generator
 from pipeline.dataset.labels import Labels, LabelSource
 from pipeline.dataset.selection import Selection, Where, index_table, select
@@ -41,7 +42,7 @@ class ShardStream(IterableDataset[Item]):
 
     Parameters
     ----------
-    path, columns, where, entry_where, split, crop, transform, labels, seed
+    path, columns, where, entry_where, split, crop, transform, labels, embedding, seed
         As for `ShardDataset`. Chains without a label raise an error.
     shuffle : bool
         False: in the order of the shards.
@@ -76,6 +77,7 @@ class ShardStream(IterableDataset[Item]):
         crop: Crop | None = None,
         transform: Transform | None = None,
         labels: LabelSource | None = None,
+        embedding: str | None = None,
         seed: int = 0,
         shuffle: bool = True,
         buffer: int = 1024,
@@ -97,6 +99,9 @@ class ShardStream(IterableDataset[Item]):
             for uid in self._selection.uids.to_pylist():
                 if uid not in self.labels:
                     raise ValueError(f"{uid} has no label; choose with where=")
+        self._embeddings = None
+        if embedding is not None:
+            self._embeddings = open_embeddings(self._selection, embedding)
         self.seed, self.shuffle, self.buffer, self.even = seed, shuffle, buffer, even
         self.rank, self.world_size = _place(rank, world_size)
         self._groups = _groups(self._selection)
@@ -166,7 +171,8 @@ class ShardStream(IterableDataset[Item]):
                 extras[name] = scalar_value(values, chain)
             if self.labels is not None:
                 extras.update(labels_of(self.labels, extras, "chain"))
-            yield self._maker.make(extras["chain_uid"], [store.find(chain)], extras, epoch)
+            more = None if self._embeddings is None else {KEY: self._embeddings.of([chain])}
+            yield self._maker.make(extras["chain_uid"], [store.find(chain)], extras, epoch, more)
 
 
 def _groups(selection: Selection) -> list[_Group]:
