@@ -176,6 +176,6 @@ def _shares(axes: Axes, view: HeadView) -> None:
         bars = axes.bar(at + offset, heights, 0.38, color=colour, label=name)
         axes.bar_label(bars, [f"{height:.3f}" for height in heights])
     axes.set_xticks(at, ["itself", f"within {NEAR:g} Å", f"beyond {NEAR:g} Å"])
-    axes.set(ylim=(0, 1.12), ylabel="share of a query's weight")
+    axes.set(ylim=(0, 1.25), ylabel="share of a query's weight")
     axes.set_title("local against global: where all the weight goes")
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="upper center", ncols=2)

@@ -76,6 +76,9 @@ def _profile(axes: Axes, view: HeadView, query: int) -> None:
     draw_chain_borders(axes, view)
     axes.plot([query], [0], marker="^", markersize=9, color="black", clip_on=False, zorder=5)
     name = f"query {view.residue_index[query]}"
+    if len(view.chain_starts):
+        chain = int(np.searchsorted(view.chain_starts, query, side="right"))
+        name += f" of chain {chain + 1} of {len(view.chain_starts) + 1}"
     # A residue that looks at itself before all would press the others into the axis.
     others = np.delete(weights, query)
     own, most = float(weights[query]), float(others.max()) if n > 1 else 0.0
