@@ -92,7 +92,7 @@ def distance_statistics(view: HeadView) -> Figure:
             **{"wspace": 0.22, "hspace": 0.3},
         },
     )
-    figure.suptitle(f"{view.title}  ·  γ = {view.gamma:.4g}", fontsize=13, y=0.965)
+    figure.suptitle(f"{view.title}  ·  γ = {view.gamma:#.4g}", fontsize=13, y=0.965)
     pairs = view.pairs
     distances, attention, bias = (
         matrix[pairs].astype(float)

@@ -31,7 +31,7 @@ def overview(view: HeadView) -> Figure:
             **{"wspace": 0.38, "hspace": 0.27},
         },
     )
-    figure.suptitle(f"{view.title}  ·  γ = {view.gamma:.4g}", fontsize=13, y=0.965)
+    figure.suptitle(f"{view.title}  ·  γ = {view.gamma:#.4g}", fontsize=13, y=0.965)
     for axes, values, title in zip(
         panels[0],
         (view.logits_before, view.geometric_bias, view.logits_after),
