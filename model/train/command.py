@@ -23,6 +23,7 @@ from model.train.flow_module import FlowModule
 from model.train.progress import Progress
 from model.train.run_folder import RunFolder, SavedConfig
 from model.train.training_log import TrainingLog
+from model.visualize.watch import WatchAttention
 from pipeline.batching import OtherInputs, ProteinDataModule
 from pipeline.dataset import UnreadableDataset
 
@@ -34,13 +35,14 @@ EXPECTED_ERRORS = (BadBatch, BadLoss, NotACheckpoint, OtherInputs, UnreadableDat
 
 
 class TrainCLI(LightningCLI):
-    """Options: model (`FlowModule`), data (`ProteinDataModule`), trainer, run, ema, last, best."""
+    """Options: model (`FlowModule`), data (`ProteinDataModule`), trainer, run, ema, last, best, watch."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunFolder, "run")
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(BestCheckpoints, "best")
+        parser.add_lightning_class_args(WatchAttention, "watch")
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
