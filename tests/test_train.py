@@ -66,6 +66,7 @@ def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         last__every_n_steps=5,
         run__notes="twelve steps",
         best__keep=2,
+        watch__vis_interval=12,
     )
     return folder
 
@@ -81,6 +82,12 @@ def continued(whole: Path, dataset: Path, tmp_path_factory: pytest.TempPathFacto
     fit(dataset, folder, 5, **options)
     fit(dataset, folder, 12, **options, ckpt_path=last(folder))
     return folder
+
+
+def test_a_run_draws_what_its_attention_looks_at(whole: Path) -> None:
+    (step,) = (whole / "attention").iterdir()
+    assert step.name == "step_000012"
+    assert len(list(step.glob("layer0_*_b0_h0.png"))) == 3
 
 
 def stored(path: Path) -> dict[str, Any]:
@@ -107,7 +114,8 @@ def test_everything_is_logged_at_the_interval_and_nothing_more_often(whole: Path
     assert [int(row["step"]) for row in rows] == [2, 4, 6, 8, 10, 12]
     with (whole / "csv" / "version_0" / "metrics.csv").open() as file:
         between = [r for r in csv.DictReader(file) if not r["train/loss"] and not r["val/loss"]]
-    assert between == []
+    # Attention is looked at at an interval of its own.
+    assert all(int(r["step"]) == 12 and r["attention/layer0/gamma"] for r in between)
 
 
 def test_terms_are_logged_by_name_and_time_with_tasks_gamma_gradient_and_speed(whole: Path) -> None:
