@@ -65,7 +65,7 @@ def test_of_several_processes_one_makes_the_cache(examples_dataset, tmp_path):
     processes = [context.Process(target=_open, args=arguments) for _ in range(3)]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in processes]
+    found = [results.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
         assert process.exitcode == 0
