@@ -35,7 +35,7 @@ EXPECTED_ERRORS = (BadBatch, BadLoss, NotACheckpoint, OtherInputs, UnreadableDat
 
 
 class TrainCLI(LightningCLI):
-    """Options: model (`FlowModule`), data (`ProteinDataModule`), trainer, run, ema, last, best, watch."""
+    """Options: model (`FlowModule`), data (`ProteinDataModule`), trainer, and the callbacks."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunFolder, "run")
