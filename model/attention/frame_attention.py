@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ POINT_UNIT = 10.0
 """Å: point values and their norms enter the output layer in this unit, near 1."""
 
 
-class FrameAttention(nn.Module):
+class FrameAttention(nn.Module, ABC):
     """Queries, keys and values of residues; values are scalars, points in frames, and pairs.
 
     Subclasses say how frames enter the logits. In `forward` and all it calls, B is the batch, N
@@ -54,6 +55,7 @@ class FrameAttention(nn.Module):
         nn.init.zeros_(self.to_output.weight)
         nn.init.zeros_(self.to_output.bias)
 
+    @abstractmethod
     def attend(
         self,
         s: Tensor,
@@ -66,8 +68,8 @@ class FrameAttention(nn.Module):
         pair_weight: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Weighted values (B, H, N, C) and pairs (B, H, N, c_z) of `rigid`, centred."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(
         self,
         s: Tensor,
@@ -79,11 +81,10 @@ class FrameAttention(nn.Module):
         pair_weight: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Logits of content and pair, and what the geometry adds; (B, H, N, N) each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def geometry_weight(self) -> Tensor:
         """Weight of the geometry in each head, (H,)."""
-        raise NotImplementedError
 
     def forward(self, s: Tensor, z: Tensor | None, rigid: GaussianRigid, mask: Tensor) -> Tensor:
         """Update of the single representation.
