@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses of all commands."""
 
 
 @contextmanager
@@ -31,3 +34,52 @@ def leave(status: int) -> NoReturn:
     """End the process, which takes a moment: a Ctrl-C in it shows nobody a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(status)
+
+
+def say(sentence: str) -> None:
+    """Tell on stderr, which may be gone."""
+    with suppress(OSError):
+        print(sentence, file=sys.stderr)
+
+
+def end_with(sentence: str, status: int) -> int:
+    """Tell why, and the exit status."""
+    say(sentence)
+    return status
+
+
+def status_of(
+    command: Callable[[], int | None],
+    *,
+    usage: tuple[type[Exception], ...],
+    failure: tuple[type[Exception], ...],
+    interrupted: str,
+    cannot: str | None = "cannot write",
+) -> int:
+    """Run a command, tell of what is expected to go wrong in a sentence, and the exit status.
+
+    Parameters
+    ----------
+    command : callable
+        Its status; None is `OK`.
+    usage, failure : tuples of exception types
+        What ends it with `USAGE` and with `FAILURE`. What is in neither is a defect: a traceback.
+    interrupted : str
+        What is left after Ctrl-C or SIGTERM.
+    cannot : str, optional
+        What an `OSError` that is in neither kept from being done; None where it is a defect, too.
+    """
+    try:
+        with terminable():
+            status = command()
+        return OK if status is None else status
+    except usage as error:
+        return end_with(f"error: {error}", USAGE)
+    except failure as error:
+        return end_with(f"error: {error}", FAILURE)
+    except OSError as error:
+        if cannot is None:
+            raise
+        return end_with(f"error: {cannot}: {error}", FAILURE)
+    except KeyboardInterrupt:
+        return end_with(f"interrupted: {interrupted}", INTERRUPTED)

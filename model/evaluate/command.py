@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -43,9 +41,7 @@ from pipeline.command_line import parse_options
 from pipeline.dataset import DamagedShard, ShardDataset, UnreadableDataset
 from pipeline.residues import RESTYPES
 from pipeline.storage import BadLocation, StorageError
-from pipeline.termination import leave, terminable
-
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+from pipeline.termination import leave, say, status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,25 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "unconditional generation.",
         arguments,
     )
-    try:
-        with terminable():
-            evaluate(options)
-    except (RequestError, AlreadyThere, BadLocation) as error:
-        return _end_with(f"error: {error}", USAGE)
-    except (
-        CannotLoad,
-        CannotCompare,
-        Diverged,
-        UnreadableDataset,
-        DamagedShard,
-        StorageError,
-    ) as error:
-        return _end_with(f"error: {error}", FAILURE)
-    except OSError as error:
-        return _end_with(f"error: cannot write: {error}", FAILURE)
-    except KeyboardInterrupt:
-        return _end_with("interrupted: the files that are there are whole", INTERRUPTED)
-    return OK
+    return status_of(
+        lambda: evaluate(options),
+        usage=(RequestError, AlreadyThere, BadLocation),
+        failure=(
+            CannotLoad,
+            CannotCompare,
+            Diverged,
+            UnreadableDataset,
+            DamagedShard,
+            StorageError,
+        ),
+        interrupted="the files that are there are whole",
+        cannot="cannot write",
+    )
 
 
 def evaluate(options: EvaluateOptions) -> None:
@@ -179,7 +170,7 @@ def _check_embedding(dataset: ShardDataset, width: int) -> None:
     if stored == width:
         return
     if not stored:
-        _say("note: the network was trained with embeddings, which --embedding NAME gives")
+        say("note: the network was trained with embeddings, which --embedding NAME gives")
         return
     trained = f"with {width}" if width else "without embeddings"
     raise RequestError(
@@ -192,7 +183,7 @@ def _split(options: EvaluateOptions) -> ShardDataset | None:
     try:
         return ShardDataset(options.dataset, columns=COLUMNS, split=options.baseline_split)
     except ValueError as error:
-        _say(f"note: no baseline: {error}")
+        say(f"note: no baseline: {error}")
         return None
 
 
@@ -240,16 +231,6 @@ def _chi_rows(tally: Tally) -> list[dict[str, object]]:
             }
         )
     return rows
-
-
-def _say(sentence: str) -> None:
-    with contextlib.suppress(OSError):
-        print(sentence, file=sys.stderr)
-
-
-def _end_with(sentence: str, status: int) -> int:
-    _say(sentence)
-    return status
 
 
 def run() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Sequence
 
 from model.sample.embedded import CannotEmbed
@@ -21,9 +19,7 @@ from model.sample.samples import (
 )
 from pipeline.command_line import parse_options
 from pipeline.export.errors import ExportError
-from pipeline.termination import leave, terminable
-
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+from pipeline.termination import FAILURE, OK, end_with, leave, say, status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,17 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "parts of a structure, or make new ones.",
         arguments,
     )
-    try:
-        with terminable():
-            return sample(options)
-    except (RequestError, AlreadyThere) as error:
-        return _end_with(f"error: {error}", USAGE)
-    except (CannotLoad, CannotEmbed, Diverged) as error:
-        return _end_with(f"error: {error}", FAILURE)
-    except OSError as error:
-        return _end_with(f"error: cannot write: {error}", FAILURE)
-    except KeyboardInterrupt:
-        return _end_with("interrupted: the files that are there are whole", INTERRUPTED)
+    return status_of(
+        lambda: sample(options),
+        usage=(RequestError, AlreadyThere),
+        failure=(CannotLoad, CannotEmbed, Diverged),
+        interrupted="the files that are there are whole",
+        cannot="cannot write",
+    )
 
 
 def sample(options: SampleOptions) -> int:
@@ -64,13 +56,13 @@ def sample(options: SampleOptions) -> int:
 
     def note(sentence: str) -> None:
         if not options.quiet:
-            _say(f"note: {sentence}")
+            say(f"note: {sentence}")
 
     problems, errors = read_problems(options.request, note)
     for error in errors:
-        _say(f"failed: {error}")
+        say(f"failed: {error}")
     if not problems:
-        return _end_with(f"error: none of {len(errors)} inputs can be used", FAILURE)
+        return end_with(f"error: none of {len(errors)} inputs can be used", FAILURE)
     flow = Sampler(load_network(options.ckpt)[0], device=options.device)
     if flow.c_embedding and options.request.task == "packing" and options.request.esm is None:
         note("the network was trained with embeddings; --esm MODEL gives them")
@@ -82,7 +74,7 @@ def sample(options: SampleOptions) -> int:
             save_structures(made, options.out_dir, options.format, options.trajectory)
         except ExportError as error:
             unfit += 1
-            _say(f"failed: {error}")
+            say(f"failed: {error}")
             continue
         samples[k] = made
         if not options.quiet:
@@ -96,20 +88,10 @@ def sample(options: SampleOptions) -> int:
     if not options.quiet:
         print(f"{options.out_dir}: {len(samples)} samples, sequences.fasta, metrics.csv")
     if unfit:
-        _say(f"{unfit} samples could not be written")
+        say(f"{unfit} samples could not be written")
     if errors:
-        _say(f"{len(errors)} inputs could not be used")
+        say(f"{len(errors)} inputs could not be used")
     return FAILURE if unfit or errors else OK
-
-
-def _say(sentence: str) -> None:
-    with contextlib.suppress(OSError):
-        print(sentence, file=sys.stderr)
-
-
-def _end_with(sentence: str, status: int) -> int:
-    _say(sentence)
-    return status
 
 
 def run() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,9 +22,8 @@ from pipeline.batching import collate
 from pipeline.command_line import parse_options
 from pipeline.dataset import DamagedShard, ShardDataset, UnreadableDataset
 from pipeline.storage import BadLocation, StorageError
-from pipeline.termination import leave, terminable
+from pipeline.termination import leave, say, status_of
 
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 COLUMNS = [key for key in BATCH_KEYS if key != "lengths"]
 
 
@@ -42,18 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "Draw what the layers of a network attend to in one chain, and print its statistics.",
         arguments,
     )
-    try:
-        with terminable():
-            visualize(options)
-    except (RequestError, AlreadyThere, BadLocation) as error:
-        return _end_with(f"error: {error}", USAGE)
-    except (CannotLoad, UnreadableDataset, DamagedShard, StorageError) as error:
-        return _end_with(f"error: {error}", FAILURE)
-    except OSError as error:
-        return _end_with(f"error: cannot write: {error}", FAILURE)
-    except KeyboardInterrupt:
-        return _end_with("interrupted: the files that are there are whole", INTERRUPTED)
-    return OK
+    return status_of(
+        lambda: visualize(options),
+        usage=(RequestError, AlreadyThere, BadLocation),
+        failure=(CannotLoad, UnreadableDataset, DamagedShard, StorageError),
+        interrupted="the files that are there are whole",
+        cannot="cannot write",
+    )
 
 
 def visualize(options: VisualizeOptions) -> None:
@@ -111,7 +103,7 @@ def find_chain(options: VisualizeOptions, c_embedding: int) -> dict[str, Any]:
             f"--embedding has {stored} numbers per residue, and the network was trained {trained}"
         )
     if c_embedding and not stored:
-        _say("note: the network was trained with embeddings, which --embedding NAME gives")
+        say("note: the network was trained with embeddings, which --embedding NAME gives")
     known = dataset.chain_uids
     if options.chain not in known:
         near = near_names(options.chain, known)
@@ -142,16 +134,6 @@ def noisy_protein(batch: dict[str, Any], options: VisualizeOptions) -> NoisyProt
         )
     )
     return Flow().corrupt(clean, times, noise)[0]
-
-
-def _say(sentence: str) -> None:
-    with contextlib.suppress(OSError):
-        print(sentence, file=sys.stderr)
-
-
-def _end_with(sentence: str, status: int) -> int:
-    _say(sentence)
-    return status
 
 
 def run() -> None:

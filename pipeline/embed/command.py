@@ -38,10 +38,8 @@ from pipeline.stored_embeddings import (
     identity_metadata,
     metadata_of,
 )
-from pipeline.termination import terminable
+from pipeline.termination import status_of
 from pipeline.where import WhereError
-
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 MEBIBYTE = 1 << 20
 _VERSIONS = ("ellipsoid-flow", "torch", "transformers", "pyarrow", "numpy")
@@ -61,18 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments,
         first="dataset",
     )
-    try:
-        with terminable():
-            embed(options)
-    except (BadLocation, UsageError, WhereError) as error:
-        return _end_with(f"error: {error}", USAGE)
-    except (DamagedShard, ModelError, StorageError, UnreadableDataset) as error:
-        return _end_with(f"error: {error}", FAILURE)
-    except OSError as error:
-        return _end_with(f"error: cannot write into {options.dataset}: {error}", FAILURE)
-    except KeyboardInterrupt:
-        return _end_with("interrupted: the same command goes on behind the last part", INTERRUPTED)
-    return OK
+
+    def command() -> None:
+        embed(options)
+
+    return status_of(
+        command,
+        usage=(BadLocation, UsageError, WhereError),
+        failure=(DamagedShard, ModelError, StorageError, UnreadableDataset),
+        interrupted="the same command goes on behind the last part",
+        cannot=f"cannot write into {options.dataset}",
+    )
 
 
 def run() -> None:
@@ -397,8 +394,3 @@ def _show(
     lines.append(("wrote" if n_residues else "unchanged", folder.describe(home)))
     for name, text in lines:
         print(f"{name:<12} {text}")
-
-
-def _end_with(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
-    return status

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,10 +22,8 @@ from pipeline.export.stored_chains import StoredChain, read_entries
 from pipeline.export.web_page import web_page
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, StorageError
-from pipeline.termination import leave
+from pipeline.termination import leave, say, status_of
 from pipeline.where import WhereError
-
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _FORMATS = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
 
@@ -48,17 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments,
         first="dataset",
     )
-    try:
-        export(options)
-    except (UsageError, WhereError, BadLocation) as error:
-        return _end_with(f"error: {error}", USAGE)
-    except (ExportError, UnreadableDataset, DamagedShard, StorageError) as error:
-        return _end_with(f"error: {error}", FAILURE)
-    except OSError as error:
-        return _end_with(f"error: cannot write: {error}", FAILURE)
-    except KeyboardInterrupt:
-        return _end_with("interrupted: the files that are there are whole", INTERRUPTED)
-    return OK
+    return status_of(
+        lambda: export(options),
+        usage=(UsageError, WhereError, BadLocation),
+        failure=(ExportError, UnreadableDataset, DamagedShard, StorageError),
+        interrupted="the files that are there are whole",
+        cannot="cannot write",
+    )
 
 
 def export(options: ExportOptions) -> None:
@@ -206,17 +199,7 @@ def _several(n: int, thing: str) -> str:
 
 def _note(sentence: str, kind: str) -> None:
     advice = "; its atoms are all there, and mmCIF keeps the rest" if kind == "pdb" else ""
-    _say(f"note: {sentence}{advice}")
-
-
-def _say(sentence: str) -> None:
-    with contextlib.suppress(OSError):
-        print(sentence, file=sys.stderr)
-
-
-def _end_with(sentence: str, status: int) -> int:
-    _say(sentence)
-    return status
+    say(f"note: {sentence}{advice}")
 
 
 def run() -> None:

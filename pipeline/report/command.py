@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-
-from rich.console import Console
 
 from pipeline.built_dataset import UnreadableDataset
 from pipeline.command_line import parse_options
@@ -13,9 +10,7 @@ from pipeline.report import write_report
 from pipeline.report.options import ReportOptions
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, StorageError
-from pipeline.termination import leave
-
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+from pipeline.termination import leave, status_of
 
 
 class UsageError(Exception):
@@ -35,19 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments,
         first="dataset",
     )
-    try:
-        _check(options)
-        print(write_report(options.dataset, options.output))
-        return OK
-    except (BadLocation, UsageError) as error:
-        return _end_with(f"error: {error}", USAGE)
-    except (DamagedShard, StorageError, UnreadableDataset) as error:
-        return _end_with(f"error: {error}", FAILURE)
-    except OSError as error:
-        where = options.output or options.dataset
-        return _end_with(f"error: cannot write the report to {where}: {error}", FAILURE)
-    except KeyboardInterrupt:
-        return _end_with("interrupted: no page was written", INTERRUPTED)
+    return status_of(
+        lambda: _report(options),
+        usage=(BadLocation, UsageError),
+        failure=(DamagedShard, StorageError, UnreadableDataset),
+        interrupted="no page was written",
+        cannot=f"cannot write the report to {options.output or options.dataset}",
+    )
+
+
+def _report(options: ReportOptions) -> None:
+    _check(options)
+    print(write_report(options.dataset, options.output))
 
 
 def run() -> None:
@@ -63,10 +57,3 @@ def _check(options: ReportOptions) -> None:
         raise UsageError(f"--output {output} is a folder; give a file")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output {output}: there is no folder {output.parent}")
-
-
-def _end_with(sentence: str, status: int) -> int:
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    with contextlib.suppress(OSError):
-        errors.print(sentence, markup=False)
-    return status

@@ -27,9 +27,7 @@ from pipeline.split.table import (
     splits_table,
 )
 from pipeline.storage import BadLocation, Folder, StorageError
-from pipeline.termination import leave, terminable
-
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+from pipeline.termination import leave, status_of
 
 
 class Refused(Exception):
@@ -49,23 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments,
         first="dataset",
     )
-    try:
-        with terminable():
-            split(options)
-        return OK
-    except (BadLocation, UsageError) as error:
-        return _end_with(f"error: {error}", USAGE)
-    except (
-        DamagedShard,
-        MMseqsError,
-        Refused,
-        SplitsError,
-        StorageError,
-        UnreadableDataset,
-    ) as error:
-        return _end_with(f"error: {error}", FAILURE)
-    except KeyboardInterrupt:
-        return _end_with("interrupted: nothing was written", INTERRUPTED)
+    return status_of(
+        lambda: split(options),
+        usage=(BadLocation, UsageError),
+        failure=(DamagedShard, MMseqsError, Refused, SplitsError, StorageError, UnreadableDataset),
+        interrupted="nothing was written",
+        cannot=None,
+    )
 
 
 def run() -> None:
@@ -179,8 +167,3 @@ def _scratch(folder: Folder) -> Iterator[Path]:
     scratch = Layout(folder.local).scratch
     scratch.mkdir(parents=True, exist_ok=True)
     yield scratch
-
-
-def _end_with(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
-    return status

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,10 +31,8 @@ from pipeline.subset.splits import SplitsLeftOut, carried_splits
 from pipeline.subset.summary import build_json
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
-from pipeline.termination import leave, terminable
+from pipeline.termination import leave, say, status_of
 from pipeline.where import WhereError
-
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 MEBIBYTE = 1 << 20
 _REPLACEABLE = re.compile(
@@ -62,18 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments,
         first="sources",
     )
-    try:
-        with terminable():
-            subset(options)
-    except (UsageError, WhereError, ListError, ManifestError, BadLocation) as error:
-        return _end_with(f"error: {error}", USAGE)
-    except (SubsetError, UnreadableDataset, DamagedShard, StorageError) as error:
-        return _end_with(f"error: {error}", FAILURE)
-    except OSError as error:
-        return _end_with(f"error: cannot write {options.out_dir}: {error}", FAILURE)
-    except KeyboardInterrupt:
-        return _end_with(f"interrupted: {options.out_dir} is as it was, or whole", INTERRUPTED)
-    return OK
+    return status_of(
+        lambda: subset(options),
+        usage=(UsageError, WhereError, ListError, ManifestError, BadLocation),
+        failure=(SubsetError, UnreadableDataset, DamagedShard, StorageError),
+        interrupted=f"{options.out_dir} is as it was, or whole",
+        cannot=f"cannot write {options.out_dir}",
+    )
 
 
 def subset(options: SubsetOptions) -> None:
@@ -95,7 +87,7 @@ def subset(options: SubsetOptions) -> None:
         names = ", ".join(choice.not_found[:NAMED])
         more = ", …" if len(choice.not_found) > NAMED else ""
         n = len(choice.not_found)
-        _say(f"note: {n:,} of the names of {options.list} are in no dataset: {names}{more}")
+        say(f"note: {n:,} of the names of {options.list} are in no dataset: {names}{more}")
     with _appears_whole(options.out_dir) as temporary:
         layout = Layout(temporary)
         layout.shards.mkdir(parents=True)
@@ -125,7 +117,7 @@ def subset(options: SubsetOptions) -> None:
         left_out = _write_splits(layout, sources, choice, summary["digest"])
     _show(options, sources, summary)
     if left_out is not None:
-        _say(
+        say(
             f"note: the splits of the sources were left out: {left_out}; new ones: "
             f"`python -m pipeline.split {options.out_dir}`"
         )
@@ -154,7 +146,7 @@ def _write_report(out_dir: Path) -> None:
         write_report(out_dir)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        _say(f"warning: the dataset is finished, its report is not: {reason}")
+        say(f"warning: the dataset is finished, its report is not: {reason}")
 
 
 def _check(options: SubsetOptions) -> None:
@@ -246,16 +238,6 @@ def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict) -> N
 
 def _several(n: int, thing: str) -> str:
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
-
-
-def _say(sentence: str) -> None:
-    with contextlib.suppress(OSError):
-        print(sentence, file=sys.stderr)
-
-
-def _end_with(sentence: str, status: int) -> int:
-    _say(sentence)
-    return status
 
 
 def run() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from pipeline.build.workers import WorkersFail
 from pipeline.command_line import parse_options
 from pipeline.layout import Layout
 from pipeline.storage import BadLocation
-from pipeline.termination import leave, terminable
+from pipeline.termination import FAILURE, OK, end_with, leave, status_of
 from pipeline.verify.check_dataset import (
     NotADataset,
     Thoroughness,
@@ -32,7 +31,7 @@ from pipeline.verify.lock import InUse, expect_unlocked, locked
 from pipeline.verify.options import VerifyOptions
 from pipeline.verify.repair import CannotRepair, Places, Repair, repair_dataset
 
-WHOLE, DAMAGED, USAGE, INTERRUPTED = 0, 1, 2, 130
+WHOLE, DAMAGED = OK, FAILURE
 
 
 MAX_ROUNDS = 3
@@ -55,15 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments,
         first="dataset",
     )
-    try:
-        with terminable():
-            return verify(options)
-    except (UsageError, NotADataset, InUse, BadLocation) as error:
-        return _end_with(f"error: {error}", USAGE)
-    except (VerifyError, WorkersFail, OutputError, OSError) as error:
-        return _end_with(f"error: {error}", DAMAGED)
-    except KeyboardInterrupt:
-        return _end_with("interrupted: no file of the dataset is half-written", INTERRUPTED)
+    return status_of(
+        lambda: verify(options),
+        usage=(UsageError, NotADataset, InUse, BadLocation),
+        failure=(VerifyError, WorkersFail, OutputError, OSError),
+        interrupted="no file of the dataset is half-written",
+        cannot=None,
+    )
 
 
 def run() -> None:
@@ -125,7 +122,7 @@ def _repair(layout: Layout, options: VerifyOptions, console: Console) -> int:
             show_findings(console, layout, findings)
             sentence = f"nothing was repaired, and nothing was changed: {error}"
             _write_json(options.json, findings, None, sentence)
-            return _end_with(f"error: {sentence}", DAMAGED)
+            return end_with(f"error: {sentence}", DAMAGED)
         done.left.append(str(error))
     show_repair(console, done)
     show_findings(console, layout, after)
@@ -181,10 +178,3 @@ def _write_json(
         content["repair"] = {"replaced": [], "other_bytes": [], "left": [refused]}
     with appears_whole(path, path.absolute().parent) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _end_with(sentence: str, status: int) -> int:
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    with contextlib.suppress(OSError):
-        errors.print(sentence, markup=False)
-    return status
