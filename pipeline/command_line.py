@@ -89,7 +89,8 @@ def to_yaml(options: Any) -> str:
         if _nested(type(options), field) is not None:
             values |= dataclasses.asdict(value)
         else:
-            values[field.name] = str(value) if isinstance(value, Path) else value
+            values[field.name] = value
+    values = {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 

@@ -24,6 +24,7 @@ from sample_network import (
     write_pdb,
 )
 
+from model.errors import AlreadyThere
 from model.metrics import Structure, rmsd, superpose
 from model.network import FlowNetwork
 from model.sample import Request, RequestError, Sampler, Samples
@@ -32,7 +33,6 @@ from model.sample.inputs import InputError, InputStructure, read_inputs
 from model.sample.problems import Problem, design_problem, packing_problem
 from model.sample.run import Drawing, batches, run_problems
 from model.sample.sampler import read_problems
-from model.sample.samples import AlreadyThere
 from pipeline.parsing import read_chains
 from pipeline.residues import ATOM14_EXISTS, ONE_LETTER, sequence_string
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.errors import RequestError
 from model.sample.contigs import Contigs, Free, draw_contigs, format_contigs, parse_contigs
-from model.sample.request import RequestError
 from model.sample.residue_ranges import ResidueRange, parse_fixed
 
 RANGES = st.builds(

@@ -7,10 +7,8 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-
+from model.errors import AlreadyThere, CannotLoad, RequestError
 from model.evaluate.compare import (
     PER_CHAIN,
     CannotCompare,
@@ -26,18 +24,11 @@ from model.evaluate.summary import summarise_tally
 from model.evaluate.tally import Tally
 from model.flow.tasks import TASKS
 from model.metrics import write_csv
-from model.sample.network import CannotLoad, load_network
-from model.sample.request import RequestError
+from model.output_folder import make_folder, write, written
 from model.sample.run import Diverged, Drawing, run_problems
-from model.sample.samples import (
-    AlreadyThere,
-    make_folder,
-    options_yaml,
-    same_columns,
-    write,
-    written,
-)
-from pipeline.command_line import parse_options
+from model.sample.samples import same_columns
+from model.trained_network import device_named, load_network, open_dataset
+from pipeline.command_line import parse_options, to_yaml
 from pipeline.dataset import DamagedShard, ShardDataset, UnreadableDataset
 from pipeline.residues import RESTYPES
 from pipeline.storage import BadLocation, StorageError
@@ -85,16 +76,16 @@ def evaluate(options: EvaluateOptions) -> None:
     _check(options)
     other = None if options.against is None else read_per_chain(options.against)
     network, info = load_network(options.ckpt)
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_named(options.device)
     network = network.to(device)
-    more: dict[str, Any] = {} if options.embedding is None else {"embedding": options.embedding}
-    try:
-        held_out = ShardDataset(
-            options.dataset, columns=COLUMNS, split=options.split, where=options.where, **more
-        )
-    except ValueError as error:  # a wrong condition, or nothing fulfils it
-        raise RequestError(str(error)) from error
-    _check_embedding(held_out, info.network.c_embedding)
+    held_out = open_dataset(
+        options.dataset,
+        options.embedding,
+        info.network.c_embedding,
+        columns=COLUMNS,
+        split=options.split,
+        where=options.where,
+    )
     make_folder(options.out_dir, options.overwrite)
     tasks = options.tasks or list(TASKS)
     known_split = None
@@ -164,20 +155,6 @@ def _check(options: EvaluateOptions) -> None:
             raise RequestError(f"--{name.replace('_', '-')} is not negative")
 
 
-def _check_embedding(dataset: ShardDataset, width: int) -> None:
-    embeddings = getattr(dataset, "embeddings", None)
-    stored = 0 if embeddings is None else embeddings.dimension
-    if stored == width:
-        return
-    if not stored:
-        say("note: the network was trained with embeddings, which --embedding NAME gives")
-        return
-    trained = f"with {width}" if width else "without embeddings"
-    raise RequestError(
-        f"--embedding has {stored} numbers per residue, and the network was trained {trained}"
-    )
-
-
 def _split(options: EvaluateOptions) -> ShardDataset | None:
     """The split that baseline and novelty are about, if the dataset has it."""
     try:
@@ -210,7 +187,7 @@ def _write(
             written(options.out_dir / name, partial(_write_table, table))
     for name, figure in plots_of(tally).items():
         written(options.out_dir / name, partial(save, figure))
-    write(options.out_dir / "options.yaml", options_yaml(options))
+    write(options.out_dir / "options.yaml", to_yaml(options))
 
 
 def _write_table(rows: list[dict[str, object]], path: Path) -> None:

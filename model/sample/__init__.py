@@ -1,6 +1,7 @@
 """``python -m model.sample``: proteins from a trained network, and the same in Python."""
 
-from model.sample.request import Request, RequestError
+from model.errors import RequestError
+from model.sample.request import Request
 from model.sample.sampler import Sampler
 from model.sample.samples import Sample, Samples
 

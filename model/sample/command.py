@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from model.errors import AlreadyThere, CannotLoad, RequestError
+from model.output_folder import make_folder
 from model.sample.embedded import CannotEmbed
-from model.sample.network import CannotLoad, load_network
 from model.sample.options import SampleOptions
-from model.sample.request import RequestError
 from model.sample.run import Diverged
 from model.sample.sampler import Sampler, read_problems
-from model.sample.samples import (
-    AlreadyThere,
-    make_folder,
-    options_yaml,
-    save_structures,
-    save_tables,
-)
-from pipeline.command_line import parse_options
+from model.sample.samples import save_structures, save_tables
+from model.trained_network import load_network
+from pipeline.command_line import parse_options, to_yaml
 from pipeline.export.errors import ExportError
 from pipeline.termination import FAILURE, OK, end_with, leave, say, status_of
 
@@ -83,7 +78,7 @@ def sample(options: SampleOptions) -> int:
                 f"predicted error {made.predicted_error:.2f} Å",
                 flush=True,
             )
-    settings = options_yaml(options, options.request)
+    settings = to_yaml(options)
     save_tables([samples[k] for k in sorted(samples)], options.out_dir, settings)
     if not options.quiet:
         print(f"{options.out_dir}: {len(samples)} samples, sequences.fasta, metrics.csv")

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from model.sample.request import RequestError
+from model.errors import RequestError
 from model.sample.residue_ranges import ResidueRange, parse_residue_range
 
 _FREE = re.compile(r"(\d+)(?:-(\d+))?")

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from model.errors import RequestError
 from model.sample.problems import Problem
-from model.sample.request import RequestError
 from pipeline.embed.chain_sequences import ChainSequence, chain_sequence
 from pipeline.embed.language_model import ModelError, load
 from pipeline.residues import sequence_string

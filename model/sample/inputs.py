@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import RequestError
 from model.metrics import Structure
-from model.sample.request import RequestError
 from pipeline.chain import Chain
 from pipeline.parsing import ParseError, read_chains
 from pipeline.sources import Entry, SourceError, decompress, discover, group_entries, read_source

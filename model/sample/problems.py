@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import RequestError
 from model.flow.tasks import Task
 from model.metrics import Structure
 from model.sample.contigs import Contigs, expect_no_repeats
 from model.sample.inputs import InputError, InputStructure
-from model.sample.request import RequestError
 from model.sample.residue_ranges import ResidueRange, find_rows
 from pipeline.chain import Chain
 from pipeline.frames import is_frame

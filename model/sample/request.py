@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.errors import RequestError
 from model.flow.tasks import Task
-
-
-class RequestError(Exception):
-    """What was asked for cannot mean anything sensible; the sentence says what to change."""
 
 
 @dataclass(frozen=True)

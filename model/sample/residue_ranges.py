@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import RequestError
 from model.sample.inputs import InputStructure
-from model.sample.request import RequestError
 
 # Author's numbers may be negative: A-5--2 is -5 to -2.
 _RANGE = re.compile(r"([A-Za-z_]+)(-?\d+)(?:-(-?\d+))?")

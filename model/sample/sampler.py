@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from model.errors import RequestError
 from model.flow.tasks import Task
 from model.sample.contigs import Contigs, draw_contigs, parse_contigs
 from model.sample.embedded import embedded
 from model.sample.inputs import InputError, InputStructure, read_inputs
-from model.sample.network import load_network
 from model.sample.problems import (
     Problem,
     design_problem,
@@ -22,10 +22,11 @@ from model.sample.problems import (
     unconditional_problem,
     varied_problem,
 )
-from model.sample.request import Request, RequestError, parse_length
+from model.sample.request import Request, parse_length
 from model.sample.residue_ranges import ResidueRange, parse_fixed
 from model.sample.run import Drawing, Network, Output, run_problems
 from model.sample.samples import Sample, Samples
+from model.trained_network import device_named, load_network
 
 Report = Callable[[str], None]
 
@@ -48,7 +49,7 @@ class Sampler:
     """
 
     def __init__(self, network: torch.nn.Module, *, device: str | None = None):
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_named(device)
         self.network: Network = network.eval().to(self.device)
         config = getattr(network, "config", None)
         self.c_embedding: int = getattr(config, "c_embedding", 0)

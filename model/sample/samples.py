@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from model.metrics import Structure, write_csv
+from model.output_folder import make_folder, write, written
 from model.sample.measure import measure
 from model.sample.problems import Problem
 from model.sample.request import Request
 from model.sample.run import Output
 from model.sample.structure_file import chains_of, structure_text
-from pipeline.atomic_files import appears_whole
+from pipeline.command_line import to_yaml
 from pipeline.export.fasta import fasta_record
 from pipeline.residues import sequence_string
 
@@ -25,10 +23,6 @@ Format = Literal["cif", "pdb"]
 FASTA = "sequences.fasta"
 METRICS = "metrics.csv"
 OPTIONS = "options.yaml"
-
-
-class AlreadyThere(Exception):
-    """The folder holds files already."""
 
 
 @dataclass(frozen=True)
@@ -119,21 +113,7 @@ class Samples(Sequence[Sample]):
         make_folder(out_dir, overwrite)
         for sample in self.samples:
             save_structures(sample, out_dir, format, trajectory)
-        save_tables(self.samples, out_dir, options_yaml(self.request))
-
-
-def make_folder(out_dir: Path, overwrite: bool) -> None:
-    """See that the folder is there, and empty unless its files may be replaced.
-
-    Raises
-    ------
-    AlreadyThere
-    """
-    if out_dir.exists() and not out_dir.is_dir():
-        raise AlreadyThere(f"{out_dir} is a file; give a folder")
-    if out_dir.exists() and any(out_dir.iterdir()) and not overwrite:
-        raise AlreadyThere(f"{out_dir} holds files already; --overwrite replaces those of one name")
-    out_dir.mkdir(parents=True, exist_ok=True)
+        save_tables(self.samples, out_dir, to_yaml(self.request))
 
 
 def save_structures(sample: Sample, out_dir: Path, format: Format, trajectory: bool) -> None:
@@ -153,32 +133,10 @@ def save_tables(samples: Sequence[Sample], out_dir: Path, options: str) -> None:
     write(out_dir / OPTIONS, options)
 
 
-def options_yaml(*records: Any) -> str:
-    """Dataclasses of options as one file for ``--config``."""
-    values: dict[str, Any] = {}
-    for record in records:
-        for field in dataclasses.fields(record):
-            value = getattr(record, field.name)
-            if not dataclasses.is_dataclass(value):
-                values[field.name] = str(value) if isinstance(value, Path) else value
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
 def same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows with all columns of all of them, NaN where a row has none."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [{name: row.get(name, float("nan")) for name in columns} for row in rows]
-
-
-def write(path: Path, text: str) -> None:
-    """A file that appears whole."""
-    written(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def written(path: Path, fill: Callable[[Path], Any]) -> None:
-    """What `fill` writes, under its name at once."""
-    with appears_whole(path, path.absolute().parent) as temporary:
-        fill(temporary)
 
 
 def _records(samples: Sequence[Sample]) -> Iterator[str]:

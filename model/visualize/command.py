@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 
+from model.errors import AlreadyThere, CannotLoad, RequestError
 from model.flow import TASKS, Flow, NoisyProtein, Times, clean_from_batch, draw_noise
 from model.flow.clean import BATCH_KEYS
 from model.flow.tasks import held_for
-from model.sample.network import CannotLoad, load_network
-from model.sample.request import RequestError
-from model.sample.samples import AlreadyThere, make_folder
+from model.output_folder import make_folder
+from model.trained_network import device_named, load_network, open_dataset
 from model.visualize.draw import save_figures
 from model.visualize.look import check_choice, look
 from model.visualize.options import VisualizeOptions
 from model.visualize.statistics import console_line
 from pipeline.batching import collate
 from pipeline.command_line import parse_options
-from pipeline.dataset import DamagedShard, ShardDataset, UnreadableDataset
+from pipeline.dataset import DamagedShard, UnreadableDataset
 from pipeline.storage import BadLocation, StorageError
-from pipeline.termination import leave, say, status_of
+from pipeline.termination import leave, status_of
 
 COLUMNS = [key for key in BATCH_KEYS if key != "lengths"]
 
@@ -69,7 +69,7 @@ def visualize(options: VisualizeOptions) -> None:
     noisy = noisy_protein(batch, options)
     if not bool(noisy.mask.any()):
         raise RequestError(f"{options.chain} has no residue with a frame to look at")
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_named(options.device)
     network = network.to(device)
     make_folder(options.out_dir, options.overwrite)
     about = f"step {info.step}  ·  {options.chain}, {options.task} at time {options.time:g}"
@@ -90,20 +90,7 @@ def find_chain(options: VisualizeOptions, c_embedding: int) -> dict[str, Any]:
         There is none of this name; the message has names that are near.
     UnreadableDataset, DamagedShard, StorageError
     """
-    more: dict[str, Any] = {} if options.embedding is None else {"embedding": options.embedding}
-    try:
-        dataset = ShardDataset(options.dataset, columns=COLUMNS, **more)
-    except ValueError as error:
-        raise RequestError(str(error)) from error
-    embeddings = getattr(dataset, "embeddings", None)
-    stored = 0 if embeddings is None else embeddings.dimension
-    if stored and stored != c_embedding:
-        trained = f"with {c_embedding}" if c_embedding else "without embeddings"
-        raise RequestError(
-            f"--embedding has {stored} numbers per residue, and the network was trained {trained}"
-        )
-    if c_embedding and not stored:
-        say("note: the network was trained with embeddings, which --embedding NAME gives")
+    dataset = open_dataset(options.dataset, options.embedding, c_embedding, columns=COLUMNS)
     known = dataset.chain_uids
     if options.chain not in known:
         near = near_names(options.chain, known)

@@ -1,0 +1,78 @@
+"""A trained network, where it runs, and the dataset that it is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.checkpoint import CheckpointInfo, NotACheckpoint, load_flow
+from model.errors import CannotLoad, RequestError
+from model.network import FlowNetwork
+from pipeline.dataset import ShardDataset
+from pipeline.termination import say
+
+DEFAULT = Path(__file__).parent / "checkpoints" / "default.ckpt"
+"""A small trained network, if this copy of the package has one."""
+
+
+def load_network(path: Path | str | None = None) -> tuple[FlowNetwork, CheckpointInfo]:
+    """Read a checkpoint of `model.train`, averaged weights.
+
+    Parameters
+    ----------
+    path : path, optional
+        Without it, `DEFAULT`.
+
+    Raises
+    ------
+    CannotLoad
+    """
+    if path is None and not DEFAULT.is_file():
+        raise CannotLoad("--ckpt is needed: this copy of the package has no network of its own")
+    try:
+        return load_flow(DEFAULT if path is None else path)
+    except (OSError, NotACheckpoint) as error:
+        raise CannotLoad(str(error)) from error
+
+
+def device_named(name: str | None) -> torch.device:
+    """The device of this name; without one, a GPU if there is any."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def open_dataset(
+    path: Path | str, embedding: str | None, c_embedding: int, **options: Any
+) -> ShardDataset:
+    """A dataset for a network, with the embeddings that it was trained with.
+
+    Parameters
+    ----------
+    path : path
+    embedding : str, optional
+        Name of the dataset's embeddings.
+    c_embedding : int
+        Channels of embeddings that the network takes; 0 for none.
+    **options
+        Of `ShardDataset`.
+
+    Raises
+    ------
+    RequestError
+        Nothing is chosen, or the embeddings are not those of the network.
+    UnreadableDataset, DamagedShard, StorageError
+    """
+    try:
+        dataset = ShardDataset(path, embedding=embedding, **options)
+    except ValueError as error:  # a wrong condition, or nothing fulfils it
+        raise RequestError(str(error)) from error
+    stored = 0 if dataset.embeddings is None else dataset.embeddings.dimension
+    if stored and stored != c_embedding:
+        trained = f"with {c_embedding}" if c_embedding else "without embeddings"
+        raise RequestError(
+            f"--embedding has {stored} numbers per residue, and the network was trained {trained}"
+        )
+    if c_embedding and not stored:
+        say("note: the network was trained with embeddings, which --embedding NAME gives")
+    return dataset
