@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,11 @@ import pytest
 from pipeline.build.command import main
 
 EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Shells start background jobs so, and commands that tests start would inherit it: their Ctrl-C
+    # would go unheard.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
