@@ -81,7 +81,8 @@ def next_job(
 ) -> Job | None:
     """The next step of a run; none if it is finished."""
     folder = Folder(work, run)
-    if folder.test.is_dir():
+    to_test = [n for n in settings.noise_scales if not folder.test(n).is_dir()]
+    if not to_test:
         return None
     steps = settings.steps_of(run)
     done, seconds = folder.progress()
@@ -95,8 +96,12 @@ def next_job(
             checkpoint = folder.last if step == steps else snapshot
             title = f"validation at step {step:,}"
             more = ["--split", "val", "--limit", str(settings.validation_chains)]
+            more += ["--noise-scale", str(settings.noise_scales[0])]
             return evaluation_job(title, config, settings, checkpoint, folder.curve(step), more)
-    return evaluation_job("test", config, settings, folder.last, folder.test, ["--split", "test"])
+    noise = to_test[0]
+    more = ["--split", "test", "--noise-scale", str(noise)]
+    title = f"test, noise scale {noise:g}"
+    return evaluation_job(title, config, settings, folder.last, folder.test(noise), more)
 
 
 def training_job(
@@ -396,6 +401,7 @@ def run_all(options: argparse.Namespace) -> int:
             points=options.points,
             validation_chains=options.validation_chains,
             sampling_steps=options.sampling_steps,
+            noise_scales=options.noise_scales,
             accelerator=options.accelerator,
         )
         keep_settings(work, settings)
@@ -476,6 +482,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run.add_argument("--points", type=int, default=8, help="of a learning curve")
     run.add_argument("--validation-chains", type=int, default=64, help="at each of these points")
     run.add_argument("--sampling-steps", type=int, default=20)
+    run.add_argument(
+        *("--noise-scales", "--noise-scale"),
+        type=float,
+        nargs="+",
+        default=[0.0, 1.0],
+        help="of the noise that sampling starts from; the page is of the first",
+    )
     run.add_argument("--at-once", type=int, default=2)
     run.add_argument(
         "--minutes", type=float, default=30 * 1440, help="of wall time, in all; then stop"

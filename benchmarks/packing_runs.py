@@ -68,6 +68,9 @@ class Settings:
     validation_chains : int
         On which packing is measured at these points.
     sampling_steps : int
+    noise_scales : list of float
+        Of the noise that side chains start from when they are sampled: the first for the page and
+        the curves, all for the test split.
     accelerator : str
     """
 
@@ -79,6 +82,7 @@ class Settings:
     points: int
     validation_chains: int
     sampling_steps: int
+    noise_scales: list[float]
     accelerator: str
 
     def steps_of(self, run: Run) -> int:
@@ -103,11 +107,13 @@ class Folder:
         self.train = self.root / "train"
         self.last = self.train / "checkpoints" / "last.ckpt"
         self.snapshots = self.root / "snapshots"
-        self.test = self.root / "test"
         self.log = self.root / "log"
 
     def curve(self, step: int) -> Path:
         return self.root / "curve" / str(step)
+
+    def test(self, noise_scale: float) -> Path:
+        return self.root / f"test-noise-{noise_scale:g}"
 
     def progress(self) -> tuple[int, float]:
         """Steps of the last checkpoint, and the seconds of training that it took to get there."""
@@ -127,9 +133,10 @@ class Folder:
                         found[int(row["step"])] = float(row[name])
         return found
 
-    def chains(self) -> dict[str, dict[str, float]] | None:
+    def chains(self, noise_scale: float) -> dict[str, dict[str, float]] | None:
         """Metrics of each chain of the test split, if they are there."""
-        return read_per_chain(self.test) if self.test.is_dir() else None
+        test = self.test(noise_scale)
+        return read_per_chain(test) if test.is_dir() else None
 
 
 def keep_settings(work: Path, settings: Settings) -> None:

@@ -262,9 +262,7 @@ def odd_numbers(rng: Random, data: bytes) -> bytes:
 def odd_numbers_in_place(rng: Random, data: bytes) -> bytes:
     """The same without moving a column."""
     places = list(_COORDINATE.finditer(data))
-    return _replace(
-        rng, data, places, lambda old: rng.choice(NUMBERS)[: len(old)].rjust(len(old))
-    )
+    return _replace(rng, data, places, lambda old: rng.choice(NUMBERS)[: len(old)].rjust(len(old)))
 
 
 def _replace(
