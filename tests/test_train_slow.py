@@ -186,6 +186,25 @@ def test_two_processes_train_together_and_resume(examples_dataset: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_weights_and_biases_keeps_all_that_is_logged_without_a_network(
+    examples_dataset: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command(
+        *("fit", "--config", "model/configs/tiny.yaml", "--data.path", examples_dataset),
+        *("--run.dir", run, "--model.network.n_blocks", 1, "--trainer.max_steps", 4),
+        *("--trainer.log_every_n_steps", 2, "--watch.vis_interval", 4),
+        *("--trainer.logger", "WandbLogger", "--trainer.logger.project", "ellipsoids"),
+        *("--trainer.logger.offline", "true"),
+    )
+    (stored,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    content = stored.read_bytes()
+    for name in ("train/loss", "gamma/mean", "residues_per_second", "attention/layer0/geo_bias"):
+        assert name.encode() in content, name
+    assert last(run).is_file()
+
+
+@pytest.mark.slow
 def test_tiny_learns_from_the_examples_in_less_than_three_minutes(
     examples_dataset: Path, tmp_path: Path
 ) -> None:
