@@ -186,6 +186,23 @@ def test_two_processes_train_together_and_resume(examples_dataset: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_compiled_layers_train_like_plain_ones(examples_dataset: Path, tmp_path: Path) -> None:
+    words = [
+        *("fit", "--config", "model/configs/tiny.yaml", "--data.path", examples_dataset),
+        *("--model.network.n_blocks", 2, "--trainer.max_steps", 4, "--watch.vis_interval", 0),
+        *("--trainer.log_every_n_steps", 1),
+    ]
+    command(*words, "--run.dir", tmp_path / "plain")
+    command(*words, "--run.dir", tmp_path / "compiled", "--model.compile", "true", seconds=900)
+    plain, compiled = (
+        [float(row["train/loss"]) for row in logged(tmp_path / name)]
+        for name in ("plain", "compiled")
+    )
+    assert compiled == pytest.approx(plain, rel=1e-3)
+    assert load_flow(last(tmp_path / "compiled"))[1].step == 4
+
+
+@pytest.mark.slow
 def test_weights_and_biases_keeps_all_that_is_logged_without_a_network(
     examples_dataset: Path, tmp_path: Path
 ) -> None:

@@ -57,7 +57,7 @@ class FlowModule(pl.LightningModule):
         Of noise, times and tasks, which are a pure function of it, of the number of batches so far
         and of the name of the chain.
     compile : bool
-        Use torch.compile for the network.
+        Use torch.compile for the layers of the network.
     init_from : str, optional
         Fine-tuning: begin with the weights of this checkpoint. Those that do not fit are named and
         left as they were initialised.
@@ -216,8 +216,7 @@ class FlowModule(pl.LightningModule):
         if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
             self.load_initial(self.init_from)
         if self._compile:
-            # In place, so that the weights keep their names.
-            self.network.compile(dynamic=True)
+            self.network.compile_layers()
 
     def configure_optimizers(self) -> Any:
         steps = self.trainer.max_steps
