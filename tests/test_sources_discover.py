@@ -88,6 +88,12 @@ def test_the_output_folder_is_left_out(tmp_path):
     }
 
 
+def test_what_a_download_keeps_beside_its_files_is_no_input(tmp_path):
+    for path in ("1abc.cif", ".fetch/scratch/2abc.part", "deep/.fetch/fetch.csv", "deep/.fetched"):
+        write(tmp_path / path)
+    assert names(discover(tmp_path)) == ["1abc.cif", "deep/.fetched"]
+
+
 def test_links_are_followed_and_loops_are_not(tmp_path):
     root = tmp_path / "in"
     write(root / "a/1abc.cif")

@@ -4,6 +4,7 @@ Nothing is opened but archives, and nothing is written. Symbolic links are follo
 folder is visited once, under its own name if it has one below the root; a link to a file that is
 found under the same file name elsewhere is an alias and no second input. (Under another file name
 it is another entry: hard links and links to one file are also how equal files are stored once.)
+One folder is passed over wherever it is: what ``pipeline.fetch`` keeps beside its files.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from pipeline.sources.archive import list_archive
 from pipeline.sources.errors import Missing, SourceError, Unreadable
-from pipeline.sources.names import is_tar_name, name_bytes, printable, split_name
+from pipeline.sources.names import FETCH_STATE, is_tar_name, name_bytes, printable, split_name
 from pipeline.sources.source_file import SourceFile, describe_name
 
 
@@ -202,7 +203,8 @@ class _Search:
                         if entry.is_symlink():
                             heapq.heappush(self._links, (name_bytes(relative), relative))
                         elif entry.is_dir(follow_symlinks=False):
-                            folders.append(relative)
+                            if entry.name != FETCH_STATE:
+                                folders.append(relative)
                         elif entry.is_file(follow_symlinks=False):
                             if linked and not self._is_new(f"{real_path}/{entry.name}", relative):
                                 continue

@@ -11,6 +11,10 @@ from typing import Literal
 
 Format = Literal["bcif", "cif", "pdb"]
 
+FETCH_STATE = ".fetch"
+"""Folder that ``pipeline.fetch`` keeps beside its files, and no search enters: its records, and
+downloads that are not finished."""
+
 _COMPRESSIONS = {"gz": "gz", "zst": "zst"}
 # .pdbx is mmCIF text: PDBx/mmCIF is the dictionary's full name.
 _FORMATS: dict[str, Format] = {
