@@ -45,7 +45,8 @@ def parse_options(
     ----------
     options : type
         Dataclass whose docstring documents its fields; a field whose type is a dataclass of rules
-        (`Filters`) and whose metadata say ``flatten`` contributes its fields without a prefix.
+        (`Filters`) and whose metadata say ``flatten`` contributes its fields without a prefix, and
+        one whose metadata say ``also`` has a second name on the command line.
     program : str
         Shown in the usage line, such as ``python -m pipeline.build``.
     arguments : sequence of str, optional
@@ -66,6 +67,11 @@ def parse_options(
         if field.init
     }
     parser = _parser(groups, hints, program, description, first)
+    parser.aliases = {
+        f.metadata["also"]: f.name
+        for f in dataclasses.fields(options)  # type: ignore[arg-type]
+        if "also" in f.metadata
+    }
     found = parser.parse_args(
         _normalise(list(sys.argv[1:] if arguments is None else arguments), parser)
     )
@@ -133,6 +139,7 @@ class _Parser(jsonargparse.ArgumentParser):
 
     hints: dict[str, Any]
     first: str | None
+    aliases: dict[str, str]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         sys.stderr.write(
@@ -312,7 +319,7 @@ def _grouped(arguments: list[str], parser: _Parser) -> Iterator[tuple[str, list[
             key, equals, value = first, "", ""
         elif word.startswith("--"):
             option, equals, value = word.partition("=")
-            key = _key(option)
+            key = parser.aliases.get(_key(option), _key(option))
             if key not in parser.hints and key not in _OWN:
                 parser.error(_no_such_option(option, parser))
         else:

@@ -1,0 +1,1 @@
+"""``python -m pipeline.fetch``: download the entries that a manifest names."""

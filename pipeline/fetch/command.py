@@ -1,0 +1,177 @@
+"""``python -m pipeline.fetch``: manifest → entries → files, with what can go wrong said plainly."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import time
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+
+from pipeline.command_line import parse_options
+from pipeline.fetch.connections import Connections
+from pipeline.fetch.crew import Crew
+from pipeline.fetch.display import Display, show_summary, standard_console
+from pipeline.fetch.download import Downloader
+from pipeline.fetch.entry_ids import BadEntryId, Wanted, alphafold_entry, pdb_entry
+from pipeline.fetch.fetch_entry import MEBIBYTE, EntryFetcher
+from pipeline.fetch.options import POLITE_CONNECTIONS, POLITE_RATE, FetchOptions, UsageError
+from pipeline.fetch.pace import Pace
+from pipeline.fetch.problems import SERVER_AT_FAULT, CannotWrite
+from pipeline.fetch.servers import NoSuchAddress, url_pattern
+from pipeline.fetch.speed_guard import SpeedGuard
+from pipeline.fetch.state import Known, Row, State
+from pipeline.filters import Manifest, ManifestError
+from pipeline.sources import printable
+from pipeline.termination import FAILURE, OK, leave, status_of
+
+GIVE_UP_AFTER = 20
+"""Entries in a row that fail by the server's fault: it is down, and gets no more requests."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status.
+
+    0: every entry is there. 1: some failed (more than ``--allow-failures``), or the folder cannot
+    be written. 2: wrong usage. 130: interrupted.
+    """
+    options = parse_options(
+        FetchOptions,
+        "python -m pipeline.fetch",
+        "Download the entries that a manifest names.",
+        arguments,
+    )
+    return status_of(
+        lambda: fetch(options),
+        usage=(UsageError, ManifestError, NoSuchAddress),
+        failure=(CannotWrite,),
+        interrupted="files that were finished are kept; run the same command again to go on",
+        cannot=None,
+    )
+
+
+def fetch(options: FetchOptions, console: Console | None = None) -> int:
+    """Download what the options say; the exit status.
+
+    Raises
+    ------
+    UsageError, ManifestError, NoSuchAddress
+        Before anything is downloaded.
+    CannotWrite
+        Files that were finished are kept.
+    """
+    console = console or standard_console()
+    begun = time.monotonic()
+    _check(options)
+    pattern = url_pattern(options.source, options.format, options.mirror)
+    manifest = Manifest.read(options.manifest)
+    if not manifest.entries:
+        raise UsageError(f"{options.manifest} names no entries")
+    entries, rows = _entries(manifest.entries, options)
+    with State(options.out_dir).locked() as state:
+        rows += _fetch(entries, pattern, options, state, console)
+        order = {entry_id: k for k, entry_id in enumerate(manifest.entries)}
+        rows.sort(key=lambda row: order.get(row.entry_id, len(order)))
+        state.write_table(rows)
+    show_summary(console, rows, str(state.table), time.monotonic() - begun, options.allow_failures)
+    n_failed = sum(row.status == "failed" for row in rows)
+    return FAILURE if n_failed > options.allow_failures else OK
+
+
+def _check(options: FetchOptions) -> None:
+    out = options.out_dir
+    if re.match(r"[a-z0-9]+:/", str(out)):
+        raise UsageError(f"--out-dir {out}: give a folder of this machine")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out-dir {out} is a file; give a folder")
+    at_least = {
+        "at_once": 1,
+        "attempts": 1,
+        "max_file_size": 1,
+        "alphafold_version": 1,
+        "allow_failures": 0,
+    }
+    for name, least in at_least.items():
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}")
+    for name in ("per_second", "timeout"):
+        if not 0 < getattr(options, name) < math.inf:
+            raise UsageError(f"--{name.replace('_', '-')} must be a positive number")
+    if options.mirror is None and (
+        options.at_once > POLITE_CONNECTIONS or options.per_second > POLITE_RATE
+    ):
+        raise UsageError(
+            f"public servers are asked by at most {POLITE_CONNECTIONS} connections and "
+            f"{POLITE_RATE:g} times a second (--at-once, --per-second); for the whole archive "
+            "there is rsync, and for a copy of your own --mirror, which has no such limit"
+        )
+
+
+def _entries(entry_ids: Iterable[str], options: FetchOptions) -> tuple[list[Wanted], list[Row]]:
+    """What is to be fetched, and rows of ids that cannot be."""
+    wanted: dict[str, Wanted] = {}
+    bad: list[Row] = []
+    for entry_id in entry_ids:
+        try:
+            if options.source == "alphafold":
+                entry = alphafold_entry(entry_id, options.alphafold_version)
+            else:
+                entry = pdb_entry(entry_id)
+        except BadEntryId as error:
+            name = printable(entry_id)
+            bad.append(Row(name, "failed", reason="bad-entry-id", message=str(error)))
+        else:
+            wanted[entry.entry_id] = entry
+    return list(wanted.values()), bad
+
+
+def _fetch(
+    entries: Sequence[Wanted],
+    pattern: str,
+    options: FetchOptions,
+    state: State,
+    console: Console,
+) -> list[Row]:
+    rows: dict[str, Row] = {}
+    at_fault_in_a_row = 0
+    pace = Pace(options.per_second)
+    connections = Connections(options.at_once, options.timeout)
+    with (
+        contextlib.closing(connections),
+        SpeedGuard(options.timeout) as guard,
+        Display(console, options.quiet, len(entries)) as display,
+    ):
+        downloader = Downloader(connections, pace, guard, options.max_file_size * MEBIBYTE)
+        fetcher = EntryFetcher(options, pattern, state, downloader, pace)
+        crew = Crew(fetcher.fetch, options.at_once, pace, guard)
+        # Closed here, so that no thread is left when something is raised in between.
+        with contextlib.closing(crew.results(entries)) as results:
+            for result in results:
+                if isinstance(result, Known):
+                    state.remember(result)
+                row = result.row if isinstance(result, Known) else result
+                rows[row.entry_id] = row
+                display.done(row)
+                if row.reason in SERVER_AT_FAULT:
+                    at_fault_in_a_row += 1
+                elif row.status != "there":  # which says nothing of the server
+                    at_fault_in_a_row = 0
+                if at_fault_in_a_row == GIVE_UP_AFTER:
+                    break
+    message = (
+        f"{GIVE_UP_AFTER} entries in a row failed by the server's fault, so it was asked no more; "
+        "run the same command later"
+    )
+    for entry in entries:
+        if entry.entry_id not in rows:
+            rows[entry.entry_id] = Row(
+                entry.entry_id, "failed", reason="not-tried", message=message
+            )
+    return list(rows.values())
+
+
+def run() -> None:
+    """Entry point of ``python -m pipeline.fetch``."""
+    leave(main())

@@ -1,0 +1,105 @@
+"""Which ids can be fetched, and how the server and the file call the same entry.
+
+Ids become names of files and parts of URLs, so nothing passes here but letters, digits and the few
+marks that ids have: no folder, no dot, no blank.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PDB = re.compile(r"[0-9][a-z0-9]{3}|pdb_[a-z0-9]{8}", re.ASCII)
+# https://www.uniprot.org/help/accession_numbers, and isoforms
+_UNIPROT = re.compile(
+    r"(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(?:-[0-9]{1,3})?",
+    re.ASCII,
+)
+_ALPHAFOLD = re.compile(
+    r"AF-(?P<accession>[A-Z0-9]{6,20}(?:-[0-9]{1,3})?)-F(?P<fragment>[0-9]{1,4})"
+    r"(?:-model_v(?P<version>[0-9]{1,3}))?",
+    re.ASCII,
+)
+_LEGACY = "pdb_0000"
+_SHOWN = 40
+
+
+class BadEntryId(ValueError):
+    """An id that is none of the source's; the sentence says what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An entry to be fetched.
+
+    Attributes
+    ----------
+    entry_id : str
+        As the manifest calls it, and so the stem of its file.
+    remote : str
+        As the server calls it.
+    stated : str
+        As the file itself says it, from `normal_id`.
+    middle : str
+        Two characters that divide many entries into folders.
+    """
+
+    entry_id: str
+    remote: str
+    stated: str
+    middle: str
+
+
+def pdb_entry(entry_id: str) -> Wanted:
+    """An entry of the PDB, of four characters or extended (``pdb_00001abc``).
+
+    Raises
+    ------
+    BadEntryId
+    """
+    lowered = entry_id.lower()
+    if not _PDB.fullmatch(lowered):
+        raise BadEntryId(
+            f"{_shown(entry_id)} is no PDB id (a digit and three letters or digits, or pdb_ and "
+            "eight); mend the manifest"
+        )
+    remote = lowered.removeprefix(_LEGACY)
+    # The characters before the last: those that the archive divides by, for both kinds of ids.
+    return Wanted(lowered, remote, normal_id(remote), remote[-3:-1])
+
+
+def alphafold_entry(entry_id: str, version: int) -> Wanted:
+    """A model of AlphaFold DB, by UniProt accession or by its own id.
+
+    Parameters
+    ----------
+    version : int
+        For an id that does not end in ``-model_v…``.
+
+    Raises
+    ------
+    BadEntryId
+    """
+    match = _ALPHAFOLD.fullmatch(entry_id)
+    if match is not None:
+        accession, fragment = match["accession"], match["fragment"]
+        version = int(match["version"] or version)
+    elif _UNIPROT.fullmatch(entry_id):
+        accession, fragment = entry_id, "1"
+    else:
+        raise BadEntryId(
+            f"{_shown(entry_id)} is neither a UniProt accession (P29373) nor an id of AlphaFold DB "
+            "(AF-P29373-F1, AF-P29373-F1-model_v4); mend the manifest"
+        )
+    stated = f"AF-{accession}-F{fragment}"
+    return Wanted(entry_id, f"{stated}-model_v{version}", normal_id(stated), accession[-3:-1])
+
+
+def normal_id(text: str) -> str:
+    """An id as it is compared: in lower case, and ``pdb_00001abc`` is ``1abc``."""
+    return text.strip().strip("'\"").lower().removeprefix(_LEGACY)
+
+
+def _shown(entry_id: str) -> str:
+    text = repr(entry_id)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
