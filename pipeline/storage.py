@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
@@ -43,7 +43,7 @@ class StorageError(OSError):
     """A store does not answer, has no such bucket, or refuses. One sentence for people."""
 
 
-def open_folder(location: str | PurePath) -> Folder:
+def open_folder(location: str | PurePath | Folder) -> Folder:
     """A folder by its path or URI. It need not exist.
 
     Parameters
@@ -52,7 +52,7 @@ def open_folder(location: str | PurePath) -> Folder:
         A path; or ``file:///path``, ``s3://bucket/prefix`` or ``gs://bucket/prefix``. Options of an
         S3 server follow a question mark: ``endpoint_override=host:port``, ``scheme=http``,
         ``region=name``. Credentials come from the environment, or wherever else the store's own
-        tools look for them, never from the URI.
+        tools look for them, never from the URI. A `Folder` stays what it is.
 
     Raises
     ------
@@ -61,6 +61,8 @@ def open_folder(location: str | PurePath) -> Folder:
     StorageError
         A bucket of Amazon's whose region is not given cannot be found.
     """
+    if isinstance(location, Folder):
+        return location
     text = os.fspath(location)
     # pathlib makes one slash of two, and a command's option may have been a Path on its way.
     if collapsed := re.match(r"(s3|gs|gcs)(?=:$)|([A-Za-z][A-Za-z0-9+.-]+)(?=:/(?!/))", text):
@@ -114,6 +116,42 @@ class Folder:
         """What `open_folder` makes the same folder of, in this directory."""
         return self._location + (f"?{self._query}" if self._query else "")
 
+    @property
+    def path(self) -> Path:
+        """The folder as an option of a command carries it; `open_folder` makes it again."""
+        return Path(self.uri) if self.local is None else self.local
+
+    @property
+    def name(self) -> str:
+        """The last part of its path; empty for a bucket and for ``/``."""
+        return self.root.rpartition("/")[2] if "/" in self.root else ""
+
+    @property
+    def parent(self) -> Folder:
+        """The folder that it is in; a bucket is in itself."""
+        if self.local is not None:
+            return open_folder(self.local.parent)
+        if not self.name:
+            return self
+        location = self._location.rpartition("/")[0]
+        return Folder(
+            self.filesystem, self.root.rpartition("/")[0], location, self._query, self.local
+        )
+
+    def below(self, key: str) -> Folder:
+        """A folder further down in a store, by the rest of its URI (escaped, as a URI is)."""
+        key = "/".join(part for part in urllib.parse.unquote(key).split("/") if part)
+        if not key:
+            return self
+        location = f"{self._location}/{urllib.parse.quote(key)}"
+        return Folder(self.filesystem, self.join(key), location, self._query, None)
+
+    def is_within(self, other: Folder) -> bool:
+        """Whether it is a folder of a store, and `other` the same one or one that it is in."""
+        if self.is_local or other.is_local or self._query != other._query:
+            return False
+        return self.root == other.root or self.root.startswith(f"{other.root}/")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Folder) and self._identity() == other._identity()
 
@@ -162,6 +200,20 @@ class Folder:
             infos = self.filesystem.get_file_info(selector)
         files = (i for i in infos if i.type == pyarrow.fs.FileType.File)
         return {i.base_name: i.size for i in sorted(files, key=lambda i: i.base_name)}
+
+    def everything(self) -> Sequence[pyarrow.fs.FileInfo]:
+        """Files and folders below this one, at any depth; none if there is no such folder.
+
+        Keys are listed a thousand at a time, whatever slashes they hold.
+        """
+        selector = pyarrow.fs.FileSelector(self.root, allow_not_found=True, recursive=True)
+        with self.errors_named():
+            return self.filesystem.get_file_info(selector)
+
+    def info(self, name: str | PurePath = "") -> pyarrow.fs.FileInfo:
+        """What there is of this name: a file with size and time, a folder, or nothing."""
+        with self.errors_named(name):
+            return self.filesystem.get_file_info(self.join(name).rstrip("/"))
 
     def list(self, name: str | PurePath = "") -> tuple[str, ...]:
         """Names of the files in a folder of this one (not deeper), sorted."""

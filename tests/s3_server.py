@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -83,6 +84,9 @@ class S3Server:
     def put(self, bucket: str, key: str, content: bytes) -> None:
         self._client().put_object(Bucket=bucket, Key=key, Body=content)
 
+    def delete(self, bucket: str, key: str) -> None:
+        self._client().delete_object(Bucket=bucket, Key=key)
+
     def fail(self, method: str, substring: str, status: int = 500, after: int = 0) -> None:
         """From now on requests fail whose path and query contain something.
 
@@ -96,8 +100,12 @@ class S3Server:
         """
         self._control("fail", [method, substring, status, after])
 
+    def delay(self, seconds: float) -> None:
+        """From now on each request takes so much longer, as over a network."""
+        self._control("delay", seconds)
+
     def work(self) -> None:
-        """Nothing fails any more, and the requests so far are forgotten."""
+        """Nothing fails or is delayed any more, and the requests so far are forgotten."""
         self._control("work", None)
 
     def requests(self) -> list[str]:
@@ -142,6 +150,7 @@ def _serve(port: int) -> None:
     moto = DomainDispatcherApplication(create_backend_app)
     requests: list[str] = []
     faults: list[list] = []
+    delay = [0.0]
 
     def application(request: dict, start_response: Callable) -> Iterable[bytes]:
         path = request["PATH_INFO"]
@@ -153,13 +162,17 @@ def _serve(port: int) -> None:
                 return [json.dumps(requests).encode()]
             if path.endswith("fail"):
                 faults.append(value)
+            elif path.endswith("delay"):
+                delay[0] = value
             else:
                 faults.clear()
+                delay[0] = 0.0
                 requests.clear()
             return [b"null"]
         asked = path + (f"?{request['QUERY_STRING']}" if request["QUERY_STRING"] else "")
         method = request["REQUEST_METHOD"]
         requests.append(f"{method} {asked}")
+        time.sleep(delay[0])
         for fault in faults:
             if fault[0] in ("", method) and fault[1] in asked:
                 fault[3] -= 1

@@ -27,6 +27,7 @@ from pipeline.sources import (
     group_entries,
     read_source,
 )
+from pipeline.sources.stored import StoredHere
 from pipeline.sources.tar import TarChunkStream, TarFileStream, iter_members
 
 MANY = 1 << 30
@@ -342,7 +343,7 @@ def test_headers_are_read_as_tarfile_reads_them(tmp_path_factory, members, style
     with tarfile.open(path) as archive:
         expected = [(info.name, info.offset_data, info.size) for info in archive]
     with path.open("rb") as file:
-        stream = TarFileStream(file.fileno())
+        stream = TarFileStream(StoredHere(file.fileno()))
         assert [(m.name, m.offset, m.size) for m in iter_members(stream)] == expected
     data, rng, pieces = path.read_bytes(), random.Random(seed), []
     while data:
@@ -536,15 +537,15 @@ def test_a_file_that_is_not_the_one_found_is_an_error(tmp_path):
 def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path, monkeypatch):
     path = write(tmp_path / "1abc.cif", b"x" * 1000)
     file = discover(tmp_path).files[0]
-    read = os.read
+    read = os.pread
 
-    def read_and_grow(descriptor, n):
-        data = read(descriptor, n)
+    def read_and_grow(descriptor, n, offset):
+        data = read(descriptor, n, offset)
         with path.open("ab") as out:
             out.write(b"more")
         return data
 
-    monkeypatch.setattr(os, "read", read_and_grow)
+    monkeypatch.setattr(os, "pread", read_and_grow)
     with pytest.raises(SourceChanged):
         read_source(file, tmp_path, MANY)
 
@@ -553,10 +554,10 @@ def test_an_input_output_error_may_be_tried_again(tmp_path, monkeypatch):
     write(tmp_path / "1abc.cif")
     file = discover(tmp_path).files[0]
 
-    def fail(descriptor, n):
+    def fail(descriptor, n, offset):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(os, "read", fail)
+    monkeypatch.setattr(os, "pread", fail)
     with pytest.raises(Unreadable, match="Input/output error") as raised:
         read_source(file, tmp_path, MANY)
     assert raised.value.transient

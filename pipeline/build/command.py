@@ -28,8 +28,8 @@ from pipeline.command_line import parse_options, to_yaml
 from pipeline.filters import Manifest, ManifestError
 from pipeline.layout import Layout
 from pipeline.report import write_report
-from pipeline.sources import Discovery, SourceError, discover, group_entries
-from pipeline.storage import BadLocation, StorageError, open_folder
+from pipeline.sources import Discovery, SourceError, discover, group_entries, place_kind
+from pipeline.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.termination import leave, terminable
 
 OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -87,7 +87,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
     UsageError, ManifestError, SourceError
         Before anything is written.
     StorageError
-        The store of the output does not answer, has no such bucket, or refuses.
+        A store of the input or output does not answer, has no such bucket, or refuses.
     OutputError
         The output cannot be written; nothing half-written is left.
     WorkersFail
@@ -100,8 +100,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
     _check(options)
     reading = options.reading()
     layout = layout_of(options.out_dir)
-    own = [layout.root] if layout.folder.is_local else []
-    found = discover(options.pdb_dir, options.pdb_list, exclude=own)
+    found = discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
     parts = make_plan(group_entries(found.files), options.part_size * MEBIBYTE)
     if not parts and not found.problems:
         raise UsageError(f"{options.pdb_dir or options.pdb_list} holds no files")
@@ -205,9 +204,10 @@ def _beside(found: Discovery) -> list[InputRecord]:
 def _save_options(options: BuildOptions, layout: Layout) -> None:
     """The YAML that makes this dataset again, beside it."""
     text = to_yaml(options)
-    if not layout.folder.is_local:
-        # As a URI is written: a Path has lost a slash.
-        text = text.replace(str(options.out_dir), layout.folder.uri, 1)
+    for place in (options.out_dir, options.pdb_dir, options.pdb_list):
+        if place is not None and not (folder := open_folder(place)).is_local:
+            # As a URI is written: a Path has lost a slash.
+            text = text.replace(str(place), folder.uri, 1)
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         if layout.folder.read_bytes(layout.options.name) == text.encode():
             return
@@ -218,27 +218,24 @@ def _save_options(options: BuildOptions, layout: Layout) -> None:
 def _check(options: BuildOptions) -> None:
     if options.pdb_dir is None and options.pdb_list is None:
         raise UsageError("give --pdb-dir, --pdb-list or both")
-    for name in ("pdb_dir", "pdb_list", "manifest"):
-        path: Path | None = getattr(options, name)
-        if path is not None and not path.exists():
-            raise UsageError(f"{dashed(name)} {path}: there is no such file or folder")
+    for name in ("pdb_dir", "pdb_list"):
+        place: Path | None = getattr(options, name)
+        try:
+            if place is not None and place_kind(place) is None:
+                there_is_no = f"{open_folder(place)}: there is no such file or folder"
+                raise UsageError(f"{dashed(name)} {there_is_no}")
+        except BadLocation as error:
+            raise UsageError(f"{dashed(name)} {error}") from None
+    if options.manifest is not None and not options.manifest.exists():
+        raise UsageError(f"--manifest {options.manifest}: there is no such file or folder")
     try:
         folder = open_folder(options.out_dir)
     except BadLocation as error:
         raise UsageError(f"--out-dir {error}") from None
     if folder.local is not None and folder.local.exists() and not folder.local.is_dir():
         raise UsageError(f"--out-dir {folder.local} is a file; give a folder")
-    if options.pdb_dir is not None and folder.local is not None:
-        output, source = folder.local.resolve(), options.pdb_dir.resolve()
-        if output == source:
-            raise UsageError(
-                "--out-dir is the input folder, which is never written to; give another"
-            )
-        if output in source.parents:
-            raise UsageError(
-                f"--pdb-dir {options.pdb_dir} lies in the output folder, which is not searched; "
-                "give another --out-dir"
-            )
+    if options.pdb_dir is not None:
+        _expect_apart(open_folder(options.pdb_dir), folder)
     at_least = {"n_jobs": 0, "part_size": 0, "max_file_size": 1, "allow_failures": 0}
     for name, least in at_least.items():
         if getattr(options, name) < least:
@@ -278,6 +275,22 @@ def _check(options: BuildOptions) -> None:
         if low > high or (low == high and "before" in upper):
             raise UsageError(f"{dashed(lower)} {low} and {dashed(upper)} {high} leave nothing")
     folder.check()
+
+
+def _expect_apart(source: Folder, output: Folder) -> None:
+    """The output is not the input, nor around it."""
+    if source.local is not None and output.local is not None:
+        out, found = output.local.resolve(), source.local.resolve()
+        same, inside = out == found, out in found.parents
+    else:
+        same, inside = source == output, source.is_within(output)
+    if same:
+        raise UsageError("--out-dir is the input folder, which is never written to; give another")
+    if inside:
+        raise UsageError(
+            f"--pdb-dir {source} lies in the output folder, which is not searched; give another "
+            "--out-dir"
+        )
 
 
 def _finished(layout: Layout, parts: Sequence[Part], reading: Reading) -> dict[int, PartRecord]:

@@ -33,11 +33,11 @@ from pipeline.sources import (
     SequentialArchive,
     SourceError,
     SourceFile,
+    SourceReader,
     Unreadable,
     decompress,
     describe_content,
     peek,
-    read_source,
     sniff,
 )
 from pipeline.storage import StorageError
@@ -244,7 +244,7 @@ class _Mapper:
         casualties: Casualties,
         careful: bool,
     ):
-        self.part, self.root, self.reading = part, root, reading
+        self.part, self.reading = part, reading
         self.inputs: list[InputRecord] = []
         self.drops: list[DropRecord] = []
         self._progress, self._casualties, self._careful = progress, casualties, careful
@@ -253,6 +253,7 @@ class _Mapper:
         self._pending: list[_Pending] = []
         self._n_pending = 0
         self._index_of = {f: k for k, f in enumerate(part.files)}
+        self._reader = SourceReader(root, reading.max_file_size)
 
     def run(self, writer: _Sink) -> None:
         """Read everything, hand to the writer what is kept, and leave a record of each file."""
@@ -264,14 +265,15 @@ class _Mapper:
                     self._skip(source, entry, "not-in-manifest", "the manifest does not list it")
             else:
                 wanted.append(entry)
-        streamed = []
-        for entry in wanted:
-            if any(f.is_sequential for f in entry.candidates):
-                streamed.append(entry)
-            else:
+        streamed = [e for e in wanted if any(f.is_sequential for f in e.candidates)]
+        in_turn = [e for e in wanted if not any(f.is_sequential for f in e.candidates)]
+        with self._reader as reader:
+            first = (e.candidates[0] for e in in_turn)
+            reader.expect(f for f in first if f.name not in self._casualties)
+            for entry in in_turn:
                 self._try_in_turn(entry)
-        if streamed:
-            self._stream(streamed)
+            if streamed:
+                self._stream(streamed)
         self._flush()
         reasons: dict[str, Counter[str]] = {}
         for drop in self.drops:
@@ -307,7 +309,9 @@ class _Mapper:
         """Members of a compressed tar; all that are left get the error that ends the reading."""
         left = dict.fromkeys(sources)
         try:
-            for source, raw in SequentialArchive(sources, self.root, self.reading.max_file_size):
+            for source, raw in SequentialArchive(
+                sources, self._reader.root, self.reading.max_file_size
+            ):
                 del left[source]
                 yield source, raw
         except Exception as error:
@@ -330,7 +334,7 @@ class _Mapper:
             return None
         try:
             with _time_limit(self.reading.timeout):
-                raw = read_source(source, self.root, self.reading.max_file_size)
+                raw = self._reader.read(source)
                 head = peek(raw.data, HEAD_BYTES, name=source.name)
         except (Exception, FileTimeout):
             return None  # nobody needs this file
@@ -413,7 +417,7 @@ class _Mapper:
         reading = self.reading
         record.stage = "read"
         if raw is None:
-            raw = read_source(source, self.root, reading.max_file_size)
+            raw = self._reader.read(source)
         if isinstance(raw, SourceError):
             raise raw
         record.sha256 = raw.sha256

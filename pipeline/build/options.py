@@ -78,10 +78,11 @@ class BuildOptions:
         if it is not there. Running the same command again resumes.
     pdb_dir
         Folder that is searched for structure files (PDB, mmCIF, BinaryCIF; plain, .gz, .zst; in tar
-        archives; in nested folders), or one file. Nothing is ever written there.
+        archives; in nested folders), or one file; or its URI in a store. Nothing is ever written
+        there.
     pdb_list
-        Text file of paths, one a line, relative to the list's folder; beside or instead of
-        --pdb-dir.
+        Text file of paths, one a line, relative to the list's folder, or URIs; beside or instead of
+        --pdb-dir. It may be in a store itself.
     manifest
         CSV with a column entry_id and optionally chain: only these are built.
     n_jobs

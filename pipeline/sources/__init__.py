@@ -1,13 +1,14 @@
-"""Find inputs and open them: folders, lists and tar archives; never writes to the input.
+"""Find inputs and open them: folders, lists and tar archives, here or in an object store.
 
-``discover`` finds ``SourceFile`` s, ``group_entries`` makes entries of them, ``read_source`` and
-``SequentialArchive`` hand out stored bytes, ``decompress`` unpacks them, ``sniff`` says what they
-are. Errors are ``SourceError`` s with a ``reason`` that is stable and a sentence for people.
+``discover`` finds ``SourceFile`` s, ``group_entries`` makes entries of them, ``SourceReader`` (or
+``read_source``) and ``SequentialArchive`` hand out stored bytes, ``decompress`` unpacks them,
+``sniff`` says what they are. Nothing writes to the input. Errors are ``SourceError`` s with a
+``reason`` that is stable and a sentence for people.
 """
 
 from pipeline.sources.archive import SequentialArchive
 from pipeline.sources.decompress import compression_of, decompress, peek
-from pipeline.sources.discover import Discovery, Problem, discover
+from pipeline.sources.discover import discover, input_root, place_kind, sizes_and_times
 from pipeline.sources.entries import Entry, group_entries
 from pipeline.sources.errors import (
     CorruptStream,
@@ -18,8 +19,10 @@ from pipeline.sources.errors import (
     TruncatedStream,
     Unreadable,
 )
+from pipeline.sources.found import Discovery, Problem
 from pipeline.sources.names import Format, from_printable, is_tar_name, printable, split_name
 from pipeline.sources.read import RawFile, read_source
+from pipeline.sources.reader import SourceReader
 from pipeline.sources.sniff import HEAD_BYTES, describe_content, sniff
 from pipeline.sources.source_file import SourceFile
 
@@ -36,6 +39,7 @@ __all__ = [
     "SourceChanged",
     "SourceError",
     "SourceFile",
+    "SourceReader",
     "TooLarge",
     "TruncatedStream",
     "Unreadable",
@@ -45,10 +49,13 @@ __all__ = [
     "discover",
     "from_printable",
     "group_entries",
+    "input_root",
     "is_tar_name",
     "peek",
+    "place_kind",
     "printable",
     "read_source",
+    "sizes_and_times",
     "sniff",
     "split_name",
 ]

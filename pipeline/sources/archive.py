@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from pipeline.sources.decompress import compression_of, iter_decompressed
 from pipeline.sources.errors import SourceError, TooLarge, TruncatedStream
 from pipeline.sources.read import RawFile, changed, open_unchanged, too_large
 from pipeline.sources.source_file import SourceFile, describe_name
+from pipeline.sources.stored import Stored, named_errors
 from pipeline.sources.tar import (
     NotATar,
     TarChunkStream,
@@ -19,6 +19,7 @@ from pipeline.sources.tar import (
     TarStream,
     iter_members,
 )
+from pipeline.storage import Folder, open_folder
 
 _READ_SIZE = 1 << 18
 # Text of coordinates packs 3- to 20-fold; deflate's limit, and so a bomb's, is 1,030.
@@ -36,7 +37,7 @@ class ArchiveListing:
     error: SourceError | None = None
 
 
-def list_archive(path: str, *, name: str) -> ArchiveListing:
+def list_archive(stored: Stored, *, name: str) -> ArchiveListing:
     """Walk the headers of a tar archive; a compressed one is unpacked once, and checked, for it.
 
     A compressed archive that does not end as it should lists no members: none of its bytes are
@@ -45,29 +46,25 @@ def list_archive(path: str, *, name: str) -> ArchiveListing:
     Raises
     ------
     OSError
-        If the file cannot be opened or read.
+        If the file cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        compressed = compression_of(os.pread(descriptor, 4, 0)) is not None
-        listing = ArchiveListing(True, compressed)
-        if not compressed:
-            _walk(TarFileStream(descriptor), listing, name)
-            return listing
-        pieces = _Remembering(_unpack(descriptor, name))
-        _walk(TarChunkStream(pieces), listing, name)
-        try:
-            for _ in pieces:  # what follows the end marker is part of what the check value covers
-                pass
-        except SourceError:
-            pass  # remembered
-        if pieces.error is not None:
-            listing.is_tar = True
-            listing.error = pieces.error
-            listing.members.clear()
+    compressed = compression_of(stored.read_at(4, 0)) is not None
+    listing = ArchiveListing(True, compressed)
+    if not compressed:
+        _walk(TarFileStream(stored), listing, name)
         return listing
-    finally:
-        os.close(descriptor)
+    pieces = _Remembering(_unpack(stored, name))
+    _walk(TarChunkStream(pieces), listing, name)
+    try:
+        for _ in pieces:  # what follows the end marker is part of what the check value covers
+            pass
+    except SourceError:
+        pass  # remembered
+    if pieces.error is not None:
+        listing.is_tar = True
+        listing.error = pieces.error
+        listing.members.clear()
+    return listing
 
 
 def _walk(stream: TarStream, listing: ArchiveListing, name: str) -> None:
@@ -97,13 +94,13 @@ class _Remembering:
             raise
 
 
-def _unpack(descriptor: int, name: str) -> Iterator[bytes]:
+def _unpack(stored: Stored, name: str) -> Iterator[bytes]:
     """Unpacked pieces; a bomb is left before it costs more than a few seconds."""
     packed = unpacked = 0
 
     def read(n: int) -> bytes:
         nonlocal packed
-        data = os.read(descriptor, min(n, _READ_SIZE))
+        data = stored.read(min(n, _READ_SIZE))
         packed += len(data)
         return data
 
@@ -124,8 +121,8 @@ class SequentialArchive:
     ----------
     sources : sequence of SourceFile
         In any order; each archive is unpacked once.
-    root : Path
-        What their paths are relative to.
+    root : Path or Folder
+        What their paths are relative to; a Path may carry a URI.
     max_bytes : int
         Limit of one member.
 
@@ -136,13 +133,13 @@ class SequentialArchive:
         wrong with an archive is the result of each of its members that was still to come.
     """
 
-    def __init__(self, sources: Sequence[SourceFile], root: Path, max_bytes: int) -> None:
+    def __init__(self, sources: Sequence[SourceFile], root: Path | Folder, max_bytes: int) -> None:
         if not all(source.is_sequential for source in sources):
             raise ValueError("only members of compressed archives are read in sequence")
         self._archives: dict[str, list[SourceFile]] = {}
         for source in sources:
             self._archives.setdefault(source.path, []).append(source)
-        self._root = root
+        self._root = open_folder(root)
         self._max_bytes = max_bytes
 
     def __iter__(self) -> Iterator[tuple[SourceFile, RawFile | SourceError]]:
@@ -155,8 +152,8 @@ class SequentialArchive:
         wanted = {source.index: source for source in sources}
         archive = sources[0]
         try:
-            with open_unchanged(archive, self._root) as descriptor:
-                stream = TarChunkStream(_unpack(descriptor, describe_name(archive.path)))
+            with open_unchanged(archive, self._root) as stored, named_errors(archive.path):
+                stream = TarChunkStream(_unpack(stored, describe_name(archive.path)))
                 for index, member in enumerate(iter_members(stream)):
                     source = wanted.get(index)
                     if source is None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.sources.errors import (
     CorruptStream,
-    Missing,
     SourceChanged,
     TooLarge,
     TruncatedStream,
     Unreadable,
 )
 from pipeline.sources.source_file import SourceFile, describe_name
+from pipeline.sources.stored import (
+    Stored,
+    StoredHere,
+    StoredRemotely,
+    named_errors,
+    open_stored,
+    place_of,
+)
 from pipeline.sources.tar import BLOCK, check_header
+from pipeline.storage import Folder, open_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +42,15 @@ class RawFile:
         return cls(data, hashlib.sha256(data).hexdigest())
 
 
-def read_source(source: SourceFile, root: Path, max_bytes: int) -> RawFile:
+def read_source(source: SourceFile, root: Path | Folder, max_bytes: int) -> RawFile:
     """Read a file, or a member of an uncompressed tar, whole.
 
     Parameters
     ----------
     source : SourceFile
         Not a member of a compressed tar: ``SequentialArchive`` reads those.
-    root : Path
-        What ``source.path`` is relative to.
+    root : Path or Folder
+        What ``source.path`` is relative to; a Path may carry a URI.
     max_bytes : int
         Limit of the stored bytes; nothing is read of what exceeds it.
 
@@ -55,36 +62,43 @@ def read_source(source: SourceFile, root: Path, max_bytes: int) -> RawFile:
         raise ValueError(f"{source.name} is in a compressed tar: read it with SequentialArchive")
     if source.size > max_bytes:
         raise too_large(source, max_bytes)
-    with open_unchanged(source, root) as descriptor, _os_errors(source):
+    with open_unchanged(source, open_folder(root)) as stored, named_errors(source.path):
         if source.member is None:
             # One byte more than expected tells a file that grew.
-            data = _read_fully(descriptor, source.size + 1)
+            data = stored.read_at(source.size + 1, 0)
             if len(data) != source.size:
                 raise changed(source)
         else:
-            data = _read_member(descriptor, source)
+            data = _read_member(stored, source)
     return RawFile.from_bytes(data)
 
 
 @contextmanager
-def open_unchanged(source: SourceFile, root: Path) -> Iterator[int]:
+def open_unchanged(source: SourceFile, root: Folder) -> Iterator[Stored]:
     """Open the file (the archive of a member) and compare it with `source`, before and after."""
-    path = os.path.join(root, source.path)
-    with _os_errors(source):
-        # Not blocking: a pipe put in the file's place must not hang the worker.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        _expect_unchanged(descriptor, source)
-        yield descriptor
-        _expect_unchanged(descriptor, source)
-    finally:
-        os.close(descriptor)
+    with ExitStack() as stack:
+        with named_errors(source.path):
+            folder, name = place_of(source.path, root)
+            stored = stack.enter_context(open_stored(folder, name))
+        _expect_unchanged(stored, source)
+        yield stored
+        # An object never changes in place, and asking for it again would be one request more.
+        if isinstance(stored, StoredHere):
+            _expect_unchanged(stored, source)
 
 
-def _expect_unchanged(descriptor: int, source: SourceFile) -> None:
+def _expect_unchanged(stored: Stored, source: SourceFile) -> None:
+    if isinstance(stored, StoredRemotely):
+        _expect_same_object(stored, source)
+    else:
+        assert isinstance(stored, StoredHere)
+        _expect_same_file(stored, source)
+
+
+def _expect_same_file(stored: StoredHere, source: SourceFile) -> None:
     name = describe_name(source.path)
-    with _os_errors(source):
-        status = os.fstat(descriptor)
+    with named_errors(source.path):
+        status = os.fstat(stored.descriptor)
     if stat.S_ISDIR(status.st_mode):
         raise Unreadable(f"{name} is a folder, not a file; give it as the input folder")
     if not stat.S_ISREG(status.st_mode):
@@ -94,29 +108,28 @@ def _expect_unchanged(descriptor: int, source: SourceFile) -> None:
         raise SourceChanged(_changed(name))
 
 
-def _read_fully(descriptor: int, n: int) -> bytes:
-    data = os.read(descriptor, n)
-    if len(data) == n:
-        return data
-    parts = [data]
-    while data and (missing := n - sum(map(len, parts))):
-        data = os.read(descriptor, missing)
-        parts.append(data)
-    return b"".join(parts)
+def _expect_same_object(stored: StoredRemotely, source: SourceFile) -> None:
+    with named_errors(source.path):
+        modified = stored.modified()
+    same_size = source.member is not None or stored.size == source.size
+    # Stores list times to a thousandth and say them to the second with the object.
+    same_time = modified is None or abs(modified - source.mtime_ns / 1e9) <= 1
+    if not (same_size and same_time):
+        raise SourceChanged(_changed(describe_name(source.path)))
 
 
-def _read_member(descriptor: int, source: SourceFile) -> bytes:
+def _read_member(stored: Stored, source: SourceFile) -> bytes:
     offset = source.offset
     assert offset is not None
     # The header just before the data must still say what it said: times can be set back.
-    header = os.pread(descriptor, BLOCK, offset - BLOCK)
+    data = stored.read_at(BLOCK + source.size, offset - BLOCK)
+    header = data[:BLOCK]
     try:
         if len(header) < BLOCK or check_header(header, offset - BLOCK, "") != source.size:
             raise changed(source)
     except CorruptStream:
         raise changed(source) from None
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    data = _read_fully(descriptor, source.size)
+    data = data[BLOCK:]
     if len(data) < source.size:
         raise TruncatedStream(f"{source.name}: the archive ends within it; fetch the archive again")
     return data
@@ -134,16 +147,3 @@ def too_large(source: SourceFile, max_bytes: int) -> TooLarge:
     return TooLarge(
         f"{source.name} has {source.size:,} bytes, the limit is {max_bytes:,}; raise it to read it"
     )
-
-
-@contextmanager
-def _os_errors(source: SourceFile) -> Iterator[None]:
-    name = describe_name(source.path)
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise Missing(f"{name} does not exist (any more)") from error
-        raise Unreadable(f"{name} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a null character in a listed path
-        raise Missing(f"{name} is no possible file name") from error

@@ -8,12 +8,12 @@ cut or damaged.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pipeline.sources.errors import CorruptStream, TruncatedStream
+from pipeline.sources.stored import Stored
 
 BLOCK = 512
 _MAX_EXTENDED_HEADER = 1 << 20  # a path is at most 4 KiB; a pax header may hold a few more records
@@ -51,21 +51,20 @@ class TarStream(Protocol):
 
 
 class TarFileStream:
-    """An archive in an open file; moving costs nothing."""
+    """An archive that can be read at any place; moving costs nothing."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
         self.position = 0
 
     def read(self, n: int) -> bytes:
-        data = os.pread(self._descriptor, n, self.position)
+        data = self._stored.read_at(n, self.position)
         self.position += len(data)
         return data
 
     def skip_to(self, position: int) -> bool:
         self.position = position
-        return position <= self._size
+        return position <= self._stored.size
 
 
 class TarChunkStream:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +31,16 @@ from pipeline.build.workers import Crew, Job, available_jobs
 from pipeline.command_line import parse_options
 from pipeline.layout import Layout
 from pipeline.shards import dataset_digest
-from pipeline.sources import SourceError, SourceFile, discover, group_entries
+from pipeline.sources import (
+    SourceError,
+    SourceFile,
+    discover,
+    group_entries,
+    input_root,
+    place_kind,
+    sizes_and_times,
+)
+from pipeline.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.verify import check_tables
 from pipeline.verify.check_dataset import STAGE
 from pipeline.verify.check_tables import BUILD_JSON
@@ -210,32 +218,33 @@ class _Repair:
         said: Path | None = getattr(options, name)
         option = "--" + name.replace("_", "-")
         if given is not None:
-            if not given.exists():
+            if not _is_there(given):
                 raise CannotRepair(f"{option} {given}: there is no such file or folder")
             return given
         assert said is not None
         for path in (said, *_beside_output(said, options.out_dir, self.layout.root)):
-            if path.exists():
+            if _is_there(path):
                 return path
-        where = "" if said.is_absolute() else ", as seen from where the build was started"
+        place = open_folder(said)
+        is_clear = said.is_absolute() or not place.is_local
+        where = "" if is_clear else ", as seen from where the build was started"
         raise CannotRepair(
-            f"the inputs are not reachable: the build had them from {option} {said}{where}, and "
+            f"the inputs are not reachable: the build had them from {option} {place}{where}, and "
             f"there is nothing now; say with {option} where they are"
         )
 
-    def _root(self, options: BuildOptions) -> Path:
+    def _root(self, options: BuildOptions) -> Folder:
         """What the paths of the plan are relative to."""
         if options.pdb_dir is not None or self._places.pdb_dir is not None:
-            folder = self._place("pdb_dir", options)
-            return folder.parent if folder.is_file() else folder
-        return self._place("pdb_list", options).parent
+            return input_root(self._place("pdb_dir", options), None)
+        return input_root(None, self._place("pdb_list", options))
 
     def _plan_anew(self, options: BuildOptions) -> tuple[list[Part], list[InputRecord]]:
         pdb_dir = None if options.pdb_dir is None else self._place("pdb_dir", options)
         pdb_list = None if options.pdb_list is None else self._place("pdb_list", options)
         try:
             found = discover(pdb_dir, pdb_list, exclude=[self.layout.root])
-        except SourceError as error:
+        except (SourceError, StorageError) as error:
             raise CannotRepair(f"the inputs are not reachable: {error}") from error
         parts = make_plan(group_entries(found.files), options.part_size * MEBIBYTE)
         names = [self.layout.shard(p.number).name for p in parts]
@@ -305,7 +314,7 @@ class _Repair:
             display.part_done(record)
 
         crew = Crew(
-            Job(root, reading, self.stage.root),
+            Job(root.path, reading, self.stage.root),
             self._n_jobs or available_jobs(),
             part_done,
             display.update,
@@ -315,8 +324,13 @@ class _Repair:
             crew.run(fresh)
         return built
 
-    def _as_they_are_now(self, todo: Sequence[Part], root: Path) -> list[Part]:
+    def _as_they_are_now(self, todo: Sequence[Part], root: Folder) -> list[Part]:
         """The parts with today's times of their files, which must all be there."""
+        paths = list(dict.fromkeys(file.path for part in todo for file in part.files))
+        try:
+            now = dict(zip(paths, sizes_and_times(paths, root), strict=True))
+        except StorageError as error:
+            raise CannotRepair(f"the inputs are not reachable: {error}") from error
         missing: list[SourceFile] = []
         n_files = 0
         parts = []
@@ -327,17 +341,16 @@ class _Repair:
                 candidates = []
                 for file in entry.candidates:
                     n_files += 1
-                    try:
-                        status = os.stat(os.path.join(root, file.path))
-                    except (OSError, ValueError):
+                    status = now[file.path]
+                    if status is None:
                         # What was listed, and was not there then either, fails as it did.
                         if file.size >= 0:
                             missing.append(file)
                         candidates.append(file)
                         continue
-                    if file.member is None and status.st_size != file.size:
+                    if file.member is None and status.size != file.size:
                         changed = changed or file
-                    candidates.append(dataclasses.replace(file, mtime_ns=status.st_mtime_ns))
+                    candidates.append(dataclasses.replace(file, mtime_ns=status.mtime_ns))
                 entries.append(dataclasses.replace(entry, candidates=tuple(candidates)))
             if changed is None:
                 parts.append(Part(part.number, tuple(entries)))
@@ -505,6 +518,13 @@ def _recorded_options(layout: Layout) -> BuildOptions:
     except SystemExit:
         sentence = said.getvalue().splitlines()[0].removeprefix("error: ")
         raise CannotRepair(f"options.yaml cannot be used: {sentence}") from None
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return place_kind(place) is not None
+    except (BadLocation, StorageError) as error:
+        raise CannotRepair(f"the inputs are not reachable: {error}") from error
 
 
 def _beside_output(path: Path, out_dir: Path, root: Path) -> list[Path]:
