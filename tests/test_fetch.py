@@ -7,12 +7,13 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from pipeline.fetch.command import GIVE_UP_AFTER, main
 from pipeline.fetch.content import check_content
 from pipeline.fetch.download import MOST_REDIRECTS, redirected
 from pipeline.fetch.entry_ids import BadEntryId, alphafold_entry, pdb_entry
+from pipeline.fetch.options import FetchOptions
 from pipeline.fetch.problems import FetchProblem
 from pipeline.fetch.servers import ADDRESSES, NoSuchAddress, fill_in, url_pattern
 from pipeline.fetch.state import Row
@@ -721,6 +723,42 @@ def test_a_manifest_without_entries_is_wrong_usage(
 def test_the_command_needs_no_torch() -> None:
     code = "import sys, pipeline.fetch.command; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+# --- documentation -----------------------------------------------------------------------------
+
+
+def documented(heading: str) -> list[list[str]]:
+    """Cells of the rows of a section's table."""
+    text = (ROOT / "docs" / "fetching.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_page_lists_every_option_with_its_default() -> None:
+    defaults = {}
+    for name, default, _ in documented("Options"):
+        defaults[name.split("`")[1][2:].replace("-", "_")] = default.strip("`")
+    expected = {}
+    for option in fields(FetchOptions):
+        value = option.default
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        expected[option.name] = {MISSING: "required", None: ""}.get(value, text)
+    assert defaults == expected
+
+
+def test_the_page_lists_every_reason() -> None:
+    told = {
+        name
+        for row in documented("When something goes wrong")
+        for name in re.findall(r"`([a-z-]+)`", row[0])
+    }
+    source = "".join(p.read_text() for p in (ROOT / "pipeline" / "fetch").glob("*.py"))
+    found = set(re.findall(r'FetchProblem\(\s*"([a-z-]+)"', source))
+    found |= set(re.findall(r'reason="([a-z-]+)"', source))
+    found |= {"truncated-stream", "corrupt-stream"}  # from pipeline.sources
+    assert told == found
 
 
 # --- longer ------------------------------------------------------------------------------------
