@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,7 +79,8 @@ class StructureServer:
         Path → behaviours, one for each of the next requests; then `usual`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: str = "http") -> None:
+        self._scheme = scheme
         self.files: dict[str, bytes] = {}
         self.plan: dict[str, list[Behaviour]] = {}
         self.usual: Behaviour = serve
@@ -89,17 +91,22 @@ class StructureServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def paths(self) -> list[str]:
         return [request.path for request in self.requests]
 
 
 @contextmanager
-def structure_server() -> Iterator[StructureServer]:
-    """A server until the block ends."""
-    told = StructureServer()
+def structure_server(context: ssl.SSLContext | None = None) -> Iterator[StructureServer]:
+    """A server until the block ends, encrypted if it is given a certificate."""
+    told = StructureServer("http" if context is None else "https")
     listener = _Listener(("127.0.0.1", 0), Handler)
+    if context is not None:
+        # The handshake is left to the connection's own thread.
+        listener.socket = context.wrap_socket(
+            listener.socket, server_side=True, do_handshake_on_connect=False
+        )
     listener.told, told.port = told, listener.server_address[1]
     thread = threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -6,18 +6,25 @@ import csv
 import gzip
 import hashlib
 import io
+import ipaddress
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import structure_server as servers
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from structure_server import StructureServer, structure_server
 
 from pipeline.fetch import fetch_entry, speed_guard
@@ -548,6 +555,51 @@ def test_a_proxy_of_the_environment_is_used(
     server.files["http://far.invalid/1gbt.bcif.gz"] = GBT
     assert fetch("1gbt", mirror="http://far.invalid") == 0
     assert server.paths() == ["http://far.invalid/1gbt.bcif.gz"]
+
+
+# --- encrypted connections ---------------------------------------------------------------------
+
+
+def write_certificate(folder: Path) -> Path:
+    """Key and certificate of 127.0.0.1, signed by nobody else."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem = serialization.Encoding.PEM
+    path = folder / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+        + certificate.public_bytes(pem)
+    )
+    return path
+
+
+def test_an_encrypted_server_is_trusted_by_its_certificate_only(
+    tmp_path: Path, server: StructureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = write_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with structure_server(context) as encrypted:
+        encrypted.files = server.files
+        fetch = Fetch(tmp_path, encrypted)
+        assert fetch("1gbt") == 1
+        assert reason(fetch) == "bad-certificate"
+        assert encrypted.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert fetch("1gbt") == 0
+        encrypted.plan["/3jqh.bcif.gz"] = [servers.stall, servers.drip_headers]
+        assert fetch("3jqh", timeout=0.4) == 0
+        assert fetch.rows()["3jqh"]["attempts"] == "3"
 
 
 # --- resuming ----------------------------------------------------------------------------------
