@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from structure_server import StructureServer, structure_server
 
-from pipeline.fetch import fetch_entry, speed_guard
+from pipeline.fetch import content, fetch_entry, speed_guard
 from pipeline.fetch.command import GIVE_UP_AFTER, main
 from pipeline.fetch.content import check_content
 from pipeline.fetch.download import MOST_REDIRECTS, redirected
@@ -398,6 +399,21 @@ def test_files_over_the_limit_are_refused(
     assert fetch("1gbt", max_file_size=2) == 1
     assert reason(fetch) == "too-large"
     assert len(server.requests) == 1
+
+
+def test_no_column_fills_the_memory(
+    fetch: Fetch, server: StructureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "LARGEST_COLUMN", 1 << 20)
+    start = b"\x81\xaadataBlocks\x91\x81\xa1x\xc6" + (40 << 20).to_bytes(4, "big")
+    server.usual = servers.answer(200, gzip.compress(start + bytes(40 << 20)))
+    tracemalloc.start()
+    try:
+        assert fetch("1gbt") == 1
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+    assert reason(fetch) == "too-large"
 
 
 def test_a_text_whose_end_nobody_knows_is_refused(fetch: Fetch, server: StructureServer) -> None:

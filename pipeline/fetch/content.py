@@ -1,8 +1,9 @@
 """Is a file whole, of the format that was asked for, and of the right entry? Read as a stream.
 
-No file is held in memory, so a few bytes that stand for gigabytes cost time up to the limit, and no
-more. What can be told of the end of a file depends on how it is packed: gzip and zstd say it, and
-so does BinaryCIF; of a plain text only the server can say how long it is.
+No file is held in memory, of a BinaryCIF file one column at most, so a few bytes that stand for
+gigabytes cost time up to the limit, and no more. What can be told of the end of a file depends on
+how it is packed: gzip and zstd say it, and so does BinaryCIF; of a plain text only the server can
+say how long it is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from pipeline.sources.decompress import iter_decompressed
 
 SUFFIXES = {"gzip": ".gz", "zstd": ".zst", None: ""}
 """Of a file's name, by its compression."""
+LARGEST_COLUMN = 128 << 20
+"""Bytes; the largest entries have under ten million atoms, and a number has eight bytes."""
 _LAYERS = 2
 _PIECE = 1 << 18
 _BLOCK = re.compile(rb"(?im)^[ \t]*data_(\S+)")
@@ -159,7 +162,9 @@ def _expect_format(head: bytes, format: Format) -> None:
 
 def _bcif_names(stream: _Stream) -> set[str]:
     """Headers of the data blocks; all of the MessagePack is walked through, so it is whole."""
-    unpacker = msgpack.Unpacker(stream, raw=False, strict_map_key=False, max_buffer_size=0)
+    unpacker = msgpack.Unpacker(
+        stream, raw=False, strict_map_key=False, max_buffer_size=LARGEST_COLUMN
+    )
     names = set()
     try:
         for _ in range(unpacker.read_map_header()):
@@ -175,6 +180,10 @@ def _bcif_names(stream: _Stream) -> set[str]:
     except msgpack.OutOfData:
         raise FetchProblem(
             "truncated", "the file ends before its BinaryCIF does", transient=True
+        ) from None
+    except msgpack.BufferFull:
+        raise FetchProblem(
+            "too-large", f"a single column has more than {LARGEST_COLUMN >> 20} MiB"
         ) from None
     except (ValueError, msgpack.UnpackException) as error:
         raise FetchProblem(
