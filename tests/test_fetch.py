@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import hashlib
 import io
@@ -334,6 +335,24 @@ def test_a_server_that_is_down_gets_no_more_requests(fetch: Fetch, server: Struc
 def test_nobody_listening_is_a_failure_of_the_entry(fetch: Fetch) -> None:
     assert fetch("1gbt", mirror="http://127.0.0.1:9", attempts=2) == 1
     assert reason(fetch) == "no-connection"
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda data: data[:-8], "truncated-stream"),
+        (lambda data: data[:-8] + bytes(8), "corrupt-stream"),
+        (lambda data: data + b"and more", "corrupt-stream"),
+    ],
+    ids=["no check value", "wrong check value", "more"],
+)
+def test_a_stream_is_read_to_its_very_end(
+    fetch: Fetch, server: StructureServer, damage: Callable[[bytes], bytes], expected: str
+) -> None:
+    good = (EXAMPLES / "1bd2.cif.gz").read_bytes()
+    server.usual = servers.answer(200, damage(good))
+    assert fetch("1bd2", format="cif", attempts=1) == 1
+    assert reason(fetch, "1bd2") == expected
 
 
 # --- redirects ---------------------------------------------------------------------------------
@@ -764,6 +783,19 @@ def test_two_runs_into_one_folder_are_refused(
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_file_that_is_not_on_the_disk_has_no_name(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pipeline.atomic_files.os.fsync", full)
+    assert fetch("1gbt") == 1
+    assert "No space left" in capfd.readouterr().err
+    assert fetch.files() == []
+    assert fetch.leftovers() == []
 
 
 def test_a_folder_that_cannot_be_written_ends_the_run(
