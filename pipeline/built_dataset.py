@@ -48,7 +48,8 @@ class BuiltDataset:
         try:
             build = json.loads(folder.read_bytes("build.json"))
             version = build["schema_version"]
-            _ = build["digest"], build["config"], build["shards"]
+            _ = build["digest"], build["config"]
+            names = [shard["name"] for shard in build["shards"]]
         except (FileNotFoundError, NotADirectoryError):
             raise UnreadableDataset(
                 f"{folder}: has no build.json, so this is no finished dataset; give the --out-dir "
@@ -64,6 +65,9 @@ class BuiltDataset:
                 f"{folder}: schema version {version}, and this program reads {SCHEMA_VERSION}; "
                 "build the dataset again, or use the version of the program that built it"
             )
+        if any(name != PurePath(name).name or name == ".." for name in names):
+            # What is made beside a shard has its name, and must not lie elsewhere.
+            raise UnreadableDataset(f"{folder.describe('build.json')}: names a shard with a folder")
         return cls(folder, build)
 
     def index(self) -> pa.Table:

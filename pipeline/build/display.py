@@ -16,6 +16,7 @@ from pipeline.build.plan import Part
 from pipeline.build.progress import ProgressNote
 from pipeline.build.records import PartRecord
 from pipeline.layout import Layout
+from pipeline.sources import printable
 
 PLAIN_SECONDS = 10.0
 MEBIBYTE = 1 << 20
@@ -226,8 +227,8 @@ def _top(reasons: dict[str, int]) -> list[tuple[str, int]]:
 
 
 def _not_found(manifest: dict) -> str:
-    n, names = manifest["not_found"], manifest["first_not_found"][:REASONS_SHOWN]
-    more = ", …" if n > len(names) else ""
+    n, names = manifest["not_found"], map(printable, manifest["first_not_found"][:REASONS_SHOWN])
+    more = ", …" if n > REASONS_SHOWN else ""
     return f"{n:,} of its {manifest['entries']:,} entries were not found: {', '.join(names)}{more}"
 
 

@@ -168,7 +168,7 @@ class BinaryCategory:
         try:
             self.n_rows = int(category["rowCount"])
             self._columns = {c["name"].lower(): c for c in category["columns"]}
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise ParseError("malformed-bcif", "a category lacks rowCount or columns") from None
         if not 0 <= self.n_rows <= limit:
             raise ParseError(

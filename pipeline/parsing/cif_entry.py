@@ -55,6 +55,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 _PROTEIN_TYPES = frozenset({"polypeptide(l)", "polypeptide(d)", "cyclic-pseudo-peptide"})
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MAX_OPERATORS = 10_000
+_MAX_OPERATORS_OF_ALL = 50_000
 _GROUP = re.compile(r"\(([^()]*)\)")
 
 Categories = Callable[..., Mapping[str, Column]]
@@ -311,6 +312,7 @@ def _assemblies(category: Categories) -> tuple[Assembly, ...]:
             operators[ident] = (np.array(matrix), np.array(vector))
     parts: dict[str, list[AssemblyPart]] = {}
     unknown: set[str] = set()
+    n_operators = 0
     for ident, expression, asyms in zip(
         generators.get("assembly_id", []),
         generators.get("oper_expression", []),
@@ -320,7 +322,11 @@ def _assemblies(category: Categories) -> tuple[Assembly, ...]:
         if not ident or not expression or not asyms:
             continue
         try:
-            chosen = [compose([operators[name] for name in names]) for names in expand(expression)]
+            expanded = expand(expression)
+            n_operators += len(expanded)
+            if n_operators > _MAX_OPERATORS_OF_ALL:
+                return ()  # an assembly of some of its parts would be another one
+            chosen = [compose([operators[name] for name in names]) for names in expanded]
         except (KeyError, ParseError):
             # Without one of its operators the assembly is unknown; asking for it says so.
             unknown.add(ident)
@@ -357,6 +363,8 @@ def expand(expression: str) -> list[tuple[str, ...]]:
                 names += [str(k) for k in range(first, last + 1)]
             elif item:
                 names.append(item)
+            if len(names) > _MAX_OPERATORS:
+                break
         if len(products) * len(names) > _MAX_OPERATORS:
             raise ParseError("bad-assembly", f"operator expression {expression!r} is too long")
         products = [(*p, n) for p in products for n in names]

@@ -48,6 +48,18 @@ _CATEGORY = re.compile(rb"_([^.\s]+)\.(\S+)")
 MAX_MATRIX = 4 << 20
 """Bytes of one column as a character matrix."""
 
+MAX_LINES = 24_000_000
+"""The largest entries of the PDB have fewer than 10 million atoms, one a line. A line costs thirty
+bytes of memory however short it is, and half a gigabyte of empty ones packs into a few hundred
+kilobytes."""
+
+MAX_TAGS = 1_000_000
+"""Lines that begin with a tag; the largest entries have some thousands."""
+
+MAX_CATEGORY = 32 << 20
+"""Bytes of a category that is read word by word: all but the atoms. They are a few megabytes in the
+largest entries, and a word costs forty bytes of memory however short it is."""
+
 Column = list[str | None]
 Rows = slice | NDArray
 
@@ -80,6 +92,7 @@ class CifText:
             data += b"\n"
         self.data = data
         self.buffer = np.frombuffer(data, np.uint8)
+        expect_sane_lines(self.buffer)
         newlines = np.flatnonzero(self.buffer == _NEWLINE)
         # line k is data[starts[k] : starts[k + 1] - 1]
         self.starts = np.concatenate(([0], newlines + 1))
@@ -113,7 +126,10 @@ class CifText:
                 boundaries.append((line, "loop", ""))
             elif word == b"data_":
                 boundaries.append((line, "data", text[5:].decode("utf-8", "replace").strip()))
-        boundaries += self._category_starts(outside_text(np.flatnonzero(first == _UNDERSCORE)))
+            _expect_few_tags(len(boundaries))
+        tag_lines = np.flatnonzero(first == _UNDERSCORE)
+        _expect_few_tags(len(tag_lines))
+        boundaries += self._category_starts(outside_text(tag_lines))
         boundaries.sort()
         blocks = [k for k, entry in enumerate(boundaries) if entry[1] == "data"]
         if not blocks:
@@ -182,6 +198,10 @@ class CifText:
         for begin, end, loop in self._places.get(name, ()):
             while end > begin and self._is_void(end - 1):
                 end -= 1
+            if self.starts[end] - self.starts[begin] > MAX_CATEGORY:
+                raise ParseError(
+                    "too-many-rows", f"the category _{name} has over {MAX_CATEGORY:,} bytes"
+                )
             region = self.data[self.starts[begin] : self.starts[end]]
             if not loop and tags and b"\n;" not in region:
                 words.update(_wanted_items(region, tags))
@@ -300,6 +320,23 @@ class Columns(Mapping[str, Column]):
 
     def __len__(self) -> int:
         return len(self._encoded)
+
+
+def _expect_few_tags(n: int) -> None:
+    if n > MAX_TAGS:
+        raise ParseError(
+            "too-many-rows",
+            f"over {MAX_TAGS:,} lines are tags, loops or data blocks, as in no structure",
+        )
+
+
+def expect_sane_lines(text: NDArray[np.uint8]) -> None:
+    """Refuse a file of more lines than any structure has, before they are indexed."""
+    n_lines = int(np.count_nonzero(text == _NEWLINE))
+    if n_lines > MAX_LINES:
+        raise ParseError(
+            "too-many-rows", f"the file has {n_lines:,} lines; at most {MAX_LINES:,} are read"
+        )
 
 
 def _tag_name(word: bytes) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.sources import printable
+
+_LONGEST = 400
+
 
 class ParseError(Exception):
     """A file that cannot be read as what it claims to be (it counts as *failed*).
@@ -13,8 +17,16 @@ class ParseError(Exception):
     """
 
     def __init__(self, reason: str, message: str):
-        super().__init__(message)
+        super().__init__(_for_people(message))
         self.reason = reason
+
+
+def _for_people(message: str) -> str:
+    """What a file says of itself, on one line of bounded length: sentences are printed on
+    terminals, which obey escape sequences."""
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
+    return "".join(c if c.isprintable() else printable(c) for c in message)
 
 
 class Irregular(ParseError):

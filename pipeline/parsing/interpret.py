@@ -17,6 +17,7 @@ from pipeline.chain import Chain, EntryMetadata
 from pipeline.parsing import altlocs, seqres
 from pipeline.parsing.atom_table import ABSENT, AtomTable
 from pipeline.parsing.entry_info import UNDESCRIBED, EntryInfo, Polymer
+from pipeline.parsing.errors import ParseError
 from pipeline.parsing.fields import changes, codes
 from pipeline.residues import (
     ALTERNATIVE_SLOT_OF,
@@ -33,6 +34,10 @@ from pipeline.residues import (
 
 MAX_PEPTIDE_BOND = 2500
 """0.001 Å. A C–N bond is 1.33 Å; an unmodelled residue between leaves at least 3 Å."""
+
+MAX_RESIDUES = 2_000_000
+"""Rows of one model, unresolved residues among them: a sequence may be told once and claimed by ten
+thousand chains of one atom. The largest entries have some 300,000."""
 
 _BITS = (1 << np.arange(N_SLOTS)).astype(np.uint16)
 
@@ -268,6 +273,11 @@ def _polymer_residues(
             parts.append((copy, residue, rows + offsets[-1], index))
             sequences.append(kinds)
             offsets.append(offsets[-1] + n_rows)
+        if offsets[-1] > MAX_RESIDUES:
+            raise ParseError(
+                "too-many-rows",
+                f"the sequences of its chains have over {MAX_RESIDUES:,} residues in all",
+            )
     if not chains:
         return None
 
@@ -312,7 +322,14 @@ def _increasing(auth: NDArray[np.int32]) -> NDArray[np.int64]:
     """Author numbers made strictly increasing: ``max(auth_i, index_{i-1} + 1)``."""
     steps = np.arange(len(auth))
     known = np.where(auth == ABSENT, 1, auth).astype(np.int64)
-    return np.maximum.accumulate(known - steps) + steps
+    index = np.maximum.accumulate(known - steps) + steps
+    if index[-1] > np.iinfo(np.int32).max:
+        raise ParseError(
+            "overlong-value",
+            f"residues follow number {int(known.max())}, and an index of 32 bits ends at "
+            f"{np.iinfo(np.int32).max}",
+        )
+    return index
 
 
 def _sequence_aatypes(sequence: Sequence[str]) -> NDArray[np.int8]:

@@ -105,9 +105,10 @@ def _metadata(records: dict[str, list[str]], remarks: dict[str, list[str]]) -> E
         match = _RESOLUTION.match(line)
         if match:
             try:
-                resolution = float(match[1]) or None
+                value = float(match[1])
             except ValueError:
-                resolution = None
+                continue
+            resolution = value if 0 < value < 1000 else None
     releases = [_date(line[13:22]) for line in records["REVDAT"] if line[31:32] == "0"]
     methods = _joined(records["EXPDTA"], 10, 79).upper()
     title = _joined(records["TITLE"])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
 from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
+from pipeline.parsing.cif_text import expect_sane_lines
 from pipeline.parsing.errors import NotAStructure, ParseError
 from pipeline.parsing.fields import (
     BLANK,
@@ -55,6 +56,7 @@ class PdbText:
             data += b"\n"
         self.data = data
         padded = np.frombuffer(data + b" " * _WIDTH, np.uint8)
+        expect_sane_lines(padded)
         newlines = np.flatnonzero(padded == 10)
         self.starts = np.concatenate(([0], newlines[:-1] + 1))
         self.lengths = newlines - self.starts
@@ -62,8 +64,9 @@ class PdbText:
         # The record name as one integer; a short line is not read into the next one.
         heads = np.zeros((len(self.starts), 8), np.uint8)
         heads[:, :6] = self._windows[self.starts, :6]
-        for row in np.flatnonzero(self.lengths < 6):
-            heads[row, self.lengths[row] : 6] = BLANK
+        short = np.flatnonzero(self.lengths < 6)
+        beyond = np.arange(6) >= self.lengths[short, None]
+        heads[short, :6] = np.where(beyond, np.uint8(BLANK), heads[short, :6])
         self._heads = heads.view("<u8").ravel()
         atom = (self._heads & np.uint64(0xFFFFFFFF)) == _word(b"ATOM")
         self.is_hetero = self._heads == _word(b"HETATM")

@@ -26,6 +26,8 @@ from pipeline.parsing.with_biotite import atoms_with_biotite
 from pipeline.sources import HEAD_BYTES, Format, describe_content, sniff
 
 MAX_ASSEMBLY_CHAINS = 60
+MAX_TEXT = 10_000
+"""Characters of a title, a method, an id; the longest titles of the PDB have some 700."""
 
 Accept = Callable[[EntryMetadata], tuple[str, str] | None]
 
@@ -175,6 +177,20 @@ def _judge(metadata: EntryMetadata, accept: Accept | None) -> None:
         raise _RejectedError(metadata, why)
 
 
+def _expect_short_texts(info: EntryInfo) -> None:
+    """Each is repeated for every chain: a title of a megabyte would be a gigabyte in the shard."""
+    told = info.metadata
+    texts = [("id", told.file_entry_id), ("title", told.title), ("method", told.method)]
+    for polymer in (*info.polymers.values(), *info.entities.values()):
+        texts += [("entity id", polymer.entity_id), ("accession", polymer.uniprot)]
+    for name, text in texts:
+        if text is not None and len(text) > MAX_TEXT:
+            raise ParseError(
+                "overlong-value",
+                f"its {name} has {len(text):,} characters; at most {MAX_TEXT:,} are read",
+            )
+
+
 def _n_atoms_of_one_model(atoms: AtomTable) -> int:
     return int(np.count_nonzero(atoms.model == atoms.model[0]))
 
@@ -184,6 +200,7 @@ def _read_pdb(
 ) -> tuple[AtomTable, EntryInfo, str]:
     pdb = pdb_text.PdbText(data)
     info = read_header(pdb.header(RECORDS, REMARKS))
+    _expect_short_texts(info)
     _judge(info.metadata, accept)
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
@@ -234,6 +251,7 @@ def _read_document(
             raise ParseError("truncated", "the file ends within the first row of its atom table")
         raise NotAStructure("no-atoms", "the file's atom_site table has no rows")
     info = read_entry(document.category, document.name)
+    _expect_short_texts(info)
     _judge(info.metadata, accept)
     atoms = cif_atoms.read_atoms(table, models)
     if document.n_blocks_with_wanted > 1:
