@@ -50,7 +50,7 @@ class CheckpointInfo:
     settings : dict
         The other settings of training, as in its YAML.
     metrics : dict
-        Name → value, the last of validation.
+        Name → value, the last of validation; and of an evaluation, if `export` was given one.
     """
 
     network: NetworkConfig
@@ -128,7 +128,13 @@ def load_weights(
     return {name: value.float() for name, value in weights.items()}, info
 
 
-def export_flow(path: str | Path, destination: str | Path, *, half: bool = False) -> CheckpointInfo:
+def export_flow(
+    path: str | Path,
+    destination: str | Path,
+    *,
+    half: bool = False,
+    metrics: dict[str, float] | None = None,
+) -> CheckpointInfo:
     """Write the network of a checkpoint without the state of the optimizer.
 
     Parameters
@@ -136,8 +142,11 @@ def export_flow(path: str | Path, destination: str | Path, *, half: bool = False
     path, destination : str or Path
     half : bool
         Store weights in 16 bits; they are read as 32.
+    metrics : dict, optional
+        Added to those of the checkpoint.
     """
     weights, info = load_weights(path)
+    info = dataclasses.replace(info, metrics={**info.metrics, **(metrics or {})})
     save_flow(destination, weights, info, half=half)
     return info
 

@@ -37,6 +37,18 @@ def load_network(path: Path | str | None = None) -> tuple[FlowNetwork, Checkpoin
         raise CannotLoad(str(error)) from error
 
 
+def untrained_for(info: CheckpointInfo, task: str) -> str | None:
+    """What somebody should know who asks a network for a task it has never seen."""
+    weights = info.settings.get("tasks")
+    if not isinstance(weights, dict) or weights.get(task, 1) > 0:
+        return None
+    known = " and ".join(name for name, weight in weights.items() if weight > 0)
+    return (
+        f"this network was trained for {known}, never for {task}: what it makes is not to be "
+        "trusted; train one, or give another --ckpt"
+    )
+
+
 def device_named(name: str | None) -> torch.device:
     """The device of this name; without one, a GPU if there is any."""
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))

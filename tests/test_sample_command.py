@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sample_network import CONFIG, EXAMPLES, UBIQUITIN, save_small_network, smal
 
 from model.checkpoint import CheckpointInfo, save_flow
 from model.sample.command import main
+from model.trained_network import DEFAULT
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +137,44 @@ def test_a_network_of_no_numbers_is_said_to_be_damaged(
     assert status == 1
     assert "1ubi_1: the network's coordinates are out of bounds" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
+
+
+def side_chains(folder: Path) -> str:
+    return (folder / "1ubi_1.cif").read_text()
+
+
+def test_one_packing_starts_from_no_noise_and_several_are_drawn(ckpt: Path, tmp_path: Path) -> None:
+    words = ["--task", "packing", "--input", str(UBIQUITIN), "--steps", "3"]
+    for seed in ("1", "2"):
+        assert run(ckpt, tmp_path / f"one{seed}", *words, "--seed", seed) == 0
+        drawn = ["--number", "2", "--seed", seed]
+        assert run(ckpt, tmp_path / f"two{seed}", *words, *drawn) == 0
+    assert side_chains(tmp_path / "one1") == side_chains(tmp_path / "one2")
+    assert side_chains(tmp_path / "two1") != side_chains(tmp_path / "two2")
+
+
+def test_a_network_that_never_saw_the_task_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = CheckpointInfo(CONFIG, settings={"tasks": {"packing": 1.0, "design": 0.0}})
+    path = tmp_path / "packs.ckpt"
+    save_flow(path, small_network().state_dict(), info)
+    words = ["--input", str(UBIQUITIN), "--steps", "2"]
+    assert run(path, tmp_path / "packed", "--task", "packing", *words) == 0
+    assert "never for" not in capsys.readouterr().err
+    assert run(path, tmp_path / "designed", "--task", "design", *words) == 0
+    assert "trained for packing, never for design" in capsys.readouterr().err
+
+
+def test_the_network_of_the_package_packs_ubiquitin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1ubi is not one of the domains that it was trained on, by name at least."""
+    assert DEFAULT.stat().st_size <= 5_000_000
+    words = ["--task", "packing", "--input", str(UBIQUITIN), "--steps", "20"]
+    assert main([*words, "--out-dir", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    print(row)
+    assert float(row["side_chain_rmsd"]) < 1.2
+    assert float(row["chi1_recovery"]) > 0.6

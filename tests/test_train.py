@@ -222,6 +222,14 @@ def test_an_exported_checkpoint_is_small_and_predicts_the_same(
     assert info == again_info
     for name, weight in network.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name])
+    (tmp_path / "summary.json").write_text(
+        '{"split": "test", "tasks": {"packing": {"chi1_recovery": {"mean": 0.5}}}}'
+    )
+    with pytest.raises(SystemExit) as done:
+        main(["export", str(last(whole)), str(small), "--evaluation", str(tmp_path)])
+    assert done.value.code == 0
+    measured = load_flow(small)[1].metrics
+    assert measured == {**info.metrics, "test/packing.chi1_recovery": 0.5}
     half = export_flow(last(whole), tmp_path / "half.ckpt", half=True)
     assert half.averaged
     weights, _ = load_weights(tmp_path / "half.ckpt")

@@ -25,9 +25,10 @@ from model.evaluate.tally import Tally
 from model.flow.tasks import TASKS
 from model.metrics import write_csv
 from model.output_folder import make_folder, write, written
+from model.sample.request import usual_noise
 from model.sample.run import Diverged, Drawing, run_problems
 from model.sample.samples import same_columns
-from model.trained_network import device_named, load_network, open_dataset
+from model.trained_network import device_named, load_network, open_dataset, untrained_for
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.dataset import DamagedShard, ShardDataset, UnreadableDataset
 from pipeline.residues import RESTYPES
@@ -76,6 +77,10 @@ def evaluate(options: EvaluateOptions) -> None:
     _check(options)
     other = None if options.against is None else read_per_chain(options.against)
     network, info = load_network(options.ckpt)
+    tasks = options.tasks or list(TASKS)
+    for task in tasks:
+        if not options.quiet and (sentence := untrained_for(info, task)):
+            say(f"note: {sentence}")
     device = device_named(options.device)
     network = network.to(device)
     held_out = open_dataset(
@@ -87,15 +92,15 @@ def evaluate(options: EvaluateOptions) -> None:
         where=options.where,
     )
     make_folder(options.out_dir, options.overwrite)
-    tasks = options.tasks or list(TASKS)
     known_split = None
     if "packing" in tasks or ("unconditional" in tasks and options.novelty_chains):
         known_split = _split(options)
     tally = Tally(fit_baseline(known_split) if known_split and "packing" in tasks else None)
     items = items_of(held_out, options.limit)
-    drawing = Drawing(options.steps, options.seed, options.temperature, options.noise_scale)
     for task in tasks:
         started = time.monotonic()
+        noise = usual_noise(task) if options.noise_scale is None else options.noise_scale
+        drawing = Drawing(options.steps, options.seed, options.temperature, noise)
         problems = [problem_of(task, item, options.seed) for item in items]
         outputs = run_problems(
             network,
@@ -151,7 +156,7 @@ def _check(options: EvaluateOptions) -> None:
         if value < 1:
             raise RequestError(f"--{name.replace('_', '-')} is at least 1, found {value}")
     for name in ("temperature", "noise_scale", "novelty_chains"):
-        if getattr(options, name) < 0:
+        if (getattr(options, name) or 0) < 0:
             raise RequestError(f"--{name.replace('_', '-')} is not negative")
 
 

@@ -38,7 +38,8 @@ class EvaluateOptions:
     temperature
         Of residue types, as for model.sample; 0 takes the likeliest.
     noise_scale
-        Of the noise that atoms and frames start from, as for model.sample.
+        Of the noise that atoms and frames start from, as for model.sample; without it, 0 for
+        packing and 1 for the other tasks.
     batch_size
         Proteins that go through the network together at most.
     baseline_split
@@ -68,7 +69,7 @@ class EvaluateOptions:
     steps: int = 100
     seed: int = 0
     temperature: float = 1.0
-    noise_scale: float = 1.0
+    noise_scale: float | None = None
     batch_size: int = 8
     baseline_split: str = "train"
     novelty_chains: int = 100

@@ -11,7 +11,7 @@ from model.sample.options import SampleOptions
 from model.sample.run import Diverged
 from model.sample.sampler import Sampler, read_problems
 from model.sample.samples import save_structures, save_tables
-from model.trained_network import load_network
+from model.trained_network import load_network, untrained_for
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.export.errors import ExportError
 from pipeline.termination import FAILURE, OK, end_with, leave, say, status_of
@@ -58,7 +58,10 @@ def sample(options: SampleOptions) -> int:
         say(f"failed: {error}")
     if not problems:
         return end_with(f"error: none of {len(errors)} inputs can be used", FAILURE)
-    flow = Sampler(load_network(options.ckpt)[0], device=options.device)
+    network, info = load_network(options.ckpt)
+    if sentence := untrained_for(info, options.request.task):
+        note(sentence)
+    flow = Sampler(network, device=options.device)
     if flow.c_embedding and options.request.task == "packing" and options.request.esm is None:
         note("the network was trained with embeddings; --esm MODEL gives them")
     make_folder(options.out_dir, options.overwrite)

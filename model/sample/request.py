@@ -9,6 +9,15 @@ from model.errors import RequestError
 from model.flow.tasks import Task
 
 
+def usual_noise(task: Task) -> float:
+    """Scale of the noise from which one sample of a task is made.
+
+    For packing 0: of the chains of CATH that are held out, the benchmark's network recovers χ1 of
+    0.69 so, and 0.57 from noise of scale 1 (docs/results.md).
+    """
+    return 0.0 if task == "packing" else 1.0
+
+
 @dataclass(frozen=True)
 class Request:
     """What to sample, and how.
@@ -52,7 +61,9 @@ class Request:
         learned them, below 1 likelier ones, 0 the likeliest.
     noise_scale
         Multiplies the standard deviation of the noise that atoms and frames start from. 1 is what
-        the network learned; below 1 proteins are more alike and often better formed.
+        the network learned; below 1 proteins are more alike and often better formed. Without it,
+        1, but 0 where a packing is made once: that gives one answer, near the likeliest, and 1
+        draws side chains in proportion to how likely they are.
     start
         Partial diffusion: what is hidden starts from the input noised to this time, from 0 (all
         noise) to below 1 (hardly any). With --task unconditional, a whole input is varied.
@@ -75,10 +86,17 @@ class Request:
     steps: int = 100
     seed: int = 0
     temperature: float = 1.0
-    noise_scale: float = 1.0
+    noise_scale: float | None = None
     start: float = 0.0
     best_of: int = 1
     batch_size: int = 8
+
+    @property
+    def noise(self) -> float:
+        """`noise_scale`, or what is taken without it."""
+        if self.noise_scale is not None:
+            return self.noise_scale
+        return usual_noise(self.task) if self.number == self.best_of == 1 else 1.0
 
     def check(self) -> None:
         """See that the options go together.
@@ -92,7 +110,7 @@ class Request:
                 raise RequestError(f"{_option(name)} is at least 1, found {getattr(self, name)}")
         for name in ("temperature", "noise_scale"):
             value = getattr(self, name)
-            if not 0 <= value < float("inf"):
+            if value is not None and not 0 <= value < float("inf"):
                 raise RequestError(f"{_option(name)} is a number from 0, found {value}")
         if not 0 <= self.start < 1:
             raise RequestError(f"--start is a time from 0 to below 1, found {self.start}")

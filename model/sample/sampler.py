@@ -117,7 +117,7 @@ class Sampler:
         best: dict[int, _Best] = {}
         left = dict.fromkeys(range(len(problems)), request.best_of)
         drawing = Drawing(
-            request.steps, request.seed, request.temperature, request.noise_scale, request.start
+            request.steps, request.seed, request.temperature, request.noise, request.start
         )
         outputs = run_problems(
             self.network,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +24,14 @@ class ExportOptions:
         The file to write.
     half
         Store weights in 16 bits, for half the size; they are read as 32.
+    evaluation
+        Folder of model.evaluate, of the same checkpoint: its means become part of the file.
     """
 
     checkpoint: Path
     output: Path
     half: bool = False
+    evaluation: Path | None = None
 
 
 def export(arguments: Sequence[str]) -> int:
@@ -45,7 +49,8 @@ def export(arguments: Sequence[str]) -> int:
         first="checkpoint",
     )
     try:
-        info = export_flow(options.checkpoint, options.output, half=options.half)
+        metrics = {} if options.evaluation is None else _means(options.evaluation)
+        info = export_flow(options.checkpoint, options.output, half=options.half, metrics=metrics)
     except (NotACheckpoint, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -53,3 +58,23 @@ def export(arguments: Sequence[str]) -> int:
     kind = "averaged weights" if info.averaged else "weights"
     print(f"{options.output}: {kind} of step {info.step:,}, {size:.1f} MB")
     return 0
+
+
+def _means(folder: Path) -> dict[str, float]:
+    """``test/packing.chi1_recovery`` … of an evaluation.
+
+    Raises
+    ------
+    OSError
+        There is none, or it is damaged.
+    """
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            f"{summary['split']}/{task}.{name}": float(found["mean"])
+            for task, metrics in summary["tasks"].items()
+            for name, found in metrics.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OSError(f"{path}: is no summary of model.evaluate ({error})") from error
