@@ -37,6 +37,7 @@ from pipeline.sources import (
     Unreadable,
     decompress,
     describe_content,
+    is_fcz,
     peek,
     sniff,
 )
@@ -46,7 +47,8 @@ BATCH_RESIDUES = 16_384
 """Residues whose geometry is computed together: enough to spread NumPy's cost per call."""
 
 PEEK_BYTES = 1 << 20
-"""Files above this size (as stored) are looked into before they are unpacked."""
+"""Files above this size (as stored) are looked into before they are unpacked, and those whose names
+do not say that they are structures."""
 
 Casualties = Mapping[str, tuple[str, str]]
 """Inputs that are not read any more (they killed a worker): name → (reason, message)."""
@@ -421,7 +423,8 @@ class _Mapper:
         if isinstance(raw, SourceError):
             raise raw
         record.sha256 = raw.sha256
-        if len(raw.data) > PEEK_BYTES:
+        is_unclear = source.suffix_format is None and not is_fcz(raw.data)
+        if len(raw.data) > PEEK_BYTES or is_unclear:
             # What is no structure need not be unpacked to the end; nor does a bomb of zeros.
             head = peek(raw.data, HEAD_BYTES, name=source.name)
             if sniff(head) is None:

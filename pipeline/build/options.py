@@ -77,9 +77,9 @@ class BuildOptions:
         Folder of the dataset, or its URI in a store (s3://bucket/folder, gs://bucket/folder); made
         if it is not there. Running the same command again resumes.
     pdb_dir
-        Folder that is searched for structure files (PDB, mmCIF, BinaryCIF; plain, .gz, .zst; in tar
-        archives; in nested folders), or one file; or its URI in a store. Nothing is ever written
-        there.
+        Folder that is searched for structure files (PDB, mmCIF, BinaryCIF; plain, .gz, .zst, .fcz;
+        in tar archives and Foldcomp databases; in nested folders), or one file; or its URI in a
+        store. Nothing is ever written there.
     pdb_list
         Text file of paths, one a line, relative to the list's folder, or URIs; beside or instead of
         --pdb-dir. It may be in a store itself.

@@ -28,6 +28,8 @@ _MERS = {
 _RESOLUTION = re.compile(r"^REMARK   2 RESOLUTION\.\s+([\d.]+)\s+ANGSTROM")
 _DATE = re.compile(r"(\d\d)-([A-Z]{3})-(\d\d)")
 _BIOMT = re.compile(r"^REMARK 350\s+BIOMT([123])\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)")
+# The title that Foldcomp gives to models of AlphaFold DB is the name of their file.
+_ALPHAFOLD_NAME = re.compile(r"AF-[A-Z0-9]+-F[0-9]+(-model_v[0-9]+)?(\.|$)")
 _UNIT = re.compile(r"BIOLOGICAL (?:UNIT|ASSEMBLY)[^:]*:\s*(\S+)")
 
 
@@ -113,7 +115,7 @@ def _metadata(records: dict[str, list[str]], remarks: dict[str, list[str]]) -> E
     methods = _joined(records["EXPDTA"], 10, 79).upper()
     title = _joined(records["TITLE"])
     text = f"{title} {_joined(records['COMPND'])}".upper()
-    alphafold = "ALPHAFOLD" in text
+    alphafold = "ALPHAFOLD" in text or _ALPHAFOLD_NAME.match(title) is not None
     if alphafold:
         # AlphaFold DB leaves the HEADER without an id; its DBREF and TITLE name the protein.
         source: str | None = "AlphaFold DB"

@@ -1,4 +1,4 @@
-"""Find inputs and open them: folders, lists and tar archives, here or in an object store.
+"""Find inputs and open them: folders, lists and archives, here or in an object store.
 
 ``discover`` finds ``SourceFile`` s, ``group_entries`` makes entries of them, ``SourceReader`` (or
 ``read_source``) and ``SequentialArchive`` hand out stored bytes, ``decompress`` unpacks them,
@@ -13,12 +13,14 @@ from pipeline.sources.entries import Entry, group_entries
 from pipeline.sources.errors import (
     CorruptStream,
     Missing,
+    NotInstalled,
     SourceChanged,
     SourceError,
     TooLarge,
     TruncatedStream,
     Unreadable,
 )
+from pipeline.sources.fcz import is_fcz
 from pipeline.sources.found import Discovery, Problem
 from pipeline.sources.names import Format, from_printable, is_tar_name, printable, split_name
 from pipeline.sources.read import RawFile, read_source
@@ -33,6 +35,7 @@ __all__ = [
     "Entry",
     "Format",
     "Missing",
+    "NotInstalled",
     "Problem",
     "RawFile",
     "SequentialArchive",
@@ -50,6 +53,7 @@ __all__ = [
     "from_printable",
     "group_entries",
     "input_root",
+    "is_fcz",
     "is_tar_name",
     "peek",
     "place_kind",

@@ -15,6 +15,7 @@ import zstandard
 from isal import igzip_lib
 
 from pipeline.sources.errors import CorruptStream, SourceError, TooLarge, TruncatedStream
+from pipeline.sources.fcz import is_fcz, unpack_fcz
 
 Compression = Literal["gzip", "zstd"]
 
@@ -27,6 +28,7 @@ _CHUNK = 1 << 20
 _ZSTD_PIECE = 2048
 _ZSTD_WINDOW = 1 << 27
 _MAX_LAYERS = 2
+_FCZ_TEXT = 1 << 27  # more than 65,535 residues make
 # The stub of ISA-L takes its exception class for an instance.
 _GzipError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
 
@@ -41,10 +43,11 @@ def compression_of(head: bytes) -> Compression | None:
 
 
 def decompress(data: bytes, max_bytes: int, *, name: str = "") -> bytes:
-    """Unpack gzip or zstd `data`; plain data come back as they are.
+    """Unpack gzip or zstd `data`, and structures of Foldcomp; others come back as they are.
 
     All gzip members or zstd frames are read, each to its verified end; zero padding may follow the
-    last one and nothing else. What is compressed twice is unpacked twice.
+    last one and nothing else. What is compressed twice is unpacked twice. Foldcomp's data become
+    PDB text.
 
     Parameters
     ----------
@@ -57,7 +60,7 @@ def decompress(data: bytes, max_bytes: int, *, name: str = "") -> bytes:
 
     Raises
     ------
-    TruncatedStream, CorruptStream, TooLarge
+    TruncatedStream, CorruptStream, TooLarge, NotInstalled
     """
     if _is_cut_magic(data):
         raise TruncatedStream(_sentence(name, "ends within the first bytes of a compressed stream"))
@@ -67,6 +70,8 @@ def decompress(data: bytes, max_bytes: int, *, name: str = "") -> bytes:
             break
         unpack = _unpack_gzip if kind == "gzip" else _unpack_zstd
         data = unpack(data, max_bytes, name)
+    if is_fcz(data):
+        data = unpack_fcz(data, max_bytes, name=name)
     if len(data) > max_bytes:
         raise _too_large(name, max_bytes)
     return data
@@ -89,6 +94,8 @@ def peek(data: bytes, n: int, *, name: str = "") -> bytes:
             error = error or inner_error
     if error is not None:
         raise error
+    if is_fcz(head):  # which has no pieces, and is small
+        return decompress(data, _FCZ_TEXT, name=name)[:n]
     return head[:n]
 
 

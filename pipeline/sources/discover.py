@@ -1,6 +1,7 @@
-"""Find the inputs: every file of a folder, of a list, and of the tar archives among them.
+"""Find the inputs: every file of a folder, of a list, and of the archives among them.
 
-Folders and lists are here or in a store. Nothing is opened but archives, and nothing is written.
+Folders and lists are here or in a store. Archives are tars and Foldcomp databases; nothing else is
+opened, and nothing is written.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def _add_listed(finds: Finds, paths: Sequence[str]) -> None:
         if found is None:
             finds.add_absent(path, name)
         else:
-            finds.add_file(path, name, found.size, found.mtime_ns)
+            finds.add_listed(path, name, found.size, found.mtime_ns)
 
 
 def _listed_paths(pdb_list: Folder, root: Folder) -> list[str]:

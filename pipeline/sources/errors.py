@@ -55,3 +55,9 @@ class Missing(SourceError):
     """There is no such file."""
 
     reason = "missing"
+
+
+class NotInstalled(SourceError):
+    """A package that reads this kind of file is missing."""
+
+    reason = "not-installed"

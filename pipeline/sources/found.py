@@ -1,11 +1,19 @@
-"""What a search found, put together: files, archives replaced by their members, and problems."""
+"""What a search found, put together: files, members in the place of their archives, problems."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.sources.archive import list_archive
+from pipeline.sources.foldcomp_database import (
+    COMPANIONS,
+    INDEX,
+    LOOKUP,
+    is_database,
+    list_database,
+)
 from pipeline.sources.names import is_tar_name, name_bytes, printable, split_name
 from pipeline.sources.source_file import SourceFile, describe_name
 from pipeline.sources.stored import StoredRemotely, Windowed, open_stored, place_of
@@ -61,6 +69,7 @@ class Finds:
         self.root = root
         self._files: dict[str, SourceFile] = {}
         self._archives: list[str] = []
+        self._listed: list[str] = []
         self._problems: list[Problem] = []
         self._aliases: list[str] = []
 
@@ -76,6 +85,12 @@ class Finds:
         if size >= 0 and is_tar_name(name):
             self._archives.append(path)
 
+    def add_listed(self, path: str, name: str, size: int, mtime_ns: int) -> None:
+        """A file that was named by itself: what belongs to it was not."""
+        self.add_file(path, name, size, mtime_ns)
+        if split_name(name)[1:] == (None, None) and not is_tar_name(name):
+            self._listed.append(path)
+
     def add_absent(self, path: str, name: str) -> None:
         """A listed file that is not there: reading it fails by name."""
         self.add_file(path, name, -1, 0)
@@ -88,8 +103,15 @@ class Finds:
         self._problem_in(printable(path), reason, what)
 
     def result(self) -> Discovery:
-        """Everything, with the members of archives in the place of those."""
-        members = [member for path in self._archives for member in self._open_archive(path)]
+        """Everything, with the members of archives and databases in the place of those."""
+        with_index = [path for path in self._files if path + INDEX in self._files]
+        members = [
+            member
+            for path in dict.fromkeys([*with_index, *self._listed])
+            if path in self._files  # not the companion of another one
+            for member in self._open_database(path)
+        ]
+        members += [member for path in self._archives for member in self._open_archive(path)]
         files = [*self._files.values(), *members]
         files.sort(key=lambda file: (name_bytes(file.path), name_bytes(file.member or "")))
         self._problems.sort(key=lambda problem: (problem.name, problem.reason))
@@ -141,6 +163,49 @@ class Finds:
                     index if listing.compressed else None,
                 )
         return list(members.values())
+
+    def _open_database(self, path: str) -> list[SourceFile]:
+        """The entries of a Foldcomp database, which they and its other files replace."""
+        database = self._files[path]
+        folder, name = place_of(path, self.root)
+        try:
+            with ExitStack() as stack:
+                index = stack.enter_context(open_stored(folder, name + INDEX))
+                stored = stack.enter_context(open_stored(folder, name))
+                if not is_database(stored):
+                    return []
+                lookup = None
+                with suppress(FileNotFoundError):
+                    lookup = stack.enter_context(open_stored(folder, name + LOOKUP))
+                listing = list_database(stored.size, index, lookup)
+        except StorageError:
+            folder.check()
+            return []  # reading the file will fail by name
+        except OSError:
+            return []
+        for companion in ("", *COMPANIONS):
+            self._files.pop(path + companion, None)
+        if listing.problem is not None:
+            self._problem_in(database.name, "corrupt-stream", listing.problem)
+        for entry in listing.beyond:
+            what = "does not lie in its database, which was cut off, or has another one's index"
+            self._problem_in(describe_name(path, entry.name), "truncated-stream", what)
+        entries = []
+        for entry in listing.entries:
+            stem, suffix_format, _ = split_name(entry.name.rpartition("/")[2])
+            entries.append(
+                SourceFile(
+                    path,
+                    entry.name,
+                    entry.size,
+                    database.mtime_ns,
+                    entry.offset,
+                    suffix_format,
+                    printable(stem),
+                    entry.key,
+                )
+            )
+        return entries
 
     def _problem_in(self, name: str, reason: str, what: str) -> None:
         self._problems.append(Problem(name, reason, f"{name} {what}"))

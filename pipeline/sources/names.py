@@ -15,7 +15,7 @@ FETCH_STATE = ".fetch"
 """Folder that ``pipeline.fetch`` keeps beside its files, and no search enters: its records, and
 downloads that are not finished."""
 
-_COMPRESSIONS = {"gz": "gz", "zst": "zst"}
+_COMPRESSIONS = {"gz": "gz", "zst": "zst", "fcz": "fcz"}
 # .pdbx is mmCIF text: PDBx/mmCIF is the dictionary's full name.
 _FORMATS: dict[str, Format] = {
     "pdb": "pdb",
@@ -38,7 +38,8 @@ def split_name(filename: str) -> tuple[str, Format | None, str | None]:
 
     A PDB id is lower-cased, and ``pdb1abc.ent`` is ``1abc``; other stems keep their case. A suffix
     that is not known stays in the stem: ``model.001`` and ``model.002`` are two entries. So does
-    that of a biological assembly in PDB format: ``1tbf.pdb1`` is not the entry ``1tbf``.
+    that of a biological assembly in PDB format: ``1tbf.pdb1`` is not the entry ``1tbf``. What
+    Foldcomp packed has no format by its name: the exact file beside it comes first.
 
     Examples
     --------
@@ -48,6 +49,8 @@ def split_name(filename: str) -> tuple[str, Format | None, str | None]:
     ('1tbf.pdb1', 'pdb', 'gz')
     >>> split_name("AF-P12345-F1-model_v4.cif.zst")
     ('AF-P12345-F1-model_v4', 'cif', 'zst')
+    >>> split_name("AF-P12345-F1-model_v4.cif.fcz")
+    ('AF-P12345-F1-model_v4', None, 'fcz')
     >>> split_name("model.001")
     ('model.001', None, None)
     """
@@ -63,7 +66,7 @@ def split_name(filename: str) -> tuple[str, Format | None, str | None]:
     if root:  # a name that is only a suffix (".pdb") is a stem
         suffix = suffix.lower()
         if (known := _FORMATS.get(suffix)) is not None:
-            return _normalise_id(root), known, compression
+            return _normalise_id(root), None if compression == "fcz" else known, compression
         if _ASSEMBLY_SUFFIX.fullmatch(suffix):
             return f"{_normalise_id(root)}.{suffix}", "pdb", compression
     return _normalise_id(stem), None, compression

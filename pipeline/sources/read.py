@@ -17,6 +17,7 @@ from pipeline.sources.errors import (
     TruncatedStream,
     Unreadable,
 )
+from pipeline.sources.fcz import is_fcz
 from pipeline.sources.source_file import SourceFile, describe_name
 from pipeline.sources.stored import (
     Stored,
@@ -43,7 +44,7 @@ class RawFile:
 
 
 def read_source(source: SourceFile, root: Path | Folder, max_bytes: int) -> RawFile:
-    """Read a file, or a member of an uncompressed tar, whole.
+    """Read a file, a member of an uncompressed tar, or an entry of a database, whole.
 
     Parameters
     ----------
@@ -68,6 +69,8 @@ def read_source(source: SourceFile, root: Path | Folder, max_bytes: int) -> RawF
             data = stored.read_at(source.size + 1, 0)
             if len(data) != source.size:
                 raise changed(source)
+        elif source.index is not None:
+            data = _read_entry(stored, source)
         else:
             data = _read_member(stored, source)
     return RawFile.from_bytes(data)
@@ -132,6 +135,19 @@ def _read_member(stored: Stored, source: SourceFile) -> bytes:
     data = data[BLOCK:]
     if len(data) < source.size:
         raise TruncatedStream(f"{source.name}: the archive ends within it; fetch the archive again")
+    return data
+
+
+def _read_entry(stored: Stored, source: SourceFile) -> bytes:
+    assert source.offset is not None
+    data = stored.read_at(source.size, source.offset)
+    if len(data) < source.size:
+        raise TruncatedStream(f"{source.name}: its database ends within it; fetch that again")
+    if not is_fcz(data):
+        raise CorruptStream(
+            f"{source.name}: there are no Foldcomp data at byte {source.offset:,} of its database; "
+            "does the index belong to it?"
+        )
     return data
 
 

@@ -9,7 +9,7 @@ from pipeline.sources.names import Format, name_bytes, printable
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One regular file, or one regular member of a tar archive.
+    """One regular file, one regular member of a tar archive, or one entry of a Foldcomp database.
 
     Attributes
     ----------
@@ -17,20 +17,21 @@ class SourceFile:
         Relative to the discovery's root with ``/`` between folders, or absolute when a list names a
         file outside it. Bytes that are not UTF-8 are surrogate escapes; print `name` instead.
     member : str or None
-        Name inside the tar archive `path`.
+        Name inside the archive or database `path`.
     size : int
         Bytes as stored (compressed); -1 for a listed file that could not be found.
     mtime_ns : int
         Modification time; of the archive for its members.
     offset : int or None
-        Where a member's data start in an uncompressed tar; None for a compressed one, which can
-        only be read from its start (``is_sequential``).
+        Where a member's data start in an uncompressed tar or a database; None for a compressed tar,
+        which can only be read from its start (``is_sequential``).
     suffix_format : {"bcif", "cif", "pdb"} or None
         What the *name* says; the content decides.
     stem : str
         Printable name without folders, format and compression; see ``names.split_name``.
     index : int or None
-        Position among a compressed tar's headers; tells members of one name apart.
+        Position among a compressed tar's headers, which tells members of one name apart; the key in
+        a database; None for a plain tar.
     """
 
     path: str
