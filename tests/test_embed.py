@@ -37,7 +37,9 @@ from pipeline.embed.chain_sequences import chain_sequence
 from pipeline.embed.language_model import LanguageModel, ModelError, load
 from pipeline.embed.options import EmbedOptions
 from pipeline.embed.windows import N_SPECIAL, batches_of, windows_of
+from pipeline.layout import Layout
 from pipeline.stored_embeddings import StoredEmbeddings
+from pipeline.verify.check_dataset import Thoroughness, check_dataset
 
 ROOT = Path(__file__).parents[1]
 HIDDEN = 16
@@ -685,3 +687,45 @@ def test_the_page_lists_the_keys_of_embedding_json(embedded: Path):
     documented = re.findall(r"`([a-z_0-9]+)`", " ".join(re.findall(r"(?m)^\| (.*?) \|", section)))
     summary = json.loads((embedded / "embeddings/tiny/embedding.json").read_text())
     assert sorted(documented) == sorted(summary)
+
+
+def verified(dataset: Path) -> list[tuple[str, str]]:
+    findings = check_dataset(Layout(dataset), Thoroughness(n_jobs=1))
+    return [(problem.file, problem.message) for problem in findings.damage]
+
+
+def test_verify_reads_every_vector_and_names_the_part_that_is_damaged(
+    several: Path, checkpoint: Path
+):
+    folder = embed(several, checkpoint)
+    assert verified(several) == []
+    part = sorted(folder.glob("*.parquet"))[1]
+    content = bytearray(part.read_bytes())
+    content[len(content) // 3] ^= 4
+    part.write_bytes(content)
+    ((file, message),) = verified(several)
+    assert file == f"embeddings/tiny/{part.name}"
+    assert "another SHA-256" in message
+
+
+def test_verify_finds_a_part_of_other_chains(several: Path, checkpoint: Path):
+    folder = embed(several, checkpoint)
+    first, second = sorted(folder.glob("*.parquet"))[:2]
+    first.write_bytes(second.read_bytes())
+    told = json.loads((folder / "embedding.json").read_text())
+    told["parts"][0]["sha256"] = told["parts"][1]["sha256"]
+    (folder / "embedding.json").write_text(json.dumps(told))
+    ((file, message),) = verified(several)
+    assert file == f"embeddings/tiny/{first.name}"
+    assert "where its shard has" in message or "and its shard" in message
+
+
+def test_verify_remarks_embeddings_of_other_data_which_nobody_reads(
+    several: Path, checkpoint: Path
+):
+    summary = embed(several, checkpoint) / "embedding.json"
+    summary.write_text(summary.read_text().replace('"digest": "', '"digest": "0'))
+    findings = check_dataset(Layout(several), Thoroughness(n_jobs=1))
+    assert findings.is_whole
+    (remark,) = [problem for problem in findings.problems if problem.check == "embeddings"]
+    assert "made for other data" in remark.message

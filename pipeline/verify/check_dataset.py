@@ -27,6 +27,7 @@ from pipeline.build.workers import available_jobs
 from pipeline.layout import Layout
 from pipeline.shards import SCHEMA_VERSION, dataset_digest, shard_schema
 from pipeline.verify import check_tables
+from pipeline.verify.check_embeddings import check_embeddings
 from pipeline.verify.check_shard import (
     KEPT_COLUMNS,
     ShardJob,
@@ -138,6 +139,8 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
     if summary is not None and digest is not None and digest != summary["digest"]:
         problems += _wrong_digest(summary["digest"], digest, ordered, expected, records)
     problems += _strays(layout, here, {e.name for e in expected})
+    if summary is not None and (index := tables.get("index.parquet")) is not None:
+        problems += check_embeddings(layout.folder, index, quick=how.quick)
     return Findings(
         dataset,
         _sorted(problems, expected),

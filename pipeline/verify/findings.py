@@ -22,7 +22,7 @@ class Problem:
         Stable code: ``missing``, ``size``, ``sha256``, ``unreadable``, ``schema-version``,
         ``schema``, ``pages``, ``lists``, ``values``, ``identity``, ``row-sha256``, ``gaussians``,
         ``derived``, ``counts``, ``index``, ``digest``, ``config``, ``statistics``, ``plan``,
-        ``stray``, ``leftover``, ``options``.
+        ``stray``, ``leftover``, ``options``, ``embeddings``.
     message : str
         For people; does not repeat the file.
     remedy : Remedy
