@@ -6,10 +6,15 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipeline.build.command import main
 
 EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"
+
+# How long an example takes says what else the machine does.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start background jobs so, and commands that tests start would inherit it: their Ctrl-C
