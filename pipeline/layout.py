@@ -59,6 +59,19 @@ class Layout:
         return self.state / "lock"
 
     @property
+    def lease(self) -> Path:
+        """Says which build the machines of a cluster are working for."""
+        return self.state / "lease.json"
+
+    @property
+    def orders(self) -> Path:
+        """What the tasks of an array job must know beside the plan."""
+        return self.state / "orders.json"
+
+    def task_lock(self, index: int, of: int) -> Path:
+        return self.state / f"task-{index}-of-{of}.lock"
+
+    @property
     def plan(self) -> Path:
         return self.root / "plan.parquet"
 

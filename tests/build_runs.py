@@ -84,7 +84,8 @@ def build_here(
     rules = {k: options.pop(k) for k in list(options) if k in names}
     wanted = BuildOptions(out_dir=out, pdb_dir=source, filters=Filters(**rules), **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.build.command.Crew", CrewOfNone)
+        for module in ("command", "array_job"):
+            patch.setattr(f"pipeline.build.{module}.Crew", CrewOfNone)
         patch.setattr("pipeline.build.plan.MIN_PART", min_part)
         assert build(wanted) == status
     return build_json(out)

@@ -657,7 +657,7 @@ def test_a_report_that_fails_is_a_line_and_fails_no_build(
     def fail(_: Path) -> Path:
         raise error
 
-    monkeypatch.setattr("pipeline.build.command.write_report", fail)
+    monkeypatch.setattr("pipeline.build.conclude.write_report", fail)
     capfd.readouterr()
     summary = runs.build_here(source, out)
     said = capfd.readouterr().out.splitlines()

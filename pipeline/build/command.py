@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from rich.console import Console
 
-from pipeline.build.display import Display, show_plan, show_summary, standard_console
-from pipeline.build.finalise import REQUESTS_AT_ONCE, UnfinishedBuild, finalise, withdraw
+from pipeline.build.array_job import check_mode, join, run_task, write_plan
+from pipeline.build.cluster_crew import ClusterCrew
+from pipeline.build.conclude import conclude
+from pipeline.build.display import Display, show_next_lines, show_plan, standard_console
+from pipeline.build.event_log import EventLog
+from pipeline.build.finalise import UnfinishedBuild, withdraw
 from pipeline.build.map_part import OutputError
 from pipeline.build.options import MEBIBYTE, BuildOptions, Reading, UsageError
 from pipeline.build.output_folder import dashed, layout_of, output_folder
 from pipeline.build.plan import Part, make_plan
-from pipeline.build.records import InputRecord, PartRecord, read_record
+from pipeline.build.records import InputRecord, PartRecord
+from pipeline.build.resume import finished_parts
 from pipeline.build.workers import Crew, Job, WorkersFail, available_jobs
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.filters import Manifest, ManifestError
 from pipeline.layout import Layout
-from pipeline.report import write_report
 from pipeline.sources import Discovery, SourceError, discover, group_entries, place_kind
 from pipeline.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.termination import leave, terminable
@@ -97,26 +97,43 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
     """
     console = console or standard_console()
     started = time.monotonic()
+    check_mode(options)
+    layout = _layout(options)
+
+    def tell(sentence: str) -> None:
+        console.print(sentence, highlight=False, markup=False)
+
+    if options.part is not None:
+        with EventLog(options.log_file) as log:
+            return _status(run_task(options, layout, console, log, tell))
+    if options.finalise:
+        with EventLog(options.log_file) as log:
+            return _status(join(options, layout, console, log, tell, started))
     _check(options)
     reading = options.reading()
-    layout = layout_of(options.out_dir)
     found = discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
     parts = make_plan(group_entries(found.files), options.part_size * MEBIBYTE)
     if not parts and not found.problems:
         raise UsageError(f"{options.pdb_dir or options.pdb_list} holds no files")
     if options.dry_run:
-        n_done = len(_finished(layout, parts, reading))
+        n_done = len(finished_parts(layout, parts, reading))
         show_plan(console, layout, parts, n_done, len(found.problems))
         return OK
+    with output_folder(layout, reading, options.overwrite, tell) as expect_ours:
+        if options.plan:
+            text = _options_text(options)
+            n_done = write_plan(options, reading, layout, found.root, parts, _beside(found), text)
+            show_plan(console, layout, parts, n_done, len(found.problems))
+            show_next_lines(console, layout, len(parts))
+            return OK
+        with EventLog(options.log_file) as log:
+            return _build(
+                options, reading, layout, found, parts, console, started, log, expect_ours
+            )
 
-    def tell(sentence: str) -> None:
-        console.print(sentence, highlight=False, markup=False)
 
-    with (
-        output_folder(layout, reading, options.overwrite, tell) as expect_ours,
-        _Log(options.log_file) as log,
-    ):
-        return _build(options, reading, layout, found, parts, console, started, log, expect_ours)
+def _status(is_fine: bool) -> int:
+    return OK if is_fine else FAILURES
 
 
 def _build(
@@ -127,10 +144,10 @@ def _build(
     parts: list[Part],
     console: Console,
     started: float,
-    log: _Log,
+    log: EventLog,
     expect_ours: Callable[[], None],
 ) -> int:
-    records = _finished(layout, parts, reading)
+    records = finished_parts(layout, parts, reading)
     todo = [p for p in parts if p.number not in records]
     log.write("start", {"files": len(found.files), "parts": len(parts), "todo": len(todo)})
     display = Display(console, todo, options.quiet)
@@ -141,51 +158,28 @@ def _build(
         display.part_done(record)
         log.write_part(record)
 
-    crew = Crew(
-        Job(found.root, reading, layout.root, layout.work),
-        options.n_jobs or available_jobs(),
-        part_done,
-        display.update,
-        log.write,
-    )
+    job = Job(found.root, reading, layout.root, layout.work)
+    crew: Crew | ClusterCrew
+    if options.backend == "loky":
+        n_jobs = options.n_jobs or available_jobs()
+        crew = Crew(job, n_jobs, part_done, display.update, log.write)
+    else:
+        where = options.backend, options.address or ""
+        crew = ClusterCrew(job, options.n_jobs, part_done, display.update, log.write, *where)
     try:
+        # From now on the folder's parts are those of this build, whatever was planned.
+        layout.folder.delete(layout.name(layout.orders))
         if todo:
             withdraw(layout)
             layout.folder.delete(layout.name(layout.report))
         with display:
             crew.run(todo)
         expect_ours()
-        summary = finalise(layout, parts, list(records.values()), _beside(found), reading)
-        _save_options(dataclasses.replace(options, overwrite=False), layout)
     except OSError as error:
         raise OutputError.of(f"cannot finish {layout.folder}", error) from error
-    seconds = time.monotonic() - started
-    log.write("summary", {**summary["counts"], "digest": summary["digest"], "seconds": seconds})
-    report = _report(options, layout, console)
-    show_summary(
-        console, layout, summary, seconds, len(todo), len(parts), options.allow_failures, report
-    )
-    return FAILURES if summary["counts"]["failed"] > options.allow_failures else OK
-
-
-def _report(options: BuildOptions, layout: Layout, console: Console) -> str | None:
-    """Write the page about the dataset, which is whole whatever becomes of the page."""
-    reason = None
-    if options.report:
-        try:
-            return str(write_report(layout.root))
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-    # An older page may speak of other data.
-    with contextlib.suppress(OSError):
-        layout.folder.delete(layout.name(layout.report))
-    if reason is not None:
-        console.print(
-            f"warning: the dataset is finished, its report is not: {reason}",
-            highlight=False,
-            markup=False,
-        )
-    return None
+    text, others = _options_text(options), _beside(found)
+    args = parts, list(records.values()), others, reading, console, log, started, len(todo)
+    return _status(conclude(options, text, layout, *args))
 
 
 def _beside(found: Discovery) -> list[InputRecord]:
@@ -201,18 +195,25 @@ def _beside(found: Discovery) -> list[InputRecord]:
     return problems + aliases
 
 
-def _save_options(options: BuildOptions, layout: Layout) -> None:
+def _options_text(options: BuildOptions) -> str:
     """The YAML that makes this dataset again, beside it."""
-    text = to_yaml(options)
+    text = to_yaml(dataclasses.replace(options, overwrite=False, plan=False))
     for place in (options.out_dir, options.pdb_dir, options.pdb_list):
         if place is not None and not (folder := open_folder(place)).is_local:
             # As a URI is written: a Path has lost a slash.
             text = text.replace(str(place), folder.uri, 1)
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-        if layout.folder.read_bytes(layout.options.name) == text.encode():
-            return
-    with layout.folder.appears_whole(layout.options.name, layout.scratch) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    return text
+
+
+def _layout(options: BuildOptions) -> Layout:
+    try:
+        layout = layout_of(options.out_dir)
+    except BadLocation as error:
+        raise UsageError(f"--out-dir {error}") from None
+    local = layout.folder.local
+    if local is not None and local.exists() and not local.is_dir():
+        raise UsageError(f"--out-dir {local} is a file; give a folder")
+    return layout
 
 
 def _check(options: BuildOptions) -> None:
@@ -228,12 +229,7 @@ def _check(options: BuildOptions) -> None:
             raise UsageError(f"{dashed(name)} {error}") from None
     if options.manifest is not None and not options.manifest.exists():
         raise UsageError(f"--manifest {options.manifest}: there is no such file or folder")
-    try:
-        folder = open_folder(options.out_dir)
-    except BadLocation as error:
-        raise UsageError(f"--out-dir {error}") from None
-    if folder.local is not None and folder.local.exists() and not folder.local.is_dir():
-        raise UsageError(f"--out-dir {folder.local} is a file; give a folder")
+    folder = open_folder(options.out_dir)
     if options.pdb_dir is not None:
         _expect_apart(open_folder(options.pdb_dir), folder)
     at_least = {"n_jobs": 0, "part_size": 0, "max_file_size": 1, "allow_failures": 0}
@@ -291,65 +287,6 @@ def _expect_apart(source: Folder, output: Folder) -> None:
             f"--pdb-dir {source} lies in the output folder, which is not searched; give another "
             "--out-dir"
         )
-
-
-def _finished(layout: Layout, parts: Sequence[Part], reading: Reading) -> dict[int, PartRecord]:
-    """Records of the parts that need not be built again."""
-    config_hash = reading.config_hash
-    folder = layout.folder
-    sizes = folder.sizes(layout.name(layout.shards))
-    noted = set(folder.list(layout.name(layout.state)))
-    there = [part for part in parts if layout.record(part.number).name in noted]
-    with ThreadPoolExecutor(1 if folder.is_local else REQUESTS_AT_ONCE) as threads:
-        records = list(threads.map(lambda part: read_record(layout, part.number), there))
-    return {
-        part.number: record
-        for part, record in zip(there, records, strict=True)
-        if record is not None
-        and record.fingerprint == part.fingerprint(config_hash)
-        and not record.has_transient_failures
-        and sizes.get(layout.shard(part.number).name) == record.shard_bytes
-    }
-
-
-class _Log:
-    """JSON lines, flushed one by one."""
-
-    def __init__(self, path: Path | None):
-        self._path = path
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> _Log:
-        if self._path is not None:
-            try:
-                self._file = open(self._path, "a", encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"--log-file {self._path}: {error.strerror}") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # each line was flushed, or its failure was said
-                self._file.close()
-
-    def write(self, event: str, details: dict) -> None:
-        """Append an event."""
-        if self._file is not None:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            line = json.dumps({"time": now, "event": event, **details}, default=str)
-            try:
-                self._file.write(line + "\n")
-                self._file.flush()
-            except OSError as error:
-                raise OutputError(f"cannot write to --log-file {self._path}: {error}") from error
-
-    def write_part(self, record: PartRecord) -> None:
-        """Append a finished part, and its failures one by one."""
-        counts = {"chains": record.n_chains, "residues": record.n_residues}
-        self.write("part", {"part": record.number, **counts, "bytes": record.shard_bytes})
-        for failed in (r for r in record.inputs if r.status == "failed"):
-            what = {"input": failed.input, "reason": failed.reason, "message": failed.message}
-            self.write("failed", what)
 
 
 def run() -> None:

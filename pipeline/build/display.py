@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections import Counter
@@ -150,6 +151,48 @@ def show_plan(
     if len(parts) > PARTS_SHOWN:
         rows.append(("", f"and {len(parts) - PARTS_SHOWN:,} more"))
     _print_rows(console, rows)
+
+
+def show_next_lines(console: Console, layout: Layout, n_parts: int) -> None:
+    """How an array job goes on after its plan."""
+    command = f"python -m pipeline.build --out-dir {shlex.quote(layout.folder.uri)}"
+    several = f"for example four tasks (any number up to {n_parts:,} is of use), at once or not"
+    _print_rows(console, [("next", f"{command} --part I/N, {several}:")])
+    for index in range(4):
+        _print_rows(console, [("", f"{command} --part {index}/4")])
+    _print_rows(console, [("then", f"{command} --finalise")])
+
+
+def show_task(
+    console: Console,
+    task: str,
+    records: Sequence[PartRecord],
+    n_built: int,
+    allow_failures: int,
+) -> None:
+    """The last words of a task of an array job."""
+    inputs = [i for r in records for i in r.inputs]
+    counts = Counter(i.status for i in inputs)
+    rows = [
+        ("task", f"{task}: {_several(len(records), 'part')}, {n_built:,} of them built now"),
+        (
+            "files",
+            f"{len(inputs):,} = {counts['ok']:,} ok + {counts['skipped']:,} skipped "
+            f"+ {counts['failed']:,} failed",
+        ),
+    ]
+    for status in ("skipped", "failed"):
+        these = [i for i in inputs if i.status == status and i.reason]
+        reasons = dict(Counter(i.reason or "" for i in these).most_common())
+        examples = {i.reason: {"input": i.input, "message": i.message} for i in reversed(these)}
+        rows += _reason_rows(status, reasons, examples)  # type: ignore[arg-type]
+    _print_rows(console, rows)
+    is_bad = counts["failed"] > allow_failures
+    console.print(
+        f"{counts['failed']:,} of {_several(len(inputs), 'file')} failed",
+        style="red" if is_bad else "",
+        highlight=False,
+    )
 
 
 def show_summary(

@@ -122,19 +122,21 @@ def finalise(
     }
     text = json.dumps(summary, indent=1) + "\n"
     if not _is_written(layout, tables, text):
-        withdraw(layout)
+        # The plan stays until the new one has taken its place: an array job's is its only copy.
+        withdraw(layout, plan=False)
         for path, table in tables.items():
-            _write_table(table, path, layout)
+            _put_table(table, path, layout)
         with layout.folder.appears_whole(layout.build_json.name, layout.scratch) as temporary:
             temporary.write_text(text, encoding="utf-8")
     _remove_strangers(layout, {r.shard for r in ordered})
     return summary
 
 
-def withdraw(layout: Layout) -> None:
+def withdraw(layout: Layout, *, plan: bool = True) -> None:
     """From now on the folder is no dataset: its files may not fit together."""
     for path in reversed(layout.results):
-        layout.folder.delete(path.name)
+        if plan or path != layout.plan:
+            layout.folder.delete(path.name)
 
 
 def _is_written(layout: Layout, tables: dict[Path, pa.Table], text: str) -> bool:
@@ -244,11 +246,14 @@ def _read_shard(layout: Layout, record: PartRecord) -> tuple[pa.Table, list[int]
     return table, sizes
 
 
-def _write_table(table: pa.Table, path: Path, layout: Layout) -> None:
+def _put_table(table: pa.Table, path: Path, layout: Layout) -> None:
     with layout.folder.appears_whole(path.name, layout.scratch) as temporary:
-        pq.write_table(
-            table, temporary, compression="zstd", compression_level=3, write_page_checksum=True
-        )
+        write_table(table, temporary)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """One of a dataset's tables, as all of them are written."""
+    pq.write_table(table, path, compression="zstd", compression_level=3, write_page_checksum=True)
 
 
 def _remove_strangers(layout: Layout, names: set[str]) -> None:

@@ -87,6 +87,18 @@ class BuildOptions:
         CSV with a column entry_id and optionally chain: only these are built.
     n_jobs
         Worker processes; 0 means as many as this process may use (cgroups and Slurm are respected).
+    backend
+        Where the parts are built: in processes of this machine (loky), or on a Dask or Ray cluster
+        that runs already.
+    address
+        Of that cluster: Dask's scheduler or its scheduler file; Ray's head, or auto.
+    plan
+        Write plan.parquet for an array job and stop; --part builds parts of it, --finalise joins
+        them.
+    part
+        I/N, I from 0: build every Nth part of the plan, from the Ith on, beside other tasks.
+    finalise
+        Join the parts of the plan that the tasks of an array job have built.
     models
         The first model of a file, whatever its number, or all of them.
     assembly
@@ -126,6 +138,11 @@ class BuildOptions:
     pdb_list: Path | None = None
     manifest: Path | None = None
     n_jobs: int = 0
+    backend: Literal["loky", "dask", "ray"] = "loky"
+    address: str | None = None
+    plan: bool = False
+    part: str | None = None
+    finalise: bool = False
     models: Literal["first", "all"] = "first"
     assembly: str | None = None
     max_assembly_chains: int = MAX_ASSEMBLY_CHAINS

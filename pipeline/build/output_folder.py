@@ -7,6 +7,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from pathlib import Path, PurePath
 from pipeline.build.finalise import withdraw
 from pipeline.build.map_part import OutputError
 from pipeline.build.options import MEBIBYTE, Reading, UsageError
-from pipeline.build.store_lock import InUse, store_lock
+from pipeline.build.store_lock import InUse, store_lock, wait_until_free
 from pipeline.layout import Layout
 from pipeline.storage import StorageError, open_folder
 
@@ -64,7 +66,7 @@ def output_folder(
     place = layout.state if layout.work is None else layout.work.parent
     try:
         if layout.work is not None:
-            _make_private(place)
+            make_private(place)
         layout.make_folders()
     except OSError as error:
         raise OutputError.of(f"cannot write to {layout.folder}", error) from error
@@ -79,6 +81,7 @@ def output_folder(
                 expect_ours = stack.enter_context(
                     store_lock(layout.folder, lock, layout.scratch, tell)
                 )
+            _sweep_up_tasks(layout, tell)
             _claim(layout, reading, overwrite)
         except InUse as error:
             raise UsageError(str(error)) from None
@@ -90,31 +93,97 @@ def output_folder(
             raise UsageError(str(error)) from None
 
 
+@contextlib.contextmanager
+def task_folder(
+    layout: Layout, index: int, of: int, tell: Callable[[str], None]
+) -> Iterator[Layout]:
+    """Share the folder with the other tasks of an array job, and keep builds out of it.
+
+    Parameters
+    ----------
+    layout : Layout
+        From `layout_of`.
+    index, of : int
+        Of the task; a second one of the same index is refused.
+
+    Yields
+    ------
+    Layout
+        Of the folder, with a place for files in progress that is this task's alone.
+
+    Raises
+    ------
+    UsageError
+        A build is writing to it, or the same task.
+    OutputError
+    """
+    place = layout.state if layout.work is None else layout.work.parent
+    work = layout.scratch / f"task-{index}-of-{of}"
+    try:
+        if layout.work is not None:
+            make_private(place)
+        layout.make_folders()
+    except OSError as error:
+        raise OutputError.of(f"cannot write to {layout.folder}", error) from error
+    own = layout.task_lock(index, of)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(place / layout.lock.name, layout, shared=True))
+            stack.enter_context(_locked(place / own.name, layout, f"task {index}/{of}"))
+            work.mkdir(exist_ok=True)
+            _clear(work)
+            stack.callback(shutil.rmtree, work, ignore_errors=True)
+            if not layout.folder.is_local:
+                # Its own lock first, then a look at the build's: a build does it the other way
+                # round, so that one of the two sees the other.
+                name = layout.name(own)
+                stack.enter_context(store_lock(layout.folder, name, work, tell))
+                wait_until_free(layout.folder, layout.name(layout.lock), tell)
+        except InUse as error:
+            raise UsageError(str(error)) from None
+        except OSError as error:
+            raise OutputError.of(f"cannot write to {layout.folder}", error) from error
+        yield Layout(layout.root, work)
+
+
+def _sweep_up_tasks(layout: Layout, tell: Callable[[str], None]) -> None:
+    """Remove the locks of an array job's tasks; in a store, once nobody renews them any more."""
+    for name in layout.folder.list(layout.name(layout.state)):
+        if re.fullmatch(r"task-\d+-of-\d+\.lock", name):
+            lock = layout.name(layout.state / name)
+            if not layout.folder.is_local:
+                wait_until_free(layout.folder, lock, tell)
+            layout.folder.delete(lock)
+
+
 def _nothing_expected() -> None:
     """A lock of the file system cannot be lost."""
 
 
 @contextlib.contextmanager
-def _locked(path: Path, layout: Layout) -> Iterator[None]:
+def _locked(
+    path: Path, layout: Layout, what: str = "another build", *, shared: bool = False
+) -> Iterator[None]:
     """Hold a lock of the file system."""
     with open(path, "a+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             raise UsageError(
-                f"another build is writing to {layout.folder} "
+                f"{what} is writing to {layout.folder} "
                 f"({lock.read().strip() or 'unknown'}); wait for it, or give another --out-dir"
             ) from None
         except OSError as error:
             raise OutputError(f"cannot lock {path}: {error}") from error
+        holder = f"process {os.getpid()} on {os.uname().nodename}"
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        lock.write("tasks of an array job, --part\n" if shared else f"{holder}\n")
         lock.flush()
         yield
 
 
-def _make_private(place: Path) -> None:
+def make_private(place: Path) -> None:
     """A folder where anybody may make folders: nobody else may have made this one."""
     with contextlib.suppress(FileExistsError):
         place.mkdir(mode=0o700)
@@ -125,7 +194,10 @@ def _make_private(place: Path) -> None:
 
 def _clear(scratch: Path) -> None:
     for leftover in scratch.iterdir():
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir():  # of one task among several
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _clear_if_possible(scratch: Path) -> None:
@@ -152,7 +224,7 @@ def _claim(layout: Layout, reading: Reading, overwrite: bool) -> None:
         if not overwrite:
             raise UsageError(
                 f"{layout.folder} was built with another configuration "
-                f"({_difference(known, current)}); give another --out-dir, or --overwrite to "
+                f"({difference(known, current)}); give another --out-dir, or --overwrite to "
                 "delete it and start anew"
             )
         known = None
@@ -190,12 +262,13 @@ def _told(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _difference(known: dict, current: dict) -> str:
+def difference(known: dict, current: dict) -> str:
+    """Where two configurations differ, by the names of options; empty if they do not."""
     parts = []
     for key in sorted({*known, *current}):
         before, after = known.get(key), current.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            inner = _difference(before, after)
+            inner = difference(before, after)
             if inner:
                 parts.append(inner)
         elif before != after:

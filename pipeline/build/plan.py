@@ -155,7 +155,7 @@ def plan_table(parts: Iterable[Part]) -> pa.Table:
     )
 
 
-def read_plan(path: Path) -> list[Part]:
+def read_plan(path: Path | pa.NativeFile) -> list[Part]:
     """The parts of a plan that `plan_table` described."""
     parts: dict[int, dict[str, list[SourceFile]]] = {}
     for row in pq.read_table(path).to_pylist():

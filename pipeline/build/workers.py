@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 import pyarrow.parquet as pq
@@ -58,6 +58,8 @@ _ONE_THREAD = dict.fromkeys(
 # keeping up to so much of it spares a worker about a tenth of its time.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "67108864"}
 
+WORKER_ENVIRONMENT = {**_ONE_THREAD, **_ALLOCATOR}
+
 _FILES_PER_WORKER = 16  # 7 pipes and sockets in loky 3.6; some room
 _PR_SET_PDEATHSIG = 1
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -84,6 +86,16 @@ class Job:
     reading: Reading
     out_dir: Path
     work: Path | None = None
+
+
+class Seat(Protocol):
+    """The place of a worker process, replaced when it dies."""
+
+    def submit(self, function: Callable, *arguments: Any) -> Future:
+        """Run a function in the worker; `BrokenProcessPool` if that dies of it."""
+
+    def stop(self) -> None:
+        """Kill the worker, and wait until it is gone."""
 
 
 @dataclass
@@ -128,6 +140,10 @@ class Crew:
         Called a few times a second with the notes of the parts in flight.
     on_event : callable
         Called with (event name, details) for the log: deaths, hangs, retries.
+    make_seat : callable
+        Makes the place of a worker.
+    keep_seats : bool
+        Whoever made the seats goes on with them, unless an exception ends the run.
     """
 
     job: Job
@@ -135,6 +151,8 @@ class Crew:
     on_done: Callable[[PartRecord], None]
     on_poll: Callable[[list[ProgressNote]], None]
     on_event: Callable[[str, dict], None]
+    make_seat: Callable[[], Seat] = field(default_factory=lambda: _Seat)
+    keep_seats: bool = False
 
     def run(self, parts: Iterable[Part]) -> None:
         """Build all parts.
@@ -156,20 +174,23 @@ class Crew:
         )
         self._layout = Layout(self.job.out_dir, self.job.work)
         self._transient: list[tuple[_Task, list[str]]] = []
-        seats = [_Seat() for _ in range(n_seats)]
+        seats = [self.make_seat() for _ in range(n_seats)]
         started = time.monotonic()
+        kept = False
         try:
             self._map(tasks, seats)
             again, self._transient = self._transient, []
             if again:
                 _stop(seats[1:])
                 self._retry(again, seats[0], max(RETRY_SECONDS, time.monotonic() - started))
+            kept = self.keep_seats
         finally:
-            _stop(seats)
+            if not kept:
+                _stop(seats)
 
-    def _map(self, tasks: Iterable[_Task], seats: list[_Seat]) -> None:
+    def _map(self, tasks: Iterable[_Task], seats: list[Seat]) -> None:
         queue, idle = deque(tasks), list(seats)
-        running: dict[Future, tuple[_Seat, _Task]] = {}
+        running: dict[Future, tuple[Seat, _Task]] = {}
         while queue or running:
             while queue and idle:
                 seat, task = idle.pop(), queue.popleft()
@@ -182,7 +203,7 @@ class Crew:
                     queue.appendleft(task)
             self._watch([task for _, task in running.values()])
 
-    def _begin(self, seat: _Seat, task: _Task) -> Future:
+    def _begin(self, seat: Seat, task: _Task) -> Future:
         part, job = task.part, self.job
         task.hung = False
         try:
@@ -210,7 +231,7 @@ class Crew:
         number = task.part.number
         try:
             future.result()
-        except OutputError:
+        except (OutputError, WorkersFail):
             raise
         except BrokenProcessPool as error:
             record = self._record(task)
@@ -289,7 +310,7 @@ class Crew:
                 self.on_event("worker-hangs", {"part": note.part, "pid": note.pid})
         self.on_poll(notes)
 
-    def _retry(self, again: list[tuple[_Task, list[str]]], seat: _Seat, seconds: float) -> None:
+    def _retry(self, again: list[tuple[_Task, list[str]]], seat: Seat, seconds: float) -> None:
         """Failures of time, memory or I/O once more, with nothing else running.
 
         The files are tried alone first: most will fail as before, and their parts stay as they are.
@@ -313,7 +334,7 @@ class Crew:
                 cured.append(task)
         self._map(cured, [seat])
 
-    def _trial(self, seat: _Seat, part: Part, index: int) -> bool:
+    def _trial(self, seat: Seat, part: Part, index: int) -> bool:
         """Whether one file can be read, alone."""
         try:
             self._assign(part)
@@ -355,9 +376,9 @@ class _Seat:
                 self.stop()
         self._executor = ProcessPoolExecutor(
             max_workers=1,
-            initializer=_start_worker,
+            initializer=start_worker,
             initargs=(os.getpid(),),
-            env={**_ONE_THREAD, **_ALLOCATOR},
+            env=WORKER_ENVIRONMENT,
         )
         return self._executor.submit(function, *arguments)
 
@@ -382,14 +403,14 @@ class _Seat:
         return self._latest is None or self._latest.running() or self._latest.done()
 
 
-def _stop(seats: Iterable[_Seat]) -> None:
+def _stop(seats: Iterable[Seat]) -> None:
     """End the seats, all of them: an impatient second Ctrl-C waits until that is done."""
     with _interrupts_held():
         for seat in seats:
             seat.stop()
 
 
-def _start_worker(parent: int) -> None:
+def start_worker(parent: int) -> None:
     """What a worker does first: it leaves Ctrl-C to its parent, ends when its parent does, and does
     not spread over other cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,273 @@
+"""``--plan``, ``--part I/N``, ``--finalise``: a build by the tasks of an array job."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.build.cluster_crew import absolute
+from pipeline.build.cluster_task import Unfit, expect_input
+from pipeline.build.clusters import ADDRESSES, expect_installed
+from pipeline.build.conclude import conclude
+from pipeline.build.display import Display, show_task
+from pipeline.build.event_log import EventLog
+from pipeline.build.finalise import UnfinishedBuild, versions, withdraw
+from pipeline.build.map_part import OutputError
+from pipeline.build.options import BuildOptions, Reading, UsageError
+from pipeline.build.orders import Orders, read_orders, write_orders
+from pipeline.build.output_folder import dashed, difference, output_folder, task_folder
+from pipeline.build.plan import Part, read_plan
+from pipeline.build.records import InputRecord, PartRecord, read_record
+from pipeline.build.resume import finished_parts
+from pipeline.build.workers import Crew, Job, available_jobs
+from pipeline.layout import Layout
+from pipeline.storage import StorageError
+
+PARTS_NAMED = 10
+
+MODES = ("dry_run", "plan", "part", "finalise")
+
+
+def check_mode(options: BuildOptions) -> None:
+    """See that the options say one thing to do, and one place to do it.
+
+    Raises
+    ------
+    UsageError
+    """
+    modes = [name for name in MODES if getattr(options, name)]
+    if len(modes) > 1:
+        raise UsageError(f"{' and '.join(map(dashed, modes))}: give one of them")
+    mode = dashed(modes[0]) if modes else ""
+    if options.part is not None:
+        index_and_number(options.part)
+    if options.overwrite and mode in ("--part", "--finalise"):
+        raise UsageError(f"--overwrite goes with --plan, not with {mode}")
+    if options.backend == "loky":
+        if options.address is not None:
+            raise UsageError(
+                "--address is that of a cluster: say which kind, --backend dask or ray"
+            )
+        return
+    if mode and mode != "--dry-run":
+        raise UsageError(f"{mode} builds without a cluster; leave out --backend")
+    if options.address is None:
+        raise UsageError(
+            f"--backend {options.backend} needs --address: {ADDRESSES[options.backend]}. To use "
+            "the cores of this machine, leave out both"
+        )
+    expect_installed(options.backend)
+
+
+def index_and_number(text: str) -> tuple[int, int]:
+    """I and N of ``I/N``.
+
+    Raises
+    ------
+    UsageError
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise UsageError(f"--part {text}: give I/N, such as 0/4, 1/4, 2/4 and 3/4 for four tasks")
+    return int(found[1]), int(found[2])
+
+
+def write_plan(
+    options: BuildOptions,
+    reading: Reading,
+    layout: Layout,
+    root: Path,
+    parts: Sequence[Part],
+    others: Sequence[InputRecord],
+    text: str,
+) -> int:
+    """Leave the plan in the output folder, with all that the tasks need beside it; the number of
+    parts that are built already."""
+    try:
+        n_done = len(finished_parts(layout, parts, reading))
+        if n_done < len(parts) or not _is_planned(layout, parts):
+            withdraw(layout)
+            layout.folder.delete(layout.name(layout.report))
+        if reading.manifest is not None:
+            reading = dataclasses.replace(reading, manifest=absolute(reading.manifest))
+        orders = Orders(
+            str(absolute(root)), reading, _sources(options), text, tuple(others), versions()
+        )
+        write_orders(layout, parts, orders)
+    except OSError as error:
+        raise OutputError.of(f"cannot write to {layout.folder}", error) from error
+    return n_done
+
+
+def _is_planned(layout: Layout, parts: Sequence[Part]) -> bool:
+    try:
+        with layout.folder.open_input(layout.plan.name) as file:
+            return read_plan(file) == list(parts)
+    except StorageError:
+        raise
+    except (OSError, ValueError):
+        return False
+
+
+def _sources(options: BuildOptions) -> dict[str, str | None]:
+    given = {"pdb_dir": options.pdb_dir, "pdb_list": options.pdb_list}
+    return {name: None if p is None else str(absolute(p)) for name, p in given.items()}
+
+
+def run_task(
+    options: BuildOptions,
+    layout: Layout,
+    console: Console,
+    log: EventLog,
+    tell: Callable[[str], None],
+) -> bool:
+    """Build one task's share of the plan; whether no more files failed than are allowed to."""
+    index, of = index_and_number(options.part or "")
+    read_orders(layout)  # so that a folder without a plan stays as it is
+    with task_folder(layout, index, of, tell) as own:
+        parts, orders = read_orders(own)
+        reading = _reading(options, orders, layout)
+        if orders.software != (here := versions()):
+            told = difference(orders.software, here)
+            raise UsageError(
+                f"the plan in {layout.folder} was made with other software ({told}); install the "
+                "same here, or make the plan again"
+            )
+        share = parts[index::of]
+        _expect_input(share, Path(orders.root))
+        records = finished_parts(own, share, reading)
+        todo = [p for p in share if p.number not in records]
+        log.write("start", {"task": options.part, "parts": len(share), "todo": len(todo)})
+        display = Display(console, todo, options.quiet)
+
+        def part_done(record: PartRecord) -> None:
+            records[record.number] = record
+            display.part_done(record)
+            log.write_part(record)
+
+        job = Job(Path(orders.root), reading, own.root, own.work)
+        n_jobs = options.n_jobs or available_jobs()
+        with display:
+            Crew(job, n_jobs, part_done, display.update, log.write).run(todo)
+    n_failed = sum(i.status == "failed" for r in records.values() for i in r.inputs)
+    show_task(
+        console, options.part or "", list(records.values()), len(todo), options.allow_failures
+    )
+    return n_failed <= options.allow_failures
+
+
+def _expect_input(parts: Sequence[Part], root: Path) -> None:
+    for part in parts[:1]:
+        try:
+            expect_input(part, root)
+        except Unfit as error:
+            raise UsageError(f"{os.uname().nodename}: {error}") from None
+
+
+def join(
+    options: BuildOptions,
+    layout: Layout,
+    console: Console,
+    log: EventLog,
+    tell: Callable[[str], None],
+    started: float,
+) -> bool:
+    """Make a dataset of the plan's parts; whether no more files failed than are allowed to.
+
+    Raises
+    ------
+    UnfinishedBuild
+        Parts are missing, or were built for another plan.
+    """
+    _, orders = read_orders(layout)
+    reading = _reading(options, orders, layout)
+    with output_folder(layout, reading, False, tell) as expect_ours:
+        parts, orders = read_orders(layout)
+        records = finished_parts(layout, parts, reading, for_good=False)
+        _expect_all(layout, parts, records)
+        expect_ours()
+        return conclude(
+            options,
+            orders.options,
+            layout,
+            parts,
+            list(records.values()),
+            orders.others,
+            reading,
+            console,
+            log,
+            started,
+            len(parts),
+        )
+
+
+def _expect_all(layout: Layout, parts: Sequence[Part], records: dict[int, PartRecord]) -> None:
+    unbuilt = [(k, p) for k, p in enumerate(parts) if p.number not in records]
+    if not unbuilt:
+        return
+    named = []
+    for _, part in unbuilt[:PARTS_NAMED]:
+        there = read_record(layout, part.number)
+        named.append(part.name + (" (built for another plan)" if there is not None else ""))
+    n_more = len(unbuilt) - len(named)
+    lines = " or ".join(f"--part {k}/{len(parts)}" for k, _ in unbuilt[:2])
+    raise UnfinishedBuild(
+        f"{len(unbuilt):,} of the {len(parts):,} parts of the plan in {layout.folder} are not "
+        f"built: {', '.join(named)}{f' and {n_more:,} more' if n_more else ''}. Run the tasks "
+        "again whose parts they are (what is finished is kept); a task for each single part would "
+        f"be {lines}{' …' if len(unbuilt) > 2 else ''}"
+    )
+
+
+def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
+    """The plan's configuration, which the options must not contradict."""
+    planned = orders.reading.identity()
+    default = BuildOptions(options.out_dir)
+    try:
+        given = options.reading().identity()
+    except OSError as error:
+        raise UsageError(f"--manifest {options.manifest}: {error.strerror}") from error
+    wanted = _overlaid(planned, default.reading().identity(), given)
+    sources = {k: v for k, v in _sources(options).items() if v is not None}
+    told = [
+        difference(planned, wanted),
+        difference({k: orders.sources[k] for k in sources}, sources),
+    ]
+    if any(told):
+        raise UsageError(
+            f"the plan in {layout.folder} was made with other options "
+            f"({', '.join(filter(None, told))}); leave them out here, or make the plan again"
+        )
+    reading = orders.reading
+    if reading.manifest is not None:
+        try:
+            content = reading.manifest.read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"the plan's --manifest {reading.manifest} cannot be read: {error.strerror}"
+            ) from error
+        if hashlib.sha256(content).hexdigest() != reading.manifest_sha256:
+            raise UsageError(
+                f"the plan's --manifest {reading.manifest} has changed since; make the plan again"
+            )
+    if options.timeout != default.timeout:
+        reading = dataclasses.replace(reading, timeout=options.timeout)
+    return reading
+
+
+def _overlaid(planned: dict, default: dict, given: dict) -> dict:
+    """What was planned, but for what was given."""
+    return {
+        key: _overlaid(planned[key], default[key], value)
+        if isinstance(value, dict)
+        else value
+        if value != default[key]
+        else planned[key]
+        for key, value in given.items()
+    }
