@@ -336,7 +336,8 @@ def test_a_disk_that_fails_under_an_input_is_not_taken_for_a_full_one(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "read", fail)
+        for name in ("read", "pread"):
+            patch.setattr(os, name, fail)
         record = build_part(parts[0], found.root, Reading(), layout.root)
     assert {r.reason for r in record.inputs} == {"unreadable"}
     assert {r.status for r in record.inputs} == {"failed"}
@@ -347,15 +348,16 @@ def test_a_disk_that_fails_under_an_input_is_not_taken_for_a_full_one(
 def test_a_rerun_reads_what_could_not_be_read_before(
     peptides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = os.read
+    here = os.read, os.pread
 
-    def fail(descriptor: int, n: int) -> bytes:
+    def fail(*_: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "read", fail)
+        for name in ("read", "pread"):
+            patch.setattr(os, name, fail)
         first = runs.build_here(peptides, tmp_path / "out", status=1)
-    assert os.read is read
+    assert (os.read, os.pread) == here
     assert first["counts"]["failed"] == 8
     assert runs.build_here(peptides, tmp_path / "out")["counts"]["ok"] == 8
 

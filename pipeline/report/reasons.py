@@ -20,6 +20,7 @@ _MEANINGS = {
     "unreadable": "the system refused to hand out the bytes",
     "truncated-stream": "a compressed stream without its end",
     "corrupt-stream": "a damaged compressed stream",
+    "not-installed": "needs a package that is not installed",
     "too-large": "over --max-file-size",
     "timeout": "over --timeout",
     "out-of-memory": "needs more memory than there was",
