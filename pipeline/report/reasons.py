@@ -40,6 +40,7 @@ _MEANINGS = {
     "loop": "a link that leads into itself",
     "nested-archive": "an archive in an archive",
     "sparse-member": "a sparse file in an archive",
+    "bad-key": "a name that a store cannot be asked for",
     "excluded": "lies in the output folder",
     "worker-died": "the process died on this file",
     "internal-error": "a mistake of the program: please report it",
