@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from s3_server import BUCKET, S3Server, s3_server
 
 from pipeline.build.command import main
 
@@ -29,3 +31,18 @@ def examples_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["--pdb-dir", str(EXAMPLES), "--out-dir", str(out_dir), "--n-jobs", "1", "--quiet"]
     assert main(arguments) == 0
     return out_dir
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[S3Server]:
+    """A store with a bucket."""
+    with s3_server() as server:
+        server.make_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def s3(running: S3Server) -> Iterator[S3Server]:
+    """The same; whatever a test has told it to do wrong, it works again after that."""
+    yield running
+    running.work()

@@ -21,6 +21,8 @@ import boto3
 import pytest
 
 _CONTROL = "/_control/"
+BUCKET = "bucket"
+"""Of tests that need one, whatever its name."""
 
 
 class S3Server:

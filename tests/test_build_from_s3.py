@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +20,11 @@ from build_runs import (
     shards,
     write_peptides,
 )
-from s3_server import S3Server, s3_server
+from s3_server import BUCKET, S3Server, s3_server
 
 from pipeline.build.command import main
 from pipeline.build.map_part import build_part
 from pipeline.verify.command import main as verify
-
-BUCKET = "bucket"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.make_bucket(BUCKET)
-        yield server
-
-
-@pytest.fixture
-def s3(running: S3Server) -> Iterator[S3Server]:
-    yield running
-    running.work()
 
 
 @pytest.fixture(scope="module")

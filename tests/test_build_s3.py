@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from build_runs import SMALL_PARTS, Command, CrewOfNone, run, wait_until, write_peptides
-from s3_server import S3Server, s3_server
+from s3_server import BUCKET, S3Server, s3_server
 
 from pipeline.build import store_lock as lock_module
 from pipeline.build.command import main
@@ -23,7 +23,6 @@ from pipeline.build.output_folder import layout_of
 from pipeline.build.store_lock import InUse, store_lock
 from pipeline.storage import open_folder
 
-BUCKET = "bucket"
 RESULTS = {"plan.parquet", "inputs.parquet", "drops.parquet", "index.parquet", "build.json"}
 SLOWLY = {
     **SMALL_PARTS,
@@ -44,12 +43,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         patch.setattr("tempfile.tempdir", None)
         server.make_bucket(BUCKET)
         yield server
-
-
-@pytest.fixture
-def s3(running: S3Server) -> Iterator[S3Server]:
-    yield running
-    running.work()
 
 
 @pytest.fixture(scope="module")

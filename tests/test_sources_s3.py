@@ -6,11 +6,10 @@ import io
 import random
 import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from s3_server import S3Server, s3_server
+from s3_server import BUCKET, S3Server, s3_server
 
 from pipeline.sources import (
     Missing,
@@ -27,21 +26,7 @@ from pipeline.sources import reader as reader_module
 from pipeline.sources.stored import StoredRemotely
 from pipeline.storage import StorageError, open_folder
 
-BUCKET = "bucket"
 MANY = 1 << 30
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.make_bucket(BUCKET)
-        yield server
-
-
-@pytest.fixture
-def s3(running: S3Server) -> Iterator[S3Server]:
-    yield running
-    running.work()
 
 
 def root_of(s3: S3Server, prefix: str) -> Path:

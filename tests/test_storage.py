@@ -9,34 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from s3_server import S3Server, s3_server
+from s3_server import BUCKET, S3Server
 
 from pipeline import storage
 from pipeline.storage import BadLocation, Folder, StorageError, open_folder, store_failure
 
-BUCKET = "bucket"
 LARGE = 25 << 20
 """Bytes that go to a store in three parts."""
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.make_bucket(BUCKET)
-        yield server
-
-
-@pytest.fixture
-def s3(running: S3Server) -> Iterator[S3Server]:
-    yield running
-    running.work()
 
 
 @pytest.fixture

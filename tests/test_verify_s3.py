@@ -12,7 +12,7 @@ from pathlib import Path
 
 import build_runs as runs
 import pytest
-from s3_server import S3Server, s3_server
+from s3_server import BUCKET, S3Server
 
 from pipeline.build import store_lock
 from pipeline.build.output_folder import layout_of
@@ -20,16 +20,8 @@ from pipeline.storage import StorageError
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 from pipeline.verify.command import main
 
-BUCKET = "bucket"
 ONE = Thoroughness(n_jobs=1)
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.make_bucket(BUCKET)
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from rich.console import Console
 from pipeline.build.array_job import check_mode, join, run_task, write_plan
 from pipeline.build.cluster_crew import ClusterCrew
 from pipeline.build.conclude import conclude
-from pipeline.build.display import Display, show_next_lines, show_plan, standard_console
+from pipeline.build.display import Display, show_next_lines, show_plan
 from pipeline.build.event_log import EventLog
 from pipeline.build.finalise import UnfinishedBuild, withdraw
 from pipeline.build.map_part import OutputError
@@ -26,6 +26,7 @@ from pipeline.build.records import InputRecord, PartRecord
 from pipeline.build.resume import finished_parts
 from pipeline.build.workers import Crew, Job, WorkersFail, available_jobs
 from pipeline.command_line import parse_options, to_yaml
+from pipeline.console import standard_console
 from pipeline.filters import Manifest, ManifestError
 from pipeline.layout import Layout
 from pipeline.sources import Discovery, SourceError, discover, group_entries, place_kind

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from pipeline.build.plan import Part
 from pipeline.build.progress import ProgressNote
 from pipeline.build.records import PartRecord
+from pipeline.console import print_rows
 from pipeline.layout import Layout
+from pipeline.progress_line import ProgressLine
 from pipeline.sources import printable
 
-PLAIN_SECONDS = 10.0
 MEBIBYTE = 1 << 20
 REASONS_SHOWN = 5
 PARTS_SHOWN = 20
@@ -35,35 +34,20 @@ class Display:
     """
 
     def __init__(self, console: Console, todo: Sequence[Part], quiet: bool):
-        self._console, self._quiet = console, quiet
         self._parts = {p.number: (len(p.files), p.n_bytes) for p in todo}
         self._n_files = sum(n for n, _ in self._parts.values())
         self._n_bytes = max(1, sum(n for _, n in self._parts.values()))
         # By part: one whose failures are tried again is done twice, and counts once.
         self._done: dict[int, _Counted] = {}
-        self._started = self._last_line = time.monotonic()
-        self._live: Progress | None = None
-        if not quiet and console.is_terminal:
-            self._live = Progress(
-                TextColumn("building"),
-                BarColumn(),
-                _CountsColumn(),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
-            self._task = self._live.add_task(
-                "build", total=self._n_bytes, counted=_Counted(), n_files=self._n_files, rate=0.0
-            )
+        self._started = time.monotonic()
+        self._line = ProgressLine(console, quiet, "building", self._n_bytes)
 
     def __enter__(self) -> Display:
-        if self._live is not None:
-            self._live.start()
+        self._line.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._line.__exit__(None, None, None)
 
     def part_done(self, record: PartRecord) -> None:
         """Count a finished part."""
@@ -83,24 +67,22 @@ class Display:
 
     def update(self, notes: Sequence[ProgressNote]) -> None:
         """Show it."""
-        now = time.monotonic()
-        due = self._live is not None or now - self._last_line >= PLAIN_SECONDS
-        if self._quiet or not due:
+        if not self._line.is_due:
             return
         counted = self.counted(notes)
-        rate = counted.files / max(1e-3, now - self._started)
-        if self._live is not None:
-            self._live.update(self._task, completed=counted.n_bytes, counted=counted, rate=rate)
-            return
-        self._last_line = now
+        seconds = time.monotonic() - self._started
+        rate = counted.files / max(1e-3, seconds)
         left = "?"
         if counted.n_bytes:
-            rest = max(0, self._n_bytes - counted.n_bytes)
-            left = _duration(rest / counted.n_bytes * (now - self._started))
-        self._console.print(
-            f"{counted.files:,}/{self._n_files:,} files, {rate:.0f} files/s, "
-            f"{counted.residues:,} residues, {counted.failed:,} failed, {left} left",
-            highlight=False,
+            left = _duration(max(0, self._n_bytes - counted.n_bytes) / counted.n_bytes * seconds)
+        files = f"{counted.files:,}/{self._n_files:,} files"
+        told = Text(f"{files}  {rate:.0f}/s  {counted.residues:,} residues  ")
+        told.append(f"{counted.failed:,} failed", style="red" if counted.failed else "dim")
+        self._line.show(
+            counted.n_bytes,
+            told,
+            plain=f"{files}, {rate:.0f} files/s, {counted.residues:,} residues, "
+            f"{counted.failed:,} failed, {left} left",
         )
 
 
@@ -111,17 +93,6 @@ class _Counted(NamedTuple):
     failed: int = 0
     residues: int = 0
     n_bytes: int = 0
-
-
-class _CountsColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        counted: _Counted = task.fields["counted"]
-        text = Text(
-            f"{counted.files:,}/{task.fields['n_files']:,} files  {task.fields['rate']:.0f}/s  "
-            f"{counted.residues:,} residues  "
-        )
-        text.append(f"{counted.failed:,} failed", style="red" if counted.failed else "dim")
-        return text
 
 
 def _duration(seconds: float) -> str:
@@ -150,17 +121,17 @@ def show_plan(
         rows.append((part.name, f"{len(part.entries):,} entries, {size}"))
     if len(parts) > PARTS_SHOWN:
         rows.append(("", f"and {len(parts) - PARTS_SHOWN:,} more"))
-    _print_rows(console, rows)
+    print_rows(console, rows)
 
 
 def show_next_lines(console: Console, layout: Layout, n_parts: int) -> None:
     """How an array job goes on after its plan."""
     command = f"python -m pipeline.build --out-dir {shlex.quote(layout.folder.uri)}"
     several = f"for example four tasks (any number up to {n_parts:,} is of use), at once or not"
-    _print_rows(console, [("next", f"{command} --part I/N, {several}:")])
+    print_rows(console, [("next", f"{command} --part I/N, {several}:")])
     for index in range(4):
-        _print_rows(console, [("", f"{command} --part {index}/4")])
-    _print_rows(console, [("then", f"{command} --finalise")])
+        print_rows(console, [("", f"{command} --part {index}/4")])
+    print_rows(console, [("then", f"{command} --finalise")])
 
 
 def show_task(
@@ -186,7 +157,7 @@ def show_task(
         reasons = dict(Counter(i.reason or "" for i in these).most_common())
         examples = {i.reason: {"input": i.input, "message": i.message} for i in reversed(these)}
         rows += _reason_rows(status, reasons, examples)  # type: ignore[arg-type]
-    _print_rows(console, rows)
+    print_rows(console, rows)
     is_bad = counts["failed"] > allow_failures
     console.print(
         f"{counts['failed']:,} of {_several(len(inputs), 'file')} failed",
@@ -239,7 +210,7 @@ def show_summary(
     rows.append(
         ("look at", f"{page}{inputs} (every file, with reasons), {layout.describe(layout.index)}")
     )
-    _print_rows(console, rows)
+    print_rows(console, rows)
     failed, found = counts["failed"], counts["found"]
     last = f"{failed:,} of {_several(found, 'file')} failed"
     if failed > allow_failures:
@@ -281,13 +252,3 @@ def _size(n: int) -> str:
 
 def _several(n: int, thing: str) -> str:
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
-
-
-def _print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
-    for name, text in rows:
-        console.print(Text.assemble((f"{name:<11}", "bold"), "  ", text), highlight=False)
-
-
-def standard_console() -> Console:
-    """Standard output; lines are as long as they are."""
-    return Console(file=sys.stdout, soft_wrap=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from pipeline.build.finalise import withdraw
 from pipeline.build.map_part import OutputError
 from pipeline.build.options import MEBIBYTE, Reading, UsageError
 from pipeline.build.store_lock import InUse, store_lock, wait_until_free
+from pipeline.file_lock import Held, file_lock
 from pipeline.layout import Layout
 from pipeline.storage import StorageError, open_folder
 
@@ -63,13 +63,7 @@ def output_folder(
     OutputError
         It cannot be written to.
     """
-    place = layout.state if layout.work is None else layout.work.parent
-    try:
-        if layout.work is not None:
-            make_private(place)
-        layout.make_folders()
-    except OSError as error:
-        raise OutputError.of(f"cannot write to {layout.folder}", error) from error
+    place = _prepared(layout)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_locked(place / layout.lock.name, layout))
@@ -117,18 +111,14 @@ def task_folder(
         A build is writing to it, or the same task.
     OutputError
     """
-    place = layout.state if layout.work is None else layout.work.parent
+    place = _prepared(layout)
     work = layout.scratch / f"task-{index}-of-{of}"
-    try:
-        if layout.work is not None:
-            make_private(place)
-        layout.make_folders()
-    except OSError as error:
-        raise OutputError.of(f"cannot write to {layout.folder}", error) from error
     own = layout.task_lock(index, of)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_locked(place / layout.lock.name, layout, shared=True))
+            stack.enter_context(
+                _locked(place / layout.lock.name, layout, shared="tasks of an array job, --part")
+            )
             stack.enter_context(_locked(place / own.name, layout, f"task {index}/{of}"))
             work.mkdir(exist_ok=True)
             _clear(work)
@@ -144,6 +134,18 @@ def task_folder(
         except OSError as error:
             raise OutputError.of(f"cannot write to {layout.folder}", error) from error
         yield Layout(layout.root, work)
+
+
+def _prepared(layout: Layout) -> Path:
+    """Make the folders; where this machine's locks of them are."""
+    place = layout.state if layout.work is None else layout.work.parent
+    try:
+        if layout.work is not None:
+            make_private(place)
+        layout.make_folders()
+    except OSError as error:
+        raise OutputError.of(f"cannot write to {layout.folder}", error) from error
+    return place
 
 
 def _sweep_up_tasks(layout: Layout, tell: Callable[[str], None]) -> None:
@@ -162,24 +164,18 @@ def _nothing_expected() -> None:
 
 @contextlib.contextmanager
 def _locked(
-    path: Path, layout: Layout, what: str = "another build", *, shared: bool = False
+    path: Path, layout: Layout, what: str = "another build", *, shared: str | None = None
 ) -> Iterator[None]:
-    """Hold a lock of the file system."""
-    with open(path, "a+") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
+            stack.enter_context(file_lock(path, shared=shared))
+        except Held as holder:
             raise UsageError(
-                f"{what} is writing to {layout.folder} "
-                f"({lock.read().strip() or 'unknown'}); wait for it, or give another --out-dir"
+                f"{what} is writing to {layout.folder} ({holder}); wait for it, or give another "
+                "--out-dir"
             ) from None
         except OSError as error:
             raise OutputError(f"cannot lock {path}: {error}") from error
-        holder = f"process {os.getpid()} on {os.uname().nodename}"
-        lock.truncate(0)
-        lock.write("tasks of an array job, --part\n" if shared else f"{holder}\n")
-        lock.flush()
         yield
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -28,6 +27,7 @@ from pipeline.embed.display import Progression
 from pipeline.embed.embed_part import Part, PartCounts, embed_part
 from pipeline.embed.language_model import LanguageModel, ModelError, load, require_packages
 from pipeline.embed.options import EmbedOptions, UsageError
+from pipeline.file_lock import Held, file_lock
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, Folder, StorageError
 from pipeline.stored_embeddings import (
@@ -332,15 +332,14 @@ def _alone(folder: Folder, name: str) -> Iterator[None]:
         return
     home = folder.local / EMBEDDINGS
     home.mkdir(exist_ok=True)
-    with (home / f".{name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another process is writing the embeddings {name!r} of {folder}; wait for it, or "
-                "give another --name"
-            ) from None
-        yield
+    try:
+        with file_lock(home / f".{name}.lock"):
+            yield
+    except Held as holder:
+        raise UsageError(
+            f"another process is writing the embeddings {name!r} of {folder} ({holder}); wait for "
+            "it, or give another --name"
+        ) from None
 
 
 @contextlib.contextmanager

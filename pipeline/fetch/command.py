@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 
 from pipeline.command_line import parse_options
+from pipeline.console import standard_console
 from pipeline.fetch.connections import Connections
 from pipeline.fetch.crew import Crew
-from pipeline.fetch.display import Display, show_summary, standard_console
+from pipeline.fetch.display import Display, show_summary
 from pipeline.fetch.download import Downloader
 from pipeline.fetch.entry_ids import BadEntryId, Wanted, alphafold_entry, pdb_entry
 from pipeline.fetch.fetch_entry import MEBIBYTE, EntryFetcher

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
+from pipeline.console import print_rows
 from pipeline.fetch.state import Row
+from pipeline.progress_line import ProgressLine
 
-PLAIN_SECONDS = 10.0
 MEBIBYTE = 1 << 20
 REASONS_SHOWN = 8
 
 
-class Display:
-    """A live bar on a terminal, a line every ten seconds elsewhere, nothing if `quiet`.
+class Display(ProgressLine):
+    """See `ProgressLine`.
 
     Parameters
     ----------
@@ -28,43 +26,18 @@ class Display:
     """
 
     def __init__(self, console: Console, quiet: bool, total: int) -> None:
-        self._console, self._quiet, self._total = console, quiet, total
+        super().__init__(console, quiet, "fetching", total)
+        self._total, self._begun = total, time.monotonic()
         self._done = self._failed = self._bytes = 0
-        self._begun = self._last_line = time.monotonic()
-        self._live: Progress | None = None
-        if not quiet and console.is_terminal:
-            self._live = Progress(
-                TextColumn("fetching"),
-                BarColumn(),
-                TextColumn("{task.completed:,}/{task.total:,} entries  {task.fields[told]}"),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
-            self._task = self._live.add_task("fetch", total=total, told="")
-
-    def __enter__(self) -> Display:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def done(self, row: Row) -> None:
         """Count an entry."""
         self._done += 1
         self._failed += row.status == "failed"
         self._bytes += (row.bytes or 0) if row.status == "fetched" else 0
-        now = time.monotonic()
-        speed = self._bytes / MEBIBYTE / max(now - self._begun, 1e-3)
-        told = f"{speed:.1f} MiB/s, {self._failed:,} failed"
-        if self._live is not None:
-            self._live.update(self._task, completed=self._done, told=told)
-        elif not self._quiet and now - self._last_line >= PLAIN_SECONDS:
-            self._last_line = now
-            self._console.print(f"{self._done:,}/{self._total:,} entries, {told}", highlight=False)
+        speed = self._bytes / MEBIBYTE / max(time.monotonic() - self._begun, 1e-3)
+        told = f"{self._done:,}/{self._total:,} entries, {speed:.1f} MiB/s, {self._failed:,} failed"
+        self.show(self._done, told)
 
 
 def show_summary(
@@ -85,8 +58,7 @@ def show_summary(
         ("time", f"{seconds:,.1f} s"),
         ("look at", f"{table} (every entry, with URL, SHA-256 and reason)"),
     ]
-    for name, text in lines:
-        console.print(Text.assemble((f"{name:<11}", "bold"), "  ", text), highlight=False)
+    print_rows(console, lines)
     failed = count["failed"]
     last = f"{failed:,} of {len(rows):,} {'entry' if len(rows) == 1 else 'entries'} failed"
     if failed > allow_failures:
@@ -108,8 +80,3 @@ def _failures(rows: Sequence[Row]) -> list[tuple[str, str]]:
     if len(reasons) > REASONS_SHOWN:
         lines.append(("", f"and {len(reasons) - REASONS_SHOWN} other reasons"))
     return lines
-
-
-def standard_console() -> Console:
-    """Standard output; lines are as long as they are."""
-    return Console(file=sys.stdout, soft_wrap=True)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import IO, Any, Literal
 from pipeline.atomic_files import appears_whole
 from pipeline.fetch.options import UsageError
 from pipeline.fetch.problems import CannotWrite
+from pipeline.file_lock import Held, file_lock
 from pipeline.sources.names import FETCH_STATE
 
 
@@ -107,13 +106,17 @@ class State:
         with contextlib.ExitStack() as stack:
             try:
                 self.scratch.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context(open(self._folder / "lock", "a+"))
-                _take(lock, self._folder.parent)
+                stack.enter_context(file_lock(self._folder / "lock"))
                 self._sweep()
                 # A table tells of a run that came to its end.
                 self.table.unlink(missing_ok=True)
                 self._read_journal()
                 self._journal = stack.enter_context(open(self._journal_path, "a", encoding="utf-8"))
+            except Held as holder:
+                raise UsageError(
+                    f"another download into {self._folder.parent} is running ({holder}); wait for "
+                    "it, or give another --out-dir"
+                ) from None
             except OSError as error:
                 raise CannotWrite(f"cannot write to {self._folder.parent}: {error}") from error
             stack.callback(self._sweep)
@@ -179,18 +182,3 @@ class State:
 
 def _known(record: dict[str, Any]) -> Known:
     return Known(str(record["remote"]), int(record["mtime_ns"]), Row(**record["row"]))
-
-
-def _take(lock: IO[str], out_dir: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        who = lock.read().strip() or "unknown"
-        raise UsageError(
-            f"another download into {out_dir} is running ({who}); wait for it, or give another "
-            "--out-dir"
-        ) from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-    lock.flush()

@@ -10,11 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.atomic_files import appears_whole
-from pipeline.build.display import standard_console
 from pipeline.build.map_part import OutputError
 from pipeline.build.output_folder import layout_of
 from pipeline.build.workers import WorkersFail
 from pipeline.command_line import parse_options
+from pipeline.console import standard_console
 from pipeline.layout import Layout
 from pipeline.storage import BadLocation
 from pipeline.termination import FAILURE, OK, end_with, leave, status_of

@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
+from pipeline.console import print_rows
 from pipeline.layout import Layout
+from pipeline.progress_line import ProgressLine
 from pipeline.verify.check_shard import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE
 from pipeline.verify.findings import Findings, Problem
 from pipeline.verify.repair import Repair
 
-PLAIN_SECONDS = 10.0
 PROBLEMS_SHOWN = 20
 PER_FILE = 3
+ALARMING = ("damaged", "not repaired")
 
 
-class Progression:
-    """A live bar on a terminal, a line every ten seconds elsewhere, nothing if `quiet`."""
+class Progression(ProgressLine):
+    """See `ProgressLine`."""
 
     def __init__(self, console: Console, quiet: bool):
-        self._console, self._quiet = console, quiet
-        self._last_line = time.monotonic()
-        self._live: Progress | None = None
-        if not quiet and console.is_terminal:
-            self._live = Progress(
-                TextColumn("verifying"),
-                BarColumn(),
-                TextColumn(
-                    "{task.completed:,}/{task.total:,} shards  {task.fields[chains]:,} chains"
-                ),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
-            self._task = self._live.add_task("verify", total=0, chains=0)
-
-    def __enter__(self) -> Progression:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        super().__init__(console, quiet, "verifying")
 
     def update(self, n_done: int, n_shards: int, n_chains: int) -> None:
         """Show how far it is."""
-        if self._live is not None:
-            self._live.update(self._task, completed=n_done, total=n_shards, chains=n_chains)
-        elif not self._quiet and time.monotonic() - self._last_line >= PLAIN_SECONDS:
-            self._last_line = time.monotonic()
-            self._console.print(
-                f"{n_done:,}/{n_shards:,} shards, {n_chains:,} chains", highlight=False
-            )
+        told = f"{n_done:,}/{n_shards:,} shards, {n_chains:,} chains"
+        self.show(n_done, told, total=n_shards)
 
 
 def show_findings(console: Console, layout: Layout, findings: Findings) -> None:
@@ -76,7 +47,7 @@ def show_findings(console: Console, layout: Layout, findings: Findings) -> None:
         same = findings.recomputed_digest == findings.digest
         rows.append(("digest", findings.recomputed_digest + ("" if same else " by the rows")))
     rows += _advice(layout, findings)
-    _print_rows(console, rows)
+    print_rows(console, rows, width=12, alarming=ALARMING)
     if findings.is_whole:
         last = f"{findings.dataset} is whole"
     else:
@@ -97,7 +68,7 @@ def show_repair(console: Console, repair: Repair) -> None:
     rows += [("not repaired", sentence) for sentence in repair.left]
     if not rows:
         rows.append(("repaired", "nothing: there was nothing that a repair could mend"))
-    _print_rows(console, rows)
+    print_rows(console, rows, width=12, alarming=ALARMING)
 
 
 def _told(problems: Sequence[Problem]) -> list[str]:
@@ -160,9 +131,3 @@ def _several(n: int, thing: str) -> str:
 def _some(names: Sequence[str], n: int = 5) -> str:
     more = f" and {len(names) - n:,} more" if len(names) > n else ""
     return ", ".join(names[:n]) + more
-
-
-def _print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
-    for name, text in rows:
-        style = "bold red" if name in ("damaged", "not repaired") else "bold"
-        console.print(Text.assemble((f"{name:<12}", style), "  ", text), highlight=False)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Callable, Iterator
-from typing import IO
 
 from pipeline.build import store_lock
+from pipeline.file_lock import Held, file_lock, take
 from pipeline.layout import Layout
 
 
@@ -24,8 +23,7 @@ def locked(layout: Layout) -> Iterator[None]:
     InUse
     """
     layout.state.mkdir(exist_ok=True)
-    with open(layout.lock, "a+") as lock:
-        _take(lock, fcntl.LOCK_EX, layout)
+    with _named(layout), file_lock(layout.lock):
         yield
 
 
@@ -48,14 +46,18 @@ def expect_unlocked(layout: Layout, tell: Callable[[str], None]) -> None:
         except store_lock.InUse:
             raise InUse(f"a build is writing to {layout.folder}; wait for its end") from None
         return
-    with contextlib.suppress(FileNotFoundError, PermissionError), open(layout.lock) as lock:
-        _take(lock, fcntl.LOCK_SH, layout)
+    with (
+        _named(layout),
+        contextlib.suppress(FileNotFoundError, PermissionError),
+        open(layout.lock) as lock,
+    ):
+        take(lock, shared=True)
 
 
-def _take(lock: IO[str], kind: int, layout: Layout) -> None:
+@contextlib.contextmanager
+def _named(layout: Layout) -> Iterator[None]:
     try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        who = lock.read().strip() or "unknown"
-        raise InUse(f"a build is writing to {layout.root} ({who}); wait for its end") from None
+        yield
+    except Held as holder:
+        sentence = f"a build is writing to {layout.root} ({holder}); wait for its end"
+        raise InUse(sentence) from None
