@@ -343,7 +343,7 @@ def test_the_log_file_has_a_json_line_for_every_event(tmp_path: Path) -> None:
 
 SLOW = {
     **on_reading("*", "time.sleep(0.1)"),
-    "pipeline.build.display": "PLAIN_SECONDS = 0.3",
+    "pipeline.progress_line": "PLAIN_SECONDS = 0.3",
 }
 
 
@@ -377,7 +377,7 @@ def test_a_live_bar_on_a_terminal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_quiet_shows_no_progress(quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.build.display.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.progress_line.PLAIN_SECONDS", 0.0)
     text = io.StringIO()
     with Display(Console(file=text), [], quiet) as display:
         display.update([])
