@@ -358,6 +358,7 @@ def test_the_pages_lines_for_one_machine_run(tmp_path: Path) -> None:
     assert runs.build_json(tmp_path / "out/examples")["digest"] == summary["digest"]
 
 
+@pytest.mark.slow
 def test_the_slurm_script_is_a_script_of_lines_that_run(tmp_path: Path) -> None:
     """Slurm's own commands are played by a shell: a job array is a loop."""
     (tmp_path / "bin").mkdir()

@@ -101,7 +101,7 @@ def kill_and_resume(undisturbed: Undisturbed, tmp_path: Path, seed: int) -> None
     expect_same(undisturbed, out)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
 def test_a_build_killed_at_a_random_moment_resumes_to_the_same_bytes(
     undisturbed: Undisturbed, tmp_path: Path, seed: int
 ) -> None:
@@ -164,7 +164,12 @@ def has_shards(out: Path) -> bool:
 
 @pytest.mark.parametrize(
     ("kind", "when"),
-    [("SIGTERM", "shards"), ("SIGINT", "shards"), ("SIGINT", "workers"), ("SIGTERM", "workers")],
+    [
+        ("SIGTERM", "shards"),
+        ("SIGINT", "workers"),
+        pytest.param("SIGINT", "shards", marks=pytest.mark.slow),
+        pytest.param("SIGTERM", "workers", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_build_says_how_to_go_on_and_leaves_no_process(
     undisturbed: Undisturbed, tmp_path: Path, kind: str, when: str

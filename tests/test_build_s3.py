@@ -202,6 +202,7 @@ def test_an_upload_that_fails_ends_the_build_with_a_sentence(
     assert same_data(s3.objects(BUCKET, prefix), local)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_ends_the_build_with_a_sentence(source: Path, tmp_path: Path) -> None:
     with s3_server() as server:
         server.make_bucket(BUCKET)

@@ -346,8 +346,15 @@ def mirrored(item: dict) -> dict:
     return {**item, "trans": -item["trans"]}
 
 
-@pytest.mark.parametrize("cache", [None, "mmap", "memory"])
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("cache", "context"),
+    [
+        *((cache, "fork") for cache in (None, "mmap", "memory")),
+        ("mmap", "spawn"),
+        pytest.param(None, "spawn", marks=pytest.mark.slow),
+        pytest.param("memory", "spawn", marks=pytest.mark.slow),
+    ],
+)
 def test_workers_of_either_kind_give_the_same_items(examples_dataset, tmp_path, cache, context):
     options = {"transform": mirrored, "crop": SpatialCrop(60)}
     if cache == "mmap":

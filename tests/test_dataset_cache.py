@@ -58,6 +58,7 @@ def _open(path: str, place: str, results) -> None:
     results.put(float(sum(item["trans"].sum() for item in dataset)))
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_makes_the_cache(examples_dataset, tmp_path):
     context = multiprocessing.get_context("spawn")
     results = context.Queue()

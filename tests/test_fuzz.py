@@ -122,6 +122,7 @@ def check_chain(row: dict) -> None:
     assert (covariance[resolved][:, [0, 3, 5]] > 0).all(), row["chain_uid"]
 
 
+@pytest.mark.slow
 def test_the_mutator_is_deterministic_and_reaches_every_kind():
     seeds = [s for s in examples() if s.name in ("1orc.pdb.gz", "1pfe.cif.gz", "1gbt.bcif.gz")]
     of_content = {**TEXT, **CIF, **MSGPACK, "splice": None}
@@ -253,6 +254,7 @@ def test_a_flipped_bit_in_a_compressed_file_never_changes_a_chain(tmp_path):
         assert content(row) == intact[row["entry_id"].split("-", 1)[1], row["label_asym_id"]]
 
 
+@pytest.mark.slow
 def test_every_coordinate_of_a_damaged_pdb_file_stands_in_one_of_its_atom_records(tmp_path):
     seeds = [s for s in examples() if ".pdb" in s.name]
     mutants = [m for m in (mutate(n, seeds) for n in range(2000, 2150)) if is_text(m)]
@@ -275,6 +277,7 @@ def test_every_coordinate_of_a_damaged_pdb_file_stands_in_one_of_its_atom_record
     assert n_checked > 10_000
 
 
+@pytest.mark.slow
 def test_every_coordinate_of_a_damaged_mmcif_file_stands_in_it(tmp_path):
     seeds = [s for s in examples() if ".cif" in s.name]
     mutants = [m for m in (mutate(n, seeds) for n in range(3000, 3150)) if is_text(m)]

@@ -411,6 +411,7 @@ def test_peptides_of_a_c_g_and_t_are_no_nucleic_acids() -> None:
 
 
 @needs_mmseqs
+@pytest.mark.slow
 def test_threads_change_nothing(dataset: Path) -> None:
     contents = []
     for threads in "12":

@@ -215,6 +215,7 @@ def test_an_upload_that_cannot_be_completed_leaves_something_whole(
     assert s3.objects(BUCKET, scratch.parent.name)["old"] in (b"before", bytes(LARGE))
 
 
+@pytest.mark.slow
 def test_an_interrupted_upload_is_whole_or_nothing(s3: S3Server, scratch: Path) -> None:
     folder = open_folder(s3.uri(f"{BUCKET}/{scratch.parent.name}"))
     path = scratch / "finished"
@@ -242,6 +243,7 @@ def test_an_interrupted_upload_is_whole_or_nothing(s3: S3Server, scratch: Path) 
     assert set(folder.sizes().values()) <= {LARGE}
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_given_up(
     s3: S3Server, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,8 +111,8 @@ def test_an_epoch_is_shuffled_and_told_by_its_seed(many_shards):
     assert in_order == ShardDataset(many_shards).chain_uids
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-@pytest.mark.parametrize("n_workers", [0, 2, 3])
+@pytest.mark.parametrize("world_size", [1, pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("n_workers", [0, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_ranks_and_workers_share_the_chains_without_duplicates(many_shards, world_size, n_workers):
     everything = sorted(ShardDataset(many_shards).chain_uids)
     seen: list[str] = []

@@ -297,6 +297,7 @@ def test_the_order_and_place_of_the_sources_change_nothing(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
+@pytest.mark.slow
 def test_any_overlapping_pieces_merge_into_their_union(
     data: st.DataObject, examples_dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from pipeline.build import store_lock
-from pipeline.file_lock import Held, file_lock, take
+from pipeline.file_lock import Held, take
 from pipeline.layout import Layout
 
 
@@ -23,7 +23,10 @@ def locked(layout: Layout) -> Iterator[None]:
     InUse
     """
     layout.state.mkdir(exist_ok=True)
-    with _named(layout), file_lock(layout.lock):
+    # Nothing is written into it: a repair that finds nothing to mend leaves no trace.
+    with open(layout.lock, "a+") as lock:
+        with _named(layout):
+            take(lock, shared=False)
         yield
 
 
