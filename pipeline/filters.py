@@ -227,7 +227,7 @@ class Manifest:
                     if not entry:
                         raise ManifestError(f"{path}, line {reader.line_num}: no entry_id")
                     chain = (row.get("chain") or "").strip()
-                    key = _entry_key(entry)
+                    key = entry_key(entry)
                     if not chain:
                         entries[key] = None
                     elif (known := entries.setdefault(key, set())) is not None:
@@ -258,11 +258,12 @@ class Manifest:
 
     def _find(self, entry_id: str) -> str | None:
         for key in (entry_id, entry_id.rpartition("/")[2]):
-            key = _entry_key(key)
+            key = entry_key(key)
             if key in self.entries:
                 return key
         return None
 
 
-def _entry_key(entry: str) -> str:
+def entry_key(entry: str) -> str:
+    """An entry's id as lists of entries are compared by: PDB ids in lower case."""
     return entry.lower() if len(entry) == 4 and entry[0].isdigit() else entry

@@ -76,6 +76,11 @@ class Layout:
         return self.root / "plan.parquet"
 
     @property
+    def latest_plan(self) -> Path:
+        """The plan of the build that wrote here last, whether it was finished or not."""
+        return self.state / "plan.parquet"
+
+    @property
     def index(self) -> Path:
         return self.root / "index.parquet"
 

@@ -16,6 +16,7 @@ from pipeline.build.cluster_task import Unfit, expect_input
 from pipeline.build.clusters import ADDRESSES, expect_installed
 from pipeline.build.conclude import conclude
 from pipeline.build.display import Display, show_task
+from pipeline.build.earlier import keep_plan
 from pipeline.build.event_log import EventLog
 from pipeline.build.finalise import UnfinishedBuild, versions, withdraw
 from pipeline.build.map_part import OutputError
@@ -49,6 +50,11 @@ def check_mode(options: BuildOptions) -> None:
         index_and_number(options.part)
     if options.overwrite and mode in ("--part", "--finalise"):
         raise UsageError(f"--overwrite goes with --plan, not with {mode}")
+    if options.update and options.overwrite:
+        raise UsageError("--update keeps what is there, --overwrite deletes it: give one of them")
+    for name in ("update", "obsolete"):
+        if getattr(options, name) and mode in ("--part", "--finalise"):
+            raise UsageError(f"{dashed(name)} goes with --plan, not with {mode}")
     if options.backend == "loky":
         if options.address is not None:
             raise UsageError(
@@ -100,6 +106,7 @@ def write_plan(
             str(absolute(root)), reading, _sources(options), text, tuple(others), versions()
         )
         write_orders(layout, parts, orders)
+        keep_plan(layout, parts)
     except OSError as error:
         raise OutputError.of(f"cannot write to {layout.folder}", error) from error
     return n_done

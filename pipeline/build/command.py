@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,14 +17,17 @@ from pipeline.build.array_job import check_mode, join, run_task, write_plan
 from pipeline.build.cluster_crew import ClusterCrew
 from pipeline.build.conclude import conclude
 from pipeline.build.display import Display, show_next_lines, show_plan
+from pipeline.build.earlier import EarlierBuild, keep_plan
 from pipeline.build.event_log import EventLog
 from pipeline.build.finalise import UnfinishedBuild, withdraw
 from pipeline.build.map_part import OutputError
+from pipeline.build.obsolete import Obsolete
 from pipeline.build.options import MEBIBYTE, BuildOptions, Reading, UsageError
 from pipeline.build.output_folder import dashed, layout_of, output_folder
 from pipeline.build.plan import Part, make_plan
 from pipeline.build.records import InputRecord, PartRecord
 from pipeline.build.resume import finished_parts
+from pipeline.build.update import Update, update_plan
 from pipeline.build.workers import Crew, Job, WorkersFail, available_jobs
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.console import standard_console
@@ -113,23 +117,41 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
     _check(options)
     reading = options.reading()
     found = discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
-    parts = make_plan(group_entries(found.files), options.part_size * MEBIBYTE)
-    if not parts and not found.problems:
+    entries, others = group_entries(found.files), _beside(found)
+    if options.obsolete is not None:
+        entries, left_out = Obsolete.read(options.obsolete).part(entries)
+        others += left_out
+    earlier = EarlierBuild(layout, reading) if options.update else None
+    update = None
+    if earlier is not None and earlier.parts:
+        update = update_plan(
+            earlier.parts,
+            entries,
+            partial(earlier.holds_the_same, found.root),
+            options.part_size * MEBIBYTE,
+        )
+        tell(f"update: {update.sentence()}")
+    parts = update.parts if update else make_plan(entries, options.part_size * MEBIBYTE)
+    if not parts and not others:
         raise UsageError(f"{options.pdb_dir or options.pdb_list} holds no files")
     if options.dry_run:
         n_done = len(finished_parts(layout, parts, reading))
         show_plan(console, layout, parts, n_done, len(found.problems))
         return OK
     with output_folder(layout, reading, options.overwrite, tell) as expect_ours:
+        if earlier is not None and update is not None:
+            _renew(earlier, update, layout)
         if options.plan:
             text = _options_text(options)
-            n_done = write_plan(options, reading, layout, found.root, parts, _beside(found), text)
+            n_done = write_plan(options, reading, layout, found.root, parts, others, text)
             show_plan(console, layout, parts, n_done, len(found.problems))
             show_next_lines(console, layout, len(parts))
             return OK
         with EventLog(options.log_file) as log:
+            if update is not None:
+                log.write("update", update.counts())
             return _build(
-                options, reading, layout, found, parts, console, started, log, expect_ours
+                options, reading, layout, found, others, parts, console, started, log, expect_ours
             )
 
 
@@ -142,6 +164,7 @@ def _build(
     reading: Reading,
     layout: Layout,
     found: Discovery,
+    others: list[InputRecord],
     parts: list[Part],
     console: Console,
     started: float,
@@ -170,6 +193,7 @@ def _build(
     try:
         # From now on the folder's parts are those of this build, whatever was planned.
         layout.folder.delete(layout.name(layout.orders))
+        keep_plan(layout, parts)
         if todo:
             withdraw(layout)
             layout.folder.delete(layout.name(layout.report))
@@ -178,9 +202,16 @@ def _build(
         expect_ours()
     except OSError as error:
         raise OutputError.of(f"cannot finish {layout.folder}", error) from error
-    text, others = _options_text(options), _beside(found)
+    text = _options_text(options)
     args = parts, list(records.values()), others, reading, console, log, started, len(todo)
     return _status(conclude(options, text, layout, *args))
+
+
+def _renew(earlier: EarlierBuild, update: Update, layout: Layout) -> None:
+    try:
+        earlier.renew(update)
+    except OSError as error:
+        raise OutputError.of(f"cannot write to {layout.folder}", error) from error
 
 
 def _beside(found: Discovery) -> list[InputRecord]:
@@ -198,7 +229,7 @@ def _beside(found: Discovery) -> list[InputRecord]:
 
 def _options_text(options: BuildOptions) -> str:
     """The YAML that makes this dataset again, beside it."""
-    text = to_yaml(dataclasses.replace(options, overwrite=False, plan=False))
+    text = to_yaml(dataclasses.replace(options, overwrite=False, plan=False, update=False))
     for place in (options.out_dir, options.pdb_dir, options.pdb_list):
         if place is not None and not (folder := open_folder(place)).is_local:
             # As a URI is written: a Path has lost a slash.
@@ -228,8 +259,10 @@ def _check(options: BuildOptions) -> None:
                 raise UsageError(f"{dashed(name)} {there_is_no}")
         except BadLocation as error:
             raise UsageError(f"{dashed(name)} {error}") from None
-    if options.manifest is not None and not options.manifest.exists():
-        raise UsageError(f"--manifest {options.manifest}: there is no such file or folder")
+    for name in ("manifest", "obsolete"):
+        place = getattr(options, name)
+        if place is not None and not place.exists():
+            raise UsageError(f"{dashed(name)} {place}: there is no such file or folder")
     folder = open_folder(options.out_dir)
     if options.pdb_dir is not None:
         _expect_apart(open_folder(options.pdb_dir), folder)

@@ -99,6 +99,12 @@ class BuildOptions:
         I/N, I from 0: build every Nth part of the plan, from the Ith on, beside other tasks.
     finalise
         Join the parts of the plan that the tasks of an array job have built.
+    update
+        Keep the shards of inputs that have not changed, by their content; build again only those
+        in which something has changed or is gone, and add what is new in shards of its own.
+    obsolete
+        List of entries that are left out though their files are there: the PDB's obsolete.dat, or
+        an entry a line, and after a comma what supersedes it.
     models
         The first model of a file, whatever its number, or all of them.
     assembly
@@ -143,6 +149,8 @@ class BuildOptions:
     plan: bool = False
     part: str | None = None
     finalise: bool = False
+    update: bool = False
+    obsolete: Path | None = None
     models: Literal["first", "all"] = "first"
     assembly: str | None = None
     max_assembly_chains: int = MAX_ASSEMBLY_CHAINS

@@ -13,6 +13,7 @@ _MEANINGS = {
     "no-protein": "atoms, but no polypeptide chain",
     "ca-only": "chains of CA atoms only",
     "nothing-resolved": "no residue with N, CA and C",
+    "obsolete": "the list of obsolete entries has it",
     "not-in-manifest": "the manifest does not list it",
     "method": "another experimental method than asked for",
     "missing": "a listed file that is not there",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.filters import entry_key
 from pipeline.split.options import UsageError
 
 Key = tuple[str, ...]
@@ -62,7 +63,7 @@ class SplitList:
                     key: str | tuple[str, str] = values.get("chain_uid", "")
                     if not key:
                         known = by_entry
-                        key = _entry_key(values.get("entry_id", "")), values.get("chain", "")
+                        key = entry_key(values.get("entry_id", "")), values.get("chain", "")
                         if not key[0]:
                             raise UsageError(f"{line}: names neither chain nor entry")
                     if known.setdefault(key, split) != split:
@@ -93,7 +94,7 @@ class SplitList:
         found: list[str | None] = []
         for uid, entry_id, (label, author) in zip(uids, entry_ids, asym_ids, strict=True):
             # An id that is qualified by its folder counts by its stem too.
-            entries = [_entry_key(e) for e in (entry_id, entry_id.rpartition("/")[2])]
+            entries = [entry_key(e) for e in (entry_id, entry_id.rpartition("/")[2])]
             keys = [(e, chain) for chain in (label, author, "") for e in entries]
             split: str | None = None
             settled = uid in self.by_chain_uid
@@ -107,8 +108,3 @@ class SplitList:
                         split, settled = self.by_entry[key], True
             found.append(split)
         return found, [" ".join(filter(None, key)) for key in unused]
-
-
-def _entry_key(entry: str) -> str:
-    """As manifests do: PDB ids count in any case."""
-    return entry.lower() if len(entry) == 4 and entry[0].isdigit() else entry

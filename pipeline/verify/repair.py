@@ -23,6 +23,7 @@ from rich.console import Console
 from pipeline.atomic_files import publish
 from pipeline.build.command import _beside
 from pipeline.build.display import Display
+from pipeline.build.earlier import latest_plan
 from pipeline.build.finalise import UnfinishedBuild, finalise
 from pipeline.build.options import MEBIBYTE, BuildOptions, Reading, config_hash
 from pipeline.build.plan import Part, make_plan, read_plan
@@ -246,9 +247,14 @@ class _Repair:
             found = discover(pdb_dir, pdb_list, exclude=[self.layout.root])
         except (SourceError, StorageError) as error:
             raise CannotRepair(f"the inputs are not reachable: {error}") from error
-        parts = make_plan(group_entries(found.files), options.part_size * MEBIBYTE)
-        names = [self.layout.shard(p.number).name for p in parts]
-        if names != list(self._expected):
+        # An updated dataset has parts that no fresh plan makes.
+        for parts in (
+            latest_plan(self.layout),
+            make_plan(group_entries(found.files), options.part_size * MEBIBYTE),
+        ):
+            if [self.layout.shard(p.number).name for p in parts] == list(self._expected):
+                break
+        else:
             raise CannotRepair(
                 f"plan.parquet is damaged, and the inputs of today make {len(parts):,} shards, not "
                 f"{len(self._expected):,}: they have changed since the build, or --pdb-dir is "
