@@ -22,11 +22,12 @@ from model.flow import (
 )
 from model.flow.backbone import oxygen_torsion
 from model.flow.frames import amplify
+from model.flow.residue_error import residue_error
 from model.flow.target import Target
 from model.flow.tasks import held_for
 from model.gaussian_rigid import GaussianRigid
 from model.losses import FlowLoss, LossWeights, binned
-from model.losses.flow_loss import LossTerm, residue_error
+from model.losses.flow_loss import LossTerm
 from model.losses.structure import MAX_D2, gaussian_nll, gaussian_parameters, true_ellipsoids
 
 NAMES = [

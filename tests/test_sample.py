@@ -264,7 +264,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones(
 
 
 def test_the_best_of_candidates_has_the_least_predicted_error(flow: Sampler) -> None:
-    options = {"lengths": ["15"], "number": 2, "steps": STEPS}
+    options = {"lengths": ["15"], "number": 6, "steps": STEPS}
     one = flow.sample("unconditional", **options)
     best = flow.sample("unconditional", best_of=4, batch_size=3, **options)
     for single, chosen in zip(one, best, strict=True):

@@ -17,6 +17,9 @@ PRIOR_STD = 1.0
 DATA_STD = 2.0
 """Å, of a clean coordinate about its mean over residue types; see `precondition`."""
 
+TIE = 1e-3
+"""Å²: what rounding may make of two ways that are as long."""
+
 
 class Atoms:
     """The modality of local side-chain atoms, (B, N, 10, 3).
@@ -71,6 +74,8 @@ class Atoms:
 def nearer_labels(prior: Tensor, clean: Tensor, sequence: Tensor) -> Tensor:
     """Clean atoms, with equivalent ones named so that the way from the prior is shorter.
 
+    Where both ways are as long, the names stay.
+
     Parameters
     ----------
     prior, clean : (..., 10, 3) float
@@ -79,7 +84,7 @@ def nearer_labels(prior: Tensor, clean: Tensor, sequence: Tensor) -> Tensor:
     other = swapped(clean, sequence)
     way = (clean - prior).square().sum((-1, -2))
     other_way = (other - prior).square().sum((-1, -2))
-    return torch.where((other_way < way)[..., None, None], other, clean)
+    return torch.where((other_way < way - TIE)[..., None, None], other, clean)
 
 
 def precondition(time: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from model.flow.clean import Clean
 from model.flow.noise import draw_noise, generator
 from model.flow.product import Flow
+from model.flow.residue_error import expected_error
 from model.flow.sequence import N_TYPES
 from model.flow.slots import existing_slots
 from model.flow.state import NoisyProtein, Prediction, ProteinState, Times
@@ -36,8 +37,8 @@ class Generated:
         Slots that the types have.
     mask : (B, N) bool
         False at padding, and where frames are held but the problem has none.
-    confidence : (B, N) float
-        Predicted error of each residue, Å.
+    expected_error : (B, N) float
+        Of each residue, Å; see `model.flow.residue_error`.
     logits : (B, N, 20) float
         Of the last prediction made while the residue's type was MASK; zeros where it never was.
     """
@@ -45,7 +46,7 @@ class Generated:
     state: ProteinState
     atoms_mask: Tensor
     mask: Tensor
-    confidence: Tensor
+    expected_error: Tensor
     logits: Tensor
 
 
@@ -105,7 +106,7 @@ def generate(
         Name of each sample. A sample is a pure function of the network, its held values, its name,
         the seed and the options, whatever else is in the batch.
     steps : int
-        Evaluations of the network from time 0 to 1.
+        Evaluations of the network from time 0 to 1; one more is for the expected error.
     seed : int
     temperature : float
         Of types: logits are divided by it, 0 takes the likeliest.
@@ -138,7 +139,6 @@ def generate(
     noise = draw_noise(uids, lengths, size, seed, 0).to(device)
     noisy, _ = flow.corrupt(problem, _times(held, start), noise, noise_scale)
     logits = torch.zeros(*noisy.mask.shape, N_TYPES, device=device)
-    prediction = None
     for k in range(steps):
         if trajectory is not None:
             trajectory.append(noisy)
@@ -156,13 +156,12 @@ def generate(
         )
         draws = _draws(uids, lengths, size, seed, k + 1).to(device)
         noisy = flow.step(noisy, prediction, next_times, draws, temperature)
-    assert prediction is not None
     state = _in_place(noisy, problem, held)
     return Generated(
         state=state,
         atoms_mask=existing_slots(state.sequence) & noisy.mask[..., None],
         mask=noisy.mask,
-        confidence=torch.expm1(prediction.confidence.clamp(min=0.0, max=10.0)),
+        expected_error=expected_error(network, problem, held, state, uids, seed),
         logits=logits,
     )
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.flow import Flow, NoisyProtein, Prediction
-from model.flow.slots import existing_slots
+from model.flow.residue_error import residue_error
 from model.flow.target import Target
 from model.losses.structure import (
     at_slot,
@@ -151,18 +151,6 @@ class FlowLoss:
             time,
         )
         return {name: _per_protein(*per_residue[name]) for name in asdict(self.weights)}
-
-
-def residue_error(noisy: NoisyProtein, prediction: Prediction, target: Target) -> Tensor:
-    """How wrong the prediction of a residue is: RMSD of CA and side chain, Å, (B, N)."""
-    held = noisy.times.frames == 1
-    shift = (prediction.translations - target.translations).square().sum(-1)
-    local = (prediction.atoms - target.atoms).square().sum(-1)
-    slots = target.atoms_mask & existing_slots(target.sequence)
-    total = torch.where(slots, local, 0.0).sum(-1)
-    count = slots.sum(-1)
-    frames = torch.where(held, 0.0, shift)
-    return torch.sqrt(frames + total / count.clamp(min=1) + 1e-8)
 
 
 def binned(term: LossTerm) -> dict[int, tuple[float, int]]:

@@ -142,7 +142,7 @@ def _run_batch(
     trajectory = [_positions(noisy, generated, clean, held) for noisy in states or ()]
     state, there = generated.state.to("cpu"), generated.mask.cpu()
     positions, present = global_atoms(_double(state), generated.atoms_mask.cpu(), there)
-    logits, confidence = generated.logits.cpu().double(), generated.confidence.cpu().double()
+    logits, errors = generated.logits.cpu().double(), generated.expected_error.cpu().double()
     outputs = []
     for b, (problem, origin) in enumerate(zip(problems, origins, strict=True)):
         n = len(problem)
@@ -158,7 +158,7 @@ def _run_batch(
         )
         drawn = (mask & ~problem.held_sequence)[:, None]
         log_p = np.where(drawn, logits[b, :n].log_softmax(-1).numpy(), 0.0)
-        error = confidence[b, :n].numpy()
+        error = errors[b, :n].numpy()
         outputs.append(
             Output(
                 structure=structure,
