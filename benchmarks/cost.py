@@ -4,8 +4,9 @@
 
 Measures, on the folder's files of one format: seconds and bytes of one core by size of the entry,
 and a line through them; the command with 1, 2, … workers; memory; and, on made-up entries, what
-one process does for all of them alone (plan, index). Prints from these the time, memory and bytes
-of a mirror of the PDB and of AlphaFold DB. benchmarks/README.md says more.
+one process does for all of them alone (search, plan, index, report; a resumed build; an update).
+Prints from these the time, memory and bytes of a mirror of the PDB, of an update of it, and of
+AlphaFold DB. benchmarks/README.md says more.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,14 +31,34 @@ from build_speed import (
     pin_to_idlest_core,
     use_worker_environment,
 )
-from scaling import build_command, link_copies, peak_memory, timed_build
+from scaling import build_command, peak_memory, timed_build
 from scipy.optimize import nnls
 
-from pipeline.build.plan import MAX_PART, Part, make_plan
+from pipeline.build.plan import (
+    FILE_OVERHEAD,
+    MAX_PART,
+    MIN_PART,
+    PARTS_WANTED,
+    Part,
+    make_plan,
+)
 from pipeline.sources import Entry
 
 MEBIBYTE, GIBIBYTE = 1 << 20, 1 << 30
 SYNTHETIC = Path(__file__).with_name("synthetic_archive.py")
+
+
+FIRST_BUILD = ("search", "plan", "index", "report")
+"""Steps that one process does alone, whatever the number of workers."""
+
+COMMANDS = (*FIRST_BUILD, "resume", "update")
+"""Steps whose memory is that of a build's main process."""
+
+CORES_PER_BUILD = 16
+"""Of several datasets, as many are built at once as there are so many cores."""
+
+REVISED = 300
+"""Entries that an update finds changed: some hundred are revised in a week of the PDB."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +69,29 @@ class Archive:
     ----------
     residues : float or None
         Per entry; None takes the mean of the sample.
+    files : int
+        Inputs per entry: each has a row in the plan and a record, whatever becomes of it.
+    stored : float or None
+        Bytes of the input; None takes those of the sample, by residues.
     """
 
     name: str
-    entries: float
-    residues: float | None
+    entries: int
+    residues: float | None = None
+    files: int = 1
+    stored: float | None = None
 
 
 ARCHIVES = (
     # wwPDB's announcement of early 2026: 250,441 entries.
-    Archive("PDB mirror", 250_441, None),
-    # 214,683,839 models (M. Varadi et al., Nucleic Acids Research 52, D368, 2024); 350 residues is
-    # an assumption, about the mean length of UniProt's sequences.
-    Archive("AlphaFold DB", 214_683_839, 350.0),
+    Archive("PDB mirror", 250_441),
+    # Of the clusters of AlphaFold DB that are no single models: 2.30 million (I. Barrio-Hernandez
+    # et al., Nature 622, 637, 2023). 350 residues are an assumption, about the mean length of
+    # UniProt's sequences; 13 bytes a residue are what Foldcomp says of itself.
+    Archive("AlphaFold DB: representatives, Foldcomp", 2_300_000, 350.0, stored=2.3e6 * 350 * 13),
+    # 214,683,839 models (M. Varadi et al., Nucleic Acids Research 52, D368, 2024) of three files
+    # each, together 23 TiB (the README of its bucket).
+    Archive("AlphaFold DB: all tars", 214_683_839, 350.0, files=3, stored=23 * 2.0**40),
 )
 
 
@@ -126,31 +157,94 @@ def _build(root: Path, parts: Sequence[Part]) -> tuple[float, int, int]:
     return seconds, counts["residues"], counts["shard_bytes"]
 
 
-def measure_workers(folder: Path, copies: int, jobs: Sequence[int]) -> dict[int, float]:
-    """Workers → seconds of the command, best of two."""
+def measure_workers(
+    root: Path, entries: Sequence[Entry], copies: int, jobs: Sequence[int]
+) -> dict[int, float]:
+    """Workers → seconds of the command over copies of the entries, best of two."""
     best: dict[int, float] = {}
     for n in [*jobs, *reversed(jobs)]:
         with tempfile.TemporaryDirectory() as scratch:
-            links = Path(scratch) / "in"
-            links.mkdir()
-            link_copies(folder, links, copies, 0)
+            links = link_entries(root, entries, copies, Path(scratch) / "in")
             seconds = timed_build(build_command(links, Path(scratch) / "out", n, 0)).wall
         best[n] = min(best.get(n, np.inf), seconds)
     return best
 
 
-def measure_memory(folder: Path, jobs: int) -> tuple[int, int]:
+def link_entries(root: Path, entries: Sequence[Entry], copies: int, into: Path) -> Path:
+    """A folder of links to the entries' files, each `copies` times under names of their own."""
+    into.mkdir()
+    for copy, (k, entry) in itertools.product(range(copies), enumerate(entries)):
+        path = root / entry.candidates[0].path
+        (into / f"copy{copy}_{k}_{path.name}").symlink_to(path.resolve())
+    return into
+
+
+def measure_memory(root: Path, entries: Sequence[Entry], jobs: int) -> tuple[int, int]:
     """Peak bytes of the main process and of the largest worker."""
     with tempfile.TemporaryDirectory() as scratch:
-        main, workers = peak_memory(build_command(folder, Path(scratch) / "out", jobs, 0))
+        links = link_entries(root, entries, 1, Path(scratch) / "in")
+        main, workers = peak_memory(build_command(links, Path(scratch) / "out", jobs, 0))
     return main, max(workers, default=0)
 
 
-def measure_synthetic(n: int) -> dict[str, dict[str, float]]:
-    """Step → seconds, peak bytes and bytes written, of what one process does for all entries.
+@dataclass(frozen=True)
+class Growth:
+    """A line through what a step takes for two numbers of made-up entries."""
 
-    Each step in a process of its own, of which the memory is measured.
+    fixed: float
+    per_entry: float
+
+    def __call__(self, entries: float) -> float:
+        return self.fixed + self.per_entry * entries
+
+    @classmethod
+    def between(cls, few: int, at_few: float, many: int, at_many: float) -> Growth:
+        per_entry = max(0.0, (at_many - at_few) / (many - few))
+        return cls(max(0.0, at_many - per_entry * many), per_entry)
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """What one process does for all entries, measured for two numbers of them.
+
+    Attributes
+    ----------
+    few, many : int
+        Entries.
+    at_few, at_many : dict
+        Step → what `synthetic_archive.py` prints of it.
     """
+
+    few: int
+    many: int
+    at_few: Mapping[str, Mapping[str, float]]
+    at_many: Mapping[str, Mapping[str, float]]
+
+    def growth(self, step: str, what: str) -> Growth:
+        """Of ``seconds``, ``peak`` or ``bytes``."""
+        at_few, at_many = self.at_few[step][what], self.at_many[step][what]
+        return Growth.between(self.few, at_few, self.many, at_many)
+
+    def alone(self, files: float) -> float:
+        """Seconds of a first build in which nothing else happens."""
+        return sum(self.growth(step, "seconds")(files) for step in FIRST_BUILD)
+
+    def memory(self, files: float) -> float:
+        """Peak bytes of a build's main process, whatever the command does."""
+        return max(self.growth(step, "peak")(files) for step in COMMANDS)
+
+    def beside_shards(self, files: float) -> float:
+        """Bytes of the tables and of the records that make a build resumable."""
+        return sum(self.growth(step, "bytes")(files) for step in (*FIRST_BUILD, "resume"))
+
+
+def measure_synthetic(many: int) -> Synthetic:
+    """Each step in a process of its own; for a tenth of the entries too."""
+    few = max(1000, many // 10)
+    return Synthetic(few, many, _run_synthetic(few), _run_synthetic(many))
+
+
+def _run_synthetic(n: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as scratch:
         done = subprocess.run(
             [sys.executable, str(SYNTHETIC), scratch, "--entries", str(n)],
@@ -192,48 +286,183 @@ CLASS_HEADER = (
 )
 
 
-def rows_of_archives(
-    archives: Sequence[Archive],
-    mean_residues: float,
-    time_line: Line,
-    bytes_line: Line,
-    input_line: Line,
-    alone: float,
-    efficiency: float,
-    cores: Sequence[int],
-    worker_bytes: int,
-    index_bytes_per_entry: float,
-) -> list[tuple[str, ...]]:
-    """`alone`: seconds per entry of what one process does for all."""
+def rows_of_steps(synthetic: Synthetic) -> list[tuple[str, ...]]:
+    rows = []
+    for name, step in synthetic.at_many.items():
+        before = synthetic.at_few[name]
+        rows.append(
+            (
+                name,
+                f"{step['seconds']:.1f}",
+                f"{step['cpu']:.1f}",
+                f"{step['cpu'] / before['cpu']:.1f}×",
+                size(step["peak"]),
+                f"{synthetic.growth(name, 'peak').per_entry:,.0f}",
+                size(step["bytes"]) if step["bytes"] else "",
+            )
+        )
+    return rows
+
+
+STEP_HEADER = (
+    *("step", "seconds", "CPU s", "of the few's", "peak memory", "bytes/entry of it", "files"),
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything measured, and what it says of an archive.
+
+    Attributes
+    ----------
+    time, written, stored : Line
+        Seconds of one core, bytes of shards, bytes of input.
+    mean_residues : float
+        Per entry of the sample.
+    efficiency : float
+        Of several workers, each against one alone.
+    worker_bytes : int
+        Peak memory of one.
+    files_per_dataset : int
+        An archive of more is cut into several datasets.
+    """
+
+    time: Line
+    written: Line
+    stored: Line
+    synthetic: Synthetic
+    mean_residues: float
+    efficiency: float
+    worker_bytes: int
+    files_per_dataset: int
+
+    def residues(self, archive: Archive) -> float:
+        return archive.entries * (archive.residues or self.mean_residues)
+
+    def work(self, archive: Archive) -> float:
+        """Seconds of one core."""
+        return self.time(archive.entries, self.residues(archive))
+
+    def input_bytes(self, archive: Archive) -> float:
+        return archive.stored or self.stored(archive.entries, self.residues(archive))
+
+    def datasets(self, archive: Archive) -> int:
+        return -(-archive.entries * archive.files // self.files_per_dataset)
+
+    def files(self, archive: Archive) -> float:
+        """Inputs of one dataset."""
+        return archive.entries * archive.files / self.datasets(archive)
+
+    def part_bytes(self, archive: Archive) -> float:
+        """Of one part, as `make_plan` cuts one dataset: with an overhead for each file."""
+        whole = self.input_bytes(archive) / self.datasets(archive)
+        whole += FILE_OVERHEAD * self.files(archive)
+        return min(MAX_PART, max(MIN_PART, whole / PARTS_WANTED))
+
+    def parts(self, archive: Archive, part_bytes: float) -> float:
+        """Of one dataset."""
+        whole = self.input_bytes(archive) / self.datasets(archive)
+        return max(1.0, (whole + FILE_OVERHEAD * self.files(archive)) / part_bytes)
+
+    def seconds(self, work: float, cores: int) -> float:
+        """Of so much work of one core, by several."""
+        return work / (cores * (self.efficiency if cores > 1 else 1.0))
+
+    def at_once(self, archive: Archive, cores: int) -> int:
+        """Datasets that are built at once."""
+        return min(self.datasets(archive), max(1, cores // CORES_PER_BUILD))
+
+    def busy(self, archive: Archive, cores: int) -> int:
+        """Cores that have a part to build."""
+        parts = self.parts(archive, self.part_bytes(archive)) * self.at_once(archive, cores)
+        return min(cores, max(1, int(parts)))
+
+    def alone(self, archive: Archive, cores: int) -> float:
+        """Seconds of all in which one process of a build works and its workers wait."""
+        rounds = -(-self.datasets(archive) // self.at_once(archive, cores))
+        return rounds * self.synthetic.alone(self.files(archive))
+
+
+def rows_of_sizes(archives: Sequence[Archive], model: Model) -> list[tuple[str, ...]]:
     rows = []
     for archive in archives:
-        residues = archive.entries * (archive.residues or mean_residues)
-        work = time_line(archive.entries, residues)
-        stored = bytes_line(archive.entries, residues)
+        n, residues = model.datasets(archive), model.residues(archive)
+        beside = n * model.synthetic.beside_shards(model.files(archive))
+        rows.append(
+            (
+                archive.name,
+                f"{archive.entries:,}",
+                f"{residues / archive.entries:.0f}",
+                f"{n:,}",
+                f"{model.files(archive):,.0f}",
+                size(model.input_bytes(archive)),
+                size(model.written(archive.entries, residues)),
+                size(beside),
+                f"{model.parts(archive, model.part_bytes(archive)):,.0f}",
+                size(model.synthetic.memory(model.files(archive))),
+            )
+        )
+    return rows
+
+
+SIZE_HEADER = (
+    *("archive", "entries", "residues/entry", "datasets", "files of each", "input", "shards"),
+    *("beside them", "shards of each", "main's memory"),
+)
+
+
+def rows_of_times(
+    archives: Sequence[Archive], model: Model, cores: Sequence[int]
+) -> list[tuple[str, ...]]:
+    rows = []
+    for archive in archives:
         for n in cores:
-            parallel = work / (n * (efficiency if n > 1 else 1.0))
-            total = parallel + alone * archive.entries
+            alone = model.alone(archive, n)
+            total = model.seconds(model.work(archive), model.busy(archive, n)) + alone
             rows.append(
                 (
                     archive.name,
-                    f"{archive.entries:,.0f}",
-                    f"{residues / archive.entries:.0f}",
                     f"{n}",
+                    f"{model.at_once(archive, n)}",
                     duration(total),
-                    duration(alone * archive.entries),
-                    f"{n * worker_bytes / GIBIBYTE:.1f} GiB",
-                    f"{index_bytes_per_entry * archive.entries / GIBIBYTE:.1f} GiB",
-                    size(stored),
-                    f"{max(1, input_line(archive.entries, residues) / MAX_PART):,.0f}",
+                    duration(alone),
+                    f"{size(model.input_bytes(archive) / total)}/s",
+                    size(n * model.worker_bytes),
                 )
             )
     return rows
 
 
-ARCHIVE_HEADER = (
-    *("archive", "entries", "residues/entry", "cores", "time", "of it alone", "workers' memory"),
-    *("main's memory", "shards", "number"),
+TIME_HEADER = (
+    *("archive", "cores", "datasets at once", "time", "of it alone", "reads"),
+    "workers' memory",
 )
+
+
+def rows_of_update(archive: Archive, model: Model, cores: int) -> list[tuple[str, ...]]:
+    """An update after `REVISED` entries anywhere in the archive, by size of its parts."""
+    rows = []
+    alone = sum(
+        model.synthetic.growth(step, "seconds")(model.files(archive))
+        for step in ("search", "update", "report")
+    )
+    for mebibytes in (4, 16, 64):
+        parts = model.parts(archive, mebibytes * MEBIBYTE)
+        share = 1 - (1 - 1 / parts) ** REVISED
+        again = share * model.work(archive)
+        rows.append(
+            (
+                f"{mebibytes}",
+                f"{parts:,.0f}",
+                f"{share:.0%}",
+                duration(model.seconds(again, cores)),
+                duration(alone),
+            )
+        )
+    return rows
+
+
+UPDATE_HEADER = ("--part-size", "shards", "built again", "time", "and alone")
 
 
 def duration(seconds: float) -> str:
@@ -247,7 +476,9 @@ def size(n_bytes: float) -> str:
     for unit, length in (("TiB", 1 << 40), ("GiB", GIBIBYTE)):
         if n_bytes >= length:
             return f"{n_bytes / length:,.1f} {unit}"
-    return f"{n_bytes / MEBIBYTE:.1f} MiB"
+    if n_bytes >= MEBIBYTE:
+        return f"{n_bytes / MEBIBYTE:,.1f} MiB"
+    return f"{n_bytes / 1024:.0f} KiB"
 
 
 # ---- the command --------------------------------------------------------------------------------
@@ -263,6 +494,9 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=4, help="of the input, for workers")
     parser.add_argument("--synthetic", type=int, default=1_000_000, help="entries")
     parser.add_argument("--cores", type=int, nargs="+", default=[2, 16, 64, 512])
+    parser.add_argument(
+        "--files-per-dataset", type=int, default=2_500_000, help="an archive of more is several"
+    )
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     use_worker_environment()
@@ -272,17 +506,19 @@ def main() -> None:
     def table(title: str, header: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
         print(f"\n{title}\n\n{format_table(header, rows, options.markdown)}", flush=True)
 
+    root, entries = find_entries(options.folder, options.format, 0)
+    if len(entries) < 2:
+        raise SystemExit(f"{options.folder} holds no {options.format} files to measure")
     # These start processes of their own, and must not share the core of this one.
-    workers = measure_workers(options.folder, options.copies, options.jobs)
-    main_bytes, worker_bytes = measure_memory(options.folder, max(options.jobs))
-    fewer = measure_synthetic(options.synthetic // 10)
+    workers = measure_workers(root, entries, options.copies, options.jobs)
+    main_bytes, worker_bytes = measure_memory(root, entries, max(options.jobs))
     synthetic = measure_synthetic(options.synthetic)
     pin_to_idlest_core()
-    root, entries = find_entries(options.folder, options.format, 0)
     classes = measure_classes(root, entries, options.classes, options.repeats)
     time_line = Line.through(classes, [c.seconds for c in classes])
     bytes_line = Line.through(classes, [float(c.written) for c in classes])
     input_line = Line.through(classes, [float(c.stored) for c in classes])
+    n_residues = sum(c.residues for c in classes)
     table(
         f"{len(entries)} {options.format} entries on one core, by size of the file",
         CLASS_HEADER,
@@ -292,11 +528,11 @@ def main() -> None:
         f"\nline: {1e3 * time_line.per_entry:.2f} ms per entry + "
         f"{1e6 * time_line.per_residue:.1f} µs per residue; "
         f"{bytes_line.per_entry:.0f} bytes per entry + {bytes_line.per_residue:.1f} per residue; "
-        f"input {input_line.per_residue:.0f} bytes per residue"
+        f"input {input_line.per_entry:,.0f} per entry + {input_line.per_residue:.0f} per residue"
     )
-    first = min(workers)
+    first, most = min(workers), max(workers)
     table(
-        f"The command over {options.copies} copies of the folder",
+        f"The command over {options.copies} copies of these files",
         ("workers", "seconds", "speed-up", "per worker"),
         [
             (
@@ -308,38 +544,46 @@ def main() -> None:
             for n, s in sorted(workers.items())
         ],
     )
+    predicted = options.copies * time_line(len(entries), n_residues)
     print(
+        f"\nthe line says {predicted:.1f} s of one core: the command starts Python, searches, "
+        f"plans and finishes besides"
         f"\npeak memory: main process {main_bytes / MEBIBYTE:.0f} MiB, "
         f"largest worker {worker_bytes / MEBIBYTE:.0f} MiB"
     )
     table(
-        f"What one process does alone, for {options.synthetic:,} made-up entries of one chain "
-        f"({options.synthetic // 10:,} take {size(max(v['peak'] for v in fewer.values()))})",
-        ("step", "seconds", "peak memory", "file"),
-        [
-            (name, f"{v['seconds']:.1f}", size(v["peak"]), size(v["bytes"]))
-            for name, v in synthetic.items()
-        ],
+        f"What one process does alone, for {synthetic.many:,} made-up entries of one chain; "
+        f"the few are {synthetic.few:,}",
+        STEP_HEADER,
+        rows_of_steps(synthetic),
     )
-    most = max(workers)
-    # What libraries take is there in both.
-    growth = max(synthetic[name]["peak"] - fewer[name]["peak"] for name in synthetic)
-    per_entry = max(0.0, growth / (options.synthetic - options.synthetic // 10))
+    model = Model(
+        time=time_line,
+        written=bytes_line,
+        stored=input_line,
+        synthetic=synthetic,
+        mean_residues=n_residues / len(entries),
+        efficiency=min(1.0, workers[first] * first / (workers[most] * most)),
+        worker_bytes=worker_bytes,
+        files_per_dataset=options.files_per_dataset,
+    )
+    at_most = f"datasets of at most {options.files_per_dataset:,} files"
     table(
-        "From this, an archive",
-        ARCHIVE_HEADER,
-        rows_of_archives(
-            ARCHIVES,
-            sum(c.residues for c in classes) / sum(c.entries for c in classes),
-            time_line,
-            bytes_line,
-            input_line,
-            sum(v["seconds"] for v in synthetic.values()) / options.synthetic,
-            workers[first] * first / (workers[most] * most),
-            options.cores,
-            worker_bytes,
-            per_entry,
-        ),
+        f"From this, an archive, the PDB's entries being as large as these; {at_most}",
+        SIZE_HEADER,
+        rows_of_sizes(ARCHIVES, model),
+    )
+    table(
+        f"Its time, each core as busy as with {most} workers; a dataset for every "
+        f"{CORES_PER_BUILD} cores",
+        TIME_HEADER,
+        rows_of_times(ARCHIVES, model, options.cores),
+    )
+    table(
+        f"--update of the {ARCHIVES[0].name} after {REVISED} entries were revised, "
+        f"{options.cores[0]} cores",
+        UPDATE_HEADER,
+        rows_of_update(ARCHIVES[0], model, options.cores[0]),
     )
 
 

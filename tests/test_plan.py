@@ -210,6 +210,15 @@ def test_a_plan_is_read_as_it_was_written(tmp_path_factory, rng):
     assert read_plan(path) == parts
 
 
+@pytest.mark.parametrize("rows_at_once", [1, 2, 7])
+def test_a_plan_is_the_same_in_whatever_pieces_it_is_read(tmp_path, monkeypatch, rows_at_once):
+    """The files of an entry may lie in two of them."""
+    parts = make_plan(group_entries(sources(random.Random(5), 40)), MEBIBYTE)
+    pq.write_table(plan_table(parts), tmp_path / "plan.parquet")
+    monkeypatch.setattr("pipeline.build.plan.ROWS_AT_ONCE", rows_at_once)
+    assert read_plan(tmp_path / "plan.parquet") == parts
+
+
 NAMES = [
     "plain.cif",
     "with space.cif",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -109,11 +110,19 @@ class PartRecord:
         """What `to_json` gave; ``None`` if it is not usable."""
         try:
             values = json.loads(text)
-            values["inputs"] = [InputRecord(**r) for r in values["inputs"]]
+            values["inputs"] = [InputRecord(**_shared(r)) for r in values["inputs"]]
             values["drops"] = [DropRecord(**r) for r in values["drops"]]
             return cls(**values)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
+
+
+def _shared(values: dict[str, Any]) -> dict[str, Any]:
+    """The same values, with one string for all inputs that say the same: there may be millions."""
+    for name in ("status", "stage", "reason", "format", "reader"):
+        if isinstance(text := values.get(name), str):
+            values[name] = sys.intern(text)
+    return values
 
 
 def read_record(layout: Layout, number: int) -> PartRecord | None:
