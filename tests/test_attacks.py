@@ -11,14 +11,17 @@ import resource
 import socket
 import struct
 import tarfile
+import threading
 import time
 from collections.abc import Callable
-from io import BytesIO
+from dataclasses import replace
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import build_runs as runs
 import msgpack
+import numpy as np
 import pytest
 import structure_text as text
 from mutations import zstd
@@ -105,6 +108,10 @@ ABSURD: dict[str, tuple[Callable[[], bytes], str | None]] = {
         "overlong-value",
     ),
     "a sequence for every chain": (lambda: on_one_sequence(1000, 200_000), "too-many-rows"),
+    "a SEQRES of millions": (
+        lambda: (b"SEQRES   1 A 9999  " + b"ALA " * 12 + b"ALA\n") * 250_000 + GOOD_PDB,
+        "too-many-rows",
+    ),
     "a number at the end of 32 bits": (
         lambda: text.cif_text(
             [a for k, n in enumerate((1, 2**31 - 1, 5)) for a in text.residue("ALA", n, place=k)]
@@ -175,6 +182,57 @@ def test_a_chain_and_a_seqres_too_long_to_align_are_not_aligned() -> None:
         raise AssertionError("it is aligned")
 
     assert place(observed, keys, bonded, ["SER"] * n) is None
+
+
+def test_a_sequence_that_repeats_itself_is_not_searched_for_ever() -> None:
+    m, n = 9000, 1_900_000
+    observed, keys = ["ALA"] * (m - 1) + ["GLY"], [(k, "") for k in range(m)]
+    begun = time.process_time()
+    assert place(observed, keys, lambda: [False] * m, ["ALA"] * n) is None
+    assert time.process_time() - begun < 10  # comparing everywhere takes half an hour
+
+
+COORDINATES = ("1e30", "1e308", "1e999", "inf", "-inf", "nan", "-1e30", "99999999")
+
+
+def with_coordinate(format: str, value: str, every: bool) -> bytes:
+    """Nine residues; x of the first atom, or of all, is `value`."""
+    atoms = [
+        replace(atom, xyz=(value, *atom.xyz[1:])) if every or not k else atom
+        for k, atom in enumerate(text.chain(["ALA"] * 9))
+    ]
+    if format == "pdb":
+        return text.pdb_text(atoms).encode()
+    if format == "cif":
+        return text.cif_text(atoms).encode()
+    import biotite.structure.io.pdbx as pdbx
+
+    file = pdbx.CIFFile.read(StringIO(GOOD.decode()))
+    table = {t: c.as_array() for t, c in file.block["atom_site"].items()}
+    for axis in "xyz":
+        table[f"Cartn_{axis}"] = table[f"Cartn_{axis}"].astype(float)
+    table["Cartn_x"][: None if every else 1] = float(value)
+    packed = pdbx.BinaryCIFFile()
+    columns = {tag: pdbx.BinaryCIFColumn(values) for tag, values in table.items()}
+    packed["X"] = pdbx.BinaryCIFBlock({"atom_site": pdbx.BinaryCIFCategory(columns)})
+    stream = BytesIO()
+    packed.write(stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("format", ["pdb", "cif", "bcif"])
+@pytest.mark.parametrize("every", [False, True], ids=["one", "all"])
+def test_absurd_coordinates_cost_their_atom_or_fail_by_name(format: str, every: bool) -> None:
+    for value in COORDINATES:
+        data = with_coordinate(format, value, every)
+        if every:
+            with pytest.raises(ParseError) as raised:
+                read_chains(data, "x")
+            assert raised.value.reason == "unreadable-coordinates", value
+        else:
+            (chain,) = read_chains(data, "x").chains
+            assert chain.n_bad_atoms == 1, value
+            assert np.abs(chain.coords).max() < 10**6
 
 
 def test_a_resolution_is_a_number_of_angstroms_or_none() -> None:
@@ -271,6 +329,38 @@ def test_a_hostile_folder_is_built_named_and_left_without_a_trace_elsewhere(
     assert "\x1b" not in page
 
 
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_file_that_grows_during_a_whole_build_is_changed_or_read_whole_and_the_others_built(
+    tmp_path: Path, n_jobs: int
+) -> None:
+    source, out = runs.write_peptides(tmp_path / "in", 12), tmp_path / "out"
+    growing, ended = source / "growing.pdb", threading.Event()
+    growing.write_bytes(GOOD_PDB)
+
+    def grow() -> None:
+        while not ended.is_set():
+            with growing.open("ab") as file:
+                file.write(b"REMARK   1 AND MORE\n" * 50)
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    try:
+        arguments = ["--pdb-dir", source, "--out-dir", out, "--n-jobs", n_jobs]
+        result = runs.run(*arguments, append=runs.SMALL_PARTS, folder=tmp_path)
+    finally:
+        ended.set()
+        thread.join()
+    assert "Traceback" not in result.out + result.err
+    rows = runs.inputs(out)
+    row = rows.pop("growing.pdb")
+    assert {r["status"] for r in rows.values()} == {"ok"}
+    assert len(rows) == 12
+    assert row["status"] == "ok" or row["reason"] == "changed"
+    assert result.status == (0 if row["status"] == "ok" else 1)
+    assert runs.accounts_for_all(out)
+
+
 def test_what_a_file_says_reaches_the_terminal_without_its_escape_sequences(
     tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
@@ -323,6 +413,45 @@ def test_a_checkpoint_that_is_a_program_is_refused_and_not_run(tmp_path: Path, k
     for allowed in (None, False):
         with pytest.raises(pickle.UnpicklingError):
             WholeFiles().load_checkpoint(path, weights_only=allowed)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickles_among_the_structures_are_skipped_and_not_run(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "good.pdb").write_bytes(GOOD_PDB)
+    program = pickle.dumps(Runs(tmp_path / "ran"))
+    for name in ("evil.npy", "evil.pkl", "evil.pdb", "evil.bcif"):
+        (source / name).write_bytes(program)
+    np.save(source / "objects.npy", np.array([Runs(tmp_path / "ran")]), allow_pickle=True)
+    runs.build_here(source, tmp_path / "out")
+    rows = runs.inputs(tmp_path / "out")
+    assert {n: r["status"] for n, r in rows.items() if r["status"] != "skipped"} == {
+        "good.pdb": "ok"
+    }
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("size", ["short", "long"])
+def test_a_pickle_in_the_place_of_a_cache_is_not_run(
+    examples_dataset: Path, tmp_path: Path, size: str
+) -> None:
+    pytest.importorskip("torch")
+    from pipeline.dataset import CacheError, ShardDataset
+
+    def read() -> list:
+        return list(ShardDataset(examples_dataset, cache="mmap", cache_dir=str(tmp_path / "c")))
+
+    read()
+    program = pickle.dumps(Runs(tmp_path / "ran"))
+    for path in (tmp_path / "c").rglob("*.bin"):
+        n_bytes = path.stat().st_size if size == "long" else len(program)
+        path.write_bytes(program.ljust(n_bytes, b"\0"))
+    if size == "short":
+        with pytest.raises(CacheError, match="has another size than it was made with"):
+            read()
+    else:
+        read()
     assert not (tmp_path / "ran").exists()
 
 

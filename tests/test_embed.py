@@ -729,3 +729,80 @@ def test_verify_remarks_embeddings_of_other_data_which_nobody_reads(
     assert findings.is_whole
     (remark,) = [problem for problem in findings.problems if problem.check == "embeddings"]
     assert "made for other data" in remark.message
+
+
+class Runs:
+    """Makes a file in whoever unpickles it."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.marker,)
+
+
+def unusable(dataset: Path, folder: Path, capfd: pytest.CaptureFixture) -> str:
+    """What the command says of a folder that it refuses."""
+    words = [dataset, "--model", folder, "--name", "tiny", "--quiet"]
+    assert command.main([str(w) for w in words]) != 0
+    assert not (dataset / "embeddings" / "tiny").exists()
+    return capfd.readouterr().err
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_that_are_a_program_are_refused_and_not_run(
+    several: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture,
+    zipped: bool,
+) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "evil"))
+    (folder / "model.safetensors").unlink()
+    weights = {"embeddings.word_embeddings.weight": Runs(tmp_path / "ran")}
+    torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    said = unusable(several, folder, capfd)
+    assert "might be a program" in " ".join(said.split())
+    assert not (tmp_path / "ran").exists()
+    pickle.loads(pickle.dumps(Runs(tmp_path / "ran")))
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "both",
+        pytest.param("tokenizer_config.json", marks=pytest.mark.slow),
+        pytest.param("config.json", marks=pytest.mark.slow),
+    ],
+)
+def test_code_that_a_checkpoint_brings_along_is_not_run(
+    several: Path, checkpoint: Path, tmp_path: Path, where: str
+) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "evil"))
+    program = f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+    for module in ("evil", "tokenization_evil", "modeling_evil", "configuration_evil"):
+        (folder / f"{module}.py").write_text(program + "Evil = None\n")
+    maps = {
+        "tokenizer_config.json": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]},
+        "config.json": {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"},
+    }
+    for name in maps if where == "both" else [where]:
+        told = json.loads((folder / name).read_text())
+        told |= {"auto_map": maps[name], "trust_remote_code": True}
+        (folder / name).write_text(json.dumps(told))
+    # As a process of its own: a question whether to trust the code would find nobody to answer.
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline.embed", str(several)),
+            *("--model", str(folder), "--name", "tiny", "--quiet"),
+        ],
+        cwd=ROOT,
+        input="y\n" * 9,
+        capture_output=True,
+        text=True,
+    )
+    assert not (tmp_path / "ran").exists()
+    assert "Traceback" not in done.stderr
+    if done.returncode:  # refused; else the code was passed over, and the model is ESM-2's own
+        assert not (several / "embeddings" / "tiny").exists()

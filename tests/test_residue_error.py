@@ -143,5 +143,7 @@ def test_a_language_model_has_not_read_a_sequence_that_was_made(clean: Clean) ->
     made = replace(held, sequence=torch.zeros_like(clean.mask))
     expected_error(network, embedded, made, state, UIDS, 0)
     given = [noisy.embedding_given for noisy in network.seen]
-    assert given[0] is not None and given[0].all()
-    assert given[1] is not None and not given[1].any()
+    assert given[0] is not None
+    assert given[0].all()
+    assert given[1] is not None
+    assert not given[1].any()

@@ -618,3 +618,49 @@ def test_every_error_has_its_own_reason():
     kinds = (CorruptStream, Missing, SourceChanged, TooLarge, TruncatedStream, Unreadable)
     assert len({kind.reason for kind in kinds}) == len(kinds)
     assert all(issubclass(kind, SourceError) for kind in kinds)
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_a_member_with_a_name_of_absurd_length_is_a_problem_and_the_others_are_read(
+    tmp_path, suffix
+):
+    absurd = {f"{k}/" + "long/" * 200_000 + "x.cif": b"1" for k in range(3)}
+    just_fits = "d/" * 2045 + "01.cif"
+    assert len(just_fits) == 4096
+    members = {"1abc.cif": b"data_1", **absurd, just_fits: b"data_2", "2abc.cif": b"data_3"}
+    make_tar(tmp_path / f"set.{suffix}", members)
+    found = discover(tmp_path)
+    contents = [result.data for result in read_all(found).values()]
+    assert sorted(contents) == [b"data_1", b"data_2", b"data_3"]
+    assert [problem.reason for problem in found.problems] == ["overlong-name"] * 3
+    assert len(set(reasons(found))) == 3
+    for problem in found.problems:
+        assert len(problem.message) < 400
+        assert "bytes, at byte" in problem.name
+        assert "over 4,096 bytes" in problem.message
+
+
+def test_extended_headers_without_a_member_are_not_gathered_for_ever(tmp_path):
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, record = tarfile.XHDTYPE, b"x" * 300_000
+    data = b""
+    for k in range(8):
+        content = b"%d k%d=" % (len(record) + 11, k) + record + b"\n"
+        header.size = len(content)
+        data += header.tobuf() + content + bytes(-len(content) % 512)
+    write(tmp_path / "set.tar", data + bytes(1024))
+    (problem,) = discover(tmp_path).problems
+    assert problem.reason == "corrupt-stream"
+    assert "has headers of" in problem.message
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_an_archive_of_absurdly_many_members_is_said_and_read_up_to_a_limit(
+    tmp_path, suffix, monkeypatch
+):
+    monkeypatch.setattr("pipeline.sources.archive.MAX_MEMBERS", 3)
+    make_tar(tmp_path / f"set.{suffix}", {f"{k}.cif": b"data_%d" % k for k in range(5)})
+    found = discover(tmp_path)
+    assert reasons(found) == {f"set.{suffix}": "too-many-members"}
+    contents = [result.data for result in read_all(found).values()]
+    assert sorted(contents) == [b"data_0", b"data_1", b"data_2"]

@@ -20,7 +20,7 @@ from pipeline.build.earlier import keep_plan
 from pipeline.build.event_log import EventLog
 from pipeline.build.finalise import UnfinishedBuild, versions, withdraw
 from pipeline.build.map_part import OutputError
-from pipeline.build.options import BuildOptions, Reading, UsageError
+from pipeline.build.options import MEBIBYTE, BuildOptions, Reading
 from pipeline.build.orders import Orders, read_orders, write_orders
 from pipeline.build.output_folder import dashed, difference, output_folder, task_folder
 from pipeline.build.plan import Part, read_plan
@@ -29,6 +29,7 @@ from pipeline.build.resume import finished_parts
 from pipeline.build.workers import Crew, Job, available_jobs
 from pipeline.layout import Layout
 from pipeline.storage import StorageError
+from pipeline.usage_error import UsageError
 
 PARTS_NAMED = 10
 
@@ -265,6 +266,8 @@ def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
             )
     if options.timeout != default.timeout:
         reading = dataclasses.replace(reading, timeout=options.timeout)
+    if options.max_memory != default.max_memory:
+        reading = dataclasses.replace(reading, max_memory=options.max_memory * MEBIBYTE)
     return reading
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline.build.options import UsageError
 from pipeline.build.workers import WorkersFail
+from pipeline.usage_error import UsageError
 
 CONNECT_SECONDS = 30.0
 WORKERS_SECONDS = 60.0

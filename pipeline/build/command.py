@@ -22,7 +22,7 @@ from pipeline.build.event_log import EventLog
 from pipeline.build.finalise import UnfinishedBuild, withdraw
 from pipeline.build.map_part import OutputError
 from pipeline.build.obsolete import Obsolete
-from pipeline.build.options import MEBIBYTE, BuildOptions, Reading, UsageError
+from pipeline.build.options import MEBIBYTE, BuildOptions, Reading
 from pipeline.build.output_folder import dashed, layout_of, output_folder
 from pipeline.build.plan import Part, make_plan
 from pipeline.build.records import InputRecord, PartRecord
@@ -36,8 +36,12 @@ from pipeline.layout import Layout
 from pipeline.sources import Discovery, SourceError, discover, group_entries, place_kind
 from pipeline.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.termination import leave, terminable
+from pipeline.usage_error import UsageError
 
 OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+MIN_MEMORY = 64
+"""MiB that building small files takes, and some room."""
 
 INTERRUPTED_MESSAGE = (
     "interrupted: the parts in flight are dropped, those that were finished are kept; run the same "
@@ -141,6 +145,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
     with output_folder(layout, reading, options.overwrite, tell) as expect_ours:
         if earlier is not None and update is not None:
             _renew(earlier, update, layout)
+            earlier = None  # a plan and hashes of every file, which take memory
         if options.plan:
             text = _options_text(options)
             n_done = write_plan(options, reading, layout, found.root, parts, others, text)
@@ -266,10 +271,21 @@ def _check(options: BuildOptions) -> None:
     folder = open_folder(options.out_dir)
     if options.pdb_dir is not None:
         _expect_apart(open_folder(options.pdb_dir), folder)
-    at_least = {"n_jobs": 0, "part_size": 0, "max_file_size": 1, "allow_failures": 0}
+    at_least = {
+        "n_jobs": 0,
+        "part_size": 0,
+        "max_file_size": 1,
+        "max_memory": 0,
+        "allow_failures": 0,
+    }
     for name, least in at_least.items():
         if getattr(options, name) < least:
             raise UsageError(f"{dashed(name)} must be at least {least}")
+    if options.max_memory and options.max_memory < MIN_MEMORY:
+        raise UsageError(
+            f"--max-memory must be at least {MIN_MEMORY} MiB, without which nothing is built; or 0 "
+            "for no limit"
+        )
     if not 0 < options.timeout < math.inf:
         raise UsageError("--timeout must be a positive number of seconds")
     if not 0 <= options.base_thickness < math.inf:

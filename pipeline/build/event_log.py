@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.build.map_part import OutputError
-from pipeline.build.options import UsageError
 from pipeline.build.records import PartRecord
+from pipeline.usage_error import UsageError
 
 
 class EventLog:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.build import memory_limit
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, read_plan
 from pipeline.build.progress import NoProgress, ProgressFile
@@ -182,12 +183,23 @@ def build_assigned(
     What goes through a worker's pipes stays small: a pipe that is full when a worker is killed
     blocks its other end for ever. The result is in the part's record.
     """
-    (part,) = read_plan(assignment)
+    (part,) = _in_a_worker(assignment, reading)
     build_part(part, root, reading, out_dir, casualties, careful=careful, work=work)
 
 
+def _in_a_worker(assignment: Path, reading: Reading) -> list[Part]:
+    """The plan in a file; from then on the process may take no more than it should.
+
+    In this order: Arrow has started its threads by then, and without memory for one of them it
+    waits for ever.
+    """
+    plan = read_plan(assignment)
+    memory_limit.limit_memory(reading.max_memory)
+    return plan
+
+
 def try_file(assignment: Path, index: int, root: Path, reading: Reading) -> bool:
-    """Read one file of a part and compute its features; whether it can be settled now.
+    """Read one file of a part, in a worker, and compute its features; whether it can be settled.
 
     Parameters
     ----------
@@ -201,7 +213,7 @@ def try_file(assignment: Path, index: int, root: Path, reading: Reading) -> bool
     bool
         False if it fails for time, memory or I/O. (It may also kill the process.)
     """
-    (part,) = read_plan(assignment)
+    (part,) = _in_a_worker(assignment, reading)
     source = part.files[index]
     entry = next(e for e in part.entries if source in e.candidates)
     alone = Part(part.number, (Entry(entry.entry_id, (source,)),))
@@ -372,6 +384,7 @@ class _Mapper:
         self._progress.begin(index)
         started = time.perf_counter()
         chains: list[Chain] = []
+        is_short_of_memory = False
         try:
             if source.name in self._casualties:
                 record.reason, record.message = self._casualties[source.name]
@@ -389,10 +402,12 @@ class _Mapper:
         except FileTimeout:
             self._fail_for_time(record)
         except MemoryError:
-            gc.collect()
-            self._fail_for_memory(record)
+            is_short_of_memory = True  # until the exception is gone, and with it what was read
         except Exception as error:
             self._fail_inside(record, error)
+        if is_short_of_memory:
+            gc.collect()
+            self._fail_for_memory(record)
         record.seconds = time.perf_counter() - started
         if record.status == "failed":
             chains = []
@@ -488,7 +503,7 @@ class _Mapper:
         self._fail(record, record.stage, "timeout", message, transient=True)
 
     def _fail_for_memory(self, record: InputRecord) -> None:
-        message = "needs more memory than there is"
+        message = memory_limit.exceeded(self.reading.max_memory)
         self._fail(record, record.stage, "out-of-memory", message, transient=True)
 
     def _fail_inside(self, record: InputRecord, error: Exception) -> None:
@@ -559,6 +574,7 @@ class _Mapper:
         record = file.record
         record.stage = "build"
         self._progress.begin(file.index)
+        is_short_of_memory = False
         try:
             with _time_limit(self.reading.timeout):
                 (judged,) = self._judge([file])
@@ -569,10 +585,13 @@ class _Mapper:
         except FileTimeout:
             self._fail_for_time(record)
         except MemoryError:
-            gc.collect()
-            self._fail_for_memory(record)
+            is_short_of_memory = True
         except Exception as error:
             self._fail_inside(record, error)
+        if is_short_of_memory:
+            file.chains.clear()
+            gc.collect()
+            self._fail_for_memory(record)
         self.drops = [d for d in self.drops if d.input != record.input]
         return None
 

@@ -17,9 +17,9 @@ from pipeline.shards import SCHEMA_VERSION
 
 MEBIBYTE = 1 << 20
 
-
-class UsageError(Exception):
-    """The command cannot mean anything sensible; the sentence says what to change."""
+MAX_MEMORY = 6144
+"""MiB. mmCIF in aligned columns takes 4 times its size, other text 15 times; the largest entries
+are some 300 MB of the former."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Reading:
     ----------
     max_file_size : int
         Bytes, unpacked.
+    max_memory : int
+        Bytes that a worker process may take beyond its start; 0 for no limit.
     manifest_sha256 : str or None
         Of the manifest's content; `manifest` is where this run finds it.
     """
@@ -41,6 +43,7 @@ class Reading:
     shape: Literal["axis_aligned", "full"] = "axis_aligned"
     max_file_size: int = 512 * MEBIBYTE
     timeout: float = 300.0
+    max_memory: int = MAX_MEMORY * MEBIBYTE
     filters: Filters = field(default_factory=Filters)
     manifest: Path | None = None
     manifest_sha256: str | None = None
@@ -48,7 +51,7 @@ class Reading:
     def identity(self) -> dict:
         """What two builds must share for their parts to be joined, as JSON-able values."""
         values = asdict(self)
-        for elsewhere in ("timeout", "manifest"):
+        for elsewhere in ("timeout", "max_memory", "manifest"):
             del values[elsewhere]
         return {
             **values,
@@ -120,6 +123,9 @@ class BuildOptions:
         Seconds a file may take; one that takes longer fails, and the others are built.
     max_file_size
         Unpacked size in MiB above which a file fails unread.
+    max_memory
+        MiB that a worker process may take beyond what it starts with; a file that needs more fails,
+        and the others are built. 0 for no limit. Linux only: elsewhere there is none.
     part_size
         Input per shard in MiB (compressed); 0 chooses it by the size of the whole input.
     allow_failures
@@ -158,6 +164,7 @@ class BuildOptions:
     shape: Literal["axis_aligned", "full"] = "axis_aligned"
     timeout: float = 300.0
     max_file_size: int = 512
+    max_memory: int = MAX_MEMORY
     part_size: int = 0
     allow_failures: int = 0
     overwrite: bool = False
@@ -180,6 +187,7 @@ class BuildOptions:
             shape=self.shape,
             max_file_size=self.max_file_size * MEBIBYTE,
             timeout=self.timeout,
+            max_memory=self.max_memory * MEBIBYTE,
             filters=self.filters,
             manifest=self.manifest,
             manifest_sha256=sha256,

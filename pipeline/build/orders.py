@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.build.finalise import write_table
-from pipeline.build.options import Reading, UsageError
+from pipeline.build.options import Reading
 from pipeline.build.plan import Part, plan_table, read_plan
 from pipeline.build.records import InputRecord
 from pipeline.filters import Filters
 from pipeline.layout import Layout
 from pipeline.storage import StorageError
+from pipeline.usage_error import UsageError
 
 
 @dataclass(frozen=True)

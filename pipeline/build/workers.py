@@ -30,6 +30,7 @@ from joblib import cpu_count
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from pipeline.build import memory_limit
 from pipeline.build.map_part import OutputError, build_assigned, try_file
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, plan_table
@@ -239,6 +240,11 @@ class Crew:
                 self._blame(task, error)
                 return False
             # It died after its work was done.
+        except MemoryError as error:
+            raise WorkersFail(
+                f"the shard of {task.part.name} "
+                f"{memory_limit.exceeded(self.job.reading.max_memory)}, and no file is to blame"
+            ) from error
         except Exception as error:
             raise WorkersFail(
                 f"{task.part.name} cannot be built, and this is our fault: please report it "

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from pipeline.built_dataset import BuiltDataset
 from pipeline.dataset.fields import FIELDS, columns_of, decode
@@ -31,6 +32,7 @@ DONE = "done.json"
 """Is there when a cache is whole."""
 
 _READ_GROUPS = 4
+_ANEW = "delete its folder, and the cache is made anew"
 
 Arrays = dict[str, NDArray]
 
@@ -114,14 +116,36 @@ def in_memory(
 
 
 def mapped(place: Path, fields: Sequence[str], n_residues: int) -> Arrays:
-    """The arrays of a finished cache, mapped copy-on-write: nobody can change the files."""
+    """The arrays of a finished cache, mapped copy-on-write: nobody can change the files.
+
+    Raises
+    ------
+    CacheError
+        A file is gone, or has another size.
+    """
     arrays: Arrays = {}
     for name in fields:
         field = FIELDS[name]
         shape = (n_residues, *field.shape)
-        # As a plain array: slicing a memmap object costs ten times as much.
-        arrays[name] = np.asarray(np.memmap(place / f"{name}.bin", field.stored, "c", shape=shape))
+        arrays[name] = map_file(place / f"{name}.bin", field.stored, shape)
     return arrays
+
+
+def map_file(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray:
+    """One array of a finished cache, mapped copy-on-write.
+
+    Raises
+    ------
+    CacheError
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise CacheError(f"{path} cannot be read: {error.strerror}; {_ANEW}") from error
+    if size != math.prod(shape) * np.dtype(dtype).itemsize:
+        raise CacheError(f"{path} has another size than it was made with; {_ANEW}")
+    # As a plain array: slicing a memmap object costs ten times as much.
+    return np.asarray(np.memmap(path, dtype, "c", shape=shape))
 
 
 def place_of(dataset: BuiltDataset, fields: Sequence[str], cache_dir: str | None) -> Path:

@@ -172,8 +172,8 @@ class FlatEmbeddings(EmbeddingStore):
                 self._array = self._shared.numpy()
             else:
                 assert self._place is not None
-                file = np.memmap(self._place / _FILE, self.stored.dtype, "c", shape=self._shape)
-                self._array = np.asarray(file)
+                path = self._place / _FILE
+                self._array = cache.map_file(path, self.stored.dtype, self._shape)
         begin = int(self._begin[chain])
         return self._array[begin : begin + int(self._lengths[chain])]
 

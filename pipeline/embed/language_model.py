@@ -12,6 +12,7 @@ import importlib.util
 import json
 import logging
 import os
+import pickle
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -328,6 +329,11 @@ def _network(model: str) -> Any:
         network, info = loaded
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{model}: its weights cannot be read: {_first_line(error)}") from error
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{model}: its weights are no tensors alone, and what else they are might be a "
+            "program; give a checkpoint with model.safetensors"
+        ) from error
     except Exception as error:  # safetensors has an error of its own, which derives from nothing
         raise ModelError(f"{model}: its weights are damaged: {_first_line(error)}") from error
     lacking = sorted(k for k in info["missing_keys"] if not k.startswith(_UNUSED))

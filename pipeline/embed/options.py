@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-
-class UsageError(Exception):
-    """The command cannot mean anything sensible; the sentence says what to change."""
+from pipeline.usage_error import UsageError
 
 
 @dataclass(frozen=True)

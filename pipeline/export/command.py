@@ -23,13 +23,10 @@ from pipeline.export.web_page import web_page
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, say, status_of
+from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
 
 _FORMATS = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
-
-
-class UsageError(Exception):
-    """The command cannot mean anything sensible; the sentence says what to change."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

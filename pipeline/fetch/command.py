@@ -18,7 +18,7 @@ from pipeline.fetch.display import Display, show_summary
 from pipeline.fetch.download import Downloader
 from pipeline.fetch.entry_ids import BadEntryId, Wanted, alphafold_entry, pdb_entry
 from pipeline.fetch.fetch_entry import MEBIBYTE, EntryFetcher
-from pipeline.fetch.options import POLITE_CONNECTIONS, POLITE_RATE, FetchOptions, UsageError
+from pipeline.fetch.options import POLITE_CONNECTIONS, POLITE_RATE, FetchOptions
 from pipeline.fetch.pace import Pace
 from pipeline.fetch.problems import SERVER_AT_FAULT, CannotWrite
 from pipeline.fetch.servers import NoSuchAddress, url_pattern
@@ -27,6 +27,7 @@ from pipeline.fetch.state import Known, Row, State
 from pipeline.filters import Manifest, ManifestError
 from pipeline.sources import printable
 from pipeline.termination import FAILURE, OK, leave, status_of
+from pipeline.usage_error import UsageError
 
 GIVE_UP_AFTER = 20
 """Entries in a row that fail by the server's fault: it is down, and gets no more requests."""

@@ -13,10 +13,6 @@ POLITE_CONNECTIONS, POLITE_RATE = 16, 20.0
 """Most that the public servers are asked for; a mirror of one's own may be asked for more."""
 
 
-class UsageError(Exception):
-    """The command cannot mean anything sensible; the sentence says what to change."""
-
-
 @dataclass(frozen=True)
 class FetchOptions:
     """Download the entries that a manifest names.

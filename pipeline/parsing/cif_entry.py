@@ -230,10 +230,14 @@ def _sequences(category: Categories) -> dict[str, tuple[str, ...]]:
 
 
 _NUMBERS: list[str | None] = []
+_MAX_KEPT = 100_000
+"""Twice the longest protein that is known."""
 
 
 def _counting(n: int) -> Column:
     """``["1", "2", …]``; kept, because every entity is compared with it."""
+    if n > _MAX_KEPT:
+        return [str(k) for k in range(1, n + 1)]
     _NUMBERS.extend(str(k) for k in range(len(_NUMBERS) + 1, n + 1))
     return _NUMBERS[:n]
 

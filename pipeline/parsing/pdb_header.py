@@ -16,6 +16,7 @@ from pipeline.chain import EntryMetadata
 from pipeline.parsing.cif_entry import source_of
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.fields import whole_number
+from pipeline.parsing.interpret import MAX_RESIDUES
 
 _MONTHS = {
     "JAN": "01", "FEB": "02", "MAR": "03", "APR": "04", "MAY": "05", "JUN": "06",
@@ -152,7 +153,8 @@ def _sequences(lines: list[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = defaultdict(list)
     for line in lines:
         chain = line[10:12].strip() or "_"
-        found[chain] += line[19:70].split()
+        if len(found[chain]) <= MAX_RESIDUES:  # what is longer is refused as a whole
+            found[chain] += line[19:70].split()
     return {k: tuple(v) for k, v in found.items() if v}
 
 

@@ -20,7 +20,7 @@ from pipeline.parsing.cif_tokens import CifTokens
 from pipeline.parsing.entry_info import EntryInfo
 from pipeline.parsing.errors import Irregular, NotAStructure, ParseError
 from pipeline.parsing.fields import changes
-from pipeline.parsing.interpret import DroppedChain, interpret
+from pipeline.parsing.interpret import MAX_RESIDUES, DroppedChain, interpret
 from pipeline.parsing.pdb_header import RECORDS, REMARKS, read_header, with_blank_chain
 from pipeline.parsing.with_biotite import atoms_with_biotite
 from pipeline.sources import HEAD_BYTES, Format, describe_content, sniff
@@ -177,12 +177,18 @@ def _judge(metadata: EntryMetadata, accept: Accept | None) -> None:
         raise _RejectedError(metadata, why)
 
 
-def _expect_short_texts(info: EntryInfo) -> None:
-    """Each is repeated for every chain: a title of a megabyte would be a gigabyte in the shard."""
+def _expect_no_excess(info: EntryInfo) -> None:
+    """Texts are repeated for every chain: a title of a megabyte would be a gigabyte in the shard.
+    A sequence longer than a model may be would only be aligned."""
     told = info.metadata
     texts = [("id", told.file_entry_id), ("title", told.title), ("method", told.method)]
     for polymer in (*info.polymers.values(), *info.entities.values()):
         texts += [("entity id", polymer.entity_id), ("accession", polymer.uniprot)]
+        if polymer.sequence is not None and len(polymer.sequence) > MAX_RESIDUES:
+            raise ParseError(
+                "too-many-rows",
+                f"one of its sequences has over {MAX_RESIDUES:,} residues",
+            )
     for name, text in texts:
         if text is not None and len(text) > MAX_TEXT:
             raise ParseError(
@@ -200,7 +206,7 @@ def _read_pdb(
 ) -> tuple[AtomTable, EntryInfo, str]:
     pdb = pdb_text.PdbText(data)
     info = read_header(pdb.header(RECORDS, REMARKS))
-    _expect_short_texts(info)
+    _expect_no_excess(info)
     _judge(info.metadata, accept)
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
@@ -251,7 +257,7 @@ def _read_document(
             raise ParseError("truncated", "the file ends within the first row of its atom table")
         raise NotAStructure("no-atoms", "the file's atom_site table has no rows")
     info = read_entry(document.category, document.name)
-    _expect_short_texts(info)
+    _expect_no_excess(info)
     _judge(info.metadata, accept)
     atoms = cif_atoms.read_atoms(table, models)
     if document.n_blocks_with_wanted > 1:

@@ -20,6 +20,7 @@ _CONSISTENT, _CONTIGUOUS, _UNEXPECTED, _GAP_IN_BOND = 0.0, -1.0, -2.0, -8.0
 MAX_CELLS = 64 << 20
 """Of an alignment, four bytes each. Titin's 35,000 residues and 1,900 that are resolved would fit;
 a chain and a SEQRES of 60,000 each would take 14 GB."""
+_PROBES = 12
 MAX_MISMATCHES = 0.1
 """Above this share of differing residues a SEQRES does not describe the chain."""
 
@@ -88,15 +89,23 @@ def _by_numbers(
     numbers = np.array([number for number, _ in keys])
     if any(code for _, code in keys) or (np.diff(numbers) <= 0).any():
         return None
-    steps = (numbers - numbers[0]).tolist()
-    fits = [
-        start
-        for start in range(len(sequence) - steps[-1])
-        if all(sequence[start + k] == name for k, name in zip(steps, observed, strict=True))
-    ]
-    if len(fits) != 1:
+    steps = numbers - numbers[0]
+    code: dict[str, int] = {name: k for k, name in enumerate(dict.fromkeys(sequence))}
+    of_sequence = np.fromiter(map(code.__getitem__, sequence), np.int32, len(sequence))
+    of_observed = np.fromiter((code.get(name, -1) for name in observed), np.int32, len(observed))
+    starts = np.arange(max(0, len(sequence) - int(steps[-1])))
+    # Names at a few places leave hardly a start, unless the sequence repeats itself.
+    for k in range(min(_PROBES, len(steps))):
+        starts = starts[of_sequence[starts + steps[k]] == of_observed[k]]
+    if len(starts) * len(steps) > MAX_CELLS:
         return None
-    return [fits[0] + 1 + k for k in steps]
+    fits = []
+    for start in starts.tolist():
+        if np.array_equal(of_sequence[start + steps], of_observed):
+            fits.append(start)
+            if len(fits) > 1:
+                return None
+    return (fits[0] + 1 + steps).tolist() if fits else None
 
 
 def _merge_stretches(

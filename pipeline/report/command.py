@@ -11,10 +11,7 @@ from pipeline.report.options import ReportOptions
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, status_of
-
-
-class UsageError(Exception):
-    """The options cannot mean anything sensible; the sentence says what to change."""
+from pipeline.usage_error import UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.sources.decompress import compression_of, iter_decompressed
-from pipeline.sources.errors import SourceError, TooLarge, TruncatedStream
+from pipeline.sources.errors import (
+    OutOfMemory,
+    SourceError,
+    TooLarge,
+    TooManyMembers,
+    TruncatedStream,
+)
 from pipeline.sources.read import RawFile, changed, open_unchanged, too_large
 from pipeline.sources.source_file import SourceFile, describe_name
 from pipeline.sources.stored import Stored, named_errors
@@ -25,6 +31,9 @@ _READ_SIZE = 1 << 18
 # Text of coordinates packs 3- to 20-fold; deflate's limit, and so a bomb's, is 1,030.
 _BOMB_RATIO = 200
 _BOMB_BYTES = 1 << 26
+
+MAX_MEMBERS = 10_000_000
+"""Of an archive. Each costs about a kilobyte while the build is planned."""
 
 
 @dataclass(slots=True)
@@ -70,6 +79,11 @@ def list_archive(stored: Stored, *, name: str) -> ArchiveListing:
 def _walk(stream: TarStream, listing: ArchiveListing, name: str) -> None:
     try:
         for index, member in enumerate(iter_members(stream, name=name)):
+            if index == MAX_MEMBERS:
+                raise TooManyMembers(
+                    f"{name} has over {MAX_MEMBERS:,} members; the others are not read: unpack it, "
+                    "or make several of it"
+                )
             listing.members.append((index, member))
     except SourceError as error:
         listing.error = error
@@ -176,7 +190,10 @@ class SequentialArchive:
             return changed(source)
         if member.size > self._max_bytes:
             return too_large(source, self._max_bytes)
-        data = stream.read(member.size)
+        try:
+            data = stream.read(member.size)
+        except MemoryError:
+            return OutOfMemory(f"{source.name} needs more memory than there is")
         if len(data) < member.size:
             raise TruncatedStream("the archive ends within this member")
         return RawFile.from_bytes(data)

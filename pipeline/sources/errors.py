@@ -38,6 +38,19 @@ class TooLarge(SourceError):
     reason = "too-large"
 
 
+class TooManyMembers(SourceError):
+    """An archive holds more than are listed."""
+
+    reason = "too-many-members"
+
+
+class OutOfMemory(SourceError):
+    """There is no memory for the bytes."""
+
+    reason = "out-of-memory"
+    transient = True
+
+
 class Unreadable(SourceError):
     """The operating system refused to hand out the bytes."""
 

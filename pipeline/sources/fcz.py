@@ -54,6 +54,8 @@ def unpack_fcz(data: bytes, max_bytes: int, *, name: str = "") -> bytes:
         ) from None
     try:
         _, text = foldcomp.decompress(data)
+    except MemoryError:
+        raise
     except Exception as error:
         raise CorruptStream(f"{name} is damaged: Foldcomp cannot unpack it ({error})") from None
     return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text

@@ -17,6 +17,7 @@ from pipeline.sources.foldcomp_database import (
 from pipeline.sources.names import is_tar_name, name_bytes, printable, split_name
 from pipeline.sources.source_file import SourceFile, describe_name
 from pipeline.sources.stored import StoredRemotely, Windowed, open_stored, place_of
+from pipeline.sources.tar import MAX_NAME
 from pipeline.storage import Folder, StorageError
 
 
@@ -30,7 +31,7 @@ class Problem:
         Printable, as in ``SourceFile.name``.
     reason : str
         A code as in ``SourceError.reason``, or ``"nested-archive"``, ``"sparse-member"``,
-        ``"loop"``, ``"bad-key"``.
+        ``"overlong-name"``, ``"loop"``, ``"bad-key"``.
     message : str
         A sentence for people.
     """
@@ -143,6 +144,9 @@ class Finds:
             base_name = member.name.rpartition("/")[2]
             if member.kind == "link":
                 self._aliases.append(name)
+            elif member.kind == "overlong":
+                what = f"has a name of over {MAX_NAME:,} bytes; give it another one"
+                self._problem_in(name, "overlong-name", what)
             elif member.kind == "sparse":
                 self._problem_in(name, "sparse-member", "is stored with holes; unpack the archive")
             elif member.kind == "file" and is_tar_name(base_name):

@@ -17,9 +17,13 @@ from pipeline.sources.stored import Stored
 
 BLOCK = 512
 _MAX_EXTENDED_HEADER = 1 << 20  # a path is at most 4 KiB; a pax header may hold a few more records
+_SHOWN = 60
 _MAX_ZERO_BLOCKS = 1 << 13  # archives are padded to 10 KiB, rarely to a few MiB
 
-MemberKind = Literal["file", "link", "sparse", "other"]
+MAX_NAME = 4096
+"""Bytes of a member's name; Linux opens no longer path."""
+
+MemberKind = Literal["file", "link", "sparse", "other", "overlong"]
 
 
 class NotATar(CorruptStream):
@@ -28,7 +32,10 @@ class NotATar(CorruptStream):
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """One header; data of a ``"file"`` are `size` bytes from `offset` of the archive."""
+    """One header; data of a ``"file"`` are `size` bytes from `offset` of the archive.
+
+    An ``"overlong"`` name is not kept: `name` is its beginning, its length and where it stands.
+    """
 
     name: str
     offset: int
@@ -117,6 +124,7 @@ def iter_members(stream: TarStream, *, name: str = "the archive") -> Iterator[Ta
     """
     long_name: bytes | None = None
     pax: dict[bytes, bytes] = {}
+    n_extended = 0  # bytes of the headers before a member
     zero_blocks = 0
     while True:
         at = stream.position
@@ -134,9 +142,10 @@ def iter_members(stream: TarStream, *, name: str = "the archive") -> Iterator[Ta
         size = check_header(header, at, name)
         kind = header[156:157]
         if kind in (b"L", b"K", b"x", b"X", b"g"):
-            if size > _MAX_EXTENDED_HEADER:
+            n_extended += size
+            if n_extended > _MAX_EXTENDED_HEADER:
                 raise CorruptStream(
-                    f"{name} has a header of {size:,} bytes at byte {at:,}; at most "
+                    f"{name} has headers of {n_extended:,} bytes at byte {at:,}; at most "
                     f"{_MAX_EXTENDED_HEADER:,} are read: unpack the archive"
                 )
             content = stream.read(size)
@@ -153,13 +162,17 @@ def iter_members(stream: TarStream, *, name: str = "the archive") -> Iterator[Ta
         raw_name = pax.get(b"path") or long_name or _short_name(header)
         if b"size" in pax:
             size = _decimal(pax[b"size"], at, name)
+        of_kind = _kind(kind, raw_name, sparse)
+        if len(raw_name) > MAX_NAME:
+            told = f"…, {len(raw_name):,} bytes, at byte {at:,}"
+            raw_name, of_kind = raw_name[:_SHOWN] + told.encode(), "overlong"
         member = TarMember(
             raw_name.rstrip(b"/").decode("utf-8", "surrogateescape"),
             stream.position,
             size,
-            _kind(kind, raw_name, sparse),
+            of_kind,
         )
-        long_name, pax = None, {}
+        long_name, pax, n_extended = None, {}, 0
         yield member
         # Links, devices and folders have no data, whatever their size field says.
         after = member.offset + (0 if kind in (b"1", b"2", b"3", b"4", b"5", b"6") else size)

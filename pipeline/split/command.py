@@ -15,7 +15,7 @@ from pipeline.shards import DamagedShard
 from pipeline.split.assign import Assignment, assign_splits
 from pipeline.split.chains import Chains, read_chains
 from pipeline.split.mmseqs import MMseqs, MMseqsError
-from pipeline.split.options import SplitOptions, UsageError
+from pipeline.split.options import SplitOptions
 from pipeline.split.split_list import SplitList
 from pipeline.split.summary import summary_rows
 from pipeline.split.table import (
@@ -28,6 +28,7 @@ from pipeline.split.table import (
 )
 from pipeline.storage import BadLocation, Folder, StorageError
 from pipeline.termination import leave, status_of
+from pipeline.usage_error import UsageError
 
 
 class Refused(Exception):

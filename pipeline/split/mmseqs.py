@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.split.chains import Chains
-from pipeline.split.options import SplitOptions, UsageError
+from pipeline.split.options import SplitOptions
+from pipeline.usage_error import UsageError
 
 WORKFLOWS = {
     "greedy": ["easy-cluster"],

@@ -10,12 +10,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.usage_error import UsageError
+
 NOWHERE = "none"
 """What stands for no split on the command line."""
-
-
-class UsageError(Exception):
-    """The options cannot mean anything sensible; the sentence says what to change."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.filters import entry_key
-from pipeline.split.options import UsageError
+from pipeline.usage_error import UsageError
 
 Key = tuple[str, ...]
 

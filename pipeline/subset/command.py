@@ -32,6 +32,7 @@ from pipeline.subset.summary import build_json
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
 from pipeline.termination import leave, say, status_of
+from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
 
 MEBIBYTE = 1 << 20
@@ -40,10 +41,6 @@ _REPLACEABLE = re.compile(
     r"|report\.html"
 )
 """What the commands of the pipeline put into a dataset's folder."""
-
-
-class UsageError(Exception):
-    """The command cannot mean anything sensible; the sentence says what to change."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from pipeline.console import standard_console
 from pipeline.layout import Layout
 from pipeline.storage import BadLocation
 from pipeline.termination import FAILURE, OK, end_with, leave, status_of
+from pipeline.usage_error import UsageError
 from pipeline.verify.check_dataset import (
     NotADataset,
     Thoroughness,
@@ -35,10 +36,6 @@ WHOLE, DAMAGED = OK, FAILURE
 
 
 MAX_ROUNDS = 3
-
-
-class UsageError(Exception):
-    """The options cannot mean anything sensible; the sentence says what to change."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
