@@ -232,6 +232,5 @@ class _Ray:
             raise WorkerLost(" ".join(str(error).split())[:300]) from error
 
     def cancel(self, handles: Collection[Any]) -> None:
-        for handle in handles:
-            with contextlib.suppress(Exception):
-                self._ray.cancel(handle, force=True)
+        """Nothing: with its connection end the calls of a driver, queued or running. To cancel them
+        one by one by force aborts this process now and then, by a check in Ray's core (2.60)."""
