@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +31,10 @@ from pipeline.build.records import PartRecord, read_record
 from pipeline.build.workers import Job, WorkersFail
 from pipeline.layout import Layout
 from pipeline.sources import discover, group_entries
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from local_clusters import dask_cluster, ray_cluster
 
 SECONDS = 300
 
@@ -331,66 +333,16 @@ def environment_of(faults: dict[str, str], folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         home = runs._appending(faults, folder)
         patch.setenv("PYTHONPATH", os.pathsep.join((str(home), str(runs.REPOSITORY))))
-        patch.setenv("RAY_AUTH_MODE", "disabled")
         yield
 
 
 @contextmanager
-def dask_cluster(folder: Path, faults: dict[str, str]) -> Iterator[str]:
-    """A scheduler and two workers with nannies, as ``dask scheduler`` and ``dask worker`` start
-    them; its scheduler file."""
-    scheduler_file = folder / "scheduler.json"
-    common = ["--scheduler-file", str(scheduler_file)]
-    places = ["--local-directory", str(folder)]
-    commands = [
-        ["distributed.cli.dask_scheduler", *common, "--no-dashboard", "--port", "0"],
-        ["distributed.cli.dask_worker", *common, "--no-dashboard", "--nworkers", "2", *places],
-    ]
-    commands[1] += ["--nthreads", "1"]
-    with environment_of(faults, folder):
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", *words],
-                cwd=folder,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for words in commands
-        ]
-    try:
-        wait_until(scheduler_file.exists, SECONDS)
-        yield str(scheduler_file)
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-            process.wait(SECONDS)
-
-
-@contextmanager
-def ray_cluster(folder: Path, faults: dict[str, str]) -> Iterator[str]:
-    """A head with two CPUs, as ``ray start`` starts it; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
-    ray += ["--num-cpus", "2", "--port", str(port), "--include-dashboard", "false"]
-    ray += ["--disable-usage-stats", "--object-store-memory", "100000000"]
-    with environment_of(faults, folder):
-        process = subprocess.Popen(
-            ray, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-    try:
-        wait_until(lambda: answers(port) or process.poll() is not None, SECONDS)
-        time.sleep(5)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(SECONDS)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def cluster(backend: str, folder: Path, faults: dict[str, str]) -> Iterator[str]:
+    """Two workers of one thread, whose processes run with faults; the address."""
+    with ExitStack() as stack:
+        with environment_of(faults, folder):
+            address = stack.enter_context(CLUSTERS[backend](folder, 2))
+        yield address
 
 
 CLUSTERS = {"dask": dask_cluster, "ray": ray_cluster}
@@ -421,13 +373,11 @@ def command_on(
     backend: str, address: str, source: Path, out: Path, folder: Path, *more: object
 ) -> Command:
     where = ["--backend", backend, "--address", address, "--log-file", folder / "log.jsonl"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        return Command(
-            *("--pdb-dir", source, "--out-dir", out, *where, *more),
-            append=runs.SMALL_PARTS,
-            folder=folder,
-        )
+    return Command(
+        *("--pdb-dir", source, "--out-dir", out, *where, *more),
+        append=runs.SMALL_PARTS,
+        folder=folder,
+    )
 
 
 @pytest.mark.slow
@@ -436,7 +386,7 @@ def test_a_cluster_makes_the_single_machine_s_dataset_also_when_a_worker_is_kill
     backend: str, source: Path, single: Path, tmp_path: Path
 ) -> None:
     before = {p.pid for p in builders()}
-    with CLUSTERS[backend](tmp_path, on_reading("*", "time.sleep(0.3)")) as address:
+    with cluster(backend, tmp_path, on_reading("*", "time.sleep(0.3)")) as address:
         out = tmp_path / "out"
         command = command_on(backend, address, source, out, tmp_path)
         wait_until(lambda: list((out / ".build").glob("part-*.json")), SECONDS)
@@ -460,7 +410,7 @@ def test_a_bad_file_costs_itself_on_a_cluster_too(
     backend: str, source: Path, tmp_path: Path
 ) -> None:
     faults = on_reading("p007", "os.kill(os.getpid(), signal.SIGKILL)")
-    with CLUSTERS[backend](tmp_path, faults) as address:
+    with cluster(backend, tmp_path, faults) as address:
         out = tmp_path / "out"
         result = command_on(backend, address, source, out, tmp_path).wait(SECONDS)
     assert result.status == 1, result.err
@@ -475,7 +425,7 @@ def test_a_bad_file_costs_itself_on_a_cluster_too(
 def test_ctrl_c_ends_what_the_cluster_does_and_one_machine_goes_on(
     backend: str, source: Path, single: Path, tmp_path: Path
 ) -> None:
-    with CLUSTERS[backend](tmp_path, on_reading("*", "time.sleep(1)")) as address:
+    with cluster(backend, tmp_path, on_reading("*", "time.sleep(1)")) as address:
         out = tmp_path / "out"
         command = command_on(backend, address, source, out, tmp_path)
         wait_until(lambda: list((out / ".build").glob("part-*.json")), SECONDS)
