@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,14 +14,12 @@ from model.flow.product import Flow
 from model.flow.residue_error import expected_error
 from model.flow.sequence import N_TYPES
 from model.flow.slots import existing_slots
-from model.flow.state import NoisyProtein, Prediction, ProteinState, Times
+from model.flow.state import Network, NoisyProtein, ProteinState, Times
 from model.flow.tasks import Held
 from pipeline.residues import UNKNOWN
 
 SEQUENCE_LEAD = 0.8
 """Time at which all types are revealed, so that the last atoms are placed for known types."""
-
-Network = Callable[[NoisyProtein], Prediction]
 
 
 @dataclass(frozen=True)

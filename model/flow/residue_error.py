@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +13,7 @@ from model.flow.clean import Clean
 from model.flow.noise import draw_noise
 from model.flow.product import Flow
 from model.flow.slots import existing_slots
-from model.flow.state import NoisyProtein, Prediction, ProteinState, Times
+from model.flow.state import Network, NoisyProtein, Prediction, ProteinState, Times
 from model.flow.target import Target
 from model.flow.tasks import Held
 
@@ -27,8 +27,6 @@ TIME_OF_FRAMES = 0.5
 
 _STEP = -1
 """Of the noise; sampling uses 0 and up."""
-
-Network = Callable[[NoisyProtein], Prediction]
 
 
 def residue_error(noisy: NoisyProtein, prediction: Prediction, target: Target) -> Tensor:

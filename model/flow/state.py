@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -128,3 +129,7 @@ class Prediction(TensorRecord):
     atoms: Tensor
     logits: Tensor
     confidence: Tensor
+
+
+Network = Callable[[NoisyProtein], Prediction]
+"""What predicts: `FlowNetwork`, or whatever stands in for it."""

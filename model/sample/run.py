@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.flow.clean import Clean, clean_from_batch
 from model.flow.generate import Generated, generate, global_atoms
-from model.flow.state import NoisyProtein, Prediction, ProteinState
+from model.flow.state import Network, NoisyProtein, ProteinState
 from model.flow.tasks import Held
 from model.metrics import Structure, superpose
 from model.sample.problems import Problem
@@ -21,8 +21,6 @@ from pipeline.residues import ATOM14_EXISTS, UNKNOWN
 
 MAX_PAIRS = 1_000_000
 """Residues² of a batch: what bounds the memory of the pair representation."""
-
-Network = Callable[[NoisyProtein], Prediction]
 
 
 class Diverged(Exception):
