@@ -184,6 +184,7 @@ def test_arbitrary_bytes_are_unpacked_or_refused(noise, start):
 
 @given(st.binary(max_size=5000), st.integers(1, 2000), st.booleans())
 def test_members_of_any_length_are_joined(data, block, as_zstd):
+    data = b"#" + data[1:]  # what begins as something packed would be unpacked once more
     blocks = [data[i : i + block] for i in range(0, len(data), block)]
     pack = zstd if as_zstd else gzip.compress
     assert decompress(b"".join(map(pack, blocks)), 5000) == data
