@@ -4,7 +4,7 @@
 
 Packs chains of a split, once from no noise and several times from noise of scale 1, and compares
 the RMSD of each side chain with what `model.flow.residue_error.expected_error` says at several
-times and noises, and with what the last step of sampling said. benchmarks/README.md says more.
+times and noises, and with what the last step of sampling said.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Chains per second into tensors: this reader beside the usual ways of storing training data.
 
-    python benchmarks/reading.py DATASET [--repeats 3] [--chains N] [--markdown]
+    python benchmarks/reading.py DATASET [--repeats 3] [--markdown]
     python benchmarks/reading.py DATASET --larger OTHER_DATASET …     # memory against size
     python benchmarks/reading.py DATASET --index 1000000              # opening a large index
 

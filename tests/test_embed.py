@@ -22,7 +22,9 @@ from build_runs import build_here, write_peptides
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
+from train_runs import fit
 
+from model.train.check_batch import BadBatch
 from pipeline.batching import collate
 from pipeline.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.dataset import (
@@ -806,3 +808,27 @@ def test_code_that_a_checkpoint_brings_along_is_not_run(
     assert "Traceback" not in done.stderr
     if done.returncode:  # refused; else the code was passed over, and the model is ESM-2's own
         assert not (several / "embeddings" / "tiny").exists()
+
+
+def test_a_network_trains_with_them_and_with_no_others(embedded: Path, tmp_path: Path) -> None:
+    options = {
+        "data__train_split": None,
+        "data__val_split": None,
+        "data__embedding": "tiny",
+        **{f"model__tasks__{task}": 0 for task in ("design", "inpainting", "unconditional")},
+    }
+    trained = fit(
+        embedded, tmp_path / "run", 3, **options, model__network__c_embedding=HIDDEN
+    ).model.network.nodes.language
+    assert not torch.equal(trained[0].weight, torch.ones(HIDDEN)), "they are not looked at"
+    with pytest.raises(BadBatch, match=f"16 numbers.*takes none.*c_embedding {HIDDEN}"):
+        fit(embedded, tmp_path / "unused", 1, **options)
+    with pytest.raises(BadBatch, match=r"data have none: give --data\.embedding"):
+        fit(
+            embedded,
+            tmp_path / "missing",
+            1,
+            **{**options, "data__embedding": None},
+            model__network__c_embedding=HIDDEN,
+        )
+    assert not list(tmp_path.rglob("bad_batch_*")), "nothing is wrong with the batch"

@@ -46,7 +46,7 @@ def folder(examples_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("pages")
     (folder / "data_manifest").symlink_to(EXAMPLES.parent)
-    save_small_network(folder / "runs" / "tiny" / "last.ckpt")
+    save_small_network(folder / "runs/tiny/checkpoints/last.ckpt")
     shutil.copytree(
         examples_dataset, folder / "out/examples", ignore=shutil.ignore_patterns("splits.parquet")
     )

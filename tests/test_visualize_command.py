@@ -118,8 +118,8 @@ def test_the_commands_of_the_page_run(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "examples").symlink_to(examples_dataset)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "tiny.ckpt").symlink_to(ckpt)
+    (tmp_path / "runs/tiny/checkpoints").mkdir(parents=True)
+    (tmp_path / "runs/tiny/checkpoints/last.ckpt").symlink_to(ckpt)
     commands = [
         shlex.split(line, comments=True)
         for block in RUNNABLE.findall(PAGE.read_text(encoding="utf-8"))

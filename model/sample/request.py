@@ -12,8 +12,8 @@ from model.flow.tasks import Task
 def usual_noise(task: Task) -> float:
     """Scale of the noise from which one sample of a task is made.
 
-    For packing 0: of the chains of CATH that are held out, the benchmark's network recovers χ1 of
-    0.69 so, and 0.57 from noise of scale 1 (docs/results.md).
+    For packing 0: on held-out chains χ1 is then right clearly more often than from noise of scale 1
+    (docs/results.md).
     """
     return 0.0 if task == "packing" else 1.0
 

@@ -74,6 +74,35 @@ def check_batch(batch: Mapping[str, Any]) -> None:
         _expect(uids, key, finite.all(1), "of resolved residues is not finite")
 
 
+def check_embedding(batch: Mapping[str, Any], c_embedding: int) -> None:
+    """Do the data have the embeddings that the network takes?
+
+    Parameters
+    ----------
+    batch : mapping
+    c_embedding : int
+        Channels that the network takes, 0 for none.
+
+    Raises
+    ------
+    BadBatch
+        They have none, others, or some that nobody would look at.
+    """
+    found = batch["embedding"].shape[-1] if "embedding" in batch else 0
+    if found == c_embedding:
+        return
+    if not found:
+        raise BadBatch(
+            f"the network takes embeddings of {c_embedding} numbers per residue, and the data have "
+            "none: give --data.embedding NAME, or --model.network.c_embedding 0"
+        )
+    raise BadBatch(
+        f"the data's embeddings have {found} numbers per residue, and the network takes "
+        f"{c_embedding or 'none'}: give --model.network.c_embedding {found}, or leave out "
+        "--data.embedding"
+    )
+
+
 def _expect(uids: Sequence[str], key: str, fine: Tensor, otherwise: str) -> None:
     if not bool(fine.all()):
         wrong = [uid for uid, ok in zip(uids, fine.tolist(), strict=True) if not ok]

@@ -28,7 +28,7 @@ from model.flow.target import Target
 from model.flow.tasks import held_for
 from model.losses import FlowLoss, LossWeights
 from model.network import FlowNetwork, NetworkConfig
-from model.train.check_batch import check_batch, names
+from model.train.check_batch import check_batch, check_embedding, names
 from model.train.check_loss import BadLoss, check_loss
 from model.train.loss_sums import LossSums, means, weighted
 from model.train.optimizer import OptimizerConfig, build_optimizer
@@ -143,6 +143,7 @@ class FlowModule(pl.LightningModule):
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         # Here, while the batch is still on the CPU, looking at it keeps no device waiting.
         self._or_dump(batch, check_batch, batch)
+        check_embedding(batch, self.network.config.c_embedding)
         return batch
 
     def configure_gradient_clipping(
