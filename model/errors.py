@@ -1,7 +1,7 @@
 """What ends the commands of the model with a sentence."""
 
 
-class RequestError(Exception):
+class RequestError(ValueError):
     """What was asked for cannot mean anything sensible; the sentence says what to change."""
 
 

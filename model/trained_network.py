@@ -50,8 +50,21 @@ def untrained_for(info: CheckpointInfo, task: str) -> str | None:
 
 
 def device_named(name: str | None) -> torch.device:
-    """The device of this name; without one, a GPU if there is any."""
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """The device of this name; without one, a GPU if there is any.
+
+    Raises
+    ------
+    RequestError
+        There is no such device here.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
+        reason = str(error).partition("\n")[0]
+        raise RequestError(f"--device {name} cannot be used here: {reason}") from error
+    return device
 
 
 def open_dataset(

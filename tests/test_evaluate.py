@@ -115,7 +115,7 @@ def test_the_baseline_is_that_of_the_training_split_and_beats_an_untrained_netwo
     item = test[0]
     problem = problem_of("packing", item, 0)
     known = problem.given
-    tally.add(problem, Output(known, np.zeros(len(known)), None, []))
+    tally.add(problem, Output(known, np.zeros(len(known)), None, np.zeros(len(known), bool), []))
     row = tally.rows[item["chain_uid"]]
     for name, value in rows[item["chain_uid"]].items():
         if name.startswith("baseline."):
@@ -135,7 +135,7 @@ def test_the_answer_itself_scores_perfectly(dataset: Path) -> None:
     log_p[typed, known.aatype[typed]] = 0.0
     for task in ("packing", "design", "inpainting"):
         problem = problem_of(task, item, 0)
-        tally.add(problem, Output(known, np.ones(len(known)), log_p, []))
+        tally.add(problem, Output(known, np.ones(len(known)), log_p, typed, []))
     (row,) = tally.rows.values()
     assert row["packing.side_chain_rmsd"] == pytest.approx(0, abs=1e-6)
     assert row["packing.chi1_recovery"] == 1

@@ -134,13 +134,25 @@ def test_unconditional_samples_have_the_chains_and_lengths_asked_for(flow: Sampl
 def test_partial_diffusion_starts_near_its_input(flow: Sampler, ubiquitin: InputStructure) -> None:
     far = flow.sample("unconditional", input=UBIQUITIN, start=0.5, steps=1)[0].metrics()
     near = flow.sample("unconditional", input=UBIQUITIN, start=0.999, steps=1)[0].metrics()
-    assert near["identity"] >= far["identity"]
-    assert near["identity"] == 1.0
+    # An untrained network knows nothing: what agrees are the types that it began with, and luck.
+    assert 0.35 < far["identity"] < 0.75
+    assert near["identity"] > 0.95
     (sample,) = flow.sample("unconditional", input=UBIQUITIN, start=0.999, steps=1)
     # A variation lies where its input lies.
     apart = rmsd(sample.structure.ca, ubiquitin.structure.ca)
     assert apart == pytest.approx(near["ca_rmsd"], abs=0.01)
     assert set(near) >= {"ca_rmsd", "tm_score"}
+
+
+def test_types_that_partial_diffusion_begins_with_count_as_given(flow: Sampler) -> None:
+    (sample,) = flow.sample("design", input=UBIQUITIN, start=0.5, steps=4)
+    found = sample.metrics()
+    assert 0.3 * 76 < found["n_designed"] < 0.7 * 76
+    assert found["recovery"] < 0.3, "an untrained network knows nothing of the others"
+    assert sample.output.log_probabilities is not None
+    np.testing.assert_array_equal(
+        sample.output.drawn, (sample.output.log_probabilities != 0).any(1)
+    )
 
 
 # ---- what is hidden -----------------------------------------------------------------------------

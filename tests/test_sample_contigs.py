@@ -12,7 +12,7 @@ from model.sample.residue_ranges import ResidueRange, parse_fixed
 
 RANGES = st.builds(
     lambda chain, first, more: ResidueRange(chain, first, first + more),
-    st.text("ABCabc_", min_size=1, max_size=2),
+    st.text("ABab_19", min_size=1, max_size=2),
     st.integers(-20, 2000),
     st.integers(0, 300),
 )
@@ -61,6 +61,9 @@ A = ResidueRange
         ("A45-60", ((A("A", 45, 60),),)),
         ("A45", ((A("A", 45, 45),),)),
         ("A-5-10", ((A("A", -5, 10),),)),
+        ("1:5-10", ((A("1", 5, 10),),)),
+        ("A1:-5", ((A("A1", -5, -5),),)),
+        ("A:5", ((A("A", 5, 5),),)),
         ("A-5--2", ((A("A", -5, -2),),)),
         (
             "10-20/A45-60/15/0 B1-30",

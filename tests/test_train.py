@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from flow_batches import batch_of, random_item, unresolved
-from train_runs import SMALL, fit, last, logged, with_splits
+from train_runs import SMALL, fit, last, logged, text_of, with_splits
 
 from model.checkpoint import (
     INFO,
@@ -24,8 +24,9 @@ from model.checkpoint import (
     load_weights,
     save_flow,
 )
+from model.errors import RequestError
 from model.flow import TASKS
-from model.losses import LossTerm, LossWeights
+from model.losses import FlowLoss, LossTerm, LossWeights
 from model.network import FlowNetwork, NetworkConfig
 from model.train import FlowModule, OptimizerConfig
 from model.train.check_batch import BadBatch, check_batch
@@ -372,6 +373,79 @@ def test_a_network_that_went_bad_stops_training_and_the_batch_is_kept(
     assert batch["chain_uid"]
 
 
+def test_a_gradient_that_is_no_number_names_the_chains_of_the_step_and_keeps_its_batches(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = FlowNetwork.forward
+
+    def spoiled(self: FlowNetwork, *arguments: Any, **options: Any) -> Any:
+        prediction = forward(self, *arguments, **options)
+        if prediction.logits.requires_grad:
+            prediction.logits.register_hook(lambda gradient: gradient * float("nan"))
+        return prediction
+
+    monkeypatch.setattr(FlowNetwork, "forward", spoiled)
+    with pytest.raises(BadLoss, match="its gradient is not") as raised:
+        fit(dataset, tmp_path / "run", 2, trainer__accumulate_grad_batches=2)
+    sentence = str(raised.value)
+    kept = sorted((tmp_path / "run").glob("bad_batch_*_rank0.pt"))
+    assert [path.name for path in kept] == ["bad_batch_1_rank0.pt", "bad_batch_2_rank0.pt"]
+    for path in kept:
+        assert str(path) in sentence
+        for uid in torch.load(path, weights_only=True)["chain_uid"]:
+            assert uid in sentence
+
+
+def test_the_loss_that_is_logged_is_that_of_a_batch_however_many_are_accumulated(
+    dataset: Path, tmp_path: Path
+) -> None:
+    still: dict[str, Any] = {"model__optimizer__lr": 1e-12, "data__val_split": None}
+    fit(dataset, tmp_path / "one", 4, **still, trainer__log_every_n_steps=4)
+    fit(
+        dataset,
+        tmp_path / "four",
+        1,
+        **still,
+        trainer__accumulate_grad_batches=4,
+        trainer__log_every_n_steps=1,
+    )
+    one, four = (logged(tmp_path / name)[-1] for name in ("one", "four"))
+    for name in ("train/loss", "train/atoms"):
+        assert float(four[name]) == pytest.approx(float(one[name]), rel=1e-5)
+
+
+def test_a_spatial_crop_is_refused_where_frames_are_hidden(dataset: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data__crop": "spatial", "model__tasks__inpainting": 0}
+    with pytest.raises(RequestError, match=r"contiguous, or set to 0 model\.tasks\.unconditional$"):
+        fit(dataset, tmp_path / "hidden", 1, **options)
+    fit(dataset, tmp_path / "given", 1, **options, model__tasks__unconditional=0)
+    assert last(tmp_path / "given").is_file()
+
+
+MISTAKES = {
+    "model.init_from=nowhere.ckpt": "there is no checkpoint nowhere",
+    "data.clusters=families": "no column 'families'",
+    "data.where=lenth > 3": "lenth",
+    "data.train_split=training": "training",
+    "watch.vis_heads=[7]": "there is no head 7",
+    "trainer.max_steps=-1": "has to know its end",
+    "model.optimizer.lr=0": "lr is above 0",
+    "model.loss.atoms=-1": "the weight of atoms",
+    "ckpt_path=nowhere.ckpt": "nowhere.ckpt",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_with_a_sentence(mistake: str, dataset: Path, tmp_path: Path) -> None:
+    words = {**SMALL, "data.path": dataset, "run.dir": tmp_path / "run", "trainer.max_steps": 2}
+    words |= {"model.optimizer.schedule": "cosine", "data.num_workers": 0}
+    given = [f"--{name}={text_of(value)}" for name, value in words.items()]
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *given, f"--{mistake}"])
+    assert str(ended.value).startswith("error: ")
+    assert MISTAKES[mistake] in str(ended.value)
+
+
 WRONG = {
     "atom14_positions": (lambda b: b["atom14_positions"][1, 2, 1].fill_(float("nan")), "bbbb_1_B"),
     "rotmats": (lambda b: b["rotmats"][0, 3].fill_(float("inf")), "aaaa_1_A"),
@@ -460,7 +534,17 @@ def test_each_configuration_is_one(path: Path, capsys: pytest.CaptureFixture[str
         main(["fit", "--config", str(path), "--data.path", "x", "--print_config"])
     assert done.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed["model"]["network"]["attention"] == "iga"
+    config = NetworkConfig(**printed["model"]["network"])
+    assert config.attention == "iga"
+    # Sizes that do not fit each other would show in a step; in 16 bits, as on a GPU.
+    module = FlowModule(config)
+    noisy, target, _ = module.corrupted(batch_of(*items()), 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = module.network(noisy)
+    total, _ = FlowLoss()(noisy, prediction, target)
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in module.parameters())
 
 
 def test_small_is_what_the_tests_train() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,8 @@ def held(task: str, clean: Clean, step: int) -> Held:
 
 
 def learn(task: str, clean: Clean, steps: int, lr: float) -> FlowNetwork:
-    """The averaged weights after `steps`."""
+    """The averaged weights after `steps`, within twice the three minutes that it should take."""
+    began = time.monotonic()
     torch.manual_seed(0)
     flow, loss, network = Flow(), FlowLoss(), FlowNetwork(NETWORK)
     config = OptimizerConfig(lr=lr, warmup_steps=50, weight_decay=0.0, final_lr=0.02)
@@ -78,6 +80,7 @@ def learn(task: str, clean: Clean, steps: int, lr: float) -> FlowNetwork:
         with torch.no_grad():
             for name, weight in network.state_dict().items():
                 average[name].lerp_(weight, 1 - min(0.99, step / (step + 10)))
+    assert time.monotonic() - began < 360
     network.load_state_dict(average)
     return network.eval()
 

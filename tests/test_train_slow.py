@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import statistics
@@ -156,7 +157,11 @@ def command(*words: object, seconds: float = 240) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "model.train", *map(str, words)],
         cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(__file__).parent),  # of rank_record
+        },
         capture_output=True,
         text=True,
         timeout=seconds,
@@ -170,19 +175,33 @@ def test_two_processes_train_together_and_resume(examples_dataset: Path, tmp_pat
     """Over gloo, on the CPU."""
     words = [
         *("fit", "--config", "model/configs/tiny.yaml", "--data.path", examples_dataset),
-        *("--run.dir", tmp_path / "run", "--model.network.n_blocks", 1),
+        *("--model.network.n_blocks", 1, "--model.optimizer.decay_steps", 10),
         *("--trainer.strategy", "ddp", "--trainer.devices", 2),
-        *("--trainer.log_every_n_steps", 2, "--model.optimizer.decay_steps", 10),
+        *("--trainer.log_every_n_steps", 4, "--trainer.callbacks", "rank_record.RankRecord"),
     ]
-    command(*words, "--trainer.max_steps", 4)
-    command(*words, "--trainer.max_steps", 8, "--ckpt_path", last(tmp_path / "run"))
-    rows = [*logged(tmp_path / "run"), *logged(tmp_path / "run", 1)]
-    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
-    stored = torch.load(last(tmp_path / "run"), weights_only=True)
-    assert stored["batches"] == 8  # of each process
-    network, info = load_flow(last(tmp_path / "run"))
-    assert info.step == 8
-    assert all(torch.isfinite(weight).all() for weight in network.state_dict().values())
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    for folder, steps, more in (
+        (whole, 8, []),
+        (run, 6, []),
+        (run, 8, ["--ckpt_path", last(run)]),
+    ):
+        record = ("--trainer.callbacks.folder", folder)
+        command(*words, *record, "--run.dir", folder, "--trainer.max_steps", steps, *more)
+    assert torch.load(last(whole), weights_only=True)["batches"] == 8  # of each process
+    # Gradients are exchanged: other batches, and one network.
+    first, second = (json.loads((whole / f"rank{k}.json").read_text()) for k in (0, 1))
+    assert first["weights"] == second["weights"]
+    for one, other in zip(first["batches"], second["batches"], strict=True):
+        assert one
+        assert not set(one) & set(other)
+    # Interrupted between two lines of the log, a run goes on exactly, in what it logs as well.
+    assert json.loads((run / "rank1.json").read_text())["weights"] == first["weights"]
+    rows = [*logged(run), *logged(run, 1)]
+    assert [int(row["step"]) for row in rows] == [4, 8]
+    for row, expected in zip(rows, logged(whole), strict=True):
+        for name, value in expected.items():
+            if name.startswith(("train/", "train_by_time/", "tasks/")) and value:
+                assert float(row[name]) == pytest.approx(float(value), rel=1e-6), name
 
 
 @pytest.mark.slow

@@ -55,10 +55,11 @@ def fit(dataset: Path, folder: Path, steps: int, **options: object) -> TrainCLI:
         "trainer.max_steps": steps,
         **given,
     }
-    return train(["fit", *(f"--{name}={_text(value)}" for name, value in words.items())])
+    return train(["fit", *(f"--{name}={text_of(value)}" for name, value in words.items())])
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """An option's value as the command line takes it."""
     return str(value) if isinstance(value, Path | str) else json.dumps(value)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from model.errors import AlreadyThere, CannotLoad, RequestError
 from model.evaluate.compare import (
@@ -112,15 +113,15 @@ def evaluate(options: EvaluateOptions) -> None:
         )
         for k, output in outputs:
             tally.add(problems[k], output)
+        # What is measured stays, whatever becomes of the next task.
+        _write_rows(options.out_dir / PER_CHAIN, _rows(tally, items))
         if not options.quiet:
             seconds = time.monotonic() - started
             print(f"{task}: {len(problems)} chains, {seconds:.0f} s", flush=True)
-    # In the order of the dataset, whatever the batches were.
-    tally.rows = {i["chain_uid"]: tally.rows[i["chain_uid"]] for i in items}
-    rows = same_columns(list(tally.rows.values()))
+    rows = _rows(tally, items)
     against = []
     if other is not None:
-        against = compare({row["chain_uid"]: row for row in rows}, other, seed=options.seed)
+        against = compare({str(row["chain_uid"]): row for row in rows}, other, seed=options.seed)
     about = {
         "dataset_digest": held_out.digest,
         "split": options.split,
@@ -136,7 +137,7 @@ def evaluate(options: EvaluateOptions) -> None:
     if known_split and "unconditional" in tasks and options.novelty_chains:
         known = ca_traces(known_split, options.novelty_chains)
     summary = summarise_tally(tally, about, known, against, seed=options.seed)
-    _write(options, tally, rows, against)
+    _write(options, tally, against)
     write(
         options.out_dir / "summary.json",
         json.dumps(summary.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
@@ -172,11 +173,10 @@ def _split(options: EvaluateOptions) -> ShardDataset | None:
 def _write(
     options: EvaluateOptions,
     tally: Tally,
-    rows: list[dict[str, object]],
     against: Sequence[Difference],
 ) -> None:
-    """Tables and plots."""
-    tables: dict[str, list[dict[str, object]]] = {PER_CHAIN: rows}
+    """Tables but the rows, and plots."""
+    tables: dict[str, list[dict[str, object]]] = {}
     if tally.packed.aatype:
         tables["chi_by_type.csv"] = _chi_rows(tally)
         tables["atom_errors.csv"] = tally.packed.atoms.rows()
@@ -189,14 +189,19 @@ def _write(
         tables["comparison.csv"] = rows_of(against)
     for name, table in tables.items():
         if table:
-            written(options.out_dir / name, partial(_write_table, table))
+            _write_rows(options.out_dir / name, table)
     for name, figure in plots_of(tally).items():
         written(options.out_dir / name, partial(save, figure))
     write(options.out_dir / "options.yaml", to_yaml(options))
 
 
-def _write_table(rows: list[dict[str, object]], path: Path) -> None:
-    write_csv(path, rows)
+def _rows(tally: Tally, items: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """In the order of the dataset, whatever the batches were."""
+    return same_columns([tally.rows[item["chain_uid"]] for item in items])
+
+
+def _write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    written(path, lambda temporary: write_csv(temporary, rows))
 
 
 def _chi_rows(tally: Tally) -> list[dict[str, object]]:

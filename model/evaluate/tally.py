@@ -70,12 +70,11 @@ class Tally:
             self._pack(uid, reference, output)
         elif problem.task == "design":
             assert reference is not None
-            designed = ~problem.held_sequence & found.mask[:, 1]
             metrics = design_metrics(
-                uid, found.aatype, output.log_probabilities, reference.aatype, designed
+                uid, found.aatype, output.log_probabilities, reference.aatype, output.drawn
             )
             self._put(uid, "design", row(metrics), predicted_error=mean_error)
-            self.confusion += confusion(found.aatype, reference.aatype, designed)
+            self.confusion += confusion(found.aatype, reference.aatype, output.drawn)
         elif problem.task == "inpainting":
             assert reference is not None
             fold = fold_metrics(uid, found, reference, problem.motif)

@@ -19,7 +19,8 @@ from model.flow.tasks import Held
 from pipeline.residues import UNKNOWN
 
 SEQUENCE_LEAD = 0.8
-"""Time at which all types are revealed, so that the last atoms are placed for known types."""
+"""Share of the steps after which all types are revealed, so that the last atoms are placed for
+known types."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Generated:
         Of each residue, Å; see `model.flow.residue_error`.
     logits : (B, N, 20) float
         Of the last prediction made while the residue's type was MASK; zeros where it never was.
+    drawn : (B, N) bool
+        Residues whose type was drawn: what is hidden, but for the types that partial diffusion
+        begins with.
     """
 
     state: ProteinState
@@ -46,6 +50,7 @@ class Generated:
     mask: Tensor
     expected_error: Tensor
     logits: Tensor
+    drawn: Tensor
 
 
 def hidden_removed(clean: Clean, held: Held) -> Clean:
@@ -135,7 +140,8 @@ def generate(
     size = problem.mask.shape[1]
     lengths = problem.mask.sum(1).tolist()
     noise = draw_noise(uids, lengths, size, seed, 0).to(device)
-    noisy, _ = flow.corrupt(problem, _times(held, start), noise, noise_scale)
+    noisy, _ = flow.corrupt(problem, _times(held, start, 0.0), noise, noise_scale)
+    drawn = (noisy.state.sequence > UNKNOWN) & noisy.mask
     logits = torch.zeros(*noisy.mask.shape, N_TYPES, device=device)
     for k in range(steps):
         if trajectory is not None:
@@ -143,8 +149,7 @@ def generate(
         prediction = network(noisy)
         masked = (noisy.state.sequence > UNKNOWN) & noisy.mask
         logits = torch.where(masked[..., None], prediction.logits, logits)
-        time = start + (1 - start) * (k + 1) / steps
-        now = _times(held, 1.0 if k + 1 == steps else time)
+        now = _times(held, start, (k + 1) / steps)
         # Padding, and residues that are not there, are at time 1 already.
         next_times = Times(
             *(
@@ -161,11 +166,14 @@ def generate(
         mask=noisy.mask,
         expected_error=expected_error(network, problem, held, state, uids, seed),
         logits=logits,
+        drawn=drawn,
     )
 
 
-def _times(held: Held, time: float) -> Times:
-    sequence = min(1.0, time / SEQUENCE_LEAD)
+def _times(held: Held, start: float, share: float) -> Times:
+    """Times when this share of the way from `start` to 1 is done; types are ahead."""
+    time = start + (1 - start) * share if share < 1 else 1.0
+    sequence = start + (1 - start) * share / SEQUENCE_LEAD if share < SEQUENCE_LEAD else 1.0
     return Times(
         frames=torch.where(held.frames, 1.0, time),
         atoms=torch.where(held.atoms, 1.0, time),

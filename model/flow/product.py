@@ -116,6 +116,9 @@ class Flow:
             embedding=embedding,
             embedding_given=given,
         )
+        # Of a modified residue the file has only what it shares with its parent. While its type is
+        # hidden, all slots flow, and would be trained to be absent where the file says nothing.
+        untold = (sequence == MASK) & (sequence1 >= N_TYPES)
         hidden = {
             name: (getattr(times, name) < 1) & mask for name in ("frames", "atoms", "sequence")
         }
@@ -129,7 +132,7 @@ class Flow:
             frame_mask=known,
             frames_count=hidden["frames"] & known,
             oxygen_count=hidden["frames"] & known & clean.oxygen_mask,
-            atoms_count=hidden["atoms"] & complete & existing_slots(sequence).any(-1),
+            atoms_count=hidden["atoms"] & complete & existing_slots(sequence).any(-1) & ~untold,
             sequence_count=hidden["sequence"] & (sequence == MASK) & (sequence1 < N_TYPES),
         )
         return noisy, target

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.errors import RequestError
 from model.flow import Flow, NoisyProtein, Prediction
 from model.flow.residue_error import residue_error
 from model.flow.target import Target
@@ -61,7 +62,7 @@ class LossWeights:
     def __post_init__(self) -> None:
         for name, weight in asdict(self).items():
             if not 0 <= weight < float("inf"):
-                raise ValueError(f"the weight of {name} is a number from 0, found {weight}")
+                raise RequestError(f"the weight of {name} is a number from 0, found {weight}")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def gaussian_nll(predicted: GaussianRigid, target: Target) -> Tensor:
     backbone = to_global(target.rotations, target.translations, target.backbone)
     side_chain = to_global(target.rotations, target.translations, target.atoms)
     atoms = torch.cat([backbone, side_chain], -2)
-    # O is not asked for: where it is absent its place is CA, which is inside anyway.
+    # O is not asked for: where the file lacks it, it is at its ideal place.
     mask = torch.cat(
         [target.frame_mask[..., None].expand(*target.frame_mask.shape, 4), target.atoms_mask], -1
     )

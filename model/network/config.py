@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from model.errors import RequestError
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -52,4 +54,4 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         for name in ("n_blocks", "c_s", "c_z", "n_heads", "c_hidden", "n_gaussians", "n_points"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, found {getattr(self, name)}")
+                raise RequestError(f"{name} is at least 1, found {getattr(self, name)}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from model.metrics import (
     design_metrics,
     fold_metrics,
@@ -44,13 +42,12 @@ def measure(problem: Problem, output: Output) -> dict[str, Any]:
         packing = _values(row(packing_metrics(problem.name, structure, reference)))
         found |= {name: v for name, v in packing.items() if not name.startswith("clashes")}
     elif problem.task == "design":
-        designed = ~problem.held_sequence & structure.mask[:, 1]
         metrics = design_metrics(
             problem.name,
-            np.where(designed, structure.aatype, reference.aatype),
+            structure.aatype,
             output.log_probabilities,
             reference.aatype,
-            designed,
+            output.drawn,
         )
         found |= _values(row(metrics))
     elif problem.task == "inpainting":

@@ -39,7 +39,7 @@ class Request:
         by ":".
     fixed
         Design: residues that keep their type and side chain, such as A10-20,A35, by the author's
-        chain ids and numbers.
+        chain ids and numbers; 1:10-20 for a chain whose id is not of letters.
     partial_sequence
         Design: types that are given, one letter per residue and "_" or X where the type is free;
         chains are separated by ":".

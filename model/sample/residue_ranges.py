@@ -1,4 +1,4 @@
-"""Residues of an input by the author's chain ids and numbers: ``A10-20,A35``."""
+"""Residues of an input by the author's chain ids and numbers: ``A10-20,A35``, ``1:10-20``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.errors import RequestError
 from model.sample.inputs import InputStructure
 
 # Author's numbers may be negative: A-5--2 is -5 to -2.
-_RANGE = re.compile(r"([A-Za-z_]+)(-?\d+)(?:-(-?\d+))?")
+_RANGE = re.compile(r"(?:([A-Za-z_]+)|([^\s:,/]+):)(-?\d+)(?:-(-?\d+))?")
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,16 @@ class ResidueRange:
     last: int
 
     def __str__(self) -> str:
+        chain = self.chain if re.fullmatch("[A-Za-z_]+", self.chain) else f"{self.chain}:"
         if self.first == self.last:
-            return f"{self.chain}{self.first}"
-        return f"{self.chain}{self.first}-{self.last}"
+            return f"{chain}{self.first}"
+        return f"{chain}{self.first}-{self.last}"
 
 
 def parse_residue_range(token: str) -> ResidueRange | None:
     """The range that a word such as ``A10-20`` or ``A35`` names; None if it is no such word.
+
+    A chain id with digits in it ends with a colon: ``1:10-20``.
 
     Raises
     ------
@@ -40,11 +43,13 @@ def parse_residue_range(token: str) -> ResidueRange | None:
     match = _RANGE.fullmatch(token)
     if match is None:
         return None
-    first = int(match[2])
-    last = first if match[3] is None else int(match[3])
+    chain = match[1] or match[2]
+    first = int(match[3])
+    last = first if match[4] is None else int(match[4])
     if last < first:
-        raise RequestError(f"{token!r} ends before it begins; write {match[1]}{last}-{first}")
-    return ResidueRange(match[1], first, last)
+        turned = ResidueRange(chain, last, first)
+        raise RequestError(f"{token!r} ends before it begins; write {turned}")
+    return ResidueRange(chain, first, last)
 
 
 def parse_fixed(text: str) -> list[ResidueRange]:

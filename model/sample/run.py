@@ -49,7 +49,11 @@ class Output:
     predicted_error : (L,) float64
         The network's own estimate, Å; NaN where there is no residue.
     log_probabilities : (L, 20) float64 or None
-        Of types, just before they were drawn; None if all were held. Zeros where held.
+        Of types, by the network, just before they were drawn; None if all were held. Zeros where
+        none was drawn.
+    drawn : (L,) bool
+        Residues whose type was drawn: what is not held, but for the types that partial diffusion
+        begins with.
     trajectory : list of (L, 14, 3) float64
         Positions at each step, in the coordinates of the result; empty unless asked for.
     """
@@ -57,6 +61,7 @@ class Output:
     structure: Structure
     predicted_error: NDArray[np.float64]
     log_probabilities: NDArray[np.float64] | None
+    drawn: NDArray[np.bool_]
     trajectory: list[NDArray[np.float64]]
 
     def mean_error(self, problem: Problem) -> float:
@@ -154,14 +159,15 @@ def _run_batch(
             state.sequence[b, :n].numpy(),
             mask,
         )
-        drawn = (mask & ~problem.held_sequence)[:, None]
-        log_p = np.where(drawn, logits[b, :n].log_softmax(-1).numpy(), 0.0)
+        drawn = generated.drawn[b, :n].cpu().numpy() & mask & ~problem.held_sequence
+        log_p = np.where(drawn[:, None], logits[b, :n].log_softmax(-1).numpy(), 0.0)
         error = errors[b, :n].numpy()
         outputs.append(
             Output(
                 structure=structure,
                 predicted_error=np.where(mask, error, np.nan),
                 log_probabilities=None if problem.held_sequence.all() else log_p,
+                drawn=drawn,
                 trajectory=[
                     np.where(structure.mask[..., None], x[b, :n] @ rotation.T + shift, 0.0)
                     for x in trajectory

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from model.checkpoint import NotACheckpoint
+from model.errors import RequestError
 from model.train.check_batch import BadBatch
 from model.train.check_loss import BadLoss
 from model.train.checkpoints import FOLDER, BestCheckpoints, LastCheckpoint, WholeFiles
@@ -25,13 +26,28 @@ from model.train.run_folder import RunFolder, SavedConfig
 from model.train.training_log import TrainingLog
 from model.visualize.watch import WatchAttention
 from pipeline.batching import OtherInputs, ProteinDataModule
-from pipeline.dataset import UnreadableDataset
+from pipeline.batching.data_module import UnusableOptions
+from pipeline.dataset import CacheError, DamagedShard, UnreadableDataset
+from pipeline.storage import BadLocation, StorageError
 
 LOGGERS = (
     ("pytorch_lightning.loggers.CSVLogger", "csv"),
     ("pytorch_lightning.loggers.TensorBoardLogger", "tensorboard"),
 )
-EXPECTED_ERRORS = (BadBatch, BadLoss, NotACheckpoint, OtherInputs, UnreadableDataset)
+EXPECTED_ERRORS = (
+    BadBatch,
+    BadLoss,
+    BadLocation,
+    CacheError,
+    DamagedShard,
+    FileNotFoundError,
+    NotACheckpoint,
+    OtherInputs,
+    RequestError,
+    StorageError,
+    UnreadableDataset,
+    UnusableOptions,
+)
 
 
 class TrainCLI(LightningCLI):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import INFO, CheckpointInfo, load_weights
+from model.errors import RequestError
 from model.flow import (
     Flow,
     NoisyProtein,
@@ -32,8 +33,11 @@ from model.train.check_batch import check_batch, check_embedding, names
 from model.train.check_loss import BadLoss, check_loss
 from model.train.loss_sums import LossSums, means, weighted
 from model.train.optimizer import OptimizerConfig, build_optimizer
+from pipeline.dataset import SpatialCrop
 
 _log = logging.getLogger(__name__)
+
+_IN = "the batch is in {}; model.dump_bad_batches"
 
 VALIDATION_STEP = 0
 """Step of the noise of validation; training begins with 1."""
@@ -85,12 +89,13 @@ class FlowModule(pl.LightningModule):
     ):
         super().__init__()
         if not 0 <= self_conditioning <= 1:
-            raise ValueError(f"self_conditioning is a probability, found {self_conditioning}")
+            raise RequestError(f"self_conditioning is a probability, found {self_conditioning}")
         self.network = FlowNetwork(network)
         self.task_weights, self.optimizer_config = tasks, optimizer
         self.self_conditioning, self.seed = self_conditioning, seed
         self.init_from, self.dump_bad_batches = init_from, dump_bad_batches
         self.batches = 0
+        self._accumulated: list[Mapping[str, Any]] = []
         self.grad_norm: Tensor | None = None
         """Of the last step, before clipping."""
         self._compile = compile
@@ -132,7 +137,21 @@ class FlowModule(pl.LightningModule):
             total, terms = self._loss(noisy, prediction, target)
         self._or_dump(batch, check_loss, total, terms, self.loss_weights, names(batch), step)
         self.batches = step
-        return {"loss": total, "terms": terms, "tasks": tasks, "residues": noisy.mask.sum()}
+        return {
+            "loss": total,
+            # Lightning divides `loss` by the number of accumulated batches.
+            "batch_loss": total.detach(),
+            "terms": terms,
+            "tasks": tasks,
+            "residues": noisy.mask.sum(),
+        }
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._accumulated.append(batch)
+
+    def on_before_zero_grad(self, optimizer: Any) -> None:
+        # Between the first forward pass of a step and its backward pass.
+        self._accumulated = self._accumulated[-1:]
 
     def _conditions_itself(self, step: int) -> bool:
         """Of the whole batch, so that one in two batches needs the network only once; and of the
@@ -156,15 +175,7 @@ class FlowModule(pl.LightningModule):
         self.grad_norm = norm = torch.nn.utils.get_total_norm(gradients)
         # With 16-mixed precision the gradient scaler looks for these and skips the step.
         if self.trainer.precision != "16-mixed" and not bool(torch.isfinite(norm)):
-            wrong = [
-                name
-                for name, p in self.network.named_parameters()
-                if p.grad is not None and not bool(torch.isfinite(p.grad).all())
-            ]
-            raise BadLoss(
-                f"batch {self.batches}: the loss is finite and its gradient is not, of "
-                f"{', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''}"
-            )
+            self._stop_at_gradient()
         if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
             torch.nn.utils.clip_grads_with_norm_(
                 self.network.parameters(), float(gradient_clip_val), norm
@@ -172,17 +183,35 @@ class FlowModule(pl.LightningModule):
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
+    def _stop_at_gradient(self) -> None:
+        gradients = [(name, p.grad) for name, p in self.network.named_parameters()]
+        wrong = [k for k, g in gradients if g is not None and not bool(torch.isfinite(g).all())]
+        uids = [uid for batch in self._accumulated for uid in names(batch)]
+        sentence = (
+            f"batch {self.batches}: the loss is finite and its gradient is not, for "
+            f"{', '.join(uids)}; of {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''}"
+        )
+        if self.dump_bad_batches:
+            first = self.batches - len(self._accumulated) + 1
+            paths = [str(self._dump(b, first + k)) for k, b in enumerate(self._accumulated)]
+            sentence += f" ({_IN.format(', '.join(paths))})"
+        raise BadLoss(sentence)
+
     def _or_dump(self, batch: Any, check: Any, *arguments: Any) -> None:
         try:
             check(*arguments)
         except (ValueError, RuntimeError) as error:
             if not self.dump_bad_batches or not isinstance(batch, Mapping):
                 raise
-            folder = Path(self.trainer.default_root_dir)
-            path = folder / f"bad_batch_{self.batches + 1}_rank{self.global_rank}.pt"
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.save(dict(batch), path)
-            raise type(error)(f"{error} (the batch is in {path}; model.dump_bad_batches)") from None
+            path = self._dump(batch, self.batches + 1)
+            raise type(error)(f"{error} ({_IN.format(path)})") from None
+
+    def _dump(self, batch: Mapping[str, Any], number: int) -> Path:
+        folder = Path(self.trainer.default_root_dir)
+        path = folder / f"bad_batch_{number}_rank{self.global_rank}.pt"
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(dict(batch), path)
+        return path
 
     # ---- validation
 
@@ -214,10 +243,23 @@ class FlowModule(pl.LightningModule):
     # ---- what Lightning asks for
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self._check_crop()
         if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
             self.load_initial(self.init_from)
         if self._compile:
             self.network.compile_layers()
+
+    def _check_crop(self) -> None:
+        """Which residues are near each other tells of hidden frames."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        hiding = [k for k in ("inpainting", "unconditional") if getattr(self.task_weights, k) > 0]
+        if hiding and isinstance(getattr(data, "crop", None), SpatialCrop):
+            raise RequestError(
+                "data.crop is spatial: which residues are left tells where the others are, so it "
+                "is for tasks that give all frames. Take data.crop contiguous, or set to 0 "
+                + " and ".join(f"model.tasks.{task}" for task in hiding)
+            )
 
     def configure_optimizers(self) -> Any:
         steps = self.trainer.max_steps
@@ -235,14 +277,15 @@ class FlowModule(pl.LightningModule):
 
         Raises
         ------
-        ValueError
+        FileNotFoundError, NotACheckpoint
+        RequestError
             None agrees.
         """
         given, _ = load_weights(path)
         mine = self.network.state_dict()
         fitting = {k: v for k, v in given.items() if k in mine and v.shape == mine[k].shape}
         if not fitting:
-            raise ValueError(f"{path} has no weight that fits this network")
+            raise RequestError(f"{path} has no weight that fits this network")
         others = [
             f"{name} is {tuple(given[name].shape)} there and {tuple(mine[name].shape)} here"
             if name in given and name in mine

@@ -33,12 +33,14 @@ class LossSums:
         entry[1] += count
 
     def state_dict(self) -> dict[str, list[float]]:
-        self._gather()
-        return {name: list(entry) for name, entry in self._sums.items()}
+        """Of all processes, and the same in each; all of them have to ask."""
+        return {name: list(entry) for name, entry in self.totals().items()}
 
     def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
-        self._terms = []
-        self._sums = {name: list(entry) for name, entry in state.items()}
+        """The first process goes on with what all had, the others with nothing."""
+        self.clear()
+        if not _processes() or torch.distributed.get_rank() == 0:
+            self._sums = {name: list(entry) for name, entry in state.items()}
 
     def clear(self) -> None:
         self._terms, self._sums = [], {}
@@ -47,8 +49,8 @@ class LossSums:
         """Name → (sum, count), over all processes of the run; all of them have to ask."""
         self._gather()
         everyone = [self._sums]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            everyone = [{} for _ in range(torch.distributed.get_world_size())]
+        if _processes():
+            everyone = [{} for _ in range(_processes())]
             torch.distributed.all_gather_object(everyone, self._sums)
         found: dict[str, tuple[float, float]] = {}
         for sums in everyone:
@@ -64,6 +66,13 @@ class LossSums:
                     self.add_value(name, value, count)
                     self.add_value(f"{name}@{k}", value, count)
         self._terms = []
+
+
+def _processes() -> int:
+    """How many there are in a distributed run, 0 in any other."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 0
 
 
 def means(totals: Mapping[str, tuple[float, float]], prefix: str) -> dict[str, float]:

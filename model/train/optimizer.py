@@ -11,6 +11,8 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from model.errors import RequestError
+
 GAMMA = "gamma_weight"
 """Name of the parameters that set how much geometry weighs."""
 
@@ -48,7 +50,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.warmup_steps < 0 or self.weight_decay < 0:
-            raise ValueError("lr is above 0, warmup_steps and weight_decay not below")
+            raise RequestError("lr is above 0, warmup_steps and weight_decay not below")
 
 
 def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -80,12 +82,12 @@ def build_optimizer(
 
     Raises
     ------
-    ValueError
+    RequestError
         A cosine without an end.
     """
     end = config.decay_steps or max_steps
     if config.schedule == "cosine" and end <= 0:
-        raise ValueError(
+        raise RequestError(
             "a cosine schedule has to know its end: give trainer.max_steps, "
             "model.optimizer.decay_steps, or model.optimizer.schedule=constant"
         )

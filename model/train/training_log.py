@@ -48,7 +48,7 @@ class TrainingLog(pl.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, FlowModule)
-        self._losses.append(outputs["loss"].detach())
+        self._losses.append(outputs["batch_loss"])
         self._sums.add(outputs["terms"])
         self._tasks.append(outputs["tasks"])
         self._residues.append(outputs["residues"])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.attention import AttentionMaps
+from model.errors import RequestError
 from model.flow import NoisyProtein
 from model.network import BlockInput, FlowNetwork
 from model.visualize.head_view import HeadView
@@ -76,7 +77,7 @@ def check_choice(network: FlowNetwork, layers: Sequence[int] | None, heads: Sequ
 
     Raises
     ------
-    ValueError
+    RequestError
     """
     for name, chosen, n in (
         ("layer", layers, network.config.n_blocks),
@@ -84,7 +85,7 @@ def check_choice(network: FlowNetwork, layers: Sequence[int] | None, heads: Sequ
     ):
         for number in chosen or ():
             if not 0 <= number < n:
-                raise ValueError(f"there is no {name} {number}: the network has 0 to {n - 1}")
+                raise RequestError(f"there is no {name} {number}: the network has 0 to {n - 1}")
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -18,8 +19,13 @@ from pipeline.batching.collate import collate
 from pipeline.batching.loader import ResumableLoader
 from pipeline.batching.sampler import LengthBatchSampler, OtherInputs
 from pipeline.dataset import ContiguousCrop, ShardDataset, SpatialCrop
+from pipeline.where import WhereError
 
 _log = logging.getLogger(__name__)
+
+
+class UnusableOptions(ValueError):
+    """Options that mean nothing for this dataset; the sentence says which."""
 
 
 class ProteinDataModule(LightningDataModule):
@@ -145,13 +151,15 @@ class ProteinDataModule(LightningDataModule):
             "test": (test_split, test_where),
         }
         self._where = where
+        with _options_fit():
+            crop_of = _crop(crop, crop_size)
         self._dataset_options: dict[str, Any] = {
             "entry_where": entry_where,
             "columns": columns,
             "unit": unit,
             "cache": cache,
             "cache_dir": cache_dir,
-            "crop": _crop(crop, crop_size),
+            "crop": crop_of,
             "labels": labels,
             "missing_labels": missing_labels,
             "embedding": embedding,
@@ -180,6 +188,11 @@ class ProteinDataModule(LightningDataModule):
         self._datasets: dict[str, ShardDataset] = {}
         self._loaders: dict[str, _TrainLoader | _FixedLoader] = {}
         self._state: dict[str, Any] | None = None
+
+    @property
+    def crop(self) -> ContiguousCrop | SpatialCrop | None:
+        """How items are shortened."""
+        return self._dataset_options["crop"]
 
     # ---- what Lightning calls
 
@@ -259,12 +272,13 @@ class ProteinDataModule(LightningDataModule):
             return None
         if name not in self._datasets:
             conditions = [f"({c})" for c in (self._where, condition) if c is not None]
-            self._datasets[name] = ShardDataset(
-                self.path,
-                split=split,
-                where=" and ".join(conditions) or None,
-                **self._dataset_options,
-            )
+            with _options_fit():
+                self._datasets[name] = ShardDataset(
+                    self.path,
+                    split=split,
+                    where=" and ".join(conditions) or None,
+                    **self._dataset_options,
+                )
         return self._datasets[name]
 
     def _ranks(self) -> dict[str, Any]:
@@ -276,18 +290,19 @@ class ProteinDataModule(LightningDataModule):
     def _train_loader(self) -> _TrainLoader:
         dataset = self._dataset("train")
         assert dataset is not None
-        columns: dict[str, Any] = {
-            name: _column(dataset.index, column)
-            for name, column in self._columns_of_sampler.items()
-            if column is not None
-        }
-        sampler = LengthBatchSampler(
-            dataset.lengths,
-            **columns,
-            **self._batch_options,
-            **self._train_options,
-            **self._ranks(),
-        )
+        with _options_fit():
+            columns: dict[str, Any] = {
+                name: _column(dataset.index, column)
+                for name, column in self._columns_of_sampler.items()
+                if column is not None
+            }
+            sampler = LengthBatchSampler(
+                dataset.lengths,
+                **columns,
+                **self._batch_options,
+                **self._train_options,
+                **self._ranks(),
+            )
         if sampler.n_oversized:
             _log.warning(
                 "%d of %d training items exceed the budget of %d residues² alone: %s",
@@ -308,9 +323,10 @@ class ProteinDataModule(LightningDataModule):
         if not isinstance(loader, _FixedLoader):
             # Its epoch stays 0: one order for ever, but not one by length, so that
             # limit_val_batches and overfit_batches take chains of all lengths.
-            sampler = LengthBatchSampler(
-                dataset.lengths, length_noise=0.0, **self._batch_options, **self._ranks()
-            )
+            with _options_fit():
+                sampler = LengthBatchSampler(
+                    dataset.lengths, length_noise=0.0, **self._batch_options, **self._ranks()
+                )
             if sampler.n_left_out:
                 _log.warning(
                     "%d of %d %s items are left out, so that %d ranks have equally many batches",
@@ -389,6 +405,17 @@ class _FixedLoader:
     @_iterator.setter
     def _iterator(self, iterator: Any) -> None:
         self._loader._iterator = iterator
+
+
+@contextmanager
+def _options_fit() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        # Subclasses tell of other things, such as damaged files.
+        if type(error) not in (ValueError, WhereError):
+            raise
+        raise UnusableOptions(str(error)) from error
 
 
 def _crop(kind: str, size: int | None) -> ContiguousCrop | SpatialCrop | None:
