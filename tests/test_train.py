@@ -15,6 +15,7 @@ import yaml
 from flow_batches import batch_of, random_item, unresolved
 from train_runs import SMALL, fit, last, logged, text_of, with_splits
 
+from model.attention.gaussian_attention import GAMMA_INIT
 from model.checkpoint import (
     INFO,
     CheckpointInfo,
@@ -128,7 +129,7 @@ def test_terms_are_logged_by_name_and_time_with_tasks_gamma_gradient_and_speed(w
     for row in rows:
         chains = sum(float(row[f"tasks/{task}"]) for task in TASKS)
         assert 4 <= chains <= 12  # two steps of two batches of one to three chains
-        assert float(row["gamma/mean"]) == pytest.approx(4.0, abs=0.5)
+        assert float(row["gamma/mean"]) == pytest.approx(GAMMA_INIT, abs=0.5)
         assert float(row["grad_norm"]) > 0
         assert float(row["residues_per_second"]) > 0
         assert float(row["lr"]) > 0

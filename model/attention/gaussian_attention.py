@@ -18,7 +18,7 @@ Gamma = Literal["softplus", "bounded"]
 GeometryNorm = Literal["zscore", "affine"]
 Implementation = Literal["tiled", "oracle"]
 
-GAMMA_INIT = 4.0
+GAMMA_INIT = 8.0
 BOUNDED_MAX = 0.3
 BOUNDED_INITIAL_LOGIT = -4.0
 AFFINE_SPREAD = 45.0

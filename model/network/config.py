@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from model.attention.gaussian_attention import GAMMA_INIT
 from model.errors import RequestError
 
 
@@ -46,7 +47,7 @@ class NetworkConfig:
     n_gaussians: int = 4
     n_points: int = 8
     gamma: Literal["softplus", "bounded"] = "softplus"
-    gamma_init: float = 4.0
+    gamma_init: float = GAMMA_INIT
     geometry_norm: Literal["zscore", "affine"] = "zscore"
     attention_implementation: Literal["tiled", "oracle"] = "tiled"
     c_embedding: int = 0
