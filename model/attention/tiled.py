@@ -203,7 +203,11 @@ class _TiledAttention(torch.autograd.Function):
                 if both is not None:
                     d_logits += both[:, n_heads:]
                 d_logits *= weights
-                d_logits.addcmul_(weights, d_logits.sum(dim=-1, keepdim=True), value=-1)
+                # The sum of the weights is 1 but for the rounding of log_sum, which large logits
+                # make large: without it, what is the same for all keys would count.
+                total = weights.sum(dim=-1, keepdim=True).clamp_(min=torch.finfo(q.dtype).tiny)
+                mean_out = d_logits.sum(dim=-1, keepdim=True) / total
+                d_logits.addcmul_(weights, mean_out, value=-1)
 
                 d_q[items, :, rows] = torch.matmul(d_logits, k[items])
                 d_k[items] += torch.matmul(d_logits.transpose(-1, -2), q[items, :, rows])
