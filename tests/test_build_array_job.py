@@ -345,6 +345,7 @@ def test_tasks_build_into_a_store(s3: S3Server, source: Path, single: Path) -> N
 # ---- as the documentation says ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_pages_lines_for_one_machine_run(tmp_path: Path) -> None:
     text = (DOCS / "clusters.md").read_text(encoding="utf-8")
     block = re.search(r"<!-- runs -->\n```sh\n(.*?)```", text, re.DOTALL)

@@ -430,6 +430,7 @@ def test_threads_change_nothing_in_greedy_clusters(dataset: Path) -> None:
     assert (dataset / "splits.parquet").read_bytes() == before
 
 
+@pytest.mark.slow
 @needs_mmseqs
 def test_the_command_as_it_stands_in_the_documents(
     dataset: Path, capsys: pytest.CaptureFixture[str]
