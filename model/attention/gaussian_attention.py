@@ -126,7 +126,8 @@ class GaussianAttention(FrameAttention):
         if self.geometry_norm == "zscore":
             g = oracle.row_zscore(g, mask)
         else:
-            g = g / query.mean.shape[3]
+            # Weights do not see what is the same for all keys of a row, and people need not.
+            g = oracle.row_deviation(g, mask) / query.mean.shape[3]
         weight = self.geometry_weight().to(q.dtype)[:, None, None]
         return oracle.content_logits(q, k, pair, pair_weight), weight * g
 

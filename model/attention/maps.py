@@ -18,7 +18,7 @@ class AttentionMaps(TensorRecord):
     logits_before : (H, N, N) float
         Of content and pair, before the geometry.
     geometric_bias : (H, N, N) float
-        What the geometry adds: γz.
+        What the geometry adds: γz; with the affine geometry a g/P, less its mean over the row.
     logits_after : (H, N, N) float
         The sum of both.
     attention : (H, N, N) float

@@ -34,6 +34,19 @@ def overlap(query: HeadGaussians, key: HeadGaussians) -> Tensor:
     return (-0.5 * mahalanobis - 0.5 * log_det).sum(dim=2)
 
 
+def row_deviation(g: Tensor, mask: Tensor) -> Tensor:
+    """g − mean of each row over the valid keys; 0 at the others.
+
+    Parameters
+    ----------
+    g : (B, H, N, N) float
+    mask : (B, N) bool
+    """
+    keys = mask[:, None, None, :]
+    mean = torch.where(keys, g, 0.0).sum(dim=-1, keepdim=True) / _count(mask)
+    return torch.where(keys, g - mean, 0.0)
+
+
 def row_zscore(g: Tensor, mask: Tensor) -> Tensor:
     """(g − mean) / √(var + 1e-5) of each row over the valid keys; 0 at the others.
 
@@ -42,12 +55,13 @@ def row_zscore(g: Tensor, mask: Tensor) -> Tensor:
     g : (B, H, N, N) float
     mask : (B, N) bool
     """
-    keys = mask[:, None, None, :]
-    count = keys.sum(dim=-1, keepdim=True).clamp(min=1)
-    mean = torch.where(keys, g, 0.0).sum(dim=-1, keepdim=True) / count
-    deviation = torch.where(keys, g - mean, 0.0)
-    variance = (deviation**2).sum(dim=-1, keepdim=True) / count
+    deviation = row_deviation(g, mask)
+    variance = (deviation**2).sum(dim=-1, keepdim=True) / _count(mask)
     return deviation / torch.sqrt(variance + VARIANCE_EPS)
+
+
+def _count(mask: Tensor) -> Tensor:
+    return mask[:, None, None, :].sum(dim=-1, keepdim=True).clamp(min=1)
 
 
 def geometric_bias(
