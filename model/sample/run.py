@@ -159,7 +159,7 @@ def _run_batch(
             state.sequence[b, :n].numpy(),
             mask,
         )
-        drawn = generated.drawn[b, :n].cpu().numpy() & mask & ~problem.held_sequence
+        drawn = generated.drawn[b, :n].cpu().numpy()
         log_p = np.where(drawn[:, None], logits[b, :n].log_softmax(-1).numpy(), 0.0)
         error = errors[b, :n].numpy()
         outputs.append(

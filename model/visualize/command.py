@@ -61,10 +61,7 @@ def visualize(options: VisualizeOptions) -> None:
         raise RequestError(f"--time is from 0 (noise) to 1 (clean), found {options.time}")
     heads = options.heads or [0]
     network, info = load_network(options.ckpt)
-    try:
-        check_choice(network, options.layers, heads)
-    except ValueError as error:
-        raise RequestError(str(error)) from error
+    check_choice(network, options.layers, heads)
     batch = collate([find_chain(options, info.network.c_embedding)])
     noisy = noisy_protein(batch, options)
     if not bool(noisy.mask.any()):
