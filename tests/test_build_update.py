@@ -3,6 +3,7 @@ build."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tarfile
@@ -53,6 +54,18 @@ def source(tmp_path: Path) -> Path:
 def out(source: Path, tmp_path: Path) -> Path:
     assert len(build(source, tmp_path / "out")["shards"]) >= 4
     return tmp_path / "out"
+
+
+@pytest.mark.parametrize("command", [build, update])
+def test_a_build_by_older_rules_is_neither_resumed_nor_updated(command, source, out) -> None:
+    config = Layout(out).config
+    known = json.loads(config.read_text(encoding="utf-8"))
+    del known["parsing_version"]
+    config.write_text(json.dumps(known), encoding="utf-8")
+    before = runs.snapshot(out / "shards")
+    with pytest.raises(UsageError, match=r"parsing_version: none then.*rows by other rules"):
+        command(source, out)
+    assert runs.snapshot(out / "shards") == before
 
 
 def test_an_update_of_nothing_touches_no_shard(source: Path, out: Path) -> None:

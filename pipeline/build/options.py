@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pipeline.filters import Filters
 from pipeline.gaussians import BASE_THICKNESS
+from pipeline.parsing import PARSING_VERSION
 from pipeline.parsing.read_chains import MAX_ASSEMBLY_CHAINS
 from pipeline.residues import COMPONENTS_VERSION
 from pipeline.shards import SCHEMA_VERSION
@@ -57,6 +58,7 @@ class Reading:
             **values,
             "schema_version": SCHEMA_VERSION,
             "components_version": COMPONENTS_VERSION,
+            "parsing_version": PARSING_VERSION,
         }
 
     @property

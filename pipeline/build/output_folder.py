@@ -259,6 +259,13 @@ def _told(value: object) -> str:
     return "none" if value is None else str(value)
 
 
+_VERSIONS = {
+    "schema_version": "shards have another format",
+    "components_version": "residues are named by another table",
+    "parsing_version": "files become rows by other rules",
+}
+
+
 def difference(known: dict, current: dict) -> str:
     """Where two configurations differ, by the names of options; empty if they do not."""
     parts = []
@@ -272,5 +279,6 @@ def difference(known: dict, current: dict) -> str:
             name = key if key.endswith("_version") else dashed(key.removesuffix("_sha256"))
             if key == "max_file_size":  # given in MiB
                 before, after = (int(v or 0) // MEBIBYTE for v in (before, after))
-            parts.append(f"{name}: {_told(before)} then, {_told(after)} now")
+            why = f": {_VERSIONS[key]}" if key in _VERSIONS else ""
+            parts.append(f"{name}: {_told(before)} then, {_told(after)} now{why}")
     return ", ".join(parts)

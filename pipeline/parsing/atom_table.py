@@ -47,6 +47,8 @@ class AtomTable:
         Some coordinate has digits beyond 0.001 Å.
     stretch : (n,) int32 or None
         PDB only: how many TER of the atom's chain stand before it.
+    segid : (n,) bytes or None
+        PDB only: the segment id (columns 73–76 of old files), where it differs within the file.
     """
 
     model: NDArray[np.int32]
@@ -68,6 +70,7 @@ class AtomTable:
     after_ter: NDArray[np.bool_]
     rounded: bool = False
     stretch: NDArray[np.int32] | None = None
+    segid: NDArray[np.bytes_] | None = None
 
     def __len__(self) -> int:
         return len(self.model)

@@ -94,6 +94,7 @@ def _read_entry(category: Categories, block_name: str) -> EntryInfo:
         metadata=_metadata(category, block_name),
         polymers=polymers,
         entities=entities,
+        has_entities=bool(entities) or bool(struct_asym),
         read_assemblies=partial(_assemblies, category),
         claimed_atoms=max(claimed, default=None),
     )

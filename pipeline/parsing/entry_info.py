@@ -60,6 +60,10 @@ class EntryInfo:
     ----------
     polymers : dict
         By ``label_asym_id`` (PDB: author chain id).
+    entities : dict
+        By entity id; empty for PDB files.
+    has_entities : bool
+        The file has entity records: ``_entity``, ``_entity_poly`` or ``_struct_asym``.
     read_assemblies : callable
         () → the assemblies; few builds ask for them, and they take long to interpret.
     claimed_atoms : int or None
@@ -69,5 +73,6 @@ class EntryInfo:
     metadata: EntryMetadata = field(default_factory=EntryMetadata)
     polymers: dict[str, Polymer] = field(default_factory=dict)
     entities: dict[str, Polymer] = field(default_factory=dict)
+    has_entities: bool = False
     read_assemblies: Callable[[], tuple[Assembly, ...]] = tuple
     claimed_atoms: int | None = None

@@ -16,7 +16,7 @@ from pipeline.chain import EntryMetadata
 from pipeline.parsing.cif_entry import source_of
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.fields import whole_number
-from pipeline.parsing.interpret import MAX_RESIDUES
+from pipeline.parsing.polymers import MAX_RESIDUES
 
 _MONTHS = {
     "JAN": "01", "FEB": "02", "MAR": "03", "APR": "04", "MAY": "05", "JUN": "06",

@@ -21,6 +21,7 @@ from pipeline.parsing.fields import (
     Field,
     decimals,
     integers,
+    is_constant,
     names,
     run_heads,
     stack,
@@ -137,6 +138,7 @@ def read_atoms(pdb: PdbText, models: Models) -> AtomTable:
         np.repeat(column, counts)
         for column in (*_comp_and_chain(rows[heads]), *_residue_numbers(rows[heads]))
     )
+    segid = rows[:, 72:76]
     values, valid, exact = decimals(stack([rows[:, k : k + 8] for k in (30, 38, 46)]), 3)
     valid &= np.abs(values) <= MAX_COORDINATE
     values[~valid] = 0
@@ -173,6 +175,7 @@ def read_atoms(pdb: PdbText, models: Models) -> AtomTable:
         b_factor=b_factor,
         after_ter=after_ter,
         stretch=stretch,
+        segid=None if is_constant(segid) else names(segid),
         rounded=not exact.all(),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.chain import Chain, EntryMetadata
 from pipeline.parsing import cif_atoms, pdb_text
@@ -20,8 +21,9 @@ from pipeline.parsing.cif_tokens import CifTokens
 from pipeline.parsing.entry_info import EntryInfo
 from pipeline.parsing.errors import Irregular, NotAStructure, ParseError
 from pipeline.parsing.fields import changes
-from pipeline.parsing.interpret import MAX_RESIDUES, DroppedChain, interpret
+from pipeline.parsing.interpret import DroppedChain, interpret
 from pipeline.parsing.pdb_header import RECORDS, REMARKS, read_header, with_blank_chain
+from pipeline.parsing.polymers import MAX_RESIDUES
 from pipeline.parsing.with_biotite import atoms_with_biotite
 from pipeline.sources import HEAD_BYTES, Format, describe_content, sniff
 
@@ -136,7 +138,13 @@ def read_chains(
         if result.chains:
             metadata = result.chains[0].metadata
     if assembly is not None and chains:
-        chains = build_assembly(chains, info, assembly, max_assembly_chains)
+        labels = _ids(atoms.label_asym_id) | info.polymers.keys()
+        labels |= {chain.label_asym_id for chain in chains}
+        authors = _ids(atoms.auth_asym_id)
+        chains, remarks = build_assembly(
+            chains, info, assembly, max_assembly_chains, labels, authors
+        )
+        flags += remarks
     return ParsedEntry(
         chains=chains,
         dropped=dropped,
@@ -146,6 +154,10 @@ def read_chains(
         flags=list(dict.fromkeys(flags)),
         n_atoms=len(atoms),
     )
+
+
+def _ids(column: NDArray[np.bytes_]) -> set[str]:
+    return {name.decode("utf-8", "replace") for name in np.unique(column).tolist()}
 
 
 def _models(atoms: AtomTable) -> Iterator[AtomTable]:
@@ -212,8 +224,7 @@ def _read_pdb(
     if pdb.n_cut_records:
         flags.append(f"cut_records:{pdb.n_cut_records}")
     if len(info.polymers) == 1:
-        chains = {c.decode("utf-8", "replace") for c in np.unique(atoms.label_asym_id).tolist()}
-        info = with_blank_chain(info, chains)
+        info = with_blank_chain(info, _ids(atoms.label_asym_id))
     return atoms, info, "pdb"
 
 

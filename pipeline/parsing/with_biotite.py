@@ -188,7 +188,7 @@ def concatenate(tables: list[AtomTable]) -> AtomTable:
     columns = {
         name: np.concatenate([getattr(t, name) for t in tables])
         for name in AtomTable.__slots__
-        if name not in ("rounded", "stretch")
+        if name not in ("rounded", "stretch", "segid")
     }
     return AtomTable(rounded=any(t.rounded for t in tables), **columns)
 

@@ -18,6 +18,7 @@ _STRICT = {
 }
 _MIXABLE = {
     "components_version": "residues are named by different tables",
+    "parsing_version": "files became rows by different rules",
     "assembly": "chains of assemblies and of asymmetric units are different things",
 }
 
@@ -77,7 +78,7 @@ def joint_config(sources: Sequence[Source], allow_mixed: bool) -> dict[str, Any]
                 if key in _MIXABLE
                 else "build one of them again with the other's"
             )
-            option = f"--{key.replace('_', '-')}" if key != "components_version" else key
+            option = f"--{key.replace('_', '-')}" if not key.endswith("_version") else key
             raise SubsetError(
                 f"{first} and {other} were built with different {option} ({_told(here)} and "
                 f"{_told(there)}): {why}; {advice}"

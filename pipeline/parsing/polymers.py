@@ -1,0 +1,289 @@
+"""Runs → the residues of the protein chains, each with its row in the chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.parsing import reconcile
+from pipeline.parsing.atom_table import ABSENT, AtomTable
+from pipeline.parsing.entry_info import EntryInfo, Polymer
+from pipeline.parsing.errors import ParseError
+from pipeline.parsing.runs import BackboneGeometry, Runs, text
+from pipeline.residues import Linking
+
+MAX_RESIDUES = 2_000_000
+"""Rows of one model, unresolved residues among them: a sequence may be told once and claimed by ten
+thousand chains of one atom. The largest entries have some 300,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidueTable:
+    """Polymer residues of all protein chains, chain by chain in the order of their rows.
+
+    A row is a residue of the output before trimming; residues without atoms have rows too.
+
+    Attributes
+    ----------
+    chains : list of (label_asym_id, auth_asym_id, polymer)
+    row_offsets : (C+1,) int
+    aatype : (rows,) int8
+        Of the entity sequence, or of the residue's first atom.
+    residue_index : (rows,) int32
+    row, chain, auth_seq, ins : (R,)
+        Of each observed residue, ascending by row.
+    atom, residue : (n,) int
+        Atoms of the residues, sorted by residue, in file order within; and their residue.
+    run, residue_of_run : (u,) int
+        The runs that are part of a chain, and their residue.
+    """
+
+    chains: list[tuple[str, str, Polymer]]
+    row_offsets: NDArray[np.int64]
+    aatype: NDArray[np.int8]
+    residue_index: NDArray[np.int32]
+    row: NDArray[np.int64]
+    chain: NDArray[np.int64]
+    auth_seq: NDArray[np.int32]
+    ins: NDArray[np.uint8]
+    atom: NDArray[np.int64]
+    residue: NDArray[np.int64]
+    run: NDArray[np.int64]
+    residue_of_run: NDArray[np.int64]
+
+
+def polymer_residues(
+    atoms: AtomTable, runs: Runs, geometry: BackboneGeometry, info: EntryInfo, flags: list[str]
+) -> ResidueTable | None:
+    """Which residues belong to polypeptide chains, and where in their sequences.
+
+    `flags` receives what was set aside, cut or renamed on the way. ``None``: no chain.
+    """
+    select = partial(_select_polymer, runs, geometry)
+    flags += reconcile.set_labels_aside(
+        runs, info, select, lambda chosen: _cut_where_residues_come_again(chosen, runs, atoms)
+    )
+    describer = reconcile.Describer(runs, geometry, info, select)
+    chains: list[tuple[str, str, Polymer]] = []
+    offsets = [0]
+    parts: list[tuple[NDArray, NDArray, NDArray, NDArray]] = []  # runs, residue of run, rows, index
+    sequences: list[NDArray[np.int8]] = []
+    n_of_id: dict[str, int] = {}
+    for asym, of_chain in reconcile.chains_of(runs, info):
+        asym_id = runs.asym_ids[asym]
+        polymer = describer.polymer(asym, of_chain, flags)
+        if polymer.is_protein is False:
+            continue
+        chosen = of_chain[:0]
+        if polymer.is_protein:
+            chosen = reconcile.numbered_residues(of_chain, runs, geometry)
+            n_missing = int(np.count_nonzero(runs.seq[chosen] == ABSENT))
+            if n_missing:
+                flags.append(f"label_seq_missing:{asym_id}:{n_missing}")
+        if not len(chosen):
+            chosen = select(of_chain, polymer)
+        if not len(chosen):
+            continue
+        if asym_id in n_of_id:
+            flags.append(f"several_chains_of_one_id:{asym_id}")
+        for copy in _split_copies(chosen, runs, atoms, geometry, polymer, info, flags):
+            number = n_of_id[asym_id] = n_of_id.get(asym_id, 0) + 1
+            label = asym_id if number == 1 else f"{asym_id}.{number}"
+            n_repeats = int(np.count_nonzero(runs.part[copy]))
+            if n_repeats:
+                flags.append(f"repeated_numbers:{label}:{n_repeats}")
+            places = None
+            if polymer.sequence is not None:
+                places = reconcile.placed(copy, runs, geometry, polymer, label, flags)
+            if places is not None:
+                rows, residue = np.unique(places - 1, return_inverse=True)
+                kinds = reconcile.sequence_aatypes(polymer.sequence or ())
+                index = np.arange(1, len(kinds) + 1)
+                n_rows = len(kinds)
+            else:
+                residue, firsts = reconcile.merged_repeats(copy, runs)
+                n_rows = len(firsts)
+                rows = np.arange(n_rows)
+                index = _increasing(runs.auth_seq[copy[firsts]])
+                kinds = runs.aatypes[runs.comp[copy[firsts]]]
+            described = polymer if places is not None else replace(polymer, sequence=None)
+            chains.append((label, text(runs.auth_asym[copy[0]]) or "_", described))
+            parts.append((copy, residue, rows + offsets[-1], index))
+            sequences.append(kinds)
+            offsets.append(offsets[-1] + n_rows)
+        if offsets[-1] > MAX_RESIDUES:
+            raise ParseError(
+                "too-many-rows",
+                f"the sequences of its chains have over {MAX_RESIDUES:,} residues in all",
+            )
+    if not chains:
+        return None
+
+    n_before = np.cumsum([0] + [len(p[2]) for p in parts])
+    run = np.concatenate([p[0] for p in parts])
+    residue_of_run = np.concatenate([p[1] + n_before[k] for k, p in enumerate(parts)])
+    row = np.concatenate([p[2] for p in parts])
+    chain = np.repeat(np.arange(len(parts)), np.diff(n_before))
+    # A residue that the file tells in two places (alternates apart from each other) is one.
+    order = np.argsort(residue_of_run, kind="stable")
+    run, residue_of_run = run[order], residue_of_run[order]
+    counts = runs.counts[run]
+    atom = _ranges(runs.firsts[run], counts)
+    residue = np.repeat(residue_of_run, counts)
+    head = run[np.searchsorted(residue_of_run, np.arange(len(row)))]
+    auth = runs.auth_seq[head]
+    ins = runs.ins[head].view(np.uint8).reshape(len(head), -1)[:, 0]
+    return ResidueTable(
+        chains=chains,
+        row_offsets=np.array(offsets),
+        aatype=np.concatenate(sequences),
+        residue_index=np.concatenate([p[3] for p in parts]).astype(np.int32),
+        row=row,
+        chain=chain,
+        auth_seq=np.where(auth == ABSENT, 0, auth).astype(np.int32),
+        ins=ins.astype(np.uint8),
+        atom=atom,
+        residue=residue,
+        run=run,
+        residue_of_run=residue_of_run,
+    )
+
+
+def _ranges(starts: NDArray, counts: NDArray) -> NDArray[np.int64]:
+    """Concatenated ``arange(start, start + count)``."""
+    total = int(counts.sum())
+    begin = np.cumsum(counts) - counts
+    return np.arange(total) + np.repeat(starts - begin, counts)
+
+
+def _increasing(auth: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Author numbers made strictly increasing: ``max(auth_i, index_{i-1} + 1)``."""
+    steps = np.arange(len(auth))
+    known = np.where(auth == ABSENT, 1, auth).astype(np.int64)
+    index = np.maximum.accumulate(known - steps) + steps
+    if index[-1] > np.iinfo(np.int32).max:
+        raise ParseError(
+            "overlong-value",
+            f"residues follow number {int(known.max())}, and an index of 32 bits ends at "
+            f"{np.iinfo(np.int32).max}",
+        )
+    return index
+
+
+def _select_polymer(
+    runs: Runs, geometry: BackboneGeometry, of_chain: NDArray, polymer: Polymer
+) -> NDArray:
+    """Runs of the polymer in a chain that no entity record describes.
+
+    Peptide-linking components are residues, and so is an unknown component with a backbone, or one
+    that SEQRES names (a cap; the two halves of what was one residue, in 1jbe). Free amino acids
+    are ligands: HETATM behind the chain's last TER, and at the end of a chain without TER (or, a
+    standard amino acid, at its beginning) a HETATM that is not bonded to its neighbour.
+    """
+    linking = runs.linking[of_chain]
+    peptide = linking == Linking.PEPTIDE
+    unknown = (linking == Linking.OTHER) & ~runs.after_ter[of_chain]
+    if unknown.any():
+        odd = np.flatnonzero(unknown)
+        peptide[odd] = geometry.has_backbone(of_chain[odd])
+        if polymer.sequence is not None and peptide.any():
+            named = set(polymer.sequence)
+            in_sequence = np.array([comp_id in named for comp_id in runs.comp_ids])
+            peptide[odd] |= in_sequence[runs.comp[of_chain[odd]]]
+    after_ter = runs.after_ter[of_chain]
+    if after_ter.any() and not (peptide & after_ter & ~runs.hetero[of_chain]).any():
+        chosen = of_chain[peptide & ~after_ter]
+    else:
+        # No TER, or ATOM residues behind the last one, so that it does not end the polymer.
+        chosen = of_chain[peptide]
+        while len(chosen) and runs.hetero[chosen[-1]]:
+            if len(chosen) > 1 and geometry.bonded(chosen[-2:-1], chosen[-1:])[0]:
+                break
+            chosen = chosen[:-1]
+        while len(chosen) > 1 and runs.hetero[chosen[0]] and not runs.is_modified(chosen[0]):
+            if geometry.bonded(chosen[:1], chosen[1:2])[0]:
+                break
+            chosen = chosen[1:]
+    if len(chosen) == 1 and runs.linking[chosen[0]] != Linking.PEPTIDE:
+        return chosen[:0]
+    return chosen
+
+
+def _split_copies(
+    chosen: NDArray,
+    runs: Runs,
+    atoms: AtomTable,
+    geometry: BackboneGeometry,
+    polymer: Polymer,
+    info: EntryInfo,
+    flags: list[str],
+) -> list[NDArray]:
+    """Cut the runs of one chain id where another chain under the same id begins."""
+    by_label = bool(polymer.is_protein) and bool((runs.seq[chosen] != ABSENT).all())
+    asym_id = runs.asym_ids[runs.asym[chosen[0]]]
+    # TER is the only sign of the end of a chain without id and without a SEQRES.
+    by_ter = asym_id == "_" and polymer.sequence is None
+    copies = _cut_where_residues_come_again(chosen, runs, atoms, by_label, by_ter)
+    if len(copies) > 1:
+        flags.append(f"several_chains_of_one_id:{asym_id}")
+    if runs.segid is None or polymer.sequence is not None:
+        return copies
+    pieces = [p for copy in copies for p in _cut_at_segids(copy, runs, geometry, info)]
+    if len(pieces) > len(copies):
+        flags.append(f"split_by_segid:{asym_id}")
+    return pieces
+
+
+def _cut_where_residues_come_again(
+    chosen: NDArray, runs: Runs, atoms: AtomTable, by_label: bool = False, by_ter: bool = False
+) -> list[NDArray]:
+    """Cut runs where residues come again, atoms and all.
+
+    Files with more chains than letters reuse the id, and programs of molecular dynamics write none.
+    What comes again under another alternate label is the same residue, told in two places.
+
+    Parameters
+    ----------
+    by_label : bool
+        Residues are known by ``label_seq_id``, not by the author's number.
+    by_ter : bool
+        Cut at each TER too.
+    """
+    stretch = runs.stretch[chosen] if by_ter and runs.stretch is not None else None
+    keys = runs.seq[chosen].astype(np.int64) if by_label else runs.author_keys(chosen)
+    one_stretch = stretch is None or (stretch == stretch[0]).all()
+    if one_stretch and ((np.diff(keys) > 0).all() or len(np.unique(keys)) == len(keys)):
+        return [chosen]
+
+    copies: list[list[int]] = [[]]
+    seen: dict[int, set[tuple[bytes, bytes]]] = {}
+    for k, (run, key) in enumerate(zip(chosen.tolist(), keys.tolist(), strict=True)):
+        rows = slice(runs.firsts[run], runs.firsts[run] + runs.counts[run])
+        here = set(zip(atoms.name[rows].tolist(), atoms.altloc[rows].tolist(), strict=True))
+        ended = stretch is not None and k > 0 and stretch[k] != stretch[k - 1]
+        if ended or not here.isdisjoint(seen.get(key, ())):
+            copies.append([])
+            seen = {}
+        copies[-1].append(run)
+        seen.setdefault(key, set()).update(here)
+    return [np.array(copy) for copy in copies]
+
+
+def _cut_at_segids(
+    chosen: NDArray, runs: Runs, geometry: BackboneGeometry, info: EntryInfo
+) -> list[NDArray]:
+    """Cut runs where the segment id (columns 73–76) changes and no peptide bond joins.
+
+    A segment id that is blank, or repeats the id of the chain or of the entry, says nothing.
+    """
+    assert runs.segid is not None
+    segid = runs.segid[chosen]
+    silent = {b"", runs.auth_asym[chosen[0]], (info.metadata.file_entry_id or "").encode()}
+    tells = ~np.isin(segid, list(silent))
+    changed = (segid[1:] != segid[:-1]) & (segid[1:] != b"") & (segid[:-1] != b"")
+    changed &= tells[1:] | tells[:-1]
+    changed &= ~geometry.bonded(chosen[:-1], chosen[1:])
+    return np.split(chosen, np.flatnonzero(changed) + 1)

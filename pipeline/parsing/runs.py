@@ -1,0 +1,299 @@
+"""Stretches of atoms of one residue, as the file has them: what reading ends with and
+interpretation begins with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.parsing.atom_table import ABSENT, AtomTable
+from pipeline.parsing.fields import changes, codes
+from pipeline.residues import UNKNOWN, Component, Linking, component, override_names
+
+MAX_PEPTIDE_BOND = 2500
+"""0.001 Å. A C–N bond is 1.33 Å; an unmodelled residue between leaves at least 3 Å."""
+
+_MIN_ALPHA_STEP = 2000
+"""0.001 Å. CA atoms of two residues are 2.9 Å (cis) or 3.8 Å apart; nearer ones are two
+conformers of one."""
+
+_BACKBONE = frozenset({b"N", b"CA", b"C"})
+_MAX_PART = (1 << 20) - 1
+
+
+class Runs:
+    """Stretches of atoms of one residue.
+
+    Parameters
+    ----------
+    atoms : AtomTable
+        Of one model, with a number for every residue (`numbered_by_place`).
+
+    Attributes
+    ----------
+    firsts, counts : (r,) int
+        First atom and number of atoms.
+    asym : (r,) int
+        Index into `asym_ids`, which are in order of appearance: ``label_asym_id``, or the author's
+        id where there is no label, or where `group_by_author` has set the labels aside.
+    entity : (r,) bytes
+        ``label_entity_id``.
+    comp : (r,) int
+        Index into `comp_ids` and `components`, of the run's first atom; `atom_comp` of every atom.
+    has_alpha : (r,) bool
+        The run has an atom named CA.
+    part : (r,) int
+        0, or how many residues directly before have the same chain, number and insertion code.
+    segid : (r,) bytes or None
+    """
+
+    def __init__(self, atoms: AtomTable):
+        firsts = changes(
+            atoms.auth_seq_id,
+            atoms.label_seq_id,
+            atoms.ins_code,
+            atoms.label_asym_id,
+            atoms.auth_asym_id,
+        )
+        alphas = rows_named(atoms, b"CA")
+        self.firsts = _cut_where_atoms_come_again(atoms, firsts, alphas)
+        self.counts = np.diff(self.firsts, append=len(atoms))
+        self.has_alpha = np.zeros(len(self.firsts), bool)
+        self.has_alpha[np.searchsorted(self.firsts, alphas, side="right") - 1] = True
+        self.label_asym = atoms.label_asym_id[self.firsts]
+        self.auth_asym = atoms.auth_asym_id[self.firsts]
+        self.entity = atoms.label_entity_id[self.firsts]
+        self.seq = atoms.label_seq_id[self.firsts]
+        self.auth_seq = atoms.auth_seq_id[self.firsts]
+        self.ins = atoms.ins_code[self.firsts]
+        self.hetero = atoms.hetero[self.firsts]
+        self.after_ter = atoms.after_ter[self.firsts]
+        self.stretch = None if atoms.stretch is None else atoms.stretch[self.firsts]
+        self.segid = None if atoms.segid is None else atoms.segid[self.firsts]
+        asym = self.label_asym
+        if (asym == b"").any():  # writers without label ids (PyMOL)
+            asym = np.where(asym == b"", self.auth_asym, asym)
+        self._group_by(asym)
+
+        # Components are numbered once for the model; atoms carry the numbers.
+        comp_names, self.atom_comp = _numbered(atoms.comp_id)
+        self.comp = self.atom_comp[self.firsts]
+        self.comp_ids = [text(name) for name in comp_names]
+        special = override_names()
+        self.components: list[Component | None] = []
+        for k, comp_id in enumerate(self.comp_ids):
+            heavy = None
+            if comp_id in special:
+                of_comp = (self.atom_comp == k) & ~is_hydrogen(atoms)
+                heavy = {text(n) for n in np.unique(atoms.name[of_comp])}
+            self.components.append(component(comp_id, heavy))
+        linking = np.array(
+            [c.linking if c is not None else Linking.OTHER for c in self.components], np.int8
+        )
+        self.linking = linking[self.comp]
+        self.aatypes = np.array([c.aatype if c else UNKNOWN for c in self.components], np.int8)
+        self.part = self._parts(atoms)
+
+    def __len__(self) -> int:
+        return len(self.firsts)
+
+    def group_by_author(self) -> None:
+        """Let the author's ids say what the chains are."""
+        self._group_by(self.auth_asym)
+
+    def _group_by(self, asym: NDArray[np.bytes_]) -> None:
+        names, at, inverse = np.unique(asym, return_index=True, return_inverse=True)
+        order = np.argsort(at, kind="stable")
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        self.asym = rank[inverse]
+        self.asym_ids = [text(names[k]) or "_" for k in order]
+
+    def _parts(self, atoms: AtomTable) -> NDArray[np.int64]:
+        part = np.zeros(len(self), np.int64)
+        again = (self.auth_seq[1:] == self.auth_seq[:-1]) & (self.asym[1:] == self.asym[:-1])
+        again &= self.ins[1:] == self.ins[:-1]
+        ends = self.firsts + self.counts
+        for r in (np.flatnonzero(again) + 1).tolist():
+            before = _Piece(atoms, self.firsts[r - 1], ends[r - 1])
+            if before.is_another_than(_Piece(atoms, self.firsts[r], ends[r])):
+                part[r] = min(part[r - 1] + 1, _MAX_PART)
+        return part
+
+    def is_modified(self, run: int) -> bool:
+        """Whether the run's component is none of the twenty under any name."""
+        entry = self.components[self.comp[run]]
+        return entry is None or entry.is_modified or entry.aatype == UNKNOWN
+
+    def author_keys(self, chosen: NDArray) -> NDArray[np.int64]:
+        """Author number, part and insertion code of runs as one integer each."""
+        ins = self.ins[chosen].view(np.uint8).reshape(len(chosen), -1)[:, 0]
+        return (self.auth_seq[chosen].astype(np.int64) << 28) | (self.part[chosen] << 8) | ins
+
+    def comps_within(self, run: int) -> list[int]:
+        """All components of a run: several where residues share a place."""
+        begin = self.firsts[run]
+        return np.unique(self.atom_comp[begin : begin + self.counts[run]]).tolist()
+
+
+class _Piece:
+    """Atoms that may be a residue of their own."""
+
+    def __init__(self, atoms: AtomTable, begin: int, end: int):
+        rows = slice(begin, end)
+        self._names = set(atoms.name[rows][atoms.located[rows]].tolist())
+        self._labelled = bool((atoms.altloc[rows] != b"").any())
+        alphas = np.flatnonzero((atoms.name[rows] == b"CA") & atoms.located[rows])
+        self._alpha = atoms.coords[rows][alphas[:1]].astype(np.float64)
+
+    def is_another_than(self, other: _Piece) -> bool:
+        """Whether both have a backbone of their own, at places of their own, and no alternate
+        location is involved on either side."""
+        return (
+            self._is_whole
+            and other._is_whole
+            and float(((self._alpha - other._alpha) ** 2).sum()) >= _MIN_ALPHA_STEP**2
+        )
+
+    @property
+    def _is_whole(self) -> bool:
+        return not self._labelled and self._names >= _BACKBONE
+
+
+def _cut_where_atoms_come_again(
+    atoms: AtomTable, firsts: NDArray[np.int64], alphas: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Cut runs that hold several residues under one number.
+
+    Programs that number nothing, or number on in four columns, write such runs. A new residue
+    begins where the name changes or an atom comes again, if that gives both sides a backbone of
+    their own. Residues that share a place (microheterogeneity, alternates) stay one run.
+    """
+    alphas = alphas[atoms.altloc[alphas] == b""]
+    run = np.searchsorted(firsts, alphas, side="right") - 1
+    cuts: list[int] = []
+    for r in np.unique(run[1:][run[1:] == run[:-1]]).tolist():
+        begin = int(firsts[r])
+        end = int(firsts[r + 1]) if r + 1 < len(firsts) else len(atoms)
+        bounds = [begin]
+        name, comp = atoms.name[begin:end].tolist(), atoms.comp_id[begin:end].tolist()
+        seen: set[bytes] = set()
+        for k in range(end - begin):
+            if k and (comp[k] != comp[k - 1] or name[k] in seen):
+                bounds.append(begin + k)
+                seen = set()
+            seen.add(name[k])
+        bounds.append(end)
+        last = _Piece(atoms, bounds[0], bounds[1])
+        start = bounds[0]
+        for a, b in pairwise(bounds[1:]):
+            piece = _Piece(atoms, a, b)
+            if last.is_another_than(piece):
+                cuts.append(a)
+                start, last = a, piece
+            elif b - start <= _MAX_RESIDUE_ATOMS:
+                last = _Piece(atoms, start, b)
+    return np.union1d(firsts, cuts).astype(np.int64) if cuts else firsts
+
+
+_MAX_RESIDUE_ATOMS = 1000
+"""Pieces that are no residue are joined up to this size; beyond it nothing there is one."""
+
+
+def rows_named(atoms: AtomTable, name: bytes) -> NDArray[np.int64]:
+    """Rows of the atoms of one name."""
+    size = atoms.name.dtype.itemsize
+    if size not in (1, 2, 4, 8):
+        return np.flatnonzero(atoms.name == name)
+    if len(name) > size:
+        return np.zeros(0, np.int64)
+    code = np.frombuffer(name.ljust(size, b"\0"), f"<u{size}")[0]
+    return np.flatnonzero(codes(atoms.name) == code)
+
+
+class BackboneGeometry:
+    """Backbone N, CA and C of runs, looked up only where a file leaves something to be guessed."""
+
+    def __init__(self, atoms: AtomTable, runs: Runs):
+        self._atoms, self._runs = atoms, runs
+        self._positions: dict[bytes, NDArray] = {}
+
+    def _position(self, name: bytes) -> NDArray[np.float64]:
+        """(r, 3): the first atom of that name in each run; NaN where it has none."""
+        if name not in self._positions:
+            atoms, runs = self._atoms, self._runs
+            rows = rows_named(atoms, name)
+            rows = rows[atoms.located[rows]][::-1]
+            run = np.searchsorted(runs.firsts, rows, side="right") - 1
+            position = np.full((len(runs), 3), np.nan)
+            position[run] = atoms.coords[rows]
+            self._positions[name] = position
+        return self._positions[name]
+
+    def has_backbone(self, runs: NDArray) -> NDArray[np.bool_]:
+        return np.logical_and.reduce([np.isfinite(self._position(n)[runs, 0]) for n in _BACKBONE])
+
+    def bonded(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
+        """Whether C of the one and N of the other run are within bonding distance."""
+        gap = self._position(b"C")[before] - self._position(b"N")[after]
+        with np.errstate(invalid="ignore"):
+            return (gap * gap).sum(axis=-1) <= MAX_PEPTIDE_BOND**2
+
+
+def numbered_by_place(atoms: AtomTable) -> AtomTable:
+    """The atoms, with author numbers that go on from the last one where the file gives none
+    (``****``).
+
+    A residue ends where its name or chain changes and where an atom comes again.
+    """
+    unnumbered = (atoms.auth_seq_id == ABSENT) & (atoms.label_seq_id == ABSENT)
+    if not unnumbered.any():
+        return atoms
+    numbers = atoms.auth_seq_id.copy()
+    last: dict[bytes, int] = {}
+    residue: tuple[bytes, bytes] | None = None
+    seen: set[tuple[bytes, bytes]] = set()
+    previous = -2
+    for row in np.flatnonzero(unnumbered).tolist():
+        chain = atoms.auth_asym_id[row]
+        atom = (atoms.name[row], atoms.altloc[row])
+        if row != previous + 1:
+            residue = None
+            if row and atoms.auth_asym_id[row - 1] == chain:
+                last[chain] = int(numbers[row - 1])
+        if residue != (chain, atoms.comp_id[row]) or atom in seen:
+            residue, seen = (chain, atoms.comp_id[row]), set()
+            last[chain] = last.get(chain, 0) + 1
+        seen.add(atom)
+        numbers[row] = last[chain]
+        previous = row
+    return replace(atoms, auth_seq_id=numbers)
+
+
+def is_hydrogen(atoms: AtomTable) -> NDArray[np.bool_]:
+    """Hydrogen, deuterium and tritium, by element; by name where the file gives no element."""
+    element = atoms.element
+    hydrogen = (element == b"H") | (element == b"D") | (element == b"T") | (element == b"h")
+    unnamed = element == b""
+    if unnamed.any():
+        name = atoms.name.view(np.uint8).reshape(len(atoms), -1)
+        first = name[:, 0]
+        if name.shape[1] > 1:  # old names put a digit first: 1HB
+            first = np.where((first >= ord("0")) & (first <= ord("9")), name[:, 1], first)
+        hydrogen |= unnamed & ((first == ord("H")) | (first == ord("D")))
+    return hydrogen
+
+
+def text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _numbered(names: NDArray[np.bytes_]) -> tuple[list[bytes], NDArray[np.int64]]:
+    """Number the distinct names: (names, number of each atom)."""
+    view = codes(names)
+    heads = np.flatnonzero(np.concatenate(([True], view[1:] != view[:-1])))
+    _, first, inverse = np.unique(view[heads], return_index=True, return_inverse=True)
+    return names[heads[first]].tolist(), np.repeat(inverse, np.diff(heads, append=len(names)))
