@@ -99,10 +99,14 @@ class PdbText:
         if len(models):
             first = min(first, models[0])
         heads = self._heads[:first]
-        wanted = np.isin(heads, [_word(r.ljust(6).encode()) for r in records])
+        # Sets of the few names: `np.isin` would sort the lines for them.
+        named = {int(_word(r.ljust(6).encode())) for r in records}
         of_remarks = np.flatnonzero(heads == _word(b"REMARK"))
         numbers = np.ascontiguousarray(self._windows[self.starts[of_remarks], 7:10])
-        wanted[of_remarks] = np.isin(numbers.view("S3").ravel(), [r.encode() for r in remarks])
+        of_number = {r.encode() for r in remarks}
+        is_of_number = [n in of_number for n in numbers.view("S3").ravel().tolist()]
+        wanted = np.array([head in named for head in heads.tolist()], bool)
+        wanted[of_remarks] = is_of_number
         return [self.line(k) for k in np.flatnonzero(wanted).tolist()]
 
     def fields(self, lines: NDArray) -> Field:

@@ -9,7 +9,8 @@ Between `Runs` (residues as the file has them) and `polymers` (the residues of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.parsing import seqres
 from pipeline.parsing.atom_table import ABSENT
 from pipeline.parsing.entry_info import UNDESCRIBED, EntryInfo, Polymer
+from pipeline.parsing.fields import codes
 from pipeline.parsing.runs import BackboneGeometry, Runs, text
 from pipeline.residues import UNKNOWN, Linking, component
 
@@ -46,7 +48,7 @@ def set_labels_aside(runs: Runs, info: EntryInfo, select: Select, split: Split) 
     list of str
         A flag for each protein chain that the labels cut, or whose id has changed.
     """
-    if info.has_entities:
+    if info.has_entities or runs.label_asym is runs.auth_asym:
         return []
     peptide = np.flatnonzero((runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER))
     cut = np.diff(runs.asym[peptide]) != 0
@@ -78,9 +80,11 @@ def chains_of(runs: Runs, info: EntryInfo) -> list[tuple[int, NDArray]]:
     by_chain = np.argsort(runs.asym, kind="stable")
     bounds = np.searchsorted(runs.asym[by_chain], np.arange(len(runs.asym_ids) + 1))
     chains = []
-    entity = runs.entity[by_chain]
-    same_chain = runs.asym[by_chain][1:] == runs.asym[by_chain][:-1]
-    mixed = set(runs.asym[by_chain][1:][same_chain & (entity[1:] != entity[:-1])].tolist())
+    mixed: set[int] = set()
+    if info.entities:
+        asym, entity = runs.asym[by_chain], codes(runs.entity)[by_chain]
+        is_mixed = (asym[1:] == asym[:-1]) & (entity[1:] != entity[:-1])
+        mixed = set(asym[1:][is_mixed].tolist())
     for k in range(len(runs.asym_ids)):
         of_chain = by_chain[bounds[k] : bounds[k + 1]]
         if k not in mixed:
@@ -155,8 +159,10 @@ def numbered_residues(
     acids are too, they are bonded to a neighbour.
     """
     numbered = runs.seq[of_chain] != ABSENT
-    if numbered.all() or not numbered.any():
-        return of_chain[numbered]
+    if numbered.all():
+        return of_chain
+    if not numbered.any():
+        return of_chain[:0]
     linking = runs.linking[of_chain]
     kept = numbered | (linking == Linking.PEPTIDE)
     unknown = np.flatnonzero(~numbered & (linking == Linking.OTHER))
@@ -284,8 +290,7 @@ def left_out(runs: Runs, geometry: BackboneGeometry, kept: NDArray[np.int64]) ->
     kept : (k,) int
         Runs of resolved residues within the rows of a chain.
     """
-    may_be = (runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER)
-    may_be = np.flatnonzero(may_be & runs.has_alpha)
+    may_be = np.flatnonzero((runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER))
     if not _are_too_few(len(kept), len(may_be)):
         return []
     seen = may_be[geometry.has_backbone(may_be)]
@@ -297,10 +302,15 @@ def _are_too_few(kept: int, seen: int) -> bool:
     return kept < MIN_KEPT * seen or seen - kept > MAX_LEFT_OUT
 
 
-def sequence_aatypes(sequence: Sequence[str]) -> NDArray[np.int8]:
-    """(n,) amino acid number of component ids; 20 for what is none of the twenty."""
-    numbers = map(_AATYPES.__getitem__, sequence)
-    return np.fromiter(numbers, np.int8, len(sequence))
+@lru_cache(maxsize=8)
+def sequence_aatypes(sequence: tuple[str, ...]) -> NDArray[np.int8]:
+    """(n,) amino acid number of component ids; 20 for what is none of the twenty.
+
+    Kept, for chains of one entity share it, and each is asked about twice.
+    """
+    aatypes = np.fromiter(map(_AATYPES.__getitem__, sequence), np.int8, len(sequence))
+    aatypes.flags.writeable = False
+    return aatypes
 
 
 class _Aatypes(dict[str, int]):

@@ -43,28 +43,19 @@ class Runs:
         ``label_entity_id``.
     comp : (r,) int
         Index into `comp_ids` and `components`, of the run's first atom; `atom_comp` of every atom.
-    has_alpha : (r,) bool
-        The run has an atom named CA.
     part : (r,) int
         0, or how many residues directly before have the same chain, number and insertion code.
     segid : (r,) bytes or None
     """
 
     def __init__(self, atoms: AtomTable):
-        firsts = changes(
-            atoms.auth_seq_id,
-            atoms.label_seq_id,
-            atoms.ins_code,
-            atoms.label_asym_id,
-            atoms.auth_asym_id,
-        )
-        alphas = rows_named(atoms, b"CA")
-        self.firsts = _cut_where_atoms_come_again(atoms, firsts, alphas)
+        has_labels = atoms.label_asym_id is not atoms.auth_asym_id
+        columns = [atoms.auth_seq_id, atoms.label_seq_id, atoms.ins_code, atoms.auth_asym_id]
+        firsts = changes(*columns, *([atoms.label_asym_id] if has_labels else []))
+        self.firsts = _cut_where_atoms_come_again(atoms, firsts)
         self.counts = np.diff(self.firsts, append=len(atoms))
-        self.has_alpha = np.zeros(len(self.firsts), bool)
-        self.has_alpha[np.searchsorted(self.firsts, alphas, side="right") - 1] = True
-        self.label_asym = atoms.label_asym_id[self.firsts]
         self.auth_asym = atoms.auth_asym_id[self.firsts]
+        self.label_asym = atoms.label_asym_id[self.firsts] if has_labels else self.auth_asym
         self.entity = atoms.label_entity_id[self.firsts]
         self.seq = atoms.label_seq_id[self.firsts]
         self.auth_seq = atoms.auth_seq_id[self.firsts]
@@ -105,19 +96,16 @@ class Runs:
         self._group_by(self.auth_asym)
 
     def _group_by(self, asym: NDArray[np.bytes_]) -> None:
-        names, at, inverse = np.unique(asym, return_index=True, return_inverse=True)
-        order = np.argsort(at, kind="stable")
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        self.asym = rank[inverse]
-        self.asym_ids = [text(names[k]) or "_" for k in order]
+        names, self.asym = _numbered(asym)
+        self.asym_ids = [text(name) or "_" for name in names]
 
     def _parts(self, atoms: AtomTable) -> NDArray[np.int64]:
         part = np.zeros(len(self), np.int64)
-        again = (self.auth_seq[1:] == self.auth_seq[:-1]) & (self.asym[1:] == self.asym[:-1])
-        again &= self.ins[1:] == self.ins[:-1]
+        again = np.flatnonzero(self.auth_seq[1:] == self.auth_seq[:-1]) + 1
+        again = again[self.asym[again] == self.asym[again - 1]]
+        again = again[self.ins[again] == self.ins[again - 1]]
         ends = self.firsts + self.counts
-        for r in (np.flatnonzero(again) + 1).tolist():
+        for r in again.tolist():
             before = _Piece(atoms, self.firsts[r - 1], ends[r - 1])
             if before.is_another_than(_Piece(atoms, self.firsts[r], ends[r])):
                 part[r] = min(part[r - 1] + 1, _MAX_PART)
@@ -163,15 +151,14 @@ class _Piece:
         return not self._labelled and self._names >= _BACKBONE
 
 
-def _cut_where_atoms_come_again(
-    atoms: AtomTable, firsts: NDArray[np.int64], alphas: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _cut_where_atoms_come_again(atoms: AtomTable, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Cut runs that hold several residues under one number.
 
     Programs that number nothing, or number on in four columns, write such runs. A new residue
     begins where the name changes or an atom comes again, if that gives both sides a backbone of
     their own. Residues that share a place (microheterogeneity, alternates) stay one run.
     """
+    alphas = rows_named(atoms, b"CA")
     alphas = alphas[atoms.altloc[alphas] == b""]
     run = np.searchsorted(firsts, alphas, side="right") - 1
     cuts: list[int] = []
@@ -275,9 +262,15 @@ def numbered_by_place(atoms: AtomTable) -> AtomTable:
 
 def is_hydrogen(atoms: AtomTable) -> NDArray[np.bool_]:
     """Hydrogen, deuterium and tritium, by element; by name where the file gives no element."""
-    element = atoms.element
-    hydrogen = (element == b"H") | (element == b"D") | (element == b"T") | (element == b"h")
-    unnamed = element == b""
+    element = codes(atoms.element)
+    hydrogen = np.zeros(len(atoms), bool)
+    if atoms.element.dtype.itemsize <= 8:  # one character is its own code
+        for symbol in b"HDTh":
+            hydrogen |= element == symbol
+        unnamed = element == 0
+    else:
+        hydrogen = np.isin(atoms.element, [b"H", b"D", b"T", b"h"])
+        unnamed = atoms.element == b""
     if unnamed.any():
         name = atoms.name.view(np.uint8).reshape(len(atoms), -1)
         first = name[:, 0]
@@ -292,8 +285,8 @@ def text(name: bytes) -> str:
 
 
 def _numbered(names: NDArray[np.bytes_]) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Number the distinct names: (names, number of each atom)."""
-    view = codes(names)
-    heads = np.flatnonzero(np.concatenate(([True], view[1:] != view[:-1])))
-    _, first, inverse = np.unique(view[heads], return_index=True, return_inverse=True)
-    return names[heads[first]].tolist(), np.repeat(inverse, np.diff(heads, append=len(names)))
+    """Number distinct names in order of appearance: (names, number of each row)."""
+    heads = changes(names)
+    numbers: dict[bytes, int] = {}
+    of_heads = [numbers.setdefault(name, len(numbers)) for name in names[heads].tolist()]
+    return list(numbers), np.repeat(of_heads, np.diff(heads, append=len(names)))
