@@ -75,18 +75,18 @@ def mmcif_text(
     Parameters
     ----------
     entry : sequence of StoredChain
-        Of one or several models.
+        Of one or several models; each chain with an id of its own, see `chain_ids`.
     with_ellipsoids : bool
         Add a chain of pseudo-atoms for each chain, see `ellipsoids`.
     comment : str
-        One line, at the head.
+        Lines, at the head.
     """
     first = entry[0].chain
     name = first.metadata.file_entry_id or first.entry_id
     entities = _Entities([stored.chain for stored in entry], with_ellipsoids)
     parts = [f"data_{re.sub(r'[^!-~]', '_', name)}\n"]
     if comment:
-        parts.append(f"# {comment}\n")
+        parts.append("".join(f"# {line}\n" for line in comment.splitlines()))
     parts += _about(first, name)
     parts += entities.categories()
     parts += _atoms(entry, entities, with_ellipsoids)
