@@ -10,6 +10,17 @@ import gemmi
 import pytest
 import torch
 import yaml
+from odd_inputs import (
+    ENTRIES,
+    FORMATS,
+    copies,
+    moved,
+    numbered,
+    with_biopython,
+    with_gemmi,
+    without,
+    write,
+)
 from sample_network import CONFIG, EXAMPLES, UBIQUITIN, save_small_network, small_network
 
 from model.checkpoint import CheckpointInfo, save_flow
@@ -113,7 +124,8 @@ def test_a_sample_that_does_not_fit_the_format_costs_only_itself(
     folder.mkdir()
     shutil.copy(EXAMPLES / "1as5.cif.gz", folder)
     structure = gemmi.read_structure(str(EXAMPLES / "1as5.cif.gz"))
-    structure[0][0].name = "AX"  # author's ids of two letters fit mmCIF alone
+    for residue in structure[0][0]:
+        residue.seqid.num += 12_000  # numbers of five digits fit mmCIF alone
     structure.make_mmcif_document().write_file(str(folder / "wide.cif"))
     arguments = ["--task", "packing", "--input", str(folder), "--format", "pdb"]
     assert run(ckpt, tmp_path / "out", *arguments) == 1
@@ -122,6 +134,84 @@ def test_a_sample_that_does_not_fit_the_format_costs_only_itself(
     assert captured.err.splitlines()[-1] == "1 samples could not be written"
     assert [p.name for p in (tmp_path / "out").glob("*.pdb")] == ["1as5_1.pdb"]
     assert "1as5_1" in (tmp_path / "out" / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("given", FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_chains_under_one_id_are_written_under_ids_of_their_own(
+    ckpt: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    format: str,
+    given: str,
+    entry: str,
+) -> None:
+    path = write(tmp_path / "in", given, copies(entry, "AABA"))
+    out = tmp_path / "out"
+    assert run(ckpt, out, "--task", "packing", "--input", str(path), "--format", format) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert f"note: odd.{given}: 3 chains have the id A: A is the first, and the next are" in said[0]
+    written = out / f"odd_1.{format}"
+    ids = {"cif": {"A", "A.2", "A.3", "B"}, "pdb": {"A", "B", "C", "D"}}[format]
+    for reader in (with_gemmi, with_biopython):
+        assert reader(written) == dict.fromkeys(ids, 20)
+    if format == "pdb":
+        assert len(said) == 2
+        assert "a PDB file has one letter for each: A.2 as C, A.3 as D" in said[1]
+        assert "REMARK   6 chain C is chain A.2\n" in without_padding(written)
+    else:
+        assert len(said) == 1
+    names = [x.split()[0] for x in (out / "sequences.fasta").read_text().split(">")[1:]]
+    assert sorted(names) == ["odd_1_A", "odd_1_A.2", "odd_1_A.3", "odd_1_B"]
+
+
+def without_padding(path: Path) -> str:
+    return "".join(line.rstrip() + "\n" for line in path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_of_several_chains_under_one_id_is_packed_alone(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str
+) -> None:
+    path = write(tmp_path / "in", format, copies(ENTRIES[0], "AAB"))
+    chosen = ("--task", "packing", "--input", str(path), "--chains", "A.2")
+    assert run(ckpt, tmp_path / "out", *chosen) == 0
+    assert with_gemmi(tmp_path / "out" / "odd_1.cif") == {"A.2": 20}
+    first = gemmi.read_structure(str(tmp_path / "out" / "odd_1.cif"))[0][0][0]["CA"][0]
+    (expected,) = [a for a in moved(copies(ENTRIES[0], "A", 1), 60.0) if a.name == "CA"]
+    assert first.pos.tolist() == [float(v) for v in expected.xyz]
+    capsys.readouterr()
+    wrong = ("--task", "packing", "--input", str(path), "--chains", "A.3")
+    assert run(ckpt, tmp_path / "none", *wrong) == 1
+    assert f"odd.{format} has no chain A.3; it has A A.2 B" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ident", ["B", "b", "1", "_"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_ids_that_fit_are_written_as_they_are(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str, ident: str
+) -> None:
+    path = write(tmp_path / "in", "cif", copies(ENTRIES[0], [ident, "A"]))
+    task = ("--task", "packing", "--input", str(path), "--chains", ident)
+    assert run(ckpt, tmp_path / "out", *task, "--format", format) == 0
+    assert capsys.readouterr().err == ""
+    found = with_gemmi(tmp_path / "out" / f"odd_1.{format}")
+    assert found == {"" if (format, ident) == ("pdb", "_") else ident: 20}
+
+
+def test_a_contig_across_a_gap_ends_with_a_sentence(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    atoms = numbered(ENTRIES[0], [str(k) for k in range(1, 41)])
+    path = write(tmp_path / "in", "pdb", without(atoms, (20, 21, 22)))
+    task = ("--task", "inpainting", "--input", str(path), "--contigs")
+    assert run(ckpt, tmp_path / "out", *task, "A10-30") == 2
+    said = capsys.readouterr().err
+    assert "error: --contigs: 'A10-30': 19 and 23 of chain A of odd are not bonded" in said
+    assert not (tmp_path / "out").exists()
+    assert run(ckpt, tmp_path / "out", *task, "A10-19/3/A23-30") == 0
+    assert with_gemmi(tmp_path / "out" / "odd_1.cif") == {"A": 21}
 
 
 def test_a_network_of_no_numbers_is_said_to_be_damaged(
