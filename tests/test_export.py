@@ -456,6 +456,35 @@ def test_a_pdb_file_has_a_letter_for_each_id_that_it_has_no_room_for(
     assert with_own_ids(entry, "cif").entry == entry
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_residues_under_one_number_are_numbered_anew(
+    kind: str, entries: dict[str, list[StoredChain]], tmp_path: Path
+) -> None:
+    (stored,) = entries["1a8o"]
+    numbers = stored.chain.auth_seq_id.copy()
+    numbers[10:13] = numbers[10]
+    codes = np.zeros_like(stored.chain.ins_code)
+    codes[1] = ord("A")
+    chain = replace(stored.chain, auth_seq_id=numbers, ins_code=codes)
+    entry = [replace(stored, chain=replace(chain, model=m)) for m in (1, 2)]
+    changed = with_own_ids(entry, kind)  # type: ignore[arg-type]
+    expected = "residues are numbered anew, for several of a chain have one number: chain A"
+    assert changed.sentence() == expected
+    assert list(changed.lines()) == ["residues of chain A are numbered anew"]
+    text = text_of(changed.entry, kind)
+    assert differences(text, [s.chain for s in changed.entry]) == []
+    path = tmp_path / f"a.{kind}"
+    path.write_text(text)
+    for reader in (with_gemmi, with_biopython):
+        assert reader(path) == {"A": 70}
+    assert changed.entry[0].chain.auth_seq_id.tolist() == stored.chain.residue_index.tolist()
+    # Insertion codes make numbers differ.
+    codes[10:13] = np.frombuffer(b"\0AB", np.uint8)
+    told = with_own_ids(one(entries["1a8o"], auth_seq_id=numbers, ins_code=codes), kind)  # type: ignore[arg-type]
+    assert told.sentence() == ""
+    assert told.entry[0].chain.auth_seq_id is numbers
+
+
 def test_more_chains_than_letters_are_refused(entries: dict[str, list[StoredChain]]) -> None:
     (stored,) = entries["1ubi"]
     ids = [f"A-{k}" for k in range(2, 65)]

@@ -22,6 +22,7 @@ from odd_inputs import (
     write,
 )
 from sample_network import CONFIG, EXAMPLES, UBIQUITIN, save_small_network, small_network
+from structure_text import in_format
 
 from model.checkpoint import CheckpointInfo, save_flow
 from model.sample.command import main
@@ -268,3 +269,37 @@ def test_the_network_of_the_package_packs_ubiquitin(
     print(row)
     assert float(row["side_chain_rmsd"]) < 1.2
     assert float(row["chi1_recovery"]) > 0.6
+
+
+def test_what_is_not_read_of_a_folder_is_named(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("1as5.cif.gz", "1ejg.pdb.gz"):
+        shutil.copy(EXAMPLES / name, folder)
+    (folder / "1as5.bcif").write_bytes(b"\x82\xa7version")  # of the same name, and cut off
+    (folder / "1as5.pdb").write_text("TITLE     THE SAME\n")
+    (folder / "gone.pdb").symlink_to(tmp_path / "nowhere.pdb")
+    cut = in_format("pdb", copies(ENTRIES[0], "A")).replace("END\n", "ATOM    999  N   MET A\n")
+    (folder / "cut.pdb").write_text(cut)
+    status = run(ckpt, tmp_path / "out", "--task", "packing", "--input", str(folder))
+    said = capsys.readouterr().err
+    assert status == 1
+    assert "note: not read: 1as5.bcif" in said
+    assert "note: not read: 1as5.pdb, for 1as5.cif.gz is the same entry" in said
+    assert "note: cut.pdb: is read with remarks (docs/parsing.md): cut_records:1" in said
+    assert "note: 1ejg.pdb.gz: 2 residues are of several types" in said
+    assert "failed: gone.pdb is a link to a file that does not exist" in said
+    assert {p.name for p in (tmp_path / "out").glob("*.cif")} == {
+        *("1as5_1.cif", "1ejg_1.cif", "cut_1.cif"),
+    }
+
+
+def test_an_input_without_oddities_is_packed_without_a_word(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1ubi.pdb.zst", "1orc.pdb.gz", "5pti.cif.gz", "1as5.cif.gz"):
+        arguments = ["--task", "packing", "--input", str(EXAMPLES / name)]
+        assert run(ckpt, tmp_path / name, *arguments) == 0
+    assert capsys.readouterr().err == ""

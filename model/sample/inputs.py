@@ -13,7 +13,7 @@ from model.errors import RequestError
 from model.metrics import Structure
 from pipeline.chain import Chain
 from pipeline.export.chain_ids import distinct
-from pipeline.parsing import ParseError, read_chains
+from pipeline.parsing import ParsedEntry, ParseError, read_chains
 from pipeline.sources import Entry, SourceError, decompress, discover, group_entries, read_source
 
 MAX_BYTES = 1 << 30
@@ -125,8 +125,10 @@ def read_inputs(
         found = discover(path)
     except SourceError as error:
         raise RequestError(f"--input {path}: {error}") from error
+    for problem in found.problems:
+        yield problem.name, InputError(problem.message)
     entries = group_entries(found.files)
-    if not entries:
+    if not entries and not found.problems:
         raise RequestError(f"--input {path} holds no files")
     taken: set[str] = set()
     for entry in entries:
@@ -142,26 +144,32 @@ def read_inputs(
 
 
 def _read(entry: Entry, name: str, root: Path, chains: Sequence[str] | None) -> InputStructure:
+    """The first file of an entry that can be read; the note of another says why it is not."""
+    notes: list[str] = []
     first_error: InputError | None = None
-    for source in entry.candidates:
+    for rank, source in enumerate(entry.candidates):
         try:
             if source.is_sequential:
                 raise InputError(f"{source.name} is in a compressed archive; unpack it first")
             raw = read_source(source, root, MAX_BYTES)
             parsed = read_chains(decompress(raw.data, MAX_BYTES, name=source.name), name)
-        except (SourceError, ParseError) as error:
+        except (SourceError, ParseError, InputError) as error:
             sentence = str(error) if source.name in str(error) else f"{source.name}: {error}"
             first_error = first_error or InputError(sentence)
-            continue
-        except InputError as error:
-            first_error = first_error or error
+            notes.append(f"not read: {sentence}")
             continue
         if not parsed.chains:
             why = ", ".join(dict.fromkeys(chain.reason for chain in parsed.dropped))
             raise InputError(
                 f"{source.name} has no protein chain with a backbone ({why or 'none'})"
             )
-        named, notes = _with_own_ids(parsed.chains, source.name)
+        notes += [
+            f"not read: {other.name}, for {source.name} is the same entry"
+            for other in entry.candidates[rank + 1 :]
+        ]
+        notes += _remarks(parsed, source.name)
+        named, about_ids = _with_own_ids(parsed.chains, source.name)
+        notes += about_ids
         if chains is not None:
             named = _chosen(named, chains, source.name)
             notes += [
@@ -172,6 +180,21 @@ def _read(entry: Entry, name: str, root: Path, chains: Sequence[str] | None) -> 
         return InputStructure.of(name, named, notes)
     assert first_error is not None
     raise first_error
+
+
+def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
+    """Sentences about what the reader set aside or doubts, as the records of a build have it."""
+    said = []
+    flags = [flag for flag in parsed.flags if not flag.startswith("several_chains_of_one_id:")]
+    if flags:
+        said.append(f"{name}: is read with remarks (docs/parsing.md): {', '.join(flags)}")
+    if parsed.dropped:
+        chains = ", ".join(f"{c.auth_asym_id} ({c.reason})" for c in parsed.dropped)
+        said.append(f"{name}: chains are left out: {chains}")
+    if n_microhet := sum(chain.n_microhet for chain in parsed.chains):
+        residues = "1 residue is" if n_microhet == 1 else f"{n_microhet} residues are"
+        said.append(f"{name}: {residues} of several types; the one of the chosen conformer is kept")
+    return said
 
 
 def _with_own_ids(found: Sequence[Chain], name: str) -> tuple[list[Chain], list[str]]:

@@ -1,8 +1,9 @@
 """Ids under which chains are written: each its own, and such as the format holds.
 
-Other programs know a chain by its author's id. Two chains under one id are one chain to them, or
-an error; so the first keeps the id, and the next are called ``A.2``, ``A.3`` …, as a build labels
-them.
+Other programs know a chain by its author's id, and a residue by its chain, number and insertion
+code. Two chains under one id are one chain to them, or an error; so the first keeps the id, and the
+next are called ``A.2``, ``A.3`` …, as a build labels them. Residues under one number are one
+residue to them; such a chain is numbered by ``residue_index``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+import numpy as np
 
 from pipeline.chain import Chain
 from pipeline.export.errors import ExportError
@@ -23,12 +26,12 @@ LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 """Ids that a PDB file gives to chains whose own it cannot hold, in this order."""
 
 _SHOWN = 5
-"""Changed ids that a sentence lists; the file lists all."""
+"""Chains that a sentence lists; the file lists all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The chains of an entry as they are written, and which of them have another id there.
+    """The chains of an entry as they are written, and what is not as it was.
 
     Attributes
     ----------
@@ -37,24 +40,35 @@ class Changed:
         What a chain is called (its ``label_asym_id``, with the author's id if that differs) → its
         id in the file; only of chains whose id is changed.
     why : str
+        Ids are changed.
+    numbered_anew : list of str
+        Ids in the file of chains whose residues have other numbers there.
     """
 
     entry: list[StoredChain]
     ids: dict[str, str]
     why: str
+    numbered_anew: list[str]
 
     def sentence(self) -> str:
-        """What somebody should know; empty if no id is changed."""
-        if not self.ids:
-            return ""
-        shown = [f"{old} as {new}" for old, new in list(self.ids.items())[:_SHOWN]]
-        more = f" and {len(self.ids) - _SHOWN} more" if len(self.ids) > _SHOWN else ""
-        return f"chains are written under other ids, for {self.why}: {', '.join(shown)}{more}"
+        """What somebody should know; empty if nothing is changed."""
+        said = []
+        if self.ids:
+            shown = _listed([f"{old} as {new}" for old, new in self.ids.items()])
+            said.append(f"chains are written under other ids, for {self.why}: {shown}")
+        if self.numbered_anew:
+            said.append(
+                "residues are numbered anew, for several of a chain have one number: chain "
+                + _listed(self.numbered_anew)
+            )
+        return "; ".join(said)
 
     def lines(self) -> Iterator[str]:
         """For the head of the file."""
         for old, new in self.ids.items():
             yield " ".join(f"chain {new} is chain {old}".split())
+        for ident in self.numbered_anew:
+            yield f"residues of chain {ident} are numbered anew"
 
 
 def distinct(ids: Sequence[str]) -> list[str]:
@@ -80,7 +94,8 @@ def distinct(ids: Sequence[str]) -> list[str]:
 
 
 def with_own_ids(entry: Sequence[StoredChain], kind: Kind) -> Changed:
-    """Give each chain of an entry (in all its models) an author's id of its own.
+    """Give each chain of an entry (in all its models) an author's id of its own, and each residue
+    of a chain a number.
 
     Parameters
     ----------
@@ -100,20 +115,39 @@ def with_own_ids(entry: Sequence[StoredChain], kind: Kind) -> Changed:
     if kind == "pdb" and not all(map(fits_pdb, own.values())):
         own = _in_letters(own, entry[0].chain.entry_id)
         why = "a PDB file has one letter for each"
+    unclear = {_key(stored.chain) for stored in entry if _has_equal_numbers(stored.chain)}
     return Changed(
-        entry=[
-            replace(s, chain=replace(s.chain, auth_asym_id=own[_key(s.chain)]))
-            if own[_key(s.chain)] != s.chain.auth_asym_id
-            else s
-            for s in entry
-        ],
+        entry=[_named(s, own[_key(s.chain)], _key(s.chain) in unclear) for s in entry],
         ids={
             label if label == author else f"{label} (the author's {author})": own[label, author]
             for label, author in keys
             if own[label, author] != author
         },
         why=why,
+        numbered_anew=[own[key] for key in keys if key in unclear],
     )
+
+
+def _named(stored: StoredChain, ident: str, anew: bool) -> StoredChain:
+    chain = stored.chain
+    if ident != chain.auth_asym_id:
+        chain = replace(chain, auth_asym_id=ident)
+    if anew:
+        chain = replace(
+            chain, auth_seq_id=chain.residue_index, ins_code=np.zeros_like(chain.ins_code)
+        )
+    return stored if chain is stored.chain else replace(stored, chain=chain)
+
+
+def _has_equal_numbers(chain: Chain) -> bool:
+    there = chain.atom14_mask > 0
+    places = chain.auth_seq_id[there].astype(np.int64) * 256 + chain.ins_code[there]
+    return len(np.unique(places)) < len(places)
+
+
+def _listed(parts: Sequence[str]) -> str:
+    more = f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
+    return ", ".join(parts[:_SHOWN]) + more
 
 
 def fits_pdb(ident: str) -> bool:
