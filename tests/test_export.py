@@ -589,6 +589,18 @@ def test_every_ellipsoid_chain_gets_a_letter_of_its_own_or_mmcif_is_named(
         pdb_text(named(many), with_ellipsoids=True)
 
 
+def test_a_chain_that_is_called_like_ellipsoids_is_refused_beside_them(
+    entries: dict[str, list[StoredChain]],
+) -> None:
+    (stored,) = entries["1ubi"]
+    for field in ("label_asym_id", "auth_asym_id"):
+        ids = {"label_asym_id": "B", "auth_asym_id": "B"} | {field: "A_ell"}
+        entry = [stored, replace(stored, chain=replace(stored.chain, **ids))]
+        with pytest.raises(ExportError, match="has a chain A_ell, as the ellipsoids of chain A"):
+            mmcif_text(entry, with_ellipsoids=True)
+        assert differences(mmcif_text(entry), [s.chain for s in entry]) == []
+
+
 def test_ellipsoids_belong_to_the_resolved_residues(entries: dict[str, list[StoredChain]]) -> None:
     stored = next(s for s in entries["1bd2"] if not s.chain.resolved.all())
     found = Ellipsoids.of(stored)

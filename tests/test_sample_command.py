@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import gemmi
@@ -289,17 +290,34 @@ def test_what_is_not_read_of_a_folder_is_named(
     assert "note: not read: 1as5.bcif" in said
     assert "note: not read: 1as5.pdb, for 1as5.cif.gz is the same entry" in said
     assert "note: cut.pdb: is read with remarks (docs/parsing.md): cut_records:1" in said
-    assert "note: 1ejg.pdb.gz: 2 residues are of several types" in said
+    assert "note: 1ejg.pdb.gz: residues of several types are read as the one" in said
     assert "failed: gone.pdb is a link to a file that does not exist" in said
     assert {p.name for p in (tmp_path / "out").glob("*.cif")} == {
         *("1as5_1.cif", "1ejg_1.cif", "cut_1.cif"),
     }
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_cannot_be_kept_of_named_residues_is_said(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str
+) -> None:
+    atoms = numbered(ENTRIES[0], [str(k) for k in range(1, 31)])
+    atoms = [replace(a, comp={"7": "UNK", "9": "SEP"}.get(a.number, a.comp)) for a in atoms]
+    path = write(tmp_path / "my odd one", format, atoms)
+    path = path.rename(path.with_stem("an odd one"))
+    task = ("--task", "design", "--input", str(path), "--fixed", "A5-10", "--format", format)
+    assert run(ckpt, tmp_path / "out", *task) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"note: an odd one.{format}: modified residues are read as their parents, or X: 1",
+        "note: an odd one: what type A7 is of is not known: backbones are kept, types are not",
+    ]
+    assert (tmp_path / "out" / "sequences.fasta").read_text().startswith(">an_odd_one_1_A task=")
+
+
 def test_an_input_without_oddities_is_packed_without_a_word(
     ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("1ubi.pdb.zst", "1orc.pdb.gz", "5pti.cif.gz", "1as5.cif.gz"):
+    for name in ("1ubi.pdb.zst", "1orc.pdb.gz", "5pti.cif.gz", "1gbt.bcif.gz"):
         arguments = ["--task", "packing", "--input", str(EXAMPLES / name)]
         assert run(ckpt, tmp_path / name, *arguments) == 0
     assert capsys.readouterr().err == ""

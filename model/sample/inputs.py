@@ -93,7 +93,7 @@ class InputStructure:
         code = int(self.ins_code[row])
         return f"{self.auth_seq_id[row]}{chr(code) if code else ''}"
 
-    def describe(self, row: int) -> str:
+    def describe(self, row: int | np.integer) -> str:
         """A residue as people call it, such as A45."""
         return f"{self.chain_id(row)}{self.number(row)}"
 
@@ -191,9 +191,13 @@ def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
     if parsed.dropped:
         chains = ", ".join(f"{c.auth_asym_id} ({c.reason})" for c in parsed.dropped)
         said.append(f"{name}: chains are left out: {chains}")
+    if n_modified := sum(chain.n_modified for chain in parsed.chains):
+        said.append(f"{name}: modified residues are read as their parents, or X: {n_modified}")
     if n_microhet := sum(chain.n_microhet for chain in parsed.chains):
-        residues = "1 residue is" if n_microhet == 1 else f"{n_microhet} residues are"
-        said.append(f"{name}: {residues} of several types; the one of the chosen conformer is kept")
+        said.append(
+            f"{name}: residues of several types are read as the one of the chosen conformer: "
+            f"{n_microhet}"
+        )
     return said
 
 

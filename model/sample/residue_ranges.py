@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from model.errors import RequestError
 from model.sample.inputs import InputStructure
+from pipeline.residues import UNKNOWN
 
 # Author's numbers may be negative: A-5--2 is -5 to -2. An insertion code is a letter.
 _RANGE = re.compile(
@@ -156,7 +157,8 @@ def remarks(ranges: Sequence[ResidueRange], structure: InputStructure) -> list[s
     """What somebody who named these ranges should know of what they name.
 
     Residues that differ from an end by their insertion code alone are not in: ``A50-52`` ends with
-    residue 52, and 52A is behind it. A chain may be named by its ``label_asym_id``.
+    residue 52, and 52A is behind it. A chain may be named by its ``label_asym_id``. Of residues
+    whose type is not known (X), nothing but the backbone can be kept.
 
     Raises
     ------
@@ -179,6 +181,9 @@ def remarks(ranges: Sequence[ResidueRange], structure: InputStructure) -> list[s
         if left.any():
             there = ", ".join(structure.number(row) for row in np.flatnonzero(left))
             said.append(f"{str(residues)!r} does not name {there}")
+    if (unknown := named & (structure.structure.aatype == UNKNOWN) & structure.resolved).any():
+        there = ", ".join(structure.describe(row) for row in np.flatnonzero(unknown))
+        said.append(f"what type {there} is of is not known: backbones are kept, types are not")
     return [f"{structure.name}: {sentence}" for sentence in dict.fromkeys(said)]
 
 
