@@ -27,6 +27,8 @@ from structure_text import in_format
 
 from model.checkpoint import CheckpointInfo, save_flow
 from model.sample.command import main
+from model.sample.request import Request
+from model.sample.sampler import read_problems
 from model.trained_network import DEFAULT
 
 
@@ -314,10 +316,8 @@ def test_what_cannot_be_kept_of_named_residues_is_said(
     assert (tmp_path / "out" / "sequences.fasta").read_text().startswith(">an_odd_one_1_A task=")
 
 
-def test_an_input_without_oddities_is_packed_without_a_word(
-    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("1ubi.pdb.zst", "1orc.pdb.gz", "5pti.cif.gz", "1gbt.bcif.gz"):
-        arguments = ["--task", "packing", "--input", str(EXAMPLES / name)]
-        assert run(ckpt, tmp_path / name, *arguments) == 0
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize("name", ["1ubi.pdb.zst", "1orc.pdb.gz", "5pti.cif.gz", "1gbt.bcif.gz"])
+def test_of_an_input_without_oddities_nothing_is_said(name: str) -> None:
+    notes: list[str] = []
+    read_problems(Request("packing", input=EXAMPLES / name), notes.append)
+    assert notes == []
