@@ -17,10 +17,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from odd_inputs import ENTRIES, copies, with_biopython, with_gemmi, write
 
 from pipeline.build.command import main as build
 from pipeline.built_dataset import BuiltDataset
 from pipeline.export.atoms import shortest, thousandths
+from pipeline.export.chain_ids import distinct, with_own_ids
 from pipeline.export.command import main
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
@@ -369,6 +371,133 @@ def test_two_chains_of_one_letter_are_refused(entries: dict[str, list[StoredChai
         pdb_text([*entry, *one(entry, label_asym_id="A.2")])
 
 
+# ---- ids of chains ------------------------------------------------------------------------------
+
+
+@given(ids=st.lists(st.sampled_from(["A", "B", "A.2", "A.3", "A.2.2", "_"]), max_size=9))
+def test_distinct_ids_are_all_different_and_the_first_of_equals_keeps_its_own(
+    ids: list[str],
+) -> None:
+    found = distinct(ids)
+    assert len(set(found)) == len(ids)
+    for k, ident in enumerate(ids):
+        if ident not in ids[:k]:
+            assert found[k] == ident
+        else:
+            assert found[k].startswith(f"{ident}.")
+
+
+@pytest.mark.parametrize("with_ellipsoids", [False, True])
+@pytest.mark.parametrize("source", FORMATS)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_chains_under_one_id_are_exported_under_ids_of_their_own(
+    kind: str,
+    source: str,
+    with_ellipsoids: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ENTRIES:
+        path = write(tmp_path / "in", source, copies(name, "AABA"))
+        path.rename(path.with_stem(f"{name[:4]}odd"))
+    arguments = ["--pdb-dir", str(tmp_path / "in"), "--out-dir", str(tmp_path / "dataset")]
+    assert build([*arguments, "--n-jobs", "1", "--quiet"]) == 0
+    arguments = [str(tmp_path / "dataset"), "--output", str(tmp_path / "out"), "--format", kind]
+    assert main([*arguments, *(["--ellipsoids"] if with_ellipsoids else [])]) == 0
+    said = capsys.readouterr().err
+    ids = {"cif": ["A", "A.2", "A.3", "B"], "pdb": ["A", "B", "C", "D"]}[kind]
+    if with_ellipsoids:
+        ids += {"cif": [f"{i}_ell" for i in ids], "pdb": ["a", "b", "c", "d"]}[kind]
+    for name in ENTRIES:
+        written = tmp_path / "out" / f"{name[:4]}odd.{kind}"
+        for reader in (with_gemmi, with_biopython):
+            assert reader(written) == dict.fromkeys(ids, 20)
+        new = {"cif": "A.2", "pdb": "C"}[kind]
+        assert f"note: {written}: chains are written under other ids" in said
+        assert f"A.2 (the author's A) as {new}" in said
+        assert f"chain {new} is chain A.2 (the author's A)" in written.read_text()
+    assert "as a build reads it" not in said
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_per_chain_needs_no_other_ids(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "in", "pdb", copies(ENTRIES[0], "AA"))
+    arguments = ["--pdb-dir", str(tmp_path / "in"), "--out-dir", str(tmp_path / "dataset")]
+    assert build([*arguments, "--n-jobs", "1", "--quiet"]) == 0
+    arguments = [str(tmp_path / "dataset"), "--output", str(tmp_path / "out"), "--format", kind]
+    assert main([*arguments, "--per", "chain"]) == 0
+    assert capsys.readouterr().err == ""
+    for uid in ("odd_1_A", "odd_1_A.2"):
+        assert with_gemmi(tmp_path / "out" / f"{uid}.{kind}") == {"A": 20}
+
+
+@pytest.mark.parametrize("ident", ["AB", "A-2", "ü", "A B"])
+def test_a_pdb_file_has_a_letter_for_each_id_that_it_has_no_room_for(
+    ident: str, entries: dict[str, list[StoredChain]], tmp_path: Path
+) -> None:
+    (stored,) = entries["1ubi"]
+    entry = [
+        replace(stored, chain=replace(stored.chain, model=m, label_asym_id=i, auth_asym_id=i))
+        for m in (1, 2)
+        for i in ("A", ident, "B", "_")
+    ]
+    changed = with_own_ids(entry, "pdb")
+    assert changed.ids == {ident: "C"}
+    assert changed.sentence().endswith(f"for a PDB file has one letter for each: {ident} as C")
+    text = pdb_text(changed.entry)
+    assert differences(text, [s.chain for s in changed.entry]) == []
+    path = tmp_path / "a.pdb"
+    path.write_text(text)
+    for reader in (with_gemmi, with_biopython):
+        assert list(reader(path).values()) == [76] * 4
+    assert with_own_ids(entry, "cif").sentence() == ""
+    assert with_own_ids(entry, "cif").entry == entry
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_residues_under_one_number_are_numbered_anew(
+    kind: str, entries: dict[str, list[StoredChain]], tmp_path: Path
+) -> None:
+    (stored,) = entries["1a8o"]
+    numbers = stored.chain.auth_seq_id.copy()
+    numbers[10:13] = numbers[10]
+    codes = np.zeros_like(stored.chain.ins_code)
+    codes[1] = ord("A")
+    chain = replace(stored.chain, auth_seq_id=numbers, ins_code=codes)
+    entry = [replace(stored, chain=replace(chain, model=m)) for m in (1, 2)]
+    changed = with_own_ids(entry, kind)  # type: ignore[arg-type]
+    expected = "residues are numbered anew, for several of a chain have one number: chain A"
+    assert changed.sentence() == expected
+    assert list(changed.lines()) == ["residues of chain A are numbered anew"]
+    text = text_of(changed.entry, kind)
+    assert differences(text, [s.chain for s in changed.entry]) == []
+    path = tmp_path / f"a.{kind}"
+    path.write_text(text)
+    for reader in (with_gemmi, with_biopython):
+        assert reader(path) == {"A": 70}
+    assert changed.entry[0].chain.auth_seq_id.tolist() == stored.chain.residue_index.tolist()
+    # Insertion codes make numbers differ.
+    codes[10:13] = np.frombuffer(b"\0AB", np.uint8)
+    told = with_own_ids(one(entries["1a8o"], auth_seq_id=numbers, ins_code=codes), kind)  # type: ignore[arg-type]
+    assert told.sentence() == ""
+    assert told.entry[0].chain.auth_seq_id is numbers
+
+
+def test_more_chains_than_letters_are_refused(entries: dict[str, list[StoredChain]]) -> None:
+    (stored,) = entries["1ubi"]
+    ids = [f"A-{k}" for k in range(2, 65)]
+    many = [
+        replace(stored, chain=replace(stored.chain, label_asym_id=i, auth_asym_id=i)) for i in ids
+    ]
+    assert len(with_own_ids(many[:62], "pdb").ids) == 62
+    sentence = with_own_ids(many[:62], "pdb").sentence()
+    assert sentence.endswith("A-2 as A, A-3 as B, A-4 as C, A-5 as D, A-6 as E and 57 more")
+    with pytest.raises(ExportError, match="no letters left for them; write mmCIF"):
+        with_own_ids(many, "pdb")
+
+
 # ---- ellipsoids ---------------------------------------------------------------------------------
 
 
@@ -458,6 +587,18 @@ def test_every_ellipsoid_chain_gets_a_letter_of_its_own_or_mmcif_is_named(
     many = "".join(chr(c) for c in range(33, 127) if chr(c).isalnum())[:40]
     with pytest.raises(ExportError, match="no letters left"):
         pdb_text(named(many), with_ellipsoids=True)
+
+
+def test_a_chain_that_is_called_like_ellipsoids_is_refused_beside_them(
+    entries: dict[str, list[StoredChain]],
+) -> None:
+    (stored,) = entries["1ubi"]
+    for field in ("label_asym_id", "auth_asym_id"):
+        ids = {"label_asym_id": "B", "auth_asym_id": "B"} | {field: "A_ell"}
+        entry = [stored, replace(stored, chain=replace(stored.chain, **ids))]
+        with pytest.raises(ExportError, match="has a chain A_ell, as the ellipsoids of chain A"):
+            mmcif_text(entry, with_ellipsoids=True)
+        assert differences(mmcif_text(entry), [s.chain for s in entry]) == []
 
 
 def test_ellipsoids_belong_to_the_resolved_residues(entries: dict[str, list[StoredChain]]) -> None:

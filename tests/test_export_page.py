@@ -13,9 +13,12 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pytest
+from odd_inputs import ENTRIES, copies, write
 
+from pipeline.build.command import main as build
 from pipeline.built_dataset import BuiltDataset
 from pipeline.export.command import main
 from pipeline.export.stored_chains import StoredChain, read_entries
@@ -183,6 +186,27 @@ def test_the_command_writes_a_page_with_the_script_in_it(
     script.write_text("something else")
     assert main([*arguments, "--viewer-script", str(script), "--overwrite"]) == 2
     assert "is not 3Dmol.js" in capsys.readouterr().err
+
+
+def test_chains_under_one_id_are_shown_under_ids_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "in", "pdb", copies(ENTRIES[0], "AAB"))
+    arguments = ["--pdb-dir", str(tmp_path / "in"), "--out-dir", str(tmp_path / "dataset")]
+    assert build([*arguments, "--n-jobs", "1", "--quiet"]) == 0
+    page = tmp_path / "page.html"
+    assert main([str(tmp_path / "dataset"), "--entry", "odd", "--view", str(page)]) == 0
+    assert f"note: {page}: chains are written under other ids" in capsys.readouterr().err
+    data = re.search(
+        r'(?s)<script type="application/json" id="data">(.*?)</script>', page.read_text()
+    )
+    assert data
+    shown = json.loads(data[1])
+    assert shown["chains"] == ["A", "A.2", "B"]
+    model = gemmi.make_structure_from_block(gemmi.cif.read_string(shown["structure"]).sole_block())[
+        0
+    ]
+    assert [(chain.name, len(chain)) for chain in model] == [("A", 20), ("A.2", 20), ("B", 20)]
 
 
 @pytest.mark.slow

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from odd_inputs import ENTRIES, moved, numbered, write
 
 from model.errors import RequestError
 from model.sample.contigs import Contigs, Free, draw_contigs, format_contigs, parse_contigs
-from model.sample.residue_ranges import ResidueRange, parse_fixed
+from model.sample.inputs import InputStructure, read_inputs
+from model.sample.residue_ranges import ResidueRange, parse_fixed, remarks
 
 RANGES = st.builds(
-    lambda chain, first, more: ResidueRange(chain, first, first + more),
-    st.text("ABab_19", min_size=1, max_size=2),
+    lambda chain, first, more, codes: ResidueRange(chain, first, first + more, *codes),
+    st.text("ABab_19.-", min_size=1, max_size=3),
     st.integers(-20, 2000),
     st.integers(0, 300),
+    st.tuples(st.sampled_from(["", "A", "b"]), st.sampled_from(["", "A", "C"])),
 )
 FREE = st.builds(
     lambda least, more: Free(least, least + more), st.integers(1, 50), st.integers(0, 50)
@@ -65,6 +70,12 @@ A = ResidueRange
         ("A1:-5", ((A("A1", -5, -5),),)),
         ("A:5", ((A("A", 5, 5),),)),
         ("A-5--2", ((A("A", -5, -2),),)),
+        ("A52A", ((A("A", 52, 52, "A", "A"),),)),
+        ("A52-52B/4", ((A("A", 52, 52, "", "B"), Free(4, 4)),)),
+        ("A52A-60", ((A("A", 52, 60, "A"),),)),
+        ("A-2A--1B", ((A("A", -2, -1, "A", "B"),),)),
+        ("A.2:5-10", ((A("A.2", 5, 10),),)),
+        ("A-2:5B", ((A("A-2", 5, 5, "B", "B"),),)),
         (
             "10-20/A45-60/15/0 B1-30",
             ((Free(10, 20), A("A", 45, 60), Free(15, 15)), (A("B", 1, 30),)),
@@ -84,7 +95,7 @@ def test_contigs_of_rfdiffusion_are_read(text: str, expected: Contigs) -> None:
     ("text", "token", "advice"),
     [
         ("", "--contigs", "is empty"),
-        ("10-20/A45-60x/15", "'A45-60x'", "neither a number of new residues"),
+        ("10-20/A45-60xy/15", "'A45-60xy'", "neither a number of new residues"),
         ("10-20/A60-45", "'A60-45'", "write A45-60"),
         ("20-10/A45-60", "'20-10'", "write 10-20"),
         ("10//A5-7", "'10//A5-7'", "a / too many"),
@@ -117,9 +128,29 @@ def test_any_text_is_read_or_refused_in_words(text: str) -> None:
 
 def test_fixed_residues_are_ranges_and_single_ones() -> None:
     assert parse_fixed("A10-20,A35, B7") == [A("A", 10, 20), A("A", 35, 35), A("B", 7, 7)]
+    assert parse_fixed("A52A,1:52-52B") == [A("A", 52, 52, "A", "A"), A("1", 52, 52, "", "B")]
 
 
-@pytest.mark.parametrize("token", ["10-20", "A", "A5x"])
+@pytest.mark.parametrize("token", ["10-20", "A", "A5xy", "A.25", "A5A6"])
 def test_what_names_no_residues_is_named(token: str) -> None:
     with pytest.raises(RequestError, match=f"'{token}' names no residues"):
         parse_fixed(f"A1,{token}")
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_label_names_a_chain_that_no_author_calls_so(tmp_path: Path, entry: str) -> None:
+    atoms = []
+    for k, (label, author) in enumerate((("A", "H"), ("A-2", "H"), ("H", "L"))):
+        part = numbered(entry, [str(number) for number in range(1, 21)])
+        atoms += moved(part, 60.0 * k, chain=author, asym=label)
+    path = write(tmp_path, "cif", atoms)
+    ((_, structure),) = read_inputs(path)
+    assert isinstance(structure, InputStructure)
+    assert structure.chain_ids == ["H", "H.2", "L"]
+    assert [structure.find_chain(i) for i in ("H", "H.2", "L", "A", "A-2")] == [0, 1, 2, 0, 1]
+    said = remarks([A("A-2", 5, 6), A("H", 6, 6)], structure)
+    assert said == ["odd: A-2 is the label_asym_id of chain H.2"]
+    ((_, chosen),) = read_inputs(path, ["A-2"])
+    assert isinstance(chosen, InputStructure)
+    assert chosen.chain_ids == ["H.2"]
+    assert chosen.notes[-1] == "odd.cif: A-2 is the label_asym_id of chain H.2"

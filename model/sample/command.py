@@ -69,12 +69,14 @@ def sample(options: SampleOptions) -> int:
     unfit = 0
     for k, made in flow.run(options.request, problems, trajectory=options.trajectory):
         try:
-            save_structures(made, options.out_dir, options.format, options.trajectory)
+            changed = save_structures(made, options.out_dir, options.format, options.trajectory)
         except ExportError as error:
             unfit += 1
             say(f"failed: {error}")
             continue
         samples[k] = made
+        if changed:
+            note(f"{made.name}.{options.format}: {changed}")
         if not options.quiet:
             print(
                 f"{options.out_dir / made.name}.{options.format}: {len(made.problem)} residues, "

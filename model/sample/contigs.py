@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -92,21 +91,6 @@ def draw_contigs(contigs: Contigs, seed: int, name: str) -> Contigs:
     return tuple(tuple(drawn(segment) for segment in segments) for segments in contigs)
 
 
-def expect_no_repeats(ranges: Sequence[ResidueRange]) -> None:
-    """See that no residue of the input is to be in two places.
-
-    Raises
-    ------
-    RequestError
-    """
-    for k, one in enumerate(ranges):
-        for other in ranges[:k]:
-            if one.chain == other.chain and one.first <= other.last and other.first <= one.last:
-                raise RequestError(
-                    f"--contigs: {str(one)!r} and {str(other)!r} have residues in common"
-                )
-
-
 def _segment(token: str, word: str) -> Segment:
     if token == "":
         raise RequestError(f"--contigs: {word!r} has a / too many: nothing is before or after it")
@@ -131,7 +115,7 @@ def _segment(token: str, word: str) -> Segment:
     if residues is None:
         raise RequestError(
             f"--contigs: {token!r} is neither a number of new residues (15 or 10-20) nor residues "
-            "of the input (A45-60)"
+            "of the input (A45-60, A52A-60, or 1:45-60 for a chain whose id is not of letters)"
         )
     return residues
 

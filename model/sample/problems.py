@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from model.errors import RequestError
 from model.flow.tasks import Task
 from model.metrics import Structure
-from model.sample.contigs import Contigs, expect_no_repeats
+from model.sample.contigs import Contigs
 from model.sample.inputs import InputError, InputStructure
-from model.sample.residue_ranges import ResidueRange, find_rows
+from model.sample.residue_ranges import ResidueRange, find_rows, parts_of
 from pipeline.chain import Chain
+from pipeline.features import MAX_PEPTIDE_BOND
 from pipeline.frames import is_frame
 from pipeline.residues import AATYPE_OF_LETTER, N_SLOTS, ONE_LETTER, UNKNOWN
 
@@ -200,13 +201,21 @@ def inpainting_problem(
     RequestError
         The contigs do not fit the input.
     """
-    expect_no_repeats([s for chain in contigs for s in chain if isinstance(s, ResidueRange)])
-    rows, held, chain_index = [], [], []
+    rows: list[int] = []
+    held, chain_index = [], []
+    owner: dict[int, ResidueRange] = {}
     for number, segments in enumerate(contigs):
         for segment in segments:
             if isinstance(segment, ResidueRange):
                 found = find_rows(segment, structure).tolist()
                 _expect_resolved(segment, found, structure)
+                _expect_bonded(segment, found, structure)
+                other = next((owner[row] for row in found if row in owner), None)
+                if other is not None:
+                    raise RequestError(
+                        f"--contigs: {str(segment)!r} and {str(other)!r} have residues in common"
+                    )
+                owner |= dict.fromkeys(found, segment)
                 rows += found
             else:
                 found = [-1] * segment.least
@@ -370,6 +379,28 @@ def _expect_resolved(residues: ResidueRange, rows: list[int], structure: InputSt
             f"--contigs: {str(residues)!r}: {len(missing)} of its residues have no backbone in "
             f"{structure.name}; keep the parts around them, with new residues between"
         )
+
+
+def _expect_bonded(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
+    """See that a kept part is one piece: what is missing within it would be closed up."""
+    positions = structure.structure.positions[rows]
+    gap = positions[1:, 0] - positions[:-1, 2]
+    distance = np.sqrt((gap**2).sum(-1))
+    broken = np.flatnonzero(distance > MAX_PEPTIDE_BOND)
+    if not len(broken):
+        return
+    k = int(broken[0])
+    starts = [0, *(broken + 1).tolist()]
+    ends = [*broken.tolist(), len(rows) - 1]
+    parts = ", ".join(
+        parts_of(structure, rows[a], rows[b]) for a, b in zip(starts, ends, strict=True)
+    )
+    raise RequestError(
+        f"--contigs: {str(residues)!r}: {structure.number(rows[k])} and "
+        f"{structure.number(rows[k + 1])} of chain {residues.chain} of {structure.name} are not "
+        f"bonded (C–N {distance[k]:.1f} Å), so something is missing between them; keep the parts "
+        f"({parts}), with new residues between"
+    )
 
 
 def _count_within(chains: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -32,14 +32,16 @@ class Request:
         and design, a backbone is enough.
     chains
         Author's ids of the chains of the input that are read, such as A B; all of them without it.
+        Of several chains with one id, A is the first and A.2 the second.
     lengths
         Residues of the proteins to make from nothing; 80+60 is a protein of two chains.
     sequence
         Packing: pack this sequence instead of the residue names of the input. Chains are separated
         by ":".
     fixed
-        Design: residues that keep their type and side chain, such as A10-20,A35, by the author's
-        chain ids and numbers; 1:10-20 for a chain whose id is not of letters.
+        Design: residues that keep their type and side chain, such as A10-20,A35,A52A, by the
+        author's chain ids, numbers and insertion codes; 1:10-20 for a chain whose id is not of
+        letters.
     partial_sequence
         Design: types that are given, one letter per residue and "_" or X where the type is free;
         chains are separated by ":".

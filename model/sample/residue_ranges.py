@@ -1,8 +1,9 @@
-"""Residues of an input by the author's chain ids and numbers: ``A10-20,A35``, ``1:10-20``."""
+"""Residues of an input by chain and author's number: ``A10-20,A35``, ``A52A``, ``1:10-20``."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,30 +11,45 @@ from numpy.typing import NDArray
 
 from model.errors import RequestError
 from model.sample.inputs import InputStructure
+from pipeline.residues import UNKNOWN
 
-# Author's numbers may be negative: A-5--2 is -5 to -2.
-_RANGE = re.compile(r"(?:([A-Za-z_]+)|([^\s:,/]+):)(-?\d+)(?:-(-?\d+))?")
+# Author's numbers may be negative: A-5--2 is -5 to -2. An insertion code is a letter.
+_RANGE = re.compile(
+    r"(?:([A-Za-z_]+)|([^\s:,/]+):)(-?\d+)([A-Za-z]?)(?:-(-?\d+)([A-Za-z]?))?", re.ASCII
+)
+_LETTERS = re.compile("[A-Za-z_]+")
+_SHOWN = 6
+"""Parts that a sentence lists."""
 
 
 @dataclass(frozen=True)
 class ResidueRange:
-    """Residues `first` to `last` of a chain, both included."""
+    """Residues `first` to `last` of a chain, both included.
+
+    `first_code` and `last_code` are their insertion codes, ``""`` where they have none.
+    """
 
     chain: str
     first: int
     last: int
+    first_code: str = ""
+    last_code: str = ""
 
     def __str__(self) -> str:
-        chain = self.chain if re.fullmatch("[A-Za-z_]+", self.chain) else f"{self.chain}:"
-        if self.first == self.last:
-            return f"{chain}{self.first}"
-        return f"{chain}{self.first}-{self.last}"
+        chain = self.chain if _LETTERS.fullmatch(self.chain) else f"{self.chain}:"
+        first, last = (f"{number}{code}" for number, code in self.ends)
+        return f"{chain}{first}" if first == last else f"{chain}{first}-{last}"
+
+    @property
+    def ends(self) -> tuple[tuple[int, str], tuple[int, str]]:
+        """Number and insertion code of the first and of the last residue."""
+        return (self.first, self.first_code), (self.last, self.last_code)
 
 
 def parse_residue_range(token: str) -> ResidueRange | None:
-    """The range that a word such as ``A10-20`` or ``A35`` names; None if it is no such word.
+    """The range that a word such as ``A10-20``, ``A35`` or ``A52A`` names; None if it is none.
 
-    A chain id with digits in it ends with a colon: ``1:10-20``.
+    A chain id that is not of letters ends with a colon: ``1:10-20``, ``A.2:10-20``.
 
     Raises
     ------
@@ -44,12 +60,14 @@ def parse_residue_range(token: str) -> ResidueRange | None:
     if match is None:
         return None
     chain = match[1] or match[2]
-    first = int(match[3])
-    last = first if match[4] is None else int(match[4])
+    first, code = int(match[3]), match[4]
+    if match[5] is None:
+        return ResidueRange(chain, first, first, code, code)
+    last = int(match[5])
     if last < first:
-        turned = ResidueRange(chain, last, first)
+        turned = ResidueRange(chain, last, first, match[6], code)
         raise RequestError(f"{token!r} ends before it begins; write {turned}")
-    return ResidueRange(chain, first, last)
+    return ResidueRange(chain, first, last, code, match[6])
 
 
 def parse_fixed(text: str) -> list[ResidueRange]:
@@ -65,38 +83,124 @@ def parse_fixed(text: str) -> list[ResidueRange]:
         residues = parse_residue_range(token)
         if residues is None:
             raise RequestError(
-                f"--fixed: {token!r} names no residues; write chain and numbers, as in A10-20,A35"
+                f"--fixed: {token!r} names no residues; write chain and numbers, as in "
+                "A10-20,A35,A52A, or 1:10-20 for a chain whose id is not of letters"
             )
         found.append(residues)
     return found
 
 
 def find_rows(residues: ResidueRange, structure: InputStructure) -> NDArray[np.int64]:
-    """Rows of the residues, in the order of the file; residues with insertion codes are in.
+    """Rows of the residues, from the first to the last in the order of the file.
 
     Raises
     ------
     RequestError
-        There is no such chain, or the first or last residue is not there.
+        There is no such chain; the first or last residue is not there, or twice; or the numbers of
+        the chain do not say which residues lie between.
     """
-    in_chain = structure.auth_asym_id == residues.chain
-    if not in_chain.any():
-        there = " ".join(dict.fromkeys(structure.auth_asym_id.tolist()))
+    chain = structure.find_chain(residues.chain)
+    if chain is None:
         raise RequestError(
-            f"{str(residues)!r}: {structure.name} has no chain {residues.chain}; it has {there}"
+            f"{str(residues)!r}: {structure.name} has no chain {residues.chain}; it has "
+            f"{' '.join(structure.chain_ids)}"
         )
-    numbers = structure.auth_seq_id[in_chain & structure.numbered]
-    for number in (residues.first, residues.last):
-        if number not in numbers:
-            raise RequestError(
-                f"{str(residues)!r}: chain {residues.chain} of {structure.name} has no residue "
-                f"{number}; its residues go from {numbers.min()} to "
-                f"{numbers.max()}"
-            )
-    all_numbers = structure.auth_seq_id
-    inside = in_chain & structure.numbered
-    inside &= (all_numbers >= residues.first) & (all_numbers <= residues.last)
+    begin, end = (_row_of(e, residues, chain, structure) for e in residues.ends)
+    if end < begin:
+        raise RequestError(
+            f"{str(residues)!r}: residue {structure.number(end)} comes before "
+            f"{structure.number(begin)} in chain {residues.chain} of {structure.name}; write the "
+            f"parts that you mean, in the order of the file: {parts_of(structure, end, begin)}"
+        )
+    rows = np.arange(begin, end + 1)
+    numbers = structure.auth_seq_id
     # Residues without a number, because they were not resolved, are among their neighbours.
-    rows = np.flatnonzero(inside)
-    between = np.arange(rows[0], rows[-1] + 1)
-    return between[inside[between] | (in_chain & ~structure.numbered)[between]]
+    asked = (numbers > residues.first) & (numbers < residues.last)
+    within = structure.structure.chain_index == chain
+    stray = within & structure.numbered & asked
+    stray[rows] = False
+    between = (numbers < residues.first) | (numbers > residues.last)
+    if stray.any() or (between & structure.numbered)[rows].any():
+        raise RequestError(
+            f"{str(residues)!r}: the numbers of chain {residues.chain} of {structure.name} do not "
+            f"rise from {structure.number(begin)} to {structure.number(end)}; write the parts that "
+            f"you mean; in the file's order, {parts_of(structure, begin, end)} stand there"
+        )
+    return rows
+
+
+def _row_of(
+    end: tuple[int, str], residues: ResidueRange, chain: int, structure: InputStructure
+) -> int:
+    number, code = end
+    in_chain = (structure.structure.chain_index == chain) & structure.numbered
+    alike = np.flatnonzero(in_chain & (structure.auth_seq_id == number))
+    rows = alike[structure.ins_code[alike] == (ord(code) if code else 0)]
+    if len(rows) == 1:
+        return int(rows[0])
+    where = f"{str(residues)!r}: chain {residues.chain} of {structure.name}"
+    if len(rows):
+        raise RequestError(
+            f"{where} has {len(rows)} residues {number}{code}; number them anew to name one"
+        )
+    if len(alike):
+        there = " ".join(structure.number(row) for row in alike)
+        raise RequestError(f"{where} has no residue {number}{code}; it has {there}")
+    numbers = structure.auth_seq_id[in_chain]
+    raise RequestError(
+        f"{where} has no residue {number}{code}; its residues go from {numbers.min()} to "
+        f"{numbers.max()}"
+    )
+
+
+def remarks(ranges: Sequence[ResidueRange], structure: InputStructure) -> list[str]:
+    """What somebody who named these ranges should know of what they name.
+
+    Residues that differ from an end by their insertion code alone are not in: ``A50-52`` ends with
+    residue 52, and 52A is behind it. A chain may be named by its ``label_asym_id``. Of residues
+    whose type is not known (X), nothing but the backbone can be kept.
+
+    Raises
+    ------
+    RequestError
+        As `find_rows`.
+    """
+    named = np.zeros(len(structure.structure), bool)
+    for residues in ranges:
+        named[find_rows(residues, structure)] = True
+    said = []
+    for residues in ranges:
+        chain = structure.find_chain(residues.chain)
+        assert chain is not None
+        if (ident := structure.chain_ids[chain]) != residues.chain:
+            said.append(f"{residues.chain} is the label_asym_id of chain {ident}")
+        # Who writes a code knows of codes.
+        plain = [number for number, code in residues.ends if not code]
+        left = (structure.structure.chain_index == chain) & structure.numbered & ~named
+        left &= np.isin(structure.auth_seq_id, plain)
+        if left.any():
+            there = ", ".join(structure.number(row) for row in np.flatnonzero(left))
+            said.append(f"{str(residues)!r} does not name {there}")
+    if (unknown := named & (structure.structure.aatype == UNKNOWN) & structure.resolved).any():
+        there = ", ".join(structure.describe(row) for row in np.flatnonzero(unknown))
+        said.append(f"what type {there} is of is not known: backbones are kept, types are not")
+    return [f"{structure.name}: {sentence}" for sentence in dict.fromkeys(said)]
+
+
+def parts_of(structure: InputStructure, begin: int, end: int) -> str:
+    """Rows `begin` to `end` as ranges, each of residues whose numbers follow one another."""
+    numbered = np.arange(begin, end + 1)[structure.numbered[begin : end + 1]]
+    step = np.diff(structure.auth_seq_id[numbered])
+    pieces = np.split(numbered, np.flatnonzero((step < 0) | (step > 1)) + 1)
+    parts = [str(_range(structure, int(piece[0]), int(piece[-1]))) for piece in pieces]
+    return ", ".join(parts[:_SHOWN]) + (" …" if len(parts) > _SHOWN else "")
+
+
+def _range(structure: InputStructure, begin: int, end: int) -> ResidueRange:
+    codes = [chr(code) if code else "" for code in structure.ins_code[[begin, end]].tolist()]
+    return ResidueRange(
+        structure.chain_id(begin),
+        int(structure.auth_seq_id[begin]),
+        int(structure.auth_seq_id[end]),
+        *codes,
+    )

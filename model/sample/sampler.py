@@ -23,7 +23,7 @@ from model.sample.problems import (
     varied_problem,
 )
 from model.sample.request import Request, parse_length
-from model.sample.residue_ranges import ResidueRange, parse_fixed
+from model.sample.residue_ranges import ResidueRange, parse_fixed, remarks
 from model.sample.run import Drawing, Network, Output, run_problems
 from model.sample.samples import Sample, Samples
 from model.trained_network import device_named, load_network
@@ -154,14 +154,14 @@ class _Best:
 
 
 def read_problems(
-    request: Request, report: Report | None = None
+    request: Request, report: Report = lambda sentence: None
 ) -> tuple[list[Problem], list[InputError]]:
     """What is to be sampled, and which inputs cannot be used.
 
     Parameters
     ----------
     request : Request
-    report : callable, optional
+    report : callable
         Told what somebody should know of an input that is used.
 
     Raises
@@ -174,13 +174,16 @@ def read_problems(
         return _from_nothing(request), []
     contigs = None if request.contigs is None else parse_contigs(request.contigs)
     fixed = [] if request.fixed is None else parse_fixed(request.fixed)
+    kept = [s for chain in contigs or () for s in chain if isinstance(s, ResidueRange)]
     problems: list[Problem] = []
     errors: list[InputError] = []
     for name, structure in read_inputs(request.input, request.chains):
         if isinstance(structure, InputError):
             errors.append(structure)
             continue
+        notes = list(structure.notes)
         try:
+            notes += remarks([*kept, *fixed], structure)
             problems += _problems_of(request, name, structure, contigs, fixed)
         except InputError as error:
             errors.append(error)
@@ -188,13 +191,16 @@ def read_problems(
             if not request.input.is_dir():
                 raise
             errors.append(InputError(f"{name}: {error}"))
-            continue
-        missing = int((~structure.resolved).sum())
-        if missing and report is not None and request.task != "inpainting":
-            report(
-                f"{name}: {missing} of {len(structure.resolved)} residues have no backbone "
-                "(N, CA, C) and are left out"
-            )
+        else:
+            missing = int((~structure.resolved).sum())
+            if missing and request.task != "inpainting":
+                notes.append(
+                    f"{name}: {missing} of {len(structure.resolved)} residues have no backbone "
+                    "(N, CA, C) and are left out"
+                )
+        finally:
+            for note in notes:
+                report(note)
     return problems, errors
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from model.metrics import Structure, write_csv
 from model.output_folder import make_folder, write, written
@@ -15,10 +15,9 @@ from model.sample.request import Request
 from model.sample.run import Output
 from model.sample.structure_file import chains_of, structure_text
 from pipeline.command_line import to_yaml
+from pipeline.export.chain_ids import Kind
 from pipeline.export.fasta import fasta_record
 from pipeline.residues import sequence_string
-
-Format = Literal["cif", "pdb"]
 
 FASTA = "sequences.fasta"
 METRICS = "metrics.csv"
@@ -68,14 +67,12 @@ class Sample:
     def save(self, path: Path | str) -> None:
         """Write one file; ``.pdb`` in the name makes a PDB file, everything else mmCIF."""
         path = Path(path)
-        kind: Format = "pdb" if path.suffix.lower() in (".pdb", ".ent") else "cif"
-        write(path, structure_text(self, kind))
+        write(path, structure_text(self, _kind_of(path))[0])
 
     def save_trajectory(self, path: Path | str) -> None:
         """Write a file of a model for each step and one for the result."""
         path = Path(path)
-        kind: Format = "pdb" if path.suffix.lower() in (".pdb", ".ent") else "cif"
-        write(path, structure_text(self, kind, trajectory=True))
+        write(path, structure_text(self, _kind_of(path), trajectory=True)[0])
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class Samples(Sequence[Sample]):
         self,
         out_dir: Path | str,
         *,
-        format: Format = "cif",
+        format: Kind = "cif",
         trajectory: bool = False,
         overwrite: bool = False,
     ) -> None:
@@ -116,12 +113,24 @@ class Samples(Sequence[Sample]):
         save_tables(self.samples, out_dir, to_yaml(self.request))
 
 
-def save_structures(sample: Sample, out_dir: Path, format: Format, trajectory: bool) -> None:
-    """The structure of a sample, and its trajectory if it is wanted."""
-    write(out_dir / f"{sample.name}.{format}", structure_text(sample, format))
+def save_structures(sample: Sample, out_dir: Path, format: Kind, trajectory: bool) -> str:
+    """The structure of a sample, and its trajectory if it is wanted.
+
+    Returns
+    -------
+    str
+        A sentence about chains that have other ids in the files than in the sample, or nothing.
+    """
+    text, changed = structure_text(sample, format)
+    write(out_dir / f"{sample.name}.{format}", text)
     if trajectory:
-        text = structure_text(sample, format, trajectory=True)
+        text, _ = structure_text(sample, format, trajectory=True)
         write(out_dir / f"{sample.name}_trajectory.{format}", text)
+    return changed
+
+
+def _kind_of(path: Path) -> Kind:
+    return "pdb" if path.suffix.lower() in (".pdb", ".ent") else "cif"
 
 
 def save_tables(samples: Sequence[Sample], out_dir: Path, options: str) -> None:

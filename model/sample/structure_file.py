@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.chain import Chain, EntryMetadata
+from pipeline.export.chain_ids import Kind, with_own_ids
 from pipeline.export.mmcif import mmcif_text
 from pipeline.export.pdb import pdb_text
 from pipeline.export.stored_chains import StoredChain
@@ -21,7 +22,7 @@ MAX_ERROR = 999.0
 """What a PDB file has room for."""
 
 
-def structure_text(sample: Sample, kind: str, *, trajectory: bool = False) -> str:
+def structure_text(sample: Sample, kind: Kind, *, trajectory: bool = False) -> tuple[str, str]:
     """A file of one sample.
 
     Parameters
@@ -31,6 +32,12 @@ def structure_text(sample: Sample, kind: str, *, trajectory: bool = False) -> st
     trajectory : bool
         Models 1, 2, … are the states that the network was given, the last model is the result.
         All have the atoms of the result, so that viewers take them for one molecule that moves.
+
+    Returns
+    -------
+    text : str
+    changed : str
+        A sentence about chains that have other ids in the file than in the sample, or nothing.
 
     Raises
     ------
@@ -45,8 +52,9 @@ def structure_text(sample: Sample, kind: str, *, trajectory: bool = False) -> st
             for number, positions in enumerate(states, start=1)
             for chain in chains_of(sample, positions=positions, model=number)
         ]
+    named = with_own_ids([_stored(chain) for chain in chains], kind)
     write = pdb_text if kind == "pdb" else mmcif_text
-    return write([_stored(chain) for chain in chains], comment=COMMENT)
+    return write(named.entry, comment="\n".join([COMMENT, *named.lines()])), named.sentence()
 
 
 def chains_of(

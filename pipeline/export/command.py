@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipeline.atomic_files import appears_whole
 from pipeline.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.command_line import parse_options
+from pipeline.export.chain_ids import Changed, Kind, with_own_ids
 from pipeline.export.choose import chosen_rows
 from pipeline.export.errors import ExportError
 from pipeline.export.fasta import read_fasta
@@ -26,7 +27,7 @@ from pipeline.termination import leave, say, status_of
 from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
 
-_FORMATS = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
+_FORMATS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +71,9 @@ def export(options: ExportOptions) -> None:
         print(f"{options.fasta}: {_several(index.num_rows, 'sequence')}")
     if options.view is not None:
         entry = _only_entry(dataset, index, "--view shows")
-        _write(options.view, web_page(_first_model(entry), script), options.overwrite)
+        named = with_own_ids(_first_model(entry), "cif")
+        _write(options.view, web_page(named.entry, script), options.overwrite)
+        _note_ids(options.view, named)
         print(f"{options.view}: {_several(len(entry), 'chain')}")
     if options.output is None:
         return
@@ -82,16 +85,18 @@ def export(options: ExportOptions) -> None:
     for entry in entries:
         for members in [[stored] for stored in entry] if options.per == "chain" else [entry]:
             path = options.output if single else _place(options, members, kind)
-            text = _text(dataset, members, kind, options.ellipsoids)
+            named = with_own_ids(members, kind)
+            text = _text(dataset, named, kind, options.ellipsoids)
             _write(path, text, options.overwrite)
-            for sentence in differences(text, [stored.chain for stored in members]):
+            _note_ids(path, named)
+            for sentence in differences(text, [stored.chain for stored in named.entry]):
                 _note(f"{path}: as a build reads it, {sentence}", kind)
             n_files, n_chains = n_files + 1, n_chains + len(members)
     files = "" if single else f" in {_several(n_files, 'file')}"
     print(f"{options.output}: {_several(n_chains, 'chain')}{files}")
 
 
-def _check(options: ExportOptions) -> tuple[bool, str]:
+def _check(options: ExportOptions) -> tuple[bool, Kind]:
     """(one file is to be written, its format)."""
     if options.output is None and options.fasta is None and options.view is None:
         raise UsageError("nothing to write: give --output, --view or --fasta")
@@ -152,7 +157,7 @@ def _first_model(entry: Sequence[StoredChain]) -> list[StoredChain]:
     return [stored for stored in entry if stored.chain.model == entry[0].chain.model]
 
 
-def _place(options: ExportOptions, members: Sequence[StoredChain], kind: str) -> Path:
+def _place(options: ExportOptions, members: Sequence[StoredChain], kind: Kind) -> Path:
     """The file of a chain or entry. An entry id with a folder in it stays in such a folder."""
     chain = members[0].chain
     name = chain.entry_id
@@ -167,12 +172,14 @@ def _place(options: ExportOptions, members: Sequence[StoredChain], kind: str) ->
     return options.output.joinpath(*parts[:-1], f"{parts[-1]}.{kind}")
 
 
-def _text(
-    dataset: BuiltDataset, members: Sequence[StoredChain], kind: str, with_ellipsoids: bool
-) -> str:
+def _text(dataset: BuiltDataset, named: Changed, kind: Kind, with_ellipsoids: bool) -> str:
     comment = f"written by pipeline.export from dataset {dataset.build['digest'][:16]}"
     write = pdb_text if kind == "pdb" else mmcif_text
-    return write(members, with_ellipsoids=with_ellipsoids, comment=comment)
+    return write(
+        named.entry,
+        with_ellipsoids=with_ellipsoids,
+        comment="\n".join([comment, *named.lines()]),
+    )
 
 
 @contextlib.contextmanager
@@ -194,7 +201,12 @@ def _several(n: int, thing: str) -> str:
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
-def _note(sentence: str, kind: str) -> None:
+def _note_ids(path: Path, named: Changed) -> None:
+    if sentence := named.sentence():
+        say(f"note: {path}: {sentence}")
+
+
+def _note(sentence: str, kind: Kind) -> None:
     advice = "; its atoms are all there, and mmCIF keeps the rest" if kind == "pdb" else ""
     say(f"note: {sentence}{advice}")
 

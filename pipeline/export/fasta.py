@@ -34,6 +34,9 @@ def read_fasta(dataset: BuiltDataset, index: pa.Table) -> Iterator[str]:
 
 
 def fasta_record(uid: str, title: str | None, sequence: str) -> str:
-    """``>chain_uid title`` and lines of 80 letters."""
-    header = " ".join([f">{uid}", *(title or "").split()])
+    """``>chain_uid title`` and lines of 80 letters.
+
+    A name ends at the first blank, so blanks in the uid (of a file's name, say) become ``_``.
+    """
+    header = " ".join([">" + "_".join(uid.split()), *(title or "").split()])
     return "\n".join([header, *wrap(sequence, WIDTH), ""])

@@ -22,6 +22,7 @@ from pipeline.export.atoms import (
     thousandths,
 )
 from pipeline.export.ellipsoids import Ellipsoids
+from pipeline.export.errors import ExportError
 from pipeline.export.stored_chains import StoredChain
 from pipeline.residues import sequence_string
 
@@ -75,18 +76,23 @@ def mmcif_text(
     Parameters
     ----------
     entry : sequence of StoredChain
-        Of one or several models.
+        Of one or several models; each chain with an id of its own, see `chain_ids`.
     with_ellipsoids : bool
         Add a chain of pseudo-atoms for each chain, see `ellipsoids`.
     comment : str
-        One line, at the head.
+        Lines, at the head.
+
+    Raises
+    ------
+    ExportError
+        A chain is called as the ellipsoids of another one would be.
     """
     first = entry[0].chain
     name = first.metadata.file_entry_id or first.entry_id
     entities = _Entities([stored.chain for stored in entry], with_ellipsoids)
     parts = [f"data_{re.sub(r'[^!-~]', '_', name)}\n"]
     if comment:
-        parts.append(f"# {comment}\n")
+        parts.append("".join(f"# {line}\n" for line in comment.splitlines()))
     parts += _about(first, name)
     parts += entities.categories()
     parts += _atoms(entry, entities, with_ellipsoids)
@@ -207,6 +213,8 @@ class _Entities:
             groups[key].chains.append(chain)
             self._of_chain[chain.model, chain.label_asym_id] = groups[key].ident
         self._entities = list(groups.values())
+        if with_ellipsoids:
+            _expect_free(chains)
         self.of_ellipsoids = next(fresh) if with_ellipsoids else None
 
     def of(self, chain: Chain) -> str:
@@ -316,6 +324,17 @@ class _Entities:
         if self.of_ellipsoids is not None:
             rows.append((ell.RESIDUE, "non-polymer"))
         return _table("chem_comp", ("id", "type"), rows)
+
+
+def _expect_free(chains: Sequence[Chain]) -> None:
+    """See that no chain is called as the ellipsoids of another one will be."""
+    for ids in ({c.label_asym_id for c in chains}, {c.auth_asym_id for c in chains}):
+        for ident in sorted(ids):
+            if ident + ell.CHAIN_SUFFIX in ids:
+                raise ExportError(
+                    f"{chains[0].entry_id} has a chain {ident + ell.CHAIN_SUFFIX}, as the "
+                    f"ellipsoids of chain {ident} would be called; write it without --ellipsoids"
+                )
 
 
 # ---- atoms --------------------------------------------------------------------------------------

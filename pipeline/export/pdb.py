@@ -6,7 +6,6 @@ Format: wwPDB "Atomic Coordinate Entry Format Description", version 3.30.
 from __future__ import annotations
 
 import contextlib
-import string
 from collections.abc import Iterator, Sequence
 from datetime import date
 from textwrap import wrap
@@ -23,6 +22,7 @@ from pipeline.export.atoms import (
     shortest,
     thousandths,
 )
+from pipeline.export.chain_ids import LETTERS, fits_pdb
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
 from pipeline.export.stored_chains import StoredChain
@@ -30,7 +30,6 @@ from pipeline.export.stored_chains import StoredChain
 MAX_SERIAL = 99_999
 _MAX_U = 9_999_999
 _MIN_U = -999_999
-_CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _BLANK = "_"
 """How the dataset calls a chain whose id is blank."""
@@ -44,11 +43,11 @@ def pdb_text(
     Parameters
     ----------
     entry : sequence of StoredChain
-        Of one or several models.
+        Of one or several models; each chain with an id of its own, see `chain_ids`.
     with_ellipsoids : bool
         Add a chain of pseudo-atoms for each chain, see `ellipsoids`.
     comment : str
-        One line, as a remark.
+        Lines, as remarks.
 
     Raises
     ------
@@ -88,7 +87,7 @@ def _check_chains(entry: Sequence[StoredChain]) -> None:
     seen: dict[tuple[int, str], str] = {}
     for chain in (stored.chain for stored in entry):
         ident = chain.auth_asym_id
-        if len(ident) != 1 or not "!" <= ident <= "~":
+        if not fits_pdb(ident):
             raise _too_much(chain.uid, f"has the chain id {ident!r}, and a PDB file has one letter")
         other = seen.setdefault((chain.model, ident), chain.uid)
         if other != chain.uid:
@@ -123,7 +122,7 @@ def _ellipsoid_ids(chains: Sequence[Chain]) -> dict[str, str]:
     used = {chain.auth_asym_id for chain in chains}
     found: dict[str, str] = {}
     for ident in dict.fromkeys(chain.auth_asym_id for chain in chains):
-        free = [c for c in (ident.swapcase(), *_CHAIN_IDS) if c not in used and c in _CHAIN_IDS]
+        free = [c for c in (ident.swapcase(), *LETTERS) if c not in used and c in LETTERS]
         if not free:
             raise _too_much(
                 chains[0].entry_id,
@@ -158,7 +157,7 @@ def _header(entry: Sequence[StoredChain], ids: dict[str, str], comment: str) -> 
         resolution = shortest(np.float32(about.resolution), 2)
         yield "REMARK   2"
         yield f"REMARK   2 RESOLUTION. {resolution:>7} ANGSTROMS."
-    remarks = [comment] if comment else []
+    remarks = comment.splitlines()
     remarks += [
         f"CHAIN {new}: GAUSSIAN ELLIPSOIDS OF THE RESIDUES OF CHAIN {old}"
         for old, new in ids.items()

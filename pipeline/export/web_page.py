@@ -29,7 +29,7 @@ def web_page(entry: Sequence[StoredChain], viewer_script: str | None = None) -> 
     Parameters
     ----------
     entry : sequence of StoredChain
-        Of one entry and model.
+        Of one entry and model; each chain with an id of its own, see `chain_ids`.
     viewer_script : str, optional
         The text of ``3Dmol-min.js``, to be put into the page; without it, the page loads the
         script from the network.
