@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pipeline.chain import Chain, EntryMetadata
+from pipeline.entry_ids import entry_key
 from pipeline.features import ChainFeatures
 from pipeline.residues import UNKNOWN
 
@@ -197,8 +198,8 @@ class Manifest:
     Attributes
     ----------
     entries : dict
-        Entry id → chain ids (label or author), or ``None`` for all of its chains. PDB ids are in
-        lower case.
+        Entry id, as `entry_key` spells it, → chain ids (label or author), or ``None`` for all of
+        its chains.
     """
 
     entries: dict[str, frozenset[str] | None]
@@ -262,8 +263,3 @@ class Manifest:
             if key in self.entries:
                 return key
         return None
-
-
-def entry_key(entry: str) -> str:
-    """An entry's id as lists of entries are compared by: PDB ids in lower case."""
-    return entry.lower() if len(entry) == 4 and entry[0].isdigit() else entry
