@@ -72,8 +72,9 @@ class Filters:
     max_radius_of_gyration
         Largest radius of gyration in Å.
     min_plddt
-        Least mean pLDDT of a predicted chain. Experimental chains pass, unless --drop-unknown
-        plddt.
+        Least mean pLDDT of a predicted chain, 0 to 100. Chains without one (experimental, or
+        predictions that do not say so: see --b-factor-is) pass and are counted, unless
+        --drop-unknown plddt.
     max_fraction_x
         Largest share of residues of unknown type, 0 to 1.
     max_breaks

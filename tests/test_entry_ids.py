@@ -235,8 +235,8 @@ def test_the_reported_names_lists_and_files_are_of_the_same_entries(tmp_path):
         packed = (SHARED / "reported" / f"{name}.gz").read_bytes()
         (folder / name).write_bytes(gzip.decompress(packed))
     reported = SHARED / "reported"
-    lists = {"manifest": reported / "beta_manifest.csv", "obsolete": reported / "obsolete.dat"}
-    found = build_here(folder, tmp_path / "out", **lists)
+    manifest, obsolete = reported / "beta_manifest.csv", reported / "obsolete.dat"
+    found = build_here(folder, tmp_path / "out", manifest=manifest, obsolete=obsolete)
     rows = inputs(tmp_path / "out")
     assert rows["pdb_00001orc.pdb"]["reason"] == "obsolete"
     assert rows["pdb_00001as5_xyz_v1-2.cif"]["status"] == "ok"
