@@ -91,19 +91,22 @@ def settle_confidence(
     # Programs that have nothing to write there write 0.00 or 1.00.
     is_filled = least >= 0 and 0 < most <= 100 and not (least == most == 1)
     is_share = most <= 1
-    if claimed and is_filled:
-        return _with_plddt(kept, 100 if is_share else 1), ["confidence_rescaled"] * is_share
-    if claimed:
+    if claimed and not is_filled:
         return _with_kind(kept, None), ["no_confidence"]
+    if claimed and is_share:
+        return _with_kind(_in_percent(kept), "plddt"), ["confidence_rescaled"]
+    if claimed:
+        return _with_kind(kept, "plddt"), []
     typical = TYPICAL_PLDDT / 100 if is_share else TYPICAL_PLDDT
-    looks = (
+    if (
         is_filled
         and least < most
-        and float(np.median(values)) >= typical
+        and np.count_nonzero(values >= typical) * 2 >= len(values)
         and info.read_every_b_factor is not None
         and _is_of_residues(info.read_every_b_factor())
-    )
-    return kept, ["looks_like_plddt"] * looks
+    ):
+        return kept, ["looks_like_plddt"]
+    return kept, []
 
 
 def _is_of_residues(atoms: AtomTable) -> bool:
@@ -118,13 +121,10 @@ def _is_of_residues(atoms: AtomTable) -> bool:
     return bool(len(same_value)) and float(same_value.mean()) >= 0.95
 
 
-def _with_plddt(chains: list[Chain], factor: int) -> list[Chain]:
-    chains = _with_kind(chains, "plddt")
-    if factor == 1:
-        return chains
+def _in_percent(chains: list[Chain]) -> list[Chain]:
     # Rounded, so that 0.87 is 87 and not 86.99999.
     return [
-        replace(c, b_factor=np.round(c.b_factor.astype(float) * factor, 4).astype(np.float32))
+        replace(c, b_factor=np.round(c.b_factor.astype(float) * 100, 4).astype(np.float32))
         for c in chains
     ]
 

@@ -97,6 +97,8 @@ class PdbText:
         models = self.lines_of(b"MODEL")
         if len(models):
             first = min(first, models[0])
+        if not first:
+            return []
         heads = self._heads[:first]
         wanted = np.isin(heads, [_word(r.ljust(6).encode()) for r in records])
         of_remarks = np.flatnonzero((heads == _word(b"REMARK")) & ~wanted)
