@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pipeline.chain import Chain, EntryMetadata
+from pipeline.entry_ids import entry_key
 from pipeline.features import ChainFeatures
 from pipeline.residues import UNKNOWN
 
@@ -71,8 +72,9 @@ class Filters:
     max_radius_of_gyration
         Largest radius of gyration in Å.
     min_plddt
-        Least mean pLDDT of a predicted chain. Experimental chains pass, unless --drop-unknown
-        plddt.
+        Least mean pLDDT of a predicted chain, 0 to 100. Chains without one (experimental, or
+        predictions that do not say so: see --b-factor-is) pass and are counted, unless
+        --drop-unknown plddt.
     max_fraction_x
         Largest share of residues of unknown type, 0 to 1.
     max_breaks
@@ -197,8 +199,8 @@ class Manifest:
     Attributes
     ----------
     entries : dict
-        Entry id → chain ids (label or author), or ``None`` for all of its chains. PDB ids are in
-        lower case.
+        Entry id, as `entry_key` spells it, → chain ids (label or author), or ``None`` for all of
+        its chains.
     """
 
     entries: dict[str, frozenset[str] | None]
@@ -262,8 +264,3 @@ class Manifest:
             if key in self.entries:
                 return key
         return None
-
-
-def entry_key(entry: str) -> str:
-    """An entry's id as lists of entries are compared by: PDB ids in lower case."""
-    return entry.lower() if len(entry) == 4 and entry[0].isdigit() else entry

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import build_runs as runs
+import pyarrow.parquet as pq
 import pytest
 from build_runs import EXAMPLES, Command, CrewOfNone, on_reading, wait_until
 from s3_server import S3Server, s3_server
@@ -222,6 +223,7 @@ def test_what_would_disturb_a_running_task_is_refused(
         (["--part", "0/2", "--finalise"], "--part and --finalise: give one of them"),
         (["--part", "0/2", "--max-length", "30"], "--max-length: 500 then, 30 now"),
         (["--finalise", "--shape", "full"], "--shape: axis_aligned then, full now"),
+        (["--part", "0/2", "--b-factor-is", "plddt"], "--b-factor-is: "),
         (["--part", "0/2", "--pdb-dir", "/elsewhere"], "--pdb-dir: "),
         (["--part", "0/2", "--overwrite"], "--overwrite goes with --plan"),
         (["--finalise", "--backend", "dask", "--address", "x:1"], "leave out --backend"),
@@ -240,6 +242,20 @@ def test_what_contradicts_the_plan_is_wrong_usage(
     assert here("--out-dir", out, *arguments) == 2
     assert sentence in capfd.readouterr().err
     assert not list((out / "shards").iterdir())
+
+
+@pytest.mark.parametrize("said", [[], ["--b-factor-is", "plddt"]])
+def test_a_task_does_what_was_planned_with_an_option_that_is_seldom_set(
+    source: Path, tmp_path: Path, said: list[str]
+) -> None:
+    out = tmp_path / "out"
+    plan = ["--pdb-dir", source, "--max-length", 100, "--b-factor-is", "plddt", "--plan"]
+    assert here("--out-dir", out, *plan) == 0
+    assert here("--out-dir", out, "--part", "0/1", *said) == 1
+    assert here("--out-dir", out, "--finalise", "--allow-failures", 1) == 0
+    assert runs.build_json(out)["config"]["b_factor_is"] == "plddt"
+    index = pq.read_table(out / "index.parquet")
+    assert "plddt" in index["confidence_kind"].to_pylist()
 
 
 @pytest.mark.parametrize("mode", [["--part", "0/2"], ["--finalise"]])

@@ -142,7 +142,7 @@ def test_out_is_short_for_out_dir(fetch: Fetch) -> None:
 
 def test_divided_folders_are_those_of_the_archive(fetch: Fetch) -> None:
     assert fetch("1gbt", "pdb_00003jqh", layout="divided") == 0
-    assert fetch.files() == ["gb/1gbt.bcif.gz", "jq/pdb_00003jqh.bcif.gz"]
+    assert fetch.files() == ["gb/1gbt.bcif.gz", "jq/3jqh.bcif.gz"]
     assert fetch.rows()["1gbt"]["file"] == "gb/1gbt.bcif.gz"
 
 

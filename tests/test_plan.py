@@ -172,6 +172,7 @@ def test_a_fingerprint_changes_with_the_set_of_inputs():
         {"models": "all"},
         {"assembly": "1"},
         {"max_assembly_chains": 7},
+        {"b_factor_is": "plddt"},
         {"base_thickness": 0.0},
         {"shape": "full"},
         {"max_file_size": 1},

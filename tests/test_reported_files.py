@@ -5,7 +5,6 @@ The kinds behind them have tests of their own, with generated files; here are th
 
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 
@@ -82,3 +81,56 @@ def test_an_assembly_of_author_ids_is_built() -> None:
     entry = parsed("F16_assembly_auth_ids", assembly="first")
     assert [c.label_asym_id for c in entry.chains] == ["A", "A-2"]
     assert entry.flags == ["assembly_by_author_id:1"]
+
+
+# file → (source, kind of its B-factors)
+KINDS = {
+    "F14_title_mentions_alphafold": ("PDB", None),
+    "F14_own_af2_title": (None, "plddt"),
+    "F15_esmfold_api": (None, "plddt"),
+    "F15_colabfold_rank1": (None, None),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_reported_file_is_comes_from_its_records(name: str) -> None:
+    entry = parsed(name)
+    assert (entry.metadata.source, entry.metadata.confidence_kind) == KINDS[name]
+    (chain,) = entry.chains
+    assert chain.metadata.confidence_kind is None or 1 < chain.b_factor.max() <= 100
+
+
+def test_a_pqr_file_is_no_structure_and_is_called_by_its_name() -> None:
+    with pytest.raises(NotAStructure, match="PQR") as error:
+        parsed("F8_1ubi_amber")
+    assert error.value.reason == "not-a-structure"
+
+
+@pytest.mark.parametrize("name", ["M_exponents", "M_numbers_with_su", "M_quoted"])
+def test_the_same_content_in_another_spelling_gives_the_same_rows(name: str) -> None:
+    (plain,), (other,) = parsed("M_plain").chains, parsed(name).chains
+    for field in ("aatype", "residue_index", "auth_seq_id", "atom14_mask", "coords", "b_factor"):
+        assert np.array_equal(getattr(plain, field), getattr(other, field)), field
+
+
+def test_binarycif_with_keys_of_bytes_is_read() -> None:
+    assert sum(len(c.aatype) for c in parsed("F13_pymmcif_bytes").chains) > 0
+
+
+def test_extended_and_short_ids_are_one_id(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for path in REPORTED.glob("pdb_0000*"):
+        shutil.copy(path, source / path.name)
+    build = ["--pdb-dir", str(source), "--quiet", "--n-jobs", "1"]
+    obsolete = ["--obsolete", str(REPORTED / "obsolete.dat")]
+    assert main([*build, *obsolete, "--out-dir", str(tmp_path / "a")]) == 0
+    rows = pq.read_table(tmp_path / "a" / "inputs.parquet").to_pylist()
+    assert {r["entry_id"]: (r["status"], r["reason"]) for r in rows} == {
+        "1as5": ("ok", None),
+        "1orc": ("skipped", "obsolete"),
+    }
+    manifest = ["--manifest", str(REPORTED / "beta_manifest.csv")]
+    assert main([*build, *manifest, "--out-dir", str(tmp_path / "b")]) == 0
+    rows = pq.read_table(tmp_path / "b" / "index.parquet", columns=["entry_id"]).to_pylist()
+    assert {r["entry_id"] for r in rows} == {"1as5", "1orc"}

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -272,12 +273,12 @@ def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
 
 
 def _overlaid(planned: dict, default: dict, given: dict) -> dict:
-    """What was planned, but for what was given."""
-    return {
-        key: _overlaid(planned[key], default[key], value)
-        if isinstance(value, dict)
-        else value
-        if value != default[key]
-        else planned[key]
-        for key, value in given.items()
-    }
+    """What was planned, but for what was given; some options are there only where they are set."""
+    wanted: dict[str, Any] = {}
+    for key in {*planned, *given}:
+        before, usual, value = planned.get(key), default.get(key), given.get(key)
+        if isinstance(value, dict):
+            wanted[key] = _overlaid(planned[key], default[key], value)
+        else:
+            wanted[key] = value if value != usual else before
+    return wanted

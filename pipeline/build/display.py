@@ -191,6 +191,8 @@ def show_summary(
     if counts["dropped_chains"]:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in _top(summary["drop_reasons"]))
         rows.append(("dropped", f"{counts['dropped_chains']:,} chains: {reasons}"))
+    if n := summary.get("chains_without_confidence"):
+        rows.append(("no pLDDT", _without_confidence(n, counts["chains"])))
     if summary["manifest"] and summary["manifest"]["not_found"]:
         rows.append(("manifest", _not_found(summary["manifest"])))
     size = f"{_size(counts['shard_bytes'])} in {_several(n_parts, 'shard')}"
@@ -238,6 +240,14 @@ def _reason_rows(
 
 def _top(reasons: dict[str, int]) -> list[tuple[str, int]]:
     return list(reasons.items())[:REASONS_SHOWN]
+
+
+def _without_confidence(n: int, n_chains: int) -> str:
+    return (
+        f"{n:,} of {_several(n_chains, 'chain')}, which --min-plddt lets pass; "
+        "--drop-unknown plddt drops them, --b-factor-is plddt is for predictions that do not say "
+        "what they are"
+    )
 
 
 def _not_found(manifest: dict) -> str:

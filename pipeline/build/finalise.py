@@ -96,6 +96,7 @@ def finalise(
         "reasons": {status: _reasons(inputs, status) for status in ("skipped", "failed")},
         "examples": {status: _examples(inputs, status) for status in ("skipped", "failed")},
         "drop_reasons": dict(Counter(d.reason for d in drops).most_common()),
+        **_without_confidence(reading, index),
         "manifest": _manifest(reading, parts),
         "sources": {
             name: {"chains": n, "licence": LICENCES.get(name, LICENCES["unknown"])}
@@ -169,6 +170,13 @@ def _examples(inputs: Sequence[InputRecord], status: str) -> dict[str, dict[str,
         if record.status == status and record.reason:
             examples.setdefault(record.reason, {"input": record.input, "message": record.message})
     return examples
+
+
+def _without_confidence(reading: Reading, index: pa.Table) -> dict[str, int]:
+    """How many chains passed a filter by confidence because they have none."""
+    if reading.filters.min_plddt is None:
+        return {}
+    return {"chains_without_confidence": index["confidence_kind"].null_count}
 
 
 def _manifest(reading: Reading, parts: Sequence[Part]) -> dict | None:

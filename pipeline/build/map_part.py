@@ -452,6 +452,7 @@ class _Mapper:
             models=reading.models,
             assembly=reading.assembly,
             max_assembly_chains=reading.max_assembly_chains,
+            b_factor_is=reading.b_factor_is,
             accept=reading.filters.entry,
         )
         record.format, record.reader = parsed.format, parsed.reader

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.build.records import InputRecord
-from pipeline.filters import entry_key
+from pipeline.entry_ids import entry_key
 from pipeline.sources import Entry
 from pipeline.usage_error import UsageError
 
@@ -24,7 +24,7 @@ class Obsolete:
     Attributes
     ----------
     successors : dict
-        Entry → entries that supersede it, perhaps none. PDB ids are in lower case.
+        Entry → entries that supersede it, perhaps none; spelled as by `entry_key`.
     """
 
     successors: dict[str, tuple[str, ...]]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pipeline.filters import Filters
 from pipeline.gaussians import BASE_THICKNESS
 from pipeline.parsing import PARSING_VERSION
+from pipeline.parsing.confidence import BFactorIs
 from pipeline.parsing.read_chains import MAX_ASSEMBLY_CHAINS
 from pipeline.residues import COMPONENTS_VERSION
 from pipeline.shards import SCHEMA_VERSION
@@ -40,6 +41,7 @@ class Reading:
     models: Literal["first", "all"] = "first"
     assembly: str | None = None
     max_assembly_chains: int = MAX_ASSEMBLY_CHAINS
+    b_factor_is: BFactorIs = "auto"
     base_thickness: float = BASE_THICKNESS
     shape: Literal["axis_aligned", "full"] = "axis_aligned"
     max_file_size: int = 512 * MEBIBYTE
@@ -54,6 +56,8 @@ class Reading:
         values = asdict(self)
         for elsewhere in ("timeout", "max_memory", "manifest"):
             del values[elsewhere]
+        if self.b_factor_is == "auto":  # as before there was a choice
+            del values["b_factor_is"]
         return {
             **values,
             "schema_version": SCHEMA_VERSION,
@@ -117,6 +121,9 @@ class BuildOptions:
         unit.
     max_assembly_chains
         Assemblies with more polypeptide chains fail.
+    b_factor_is
+        What B-factors are where the file does not say: plddt if all inputs that name no experiment
+        are predictions with pLDDT; auto takes them for B-factors, and flags what looks like pLDDT.
     base_thickness
         Added to the standard deviation of a residue's atoms along each axis, in Å.
     shape
@@ -162,6 +169,7 @@ class BuildOptions:
     models: Literal["first", "all"] = "first"
     assembly: str | None = None
     max_assembly_chains: int = MAX_ASSEMBLY_CHAINS
+    b_factor_is: BFactorIs = "auto"
     base_thickness: float = BASE_THICKNESS
     shape: Literal["axis_aligned", "full"] = "axis_aligned"
     timeout: float = 300.0
@@ -185,6 +193,7 @@ class BuildOptions:
             models=self.models,
             assembly=self.assembly,
             max_assembly_chains=self.max_assembly_chains,
+            b_factor_is=self.b_factor_is,
             base_thickness=self.base_thickness,
             shape=self.shape,
             max_file_size=self.max_file_size * MEBIBYTE,

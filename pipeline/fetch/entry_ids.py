@@ -9,18 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PDB = re.compile(r"[0-9][a-z0-9]{3}|pdb_[a-z0-9]{8}", re.ASCII)
-# https://www.uniprot.org/help/accession_numbers, and isoforms
-_UNIPROT = re.compile(
-    r"(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(?:-[0-9]{1,3})?",
-    re.ASCII,
-)
+from pipeline.entry_ids import UNIPROT, entry_key, is_pdb_id
+
+_UNIPROT = re.compile(UNIPROT, re.ASCII)
 _ALPHAFOLD = re.compile(
     r"AF-(?P<accession>[A-Z0-9]{6,20}(?:-[0-9]{1,3})?)-F(?P<fragment>[0-9]{1,4})"
     r"(?:-model_v(?P<version>[0-9]{1,3}))?",
     re.ASCII,
 )
-_LEGACY = "pdb_0000"
 _SHOWN = 40
 
 
@@ -35,7 +31,7 @@ class Wanted:
     Attributes
     ----------
     entry_id : str
-        As the manifest calls it, and so the stem of its file.
+        As manifests and builds call it, and so the stem of its file.
     remote : str
         As the server calls it.
     stated : str
@@ -57,15 +53,14 @@ def pdb_entry(entry_id: str) -> Wanted:
     ------
     BadEntryId
     """
-    lowered = entry_id.lower()
-    if not _PDB.fullmatch(lowered):
+    key = entry_key(entry_id)
+    if not is_pdb_id(key):
         raise BadEntryId(
             f"{_shown(entry_id)} is no PDB id (a digit and three letters or digits, or pdb_ and "
             "eight); mend the manifest"
         )
-    remote = lowered.removeprefix(_LEGACY)
     # The characters before the last: those that the archive divides by, for both kinds of ids.
-    return Wanted(lowered, remote, normal_id(remote), remote[-3:-1])
+    return Wanted(key, key, key, key[-3:-1])
 
 
 def alphafold_entry(entry_id: str, version: int) -> Wanted:
@@ -96,8 +91,8 @@ def alphafold_entry(entry_id: str, version: int) -> Wanted:
 
 
 def normal_id(text: str) -> str:
-    """An id as it is compared: in lower case, and ``pdb_00001abc`` is ``1abc``."""
-    return text.strip().strip("'\"").lower().removeprefix(_LEGACY)
+    """An id, as a file gives it, as it is compared: `entry_key`, and all others in lower case."""
+    return entry_key(text.strip().strip("'\"").lower())
 
 
 def _shown(entry_id: str) -> str:

@@ -40,7 +40,7 @@ class AtomTable:
         Hundredths, the precision of the PDB format, so that both formats choose alike. An atom
         without an occupancy has 100.
     b_factor : (n,) float32
-        Of atoms named CA; 0 elsewhere.
+        Of atoms named CA; 0 elsewhere, unless those of all atoms were asked for.
     after_ter : (n,) bool
         PDB only: the last TER of the atom's chain stands before it.
     rounded : bool

@@ -33,7 +33,9 @@ _RESIDUE_TAGS = (
 MAX_COORDINATE = 2**31 - 1
 
 
-def read_atoms(table: TextTable | BinaryCategory, models: Models) -> AtomTable:
+def read_atoms(
+    table: TextTable | BinaryCategory, models: Models, *, every_b_factor: bool = False
+) -> AtomTable:
     """Read the rows of the first model of the file (whatever its number), or of all models.
 
     Raises
@@ -128,8 +130,8 @@ def read_atoms(table: TextTable | BinaryCategory, models: Models) -> AtomTable:
         hetero = _hetero_of_odd_records(group)
     b_factor = np.zeros(n, np.float32)
     if "b_iso_or_equiv" in table:
-        # Only those of CA are kept, and reading them all would cost as much as a coordinate.
-        alphas = np.flatnonzero(name == b"CA")
+        # Only those of CA are stored, and reading them all would cost as much as a coordinate.
+        alphas = np.arange(n) if every_b_factor else np.flatnonzero(name == b"CA")
         rows_of_alphas = np.arange(table.n_rows)[rows][alphas]
         b_factor[alphas] = _b_factors(table, rows_of_alphas)
     return AtomTable(

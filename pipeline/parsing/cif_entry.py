@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from pipeline.chain import EntryMetadata
+from pipeline.entry_ids import is_alphafold_db_id, is_pdb_id
 from pipeline.parsing.cif_text import Column
+from pipeline.parsing.confidence import (
+    is_alphafold_db_title,
+    is_experimental,
+    states_prediction,
+)
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.errors import ParseError
 from pipeline.parsing.fields import whole_number
@@ -21,6 +28,7 @@ _MATRIX = tuple(f"matrix[{i}][{j}]" for i in (1, 2, 3) for j in (1, 2, 3))
 _VECTOR = tuple(f"vector[{i}]" for i in (1, 2, 3))
 
 CATEGORIES: dict[str, tuple[str, ...]] = {
+    "cell": ("length_a", "length_b", "length_c"),
     "database_2": ("database_id",),
     "em_3d_reconstruction": ("resolution",),
     "entity": ("id", "type"),
@@ -30,7 +38,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "entity_src_nat": ("entity_id", "pdbx_ncbi_taxonomy_id"),
     "entry": ("id",),
     "exptl": ("method",),
-    "ma_qa_metric": ("name",),
+    "ma_qa_metric": ("name", "type"),
     "ma_target_ref_db_details": (
         "target_entity_id",
         "db_name",
@@ -46,7 +54,8 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "refine": ("ls_d_res_high",),
     "refine_hist": ("number_atoms_total",),
     "reflns": ("d_resolution_high",),
-    "struct": ("title",),
+    "software": ("classification", "description"),
+    "struct": ("title", "pdbx_model_details"),
     "struct_asym": ("id", "entity_id"),
     "struct_ref": ("entity_id", "db_name", "pdbx_db_accession"),
 }
@@ -90,14 +99,39 @@ def _read_entry(category: Categories, block_name: str) -> EntryInfo:
     }
     history = category("refine_hist").get("number_atoms_total", [])
     claimed = [n for n in map(whole_number, history) if n is not None]
+    metadata = _metadata(category, block_name)
+    is_measured = bool(
+        is_experimental(metadata.method) or metadata.resolution or category("refine")
+    )
+    has_origin = bool(is_measured or metadata.method or metadata.source) or _has_cell(category)
+    if not has_origin and metadata.confidence_kind is None and _is_prediction(category):
+        metadata = replace(metadata, confidence_kind="plddt")
     return EntryInfo(
-        metadata=_metadata(category, block_name),
+        metadata=metadata,
         polymers=polymers,
         entities=entities,
         has_entities=bool(entities) or bool(struct_asym),
         read_assemblies=partial(_assemblies, category),
         claimed_atoms=max(claimed, default=None),
+        is_measured=is_measured,
+        has_origin=has_origin,
     )
+
+
+def _has_cell(category: Categories) -> bool:
+    """Whether there is a unit cell; one of 1 Å stands for none."""
+    edges = (_number(_first(category("cell"), f"length_{axis}")) for axis in "abc")
+    return any(edge is not None and edge > 1 for edge in edges)
+
+
+def _is_prediction(category: Categories) -> bool:
+    texts = [
+        text
+        for name in ("struct", "software")
+        for tag in CATEGORIES[name]
+        for text in category(name).get(tag, ())
+    ]
+    return states_prediction(texts)
 
 
 def _first(columns: Mapping[str, Column], *tags: str) -> str | None:
@@ -125,7 +159,9 @@ def _metadata(category: Categories, block_name: str) -> EntryMetadata:
     names = [(v or "").upper() for v in database.get("database_id", [])]
     entry_id = _first(category("entry"), "id") or block_name or None
     methods = [m for m in category("exptl").get("method", []) if m is not None]
-    quality = [(v or "").lower() for v in category("ma_qa_metric").get("name", [])]
+    metrics = category("ma_qa_metric")
+    quality = [(v or "").lower() for tag in ("name", "type") for v in metrics.get(tag, [])]
+    title = _first(category("struct"), "title")
     resolution = (
         _number(_first(category("refine"), "ls_d_res_high"))
         or _number(_first(category("em_3d_reconstruction"), "resolution"))
@@ -135,29 +171,42 @@ def _metadata(category: Categories, block_name: str) -> EntryMetadata:
     releases = sorted(d for d in map(_date, history.get("revision_date", [])) if d is not None)
     oligomers = category("pdbx_struct_assembly").get("oligomeric_count", [])
     oligomer = whole_number(oligomers[0]) if oligomers else None
+    method = "; ".join(m.upper() for m in methods) or None
+    told = None if is_experimental(method) else title
+    source = source_of(entry_id, names, bool(quality), told)
+    is_plddt = source == "AlphaFold DB" or any("plddt" in q for q in quality)
     return EntryMetadata(
         file_entry_id=entry_id,
-        method="; ".join(m.upper() for m in methods) or None,
+        method=method,
         resolution=resolution,
         deposition_date=_date(
             _first(category("pdbx_database_status"), "recvd_initial_deposition_date")
         ),
         release_date=releases[0] if releases else None,
-        title=_first(category("struct"), "title"),
-        source=source_of(entry_id, names, bool(quality)),
+        title=title,
+        source=source,
         oligomer=oligomer if oligomer is not None and oligomer > 0 else None,
-        confidence_kind="plddt" if any("plddt" in q for q in quality) else None,
+        confidence_kind="plddt" if is_plddt else None,
     )
 
 
-def source_of(entry_id: str | None, databases: list[str], is_model: bool) -> str | None:
-    """The database a file comes from, by what the file says; it decides the licence."""
+def source_of(
+    entry_id: str | None, databases: list[str], is_model: bool, title: str | None
+) -> str | None:
+    """The database a file comes from, by its identifiers; it decides the licence.
+
+    A title counts in the very form that AlphaFold DB gives it: others mention AlphaFold too.
+    """
     ident = (entry_id or "").upper()
-    if "ALPHAFOLDDB" in databases or ident.startswith(("AF-", "AF_AF")):
+    if (
+        "ALPHAFOLDDB" in databases
+        or is_alphafold_db_id(ident)
+        or (title is not None and is_alphafold_db_title(title))
+    ):
         return "AlphaFold DB"
     if "MODELARCHIVE" in databases or ident.startswith(("MA-", "MA_MA")):
         return "ModelArchive"
-    if "PDB" in databases or (re.fullmatch(r"[0-9][A-Z0-9]{3}", ident) and not is_model):
+    if "PDB" in databases or (is_pdb_id(ident) and not is_model):
         return "PDB"
     return None
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.chain import EntryMetadata
+from pipeline.parsing.atom_table import AtomTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,13 @@ class EntryInfo:
         () → the assemblies; few builds ask for them, and they take long to interpret.
     claimed_atoms : int or None
         How many atoms the file itself says it has.
+    is_measured : bool
+        It names an experiment: its method, its resolution or a refinement.
+    has_origin : bool
+        It names a method, a resolution, a database or a unit cell. Without any, what its texts and
+        its values look like may tell what it is.
+    read_every_b_factor : callable or None
+        () → the atoms again, with the B-factors of all; few files are asked for them.
     """
 
     metadata: EntryMetadata = field(default_factory=EntryMetadata)
@@ -76,3 +84,11 @@ class EntryInfo:
     has_entities: bool = False
     read_assemblies: Callable[[], tuple[Assembly, ...]] = tuple
     claimed_atoms: int | None = None
+    is_measured: bool = False
+    has_origin: bool = False
+    read_every_b_factor: Callable[[], AtomTable] | None = None
+
+    @property
+    def may_look_predicted(self) -> bool:
+        """Whether values of B-factors may hint at what the file does not say."""
+        return not self.has_origin and self.metadata.confidence_kind is None

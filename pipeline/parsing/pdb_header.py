@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from pipeline.chain import EntryMetadata
 from pipeline.parsing.cif_entry import source_of
+from pipeline.parsing.confidence import is_experimental, states_prediction
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.fields import whole_number
 from pipeline.parsing.polymers import MAX_RESIDUES
@@ -29,8 +31,6 @@ _MERS = {
 _RESOLUTION = re.compile(r"^REMARK   2 RESOLUTION\.\s+([\d.]+)\s+ANGSTROM")
 _DATE = re.compile(r"(\d\d)-([A-Z]{3})-(\d\d)")
 _BIOMT = re.compile(r"^REMARK 350\s+BIOMT([123])\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)")
-# The title that Foldcomp gives to models of AlphaFold DB is the name of their file.
-_ALPHAFOLD_NAME = re.compile(r"AF-[A-Z0-9]+-F[0-9]+(-model_v[0-9]+)?(\.|$)")
 _UNIT = re.compile(r"BIOLOGICAL (?:UNIT|ASSEMBLY)[^:]*:\s*(\S+)")
 
 
@@ -39,6 +39,9 @@ RECORDS = frozenset(
 )
 REMARKS = frozenset({"  2", "350", "465"})
 """What `read_header` reads; most lines of a header are other remarks, helices and sheets."""
+
+SIGNS = frozenset({"HEADER", "TITLE", "COMPND", "REMARK", "CRYST1"})
+"""What `with_signs` reads."""
 
 
 def read_header(lines: list[str]) -> EntryInfo:
@@ -71,11 +74,44 @@ def read_header(lines: list[str]) -> EntryInfo:
         )
         for chain in chains
     }
+    metadata = _metadata(records, remarks)
+    is_measured = bool(is_experimental(metadata.method) or metadata.resolution)
     return EntryInfo(
-        metadata=_metadata(records, remarks),
+        metadata=metadata,
         polymers=polymers,
         read_assemblies=partial(_assemblies, remarks["350"]),
+        is_measured=is_measured,
+        has_origin=bool(is_measured or metadata.method or metadata.source),
     )
+
+
+def with_signs(info: EntryInfo, lines: Sequence[str], has_parent: bool) -> EntryInfo:
+    """What else a header says that names neither method nor database: whether there is a unit
+    cell, and whether the structure is a prediction.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        Records of `SIGNS`.
+    has_parent : bool
+        The file has a PARENT record: the form in which predictions are handed in to CASP.
+    """
+    if any(line.startswith("CRYST1") and _has_cell(line) for line in lines):
+        return replace(info, has_origin=True)
+    # References are about something else.
+    texts = [line[6:] for line in lines if line[:10] != "REMARK   1"]
+    texts += [info.metadata.title or ""]  # where one line's end is not a word's
+    if has_parent or states_prediction(texts):
+        return replace(info, metadata=replace(info.metadata, confidence_kind="plddt"))
+    return info
+
+
+def _has_cell(line: str) -> bool:
+    """Whether CRYST1 gives a unit cell; one of 1 Å, or of none, stands for no crystal."""
+    try:
+        return any(float(line[k : k + 9]) > 1 for k in (6, 15, 24))
+    except ValueError:
+        return False
 
 
 def _without_old_margin(lines: list[str]) -> list[str]:
@@ -114,14 +150,11 @@ def _metadata(records: dict[str, list[str]], remarks: dict[str, list[str]]) -> E
             resolution = value if 0 < value < 1000 else None
     releases = [_date(line[13:22]) for line in records["REVDAT"] if line[31:32] == "0"]
     methods = _joined(records["EXPDTA"], 10, 79).upper()
+    method = "; ".join(m.strip() for m in methods.split(";") if m.strip()) or None
     title = _joined(records["TITLE"])
-    text = f"{title} {_joined(records['COMPND'])}".upper()
-    alphafold = "ALPHAFOLD" in text or _ALPHAFOLD_NAME.match(title) is not None
-    if alphafold:
-        # AlphaFold DB leaves the HEADER without an id; its DBREF and TITLE name the protein.
-        source: str | None = "AlphaFold DB"
-    else:
-        source = source_of(ident, [], False) if ident and header[50:59].strip() else None
+    # AlphaFold DB leaves the HEADER without an id; its TITLE names the protein.
+    told = None if is_experimental(method) else title
+    source = source_of(ident if header[50:59].strip() else None, [], False, told)
     oligomer = None
     for line in remarks["350"]:
         match = _UNIT.search(line)
@@ -130,14 +163,14 @@ def _metadata(records: dict[str, list[str]], remarks: dict[str, list[str]]) -> E
             break
     return EntryMetadata(
         file_entry_id=ident,
-        method="; ".join(m.strip() for m in methods.split(";") if m.strip()) or None,
+        method=method,
         resolution=resolution,
         deposition_date=_date(header[50:59]),
         release_date=next((d for d in releases if d), None),
         title=title or None,
         source=source,
         oligomer=oligomer,
-        confidence_kind="plddt" if alphafold else None,
+        confidence_kind="plddt" if source == "AlphaFold DB" else None,
     )
 
 

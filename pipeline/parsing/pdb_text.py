@@ -91,22 +91,23 @@ class PdbText:
         start = self.starts[number]
         return self.data[start : start + self.lengths[number]].decode("latin-1")
 
-    def header(self, records: Collection[str], remarks: Collection[str]) -> list[str]:
-        """The lines of some records, and of REMARKs of some numbers, before the first model or
-        atom."""
+    def header(self, records: Collection[str], remarks: Collection[str] = ()) -> list[str]:
+        """The lines of some records, and of REMARKs of some numbers (all, if REMARK is among the
+        records), before the first model or atom."""
         first = self.atom_lines[0]
         models = self.lines_of(b"MODEL")
         if len(models):
             first = min(first, models[0])
+        if not first:
+            return []
         heads = self._heads[:first]
         # Sets of the few names: `np.isin` would sort the lines for them.
         named = {int(_word(r.ljust(6).encode())) for r in records}
-        of_remarks = np.flatnonzero(heads == _word(b"REMARK"))
+        wanted = np.array([head in named for head in heads.tolist()], bool)
+        of_remarks = np.flatnonzero((heads == _word(b"REMARK")) & ~wanted)
         numbers = np.ascontiguousarray(self._windows[self.starts[of_remarks], 7:10])
         of_number = {r.encode() for r in remarks}
-        is_of_number = [n in of_number for n in numbers.view("S3").ravel().tolist()]
-        wanted = np.array([head in named for head in heads.tolist()], bool)
-        wanted[of_remarks] = is_of_number
+        wanted[of_remarks] = [n in of_number for n in numbers.view("S3").ravel().tolist()]
         return [self.line(k) for k in np.flatnonzero(wanted).tolist()]
 
     def fields(self, lines: NDArray) -> Field:
@@ -122,8 +123,9 @@ def _word(text: bytes) -> np.uint64:
     return np.frombuffer(text.ljust(8, b"\0"), "<u8")[0]
 
 
-def read_atoms(pdb: PdbText, models: Models) -> AtomTable:
-    """Read the atoms of the first model of the file (whatever its number), or of all models."""
+def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) -> AtomTable:
+    """Read the atoms of the first model of the file (whatever its number), or of all models;
+    B-factors of CA only, or of every atom."""
     lines = pdb.atom_lines
     breaks = np.concatenate([pdb.lines_of(r) for r in (b"MODEL", b"ENDMDL", b"END")])
     breaks.sort()
@@ -155,7 +157,7 @@ def read_atoms(pdb: PdbText, models: Models) -> AtomTable:
     values, valid, _ = decimals(rows[changes, 54:60], 2)
     occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100).astype(np.int32)
     name = names(rows[:, 12:16])
-    alphas = np.flatnonzero(name == b"CA")
+    alphas = np.arange(n) if every_b_factor else np.flatnonzero(name == b"CA")
     values, valid, _ = decimals(rows[alphas, 60:66], 2)
     b_factor = np.zeros(n, np.float32)
     b_factor[alphas] = np.where(valid, values, 0) / 1e2

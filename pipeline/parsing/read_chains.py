@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -18,11 +19,19 @@ from pipeline.parsing.cif_atoms import Models
 from pipeline.parsing.cif_entry import CATEGORIES, read_entry
 from pipeline.parsing.cif_text import CifText
 from pipeline.parsing.cif_tokens import CifTokens
+from pipeline.parsing.confidence import BFactorIs, settle_confidence
 from pipeline.parsing.entry_info import EntryInfo
 from pipeline.parsing.errors import Irregular, NotAStructure, ParseError
 from pipeline.parsing.fields import changes
 from pipeline.parsing.interpret import DroppedChain, interpret
-from pipeline.parsing.pdb_header import RECORDS, REMARKS, read_header, with_blank_chain
+from pipeline.parsing.pdb_header import (
+    RECORDS,
+    REMARKS,
+    SIGNS,
+    read_header,
+    with_blank_chain,
+    with_signs,
+)
 from pipeline.parsing.polymers import MAX_RESIDUES
 from pipeline.parsing.with_biotite import atoms_with_biotite
 from pipeline.sources import HEAD_BYTES, Format, describe_content, sniff
@@ -71,6 +80,7 @@ def read_chains(
     models: Models = "first",
     assembly: str | None = None,
     max_assembly_chains: int = MAX_ASSEMBLY_CHAINS,
+    b_factor_is: BFactorIs = "auto",
     accept: Accept | None = None,
 ) -> ParsedEntry:
     """Read the polypeptide chains of a structure file.
@@ -86,6 +96,8 @@ def read_chains(
     assembly : str, optional
         Id of a biological assembly, or ``first``; without it, the asymmetric unit.
     max_assembly_chains : int
+    b_factor_is : {"auto", "plddt"}
+        What is known of the file's B-factors; see `settle_confidence`.
     accept : callable, optional
         Judges the header before any atom is read: metadata → ``None``, or (reason, detail) to
         reject the entry; it then has no chains, and `ParsedEntry.rejected` says why.
@@ -135,8 +147,10 @@ def read_chains(
         chains += result.chains
         dropped += result.dropped
         flags += [f for f in result.flags if f not in flags]
-        if result.chains:
-            metadata = result.chains[0].metadata
+    chains, remarks = settle_confidence(chains, info, b_factor_is)
+    flags += remarks
+    if chains:
+        metadata = chains[-1].metadata
     if assembly is not None and chains:
         labels = _ids(atoms.label_asym_id) | info.polymers.keys()
         labels |= {chain.label_asym_id for chain in chains}
@@ -220,6 +234,10 @@ def _read_pdb(
     info = read_header(pdb.header(RECORDS, REMARKS))
     _expect_no_excess(info)
     _judge(info.metadata, accept)
+    if info.may_look_predicted:
+        info = with_signs(info, pdb.header(SIGNS), len(pdb.lines_of(b"PARENT")) > 0)
+        again = partial(pdb_text.read_atoms, pdb, models, every_b_factor=True)
+        info = replace(info, read_every_b_factor=again)
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
         flags.append(f"cut_records:{pdb.n_cut_records}")
@@ -270,6 +288,9 @@ def _read_document(
     info = read_entry(document.category, document.name)
     _expect_no_excess(info)
     _judge(info.metadata, accept)
+    if info.may_look_predicted:
+        again = partial(cif_atoms.read_atoms, table, models, every_b_factor=True)
+        info = replace(info, read_every_b_factor=again)
     atoms = cif_atoms.read_atoms(table, models)
     if document.n_blocks_with_wanted > 1:
         flags.append("several_data_blocks")

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.sources.names import name_bytes, printable
+from pipeline.sources.names import name_bytes, printable, version_in_name
 from pipeline.sources.source_file import SourceFile
 
 _PREFERENCE = {"bcif": 0, "cif": 1, "pdb": 2, None: 3}
@@ -23,7 +23,8 @@ class Entry:
         path that only this entry has: ``trimmed/1abc``. A member of ``set.tar`` is in the folder
         ``set.tar``. No stem holds a ``/``, so the stem can be told from what qualifies it.
     candidates : tuple of SourceFile
-        In the order in which they are tried: BinaryCIF, mmCIF, PDB, unknown.
+        In the order in which they are tried: BinaryCIF, mmCIF, PDB, unknown; of several versions
+        of the archive's file the latest.
     """
 
     entry_id: str
@@ -49,7 +50,9 @@ def group_entries(files: Iterable[SourceFile]) -> list[Entry]:
     for stem, by_folder in groups.items():
         where = sorted(by_folder)
         for parts, qualifier in zip(where, _shortest_ends(where), strict=True):
-            candidates = sorted(by_folder[parts], key=_rank)
+            candidates = by_folder[parts]
+            if len(candidates) > 1:
+                candidates = sorted(candidates, key=_rank)
             entry_id = "/".join((*qualifier, stem)) if qualifier else stem
             entries.append(Entry(entry_id, tuple(candidates)))
     entries.sort(key=lambda entry: entry.candidates[0].sort_key)
@@ -83,6 +86,10 @@ def _shortest_ends(folders: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return ends
 
 
-def _rank(file: SourceFile) -> tuple[int, int, bytes, bytes]:
-    name = name_bytes(file.member if file.member is not None else file.path)
-    return _PREFERENCE[file.suffix_format], len(name), *file.sort_key
+def _rank(file: SourceFile) -> tuple[int, bool, int, int, int, bytes, bytes]:
+    name = file.member if file.member is not None else file.path
+    version = version_in_name(name.rpartition("/")[2])
+    major, minor = version or (0, 0)
+    is_old = version is not None
+    length = len(name_bytes(name))
+    return _PREFERENCE[file.suffix_format], is_old, -major, -minor, length, *file.sort_key

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from pipeline.entry_ids import entry_key
+
 Format = Literal["bcif", "cif", "pdb"]
 
 FETCH_STATE = ".fetch"
@@ -26,9 +28,15 @@ _FORMATS: dict[str, Format] = {
     "bcif": "bcif",
 }
 _ASSEMBLY_SUFFIX = re.compile(r"pdb[0-9]+")
-_PDB_ID = re.compile(r"[0-9][a-z0-9]{3}|pdb_[a-z0-9]{8}", re.IGNORECASE | re.ASCII)
 # The letter keeps numbered models apart: pdb0001.pdb is no archive file.
 _ARCHIVE_STEM = re.compile(r"pdb([0-9](?=[0-9]*[a-z])[a-z0-9]{3})", re.IGNORECASE | re.ASCII)
+# The archive's files of extended ids: coordinates (xyz), perhaps with annotation (enrich), of one
+# version, and of one assembly.
+_EXTENDED_STEM = re.compile(
+    r"(?P<id>pdb_[a-z0-9]{8})(?:_xyz(?:-enrich)?)?(?:_v(?P<major>[0-9]{1,4})-(?P<minor>[0-9]{1,4}))?"
+    r"(?P<assembly>-assembly[0-9]+)?",
+    re.IGNORECASE | re.ASCII,
+)
 _TAR_SUFFIXES = (".tar", ".tgz", ".tzst", ".tar.gz", ".tar.zst")
 _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
@@ -36,8 +44,10 @@ _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 def split_name(filename: str) -> tuple[str, Format | None, str | None]:
     """Stem, format and compression of a file name (without folders).
 
-    A PDB id is lower-cased, and ``pdb1abc.ent`` is ``1abc``; other stems keep their case. A suffix
-    that is not known stays in the stem: ``model.001`` and ``model.002`` are two entries. So does
+    A PDB id is spelled as by `entry_key`, and ``pdb1abc.ent`` is ``1abc``; other stems keep their
+    case. What the archive's names of extended ids say beside the id (``pdb_00001abc_xyz_v1-2``) is
+    left out, but for an assembly, which is not the entry. A suffix that is not known stays in the
+    stem: ``model.001`` and ``model.002`` are two entries. So does
     that of a biological assembly in PDB format: ``1tbf.pdb1`` is not the entry ``1tbf``. What
     Foldcomp packed has no format by its name: the exact file beside it comes first.
 
@@ -45,6 +55,8 @@ def split_name(filename: str) -> tuple[str, Format | None, str | None]:
     --------
     >>> split_name("pdb1ABC.ent.gz")
     ('1abc', 'pdb', 'gz')
+    >>> split_name("pdb_00001abc_xyz_v1-2.cif.gz")
+    ('1abc', 'cif', 'gz')
     >>> split_name("1tbf.pdb1.gz")
     ('1tbf.pdb1', 'pdb', 'gz')
     >>> split_name("AF-P12345-F1-model_v4.cif.zst")
@@ -75,9 +87,22 @@ def split_name(filename: str) -> tuple[str, Format | None, str | None]:
 def _normalise_id(stem: str) -> str:
     if len(stem) == 7 and (match := _ARCHIVE_STEM.fullmatch(stem)):
         return match[1].lower()
-    if len(stem) in (4, 12) and _PDB_ID.fullmatch(stem):
-        return stem.lower()
-    return stem
+    if len(stem) > 12 and (extended := _EXTENDED_STEM.fullmatch(stem)):
+        return entry_key(extended["id"]) + (extended["assembly"] or "").lower()
+    return entry_key(stem)
+
+
+def version_in_name(filename: str) -> tuple[int, int] | None:
+    """The version that the archive writes into a file's name, (major, minor); ``None`` where a
+    name says none, which is the present one.
+
+    Examples
+    --------
+    >>> version_in_name("pdb_00001abc_xyz_v1-2.cif.gz"), version_in_name("pdb_00001abc.cif.gz")
+    ((1, 2), None)
+    """
+    match = _EXTENDED_STEM.match(filename) if filename[:4].lower() == "pdb_" else None
+    return (int(match["major"]), int(match["minor"])) if match and match["major"] else None
 
 
 def is_tar_name(filename: str) -> bool:

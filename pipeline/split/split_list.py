@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.filters import entry_key
+from pipeline.entry_ids import chain_key, entry_key
 from pipeline.usage_error import UsageError
 
 Key = tuple[str, ...]
@@ -20,9 +20,9 @@ class SplitList:
     Attributes
     ----------
     by_chain_uid : dict
-        ``chain_uid`` → split, None for a line that names none.
+        ``chain_uid``, as `chain_key` spells it → split, None for a line that names none.
     by_entry : dict
-        (entry id, chain id or ``""`` for all) → the same. PDB ids are in lower case.
+        (entry id, as `entry_key` spells it, chain id or ``""`` for all) → the same.
     """
 
     by_chain_uid: dict[str, str | None]
@@ -60,7 +60,7 @@ class SplitList:
                             "that the list uses with --names"
                         )
                     known: dict = by_chain_uid
-                    key: str | tuple[str, str] = values.get("chain_uid", "")
+                    key: str | tuple[str, str] = chain_key(values.get("chain_uid", ""))
                     if not key:
                         known = by_entry
                         key = entry_key(values.get("entry_id", "")), values.get("chain", "")
@@ -97,6 +97,7 @@ class SplitList:
             entries = [entry_key(e) for e in (entry_id, entry_id.rpartition("/")[2])]
             keys = [(e, chain) for chain in (label, author, "") for e in entries]
             split: str | None = None
+            uid = chain_key(uid)
             settled = uid in self.by_chain_uid
             if settled:
                 split = self.by_chain_uid[uid]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.chain import Chain
+from pipeline.entry_ids import chain_key, entry_key
 from pipeline.filters import Manifest
 
 _COLUMNS = ("entry_id", "label_asym_id", "auth_asym_id")
@@ -95,14 +96,17 @@ class ChainList:
             entries = {chain.entry_id for chain in chains}
             missing = set(self.manifest.missing(entries))
             return np.array(mask, bool), set(self.manifest.entries) - missing
+        by_key: dict[str, set[str]] = {}
+        for name in self.names:
+            by_key.setdefault(chain_key(name), set()).add(name)
+            if self.may_be_entries:
+                by_key.setdefault(entry_key(name), set()).add(name)
         found: set[str] = set()
         mask = []
         for uid, entry in zip(index["chain_uid"].to_pylist(), columns[0], strict=True):
-            names = {uid} & self.names
+            names = by_key.get(chain_key(uid), set())
             if self.may_be_entries:
-                # PDB ids are in lower case in a dataset, and in either in lists.
-                upper = entry.upper() if len(entry) == 4 else entry
-                names |= {entry, upper} & self.names
+                names = names | by_key.get(entry_key(entry), set())
             found |= names
             mask.append(bool(names))
         return np.array(mask, bool), found
