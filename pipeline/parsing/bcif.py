@@ -6,6 +6,7 @@ https://github.com/molstar/BinaryCIF (version 0.3).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -49,8 +50,12 @@ class BinaryCif:
     def __init__(
         self, data: bytes, categories: Mapping[str, Collection[str]], wanted: str = "atom_site"
     ):
+        tags = {**categories, wanted: ()}
         try:
-            blocks = _read_blocks(data, {**categories, wanted: ()})
+            try:
+                blocks = _read_blocks(_unpacker(data), tags)
+            except UnicodeDecodeError:  # numbers under the type of strings
+                blocks = _read_blocks(_unpacker(data, old=True), tags)
         except (ValueError, msgpack.UnpackException, RecursionError) as error:
             raise ParseError(
                 "malformed-bcif", f"the MessagePack data are broken: {error}"
@@ -89,27 +94,55 @@ class BinaryCif:
         return BinaryCategory(self._categories[name], self._limit)
 
 
+# Keys and values that py-mmcif writes as byte strings; old writers know no other strings.
+_BYTE_STRINGS = re.compile(
+    rb"\xc4.(?:dataBlocks|header|categories|name|kind|ByteArray|StringArray|IntegerPacking)",
+    re.DOTALL,
+)
+_TEXTS = frozenset({"name", "header", "kind", "stringData"})
+
+
+def _unpacker(data: bytes, old: bool = False) -> msgpack.Unpacker:
+    """Over the file, whose strings are text, or bytes (`old`, or as its beginning tells)."""
+    if not old and not _BYTE_STRINGS.search(data, 0, 65536):
+        unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(data))
+    else:
+        unpacker = msgpack.Unpacker(
+            raw=True, strict_map_key=False, max_buffer_size=len(data), object_hook=_with_texts
+        )
+    unpacker.feed(data)
+    return unpacker
+
+
+def _with_texts(found: dict[Any, Any]) -> dict[Any, Any]:
+    """A map of byte strings with text for its keys, and for the values that are text."""
+    texts = {_text(key): value for key, value in found.items()}
+    return {key: _text(value) if key in _TEXTS else value for key, value in texts.items()}
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
 def _read_blocks(
-    data: bytes, wanted: Mapping[str, Collection[str]]
+    unpacker: msgpack.Unpacker, wanted: Mapping[str, Collection[str]]
 ) -> list[tuple[str, dict[str, Any]]]:
     """(header, categories by name) of every block, skipping what is not wanted.
 
     A file has some seventy categories of up to a hundred columns; making Python objects of all of
     them would cost more than decoding the few that are read.
     """
-    unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(data))
-    unpacker.feed(data)
     blocks = []
     for _ in range(unpacker.read_map_header()):
-        if unpacker.unpack() != "dataBlocks":
+        if _text(unpacker.unpack()) != "dataBlocks":
             unpacker.skip()
             continue
         for _ in range(unpacker.read_array_header()):
             header, found = "", {}
             for _ in range(unpacker.read_map_header()):
-                key = unpacker.unpack()
+                key = _text(unpacker.unpack())
                 if key == "header":
-                    header = str(unpacker.unpack())
+                    header = str(_text(unpacker.unpack()))
                 elif key == "categories":
                     for _ in range(unpacker.read_array_header()):
                         category = _read_category(unpacker, wanted)
@@ -126,12 +159,12 @@ def _read_category(
 ) -> dict[str, Any]:
     category: dict[str, Any] = {}
     for _ in range(unpacker.read_map_header()):
-        key = unpacker.unpack()
+        key = _text(unpacker.unpack())
         name = category.get("name")
         if name is not None and name not in wanted:
             unpacker.skip()
         elif key == "name":
-            category["name"] = str(unpacker.unpack()).lstrip("_").lower()
+            category["name"] = str(_text(unpacker.unpack())).lstrip("_").lower()
         elif key == "columns" and name is not None and wanted[name]:
             n = unpacker.read_array_header()
             columns = (_read_column(unpacker, wanted[name]) for _ in range(n))
@@ -146,11 +179,11 @@ def _read_column(unpacker: msgpack.Unpacker, tags: Collection[str]) -> dict[str,
     column: dict[str, Any] = {}
     skipping = False
     for _ in range(unpacker.read_map_header()):
-        key = unpacker.unpack()
+        key = _text(unpacker.unpack())
         if skipping:
             unpacker.skip()
             continue
-        column[key] = unpacker.unpack()
+        column[key] = _text(unpacker.unpack()) if key == "name" else unpacker.unpack()
         skipping = key == "name" and str(column["name"]).lower() not in tags
     return None if skipping else column
 
@@ -234,7 +267,8 @@ class BinaryCategory:
         if table is not None:
             width = table.dtype.itemsize
             cells = table.view(np.uint8).reshape(-1, width)
-            numbers, good, exact = decimals(np.where(cells == 0, np.uint8(BLANK), cells), places)
+            cells = np.where(cells == 0, np.uint8(BLANK), cells)
+            numbers, good, exact = decimals(cells, places, cif_values=places > 0)
             valid &= good[values]
             return np.where(valid, numbers[values], 0), valid, bool(exact[values][valid].all())
         if values.dtype.kind in "iu":
@@ -326,7 +360,7 @@ class BinaryCategory:
         text = encoding["stringData"]
         if indices.dtype.kind not in "iu" or offsets != sorted(offsets):
             raise ParseError("malformed-bcif", "a string column without whole, ascending offsets")
-        words = [text[a:b].encode() for a, b in pairwise(offsets)]
+        words = [text[a:b].strip(" \t").encode() for a, b in pairwise(offsets)]
         words = [b"" if w in (b".", b"?") else w for w in words]
         width = item_size(max(map(len, words), default=1) or 1)
         _expect_sane_width(width, len(words))
@@ -353,7 +387,9 @@ def _expect_sane_width(width: int, n: int) -> None:
         )
 
 
-def _byte_array(data: bytes, step: dict[str, Any]) -> NDArray:
+def _byte_array(data: bytes | str, step: dict[str, Any]) -> NDArray:
+    if isinstance(data, str):  # as old MessagePack has it; bytes that are no text came another way
+        data = data.encode()
     return np.frombuffer(data, _DTYPES[step["type"]])
 
 
