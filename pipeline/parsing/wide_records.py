@@ -80,13 +80,16 @@ def mend(
     mended = [np.zeros(0, np.int64)]
     values = []
     for shift in range(1, MAX_SHIFT + 1):
-        _, valid = decimals_of_fixed_places(coordinate_fields(rows[odd, shift:]), 3)
+        axes = coordinate_fields(rows[odd, shift:])
+        _, valid = decimals_of_fixed_places(axes, 3)
+        valid &= axes[:, -1] != BLANK
         fits = valid.reshape(3, len(odd)).all(axis=0)
         here, odd = odd[fits], odd[~fits]
         moved = columns(here, shift)
         extra = _columns_too_many_of_serial(rows[here], shift)
         regular = (extra == shift) & _is_regular(moved)
         rows[here[regular], _NAME:] = moved[regular, _NAME:]
+        in_place[here[regular]] = True
         mended.append(here[regular])
         for serial in range(shift):
             some = np.flatnonzero(extra == serial)
@@ -102,13 +105,17 @@ def mend(
 
 
 def _columns_too_many_of_serial(line: Field, shift: int) -> NDArray[np.int64]:
-    """By the end of the word behind the record name; -1 where that is not one word."""
-    ink = line[:, _SERIAL : _NAME + shift] != BLANK
+    """By the end of the word behind the record name; -1 where that is no number of its own."""
+    text = line[:, _SERIAL : _NAME + shift]
+    ink = text != BLANK
     begun = np.logical_or.accumulate(ink, axis=1)
     ended = np.logical_or.accumulate(begun & ~ink, axis=1)
     extra = np.maximum(ended.argmax(axis=1) - 5, 0)
     before_name = np.arange(ink.shape[1]) <= 5 + extra[:, None]
-    good = ink[:, :5].any(axis=1) & ended[:, -1] & ~(ink & ended & before_name).any(axis=1)
+    begin = ink.argmax(axis=1)
+    is_digit = (text[np.arange(len(text)), begin] - np.uint8(ord("0"))) < 10
+    good = (ink[:, :5].any(axis=1) | is_digit) & ended[:, -1]
+    good &= ~(ink & ended & before_name).any(axis=1)
     return np.where(good, extra, -1)
 
 
@@ -134,7 +141,7 @@ def _readings(
     """The only way to read component, chain and number of each of some records.
 
     A value is wider than its columns only if it fills them; a number may be padded. ``A12345`` is
-    residue 12345 of chain A, or 2345 of chain A1: the chain that records in place have counts.
+    residue 12345 of chain A, or 2345 of chain A1: whichever chain other records have.
     """
     line = rows[here]
     readings, goods = [], []
@@ -158,11 +165,11 @@ def _readings(
         return []
     several = np.sum(goods, axis=0) > 1
     if several.any():
-        known = np.unique(names(rows[in_place, 20:22]))
-        goods = [
-            good & (~several | np.isin(reading.chain, known))
-            for good, reading in zip(goods, readings, strict=True)
-        ]
+        known = set(names(rows[in_place, 20:22]).tolist())
+        for reading, good in zip(readings, goods, strict=True):
+            known.update(reading.chain[good & ~several].tolist())
+        for reading, good in zip(readings, goods, strict=True):
+            good &= ~several | np.isin(reading.chain, list(known))
     only = np.sum(goods, axis=0) == 1
     chosen = [r.select(good & only) for r, good in zip(readings, goods, strict=True)]
     return [reading for reading in chosen if len(reading.rows)]
