@@ -277,7 +277,8 @@ class CifText:
             return TokenTable(tags, rows, closed)
         lengths = np.diff(self.starts[line : last + 1])
         table: TextTable | None = None
-        if (lengths == lengths[0]).all():
+        no_tabs = self.data.find(b"\t", self.starts[line], self.starts[last]) < 0
+        if no_tabs and (lengths == lengths[0]).all():
             table = AlignedTable.over(tags, rows.reshape(len(lengths), -1), closed)
         if table is None:
             table = TokenTable(tags, rows, closed, mid_line)

@@ -228,8 +228,9 @@ def _decimals_of_any_layout(
 
 
 # CIF 1.1, "Numeric values". mmCIF's dictionary puts the uncertainty before the exponent.
+# Possessive repeats: a value may have a million digits.
 _CIF_NUMBER = re.compile(
-    rb"([+-]?)(?=\.?[0-9])([0-9]*)\.?([0-9]*)"
+    rb"([+-]?)(?=\.?[0-9])([0-9]*+)\.?([0-9]*+)"
     rb"(?:\([0-9]+\)(?:[eE]([+-]?[0-9]{1,4}))?|[eE]([+-]?[0-9]{1,4})(?:\([0-9]+\))?)?"
 )
 
