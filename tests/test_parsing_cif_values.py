@@ -155,7 +155,6 @@ def test_what_is_no_number_of_cif_is_none(word: str):
 def test_a_million_digits_cost_little_time():
     started = time.perf_counter()
     for word in (b"1" * 10**6 + b"x", b"." + b"1" * 10**6 + b"(", b"1e" + b"1" * 10**6):
-        assert not decimals(np.frombuffer(word, np.uint8).reshape(1, -1), 3, cif_values=True)[1]
         assert cif_number(word.decode()) is None
     assert time.perf_counter() - started < 2
 

@@ -104,7 +104,7 @@ _TEXTS = frozenset({"name", "header", "kind", "stringData"})
 
 def _unpacker(data: bytes, old: bool = False) -> msgpack.Unpacker:
     """Over the file, whose strings are text, or bytes (`old`, or as its beginning tells)."""
-    if not old and not _BYTE_STRINGS.search(data, 0, 65536):
+    if not old and not _BYTE_STRINGS.search(data, 0, 4096):
         unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(data))
     else:
         unpacker = msgpack.Unpacker(
@@ -360,7 +360,9 @@ class BinaryCategory:
         text = encoding["stringData"]
         if indices.dtype.kind not in "iu" or offsets != sorted(offsets):
             raise ParseError("malformed-bcif", "a string column without whole, ascending offsets")
-        words = [text[a:b].strip(" \t").encode() for a, b in pairwise(offsets)]
+        words = [text[a:b].encode() for a, b in pairwise(offsets)]
+        if " " in text:
+            words = [word.strip() for word in words]
         words = [b"" if w in (b".", b"?") else w for w in words]
         width = item_size(max(map(len, words), default=1) or 1)
         _expect_sane_width(width, len(words))

@@ -31,11 +31,12 @@ def with_hydrogens_named_for_metals(
     width = element.dtype.itemsize
     if width < 2:
         return element
-    letters = element.view(np.uint8).reshape(len(element), width)
-    rows = np.flatnonzero(letters[:, 1])
-    if not len(rows):
+    letters = element.view("<u2").reshape(len(element), width // 2)[:, 0]
+    two = letters > 0xFF
+    if not two.any():
         return element
-    rows = rows[np.isin(letters[rows, 0] & 0xDF, (ord("H"), ord("D")))]
+    first = letters & 0xDF
+    rows = np.flatnonzero(two & ((first == ord("H")) | (first == ord("D"))))
     hydrogens = []
     known: dict[bytes, bool] = {}
     for row, comp in zip(rows.tolist(), comp_id[rows].tolist(), strict=True):

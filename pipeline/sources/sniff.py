@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
 
 from pipeline.sources.names import Format
 
@@ -33,8 +32,9 @@ _PQR_LINE = re.compile(
     rb"(?:ATOM|HETATM)(?:\s+\S+){3,4}\s+-?[0-9]+[A-Za-z]?(?:\s+-?[0-9]*\.[0-9]+){3}"
     rb"\s+(-?[0-9]*\.[0-9]+)\s+([0-9]*\.[0-9]+)\s*"
 )
-_LINE = re.compile(rb"[^\r\n]++")
-_PQR_LINES = 200
+_OCCUPANCY_AND_B = re.compile(rb"[ 0-9-]{3}\.[0-9][0-9][ 0-9-]{3}\.[0-9][0-9](?:\s|\Z)")
+_PQR_BYTES = 16384
+_LONGEST_LINE = 150
 _LARGEST_RADIUS = 6.0
 """Å, of an atom."""
 
@@ -99,12 +99,15 @@ def _is_pqr(text: bytes) -> bool:
     They do if the lines end with them (no element behind), not in the columns 55–60 and 61–66, if
     no radius is larger than an atom, and if some charge is negative, as no occupancy is.
     """
-    start = 0 if text.startswith((b"ATOM", b"HETATM")) else text.find(b"\nATOM") + 1
+    # From the end, for a header may be long; a line cut there tells nothing.
+    end = len(text) - (_LONGEST_LINE if len(text) > HEAD_BYTES - 8 else 0)
+    last = text.rfind(b"\nATOM", 0, end) + 1
+    if not text.startswith(b"ATOM", last) or _OCCUPANCY_AND_B.match(text, last + 54):
+        return False
     n_lines = n_pqr = 0
     negative = False
-    for found in islice(_LINE.finditer(text, start), _PQR_LINES):
-        line = found[0]
-        if not line.startswith((b"ATOM", b"HETATM")) or len(line) > 150:
+    for line in text[max(0, last - _PQR_BYTES) : last + _LONGEST_LINE].splitlines():
+        if not line.startswith((b"ATOM", b"HETATM")) or len(line) > _LONGEST_LINE:
             continue
         n_lines += 1
         match = _PQR_LINE.fullmatch(line)
@@ -113,8 +116,6 @@ def _is_pqr(text: bytes) -> bool:
             in_columns = line[54:60].strip() == charge and line[60:66].strip() == radius
             n_pqr += not in_columns and float(radius) < _LARGEST_RADIUS
             negative |= charge.startswith(b"-")
-        if n_lines == 5 and not n_pqr:
-            return False
     # A few may have no blank between serial and record name, or between two coordinates.
     return negative and n_pqr >= 0.9 * n_lines
 
