@@ -107,11 +107,18 @@ def _unpacker(data: bytes, old: bool = False) -> msgpack.Unpacker:
     if not old and not _BYTE_STRINGS.search(data, 0, 4096):
         unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(data))
     else:
-        unpacker = msgpack.Unpacker(
+        unpacker = _UnpackerOfBytes(
             raw=True, strict_map_key=False, max_buffer_size=len(data), object_hook=_with_texts
         )
     unpacker.feed(data)
     return unpacker
+
+
+class _UnpackerOfBytes(msgpack.Unpacker):
+    """What it unpacks by itself are keys and names; binary data stand in maps."""
+
+    def unpack(self) -> Any:
+        return _text(super().unpack())
 
 
 def _with_texts(found: dict[Any, Any]) -> dict[Any, Any]:
@@ -134,15 +141,15 @@ def _read_blocks(
     """
     blocks = []
     for _ in range(unpacker.read_map_header()):
-        if _text(unpacker.unpack()) != "dataBlocks":
+        if unpacker.unpack() != "dataBlocks":
             unpacker.skip()
             continue
         for _ in range(unpacker.read_array_header()):
             header, found = "", {}
             for _ in range(unpacker.read_map_header()):
-                key = _text(unpacker.unpack())
+                key = unpacker.unpack()
                 if key == "header":
-                    header = str(_text(unpacker.unpack()))
+                    header = str(unpacker.unpack())
                 elif key == "categories":
                     for _ in range(unpacker.read_array_header()):
                         category = _read_category(unpacker, wanted)
@@ -159,12 +166,12 @@ def _read_category(
 ) -> dict[str, Any]:
     category: dict[str, Any] = {}
     for _ in range(unpacker.read_map_header()):
-        key = _text(unpacker.unpack())
+        key = unpacker.unpack()
         name = category.get("name")
         if name is not None and name not in wanted:
             unpacker.skip()
         elif key == "name":
-            category["name"] = str(_text(unpacker.unpack())).lstrip("_").lower()
+            category["name"] = str(unpacker.unpack()).lstrip("_").lower()
         elif key == "columns" and name is not None and wanted[name]:
             n = unpacker.read_array_header()
             columns = (_read_column(unpacker, wanted[name]) for _ in range(n))
@@ -179,11 +186,11 @@ def _read_column(unpacker: msgpack.Unpacker, tags: Collection[str]) -> dict[str,
     column: dict[str, Any] = {}
     skipping = False
     for _ in range(unpacker.read_map_header()):
-        key = _text(unpacker.unpack())
+        key = unpacker.unpack()
         if skipping:
             unpacker.skip()
             continue
-        column[key] = _text(unpacker.unpack()) if key == "name" else unpacker.unpack()
+        column[key] = unpacker.unpack()
         skipping = key == "name" and str(column["name"]).lower() not in tags
     return None if skipping else column
 

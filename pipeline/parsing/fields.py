@@ -307,7 +307,8 @@ def integers(
     values[~valid] = 0
     if cif_values and not valid.all():
         rows = np.flatnonzero(~valid)
-        rows = rows[np.isin(field[rows], _QUOTES).any(axis=1)]
+        cells = field[rows]
+        rows = rows[((cells == _QUOTES[0]) | (cells == _QUOTES[1])).any(axis=1)]
         if len(rows):
             bare = names(field[rows], cif_values=True)
             cells = bare.view(np.uint8).reshape(len(rows), -1)
