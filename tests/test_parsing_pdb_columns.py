@@ -21,9 +21,10 @@ from structure_text import (
 )
 
 from pipeline.chain import Chain
-from pipeline.parsing import read_chains
+from pipeline.parsing import cif_atoms, read_chains
+from pipeline.parsing.cif_text import CifText
 from pipeline.parsing.pdb_text import PdbText, read_atoms
-from pipeline.residues import RESTYPES, sequence_string
+from pipeline.residues import RESTYPES, SLOT_OF_NAME, sequence_string
 from pipeline.sources import decompress
 
 EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"
@@ -220,6 +221,14 @@ def test_large_coordinates_of_a_shifted_line_are_not_cut_at_the_wrong_place():
     assert not differing(chains_of(plain), chains_of(renumbered(plain, 100_000)))
 
 
+@pytest.mark.parametrize("number", ["1e2", "1.000(2)", "'1.000'"])
+def test_numbers_of_cif_are_none_in_pdb_files(number: str):
+    atoms = residue("ALA", 1)
+    atoms[4] = replace(atoms[4], xyz=("1.000", number, "1.000"))
+    (only,) = read(pdb_text(atoms)).chains
+    assert (only.n_bad_atoms, len(only.coords)) == (1, 4)
+
+
 # ---- hexadecimal residue numbers ----------------
 
 
@@ -330,6 +339,21 @@ def test_no_amino_acid_holds_helium(kind, form, comp, letter, names):
 
 
 @BOTH
+def test_the_mercury_of_a_modified_residue_stays_mercury(kind):
+    names = ("N", "CA", "C", "O", "CB", "SG", "HG", "CM")
+    bound = [
+        replace(a, element="HG" if a.name == "HG" else None) for a in residue("CMH", 2, names=names)
+    ]
+    text = in_format(kind, [*residue("ALA", 1), *bound, *residue("ALA", 3)])
+    if kind == "pdb":
+        elements = read_atoms(PdbText(text.encode()), "first").element
+    else:
+        elements = cif_atoms.read_atoms(CifText(text.encode()).table("atom_site"), "first").element
+    assert elements.tolist().count(b"HG") == 1
+    assert sequence_string(read(text).chains[0].aatype) == "ACA"
+
+
+@BOTH
 @pytest.mark.parametrize("symbol", ["HE", "HG", "HO", "HF", "Hg"])
 def test_a_metal_of_its_own_stays_one(kind, symbol):
     metal = Atom(symbol.upper(), symbol.upper(), "A", "9", element=symbol, record="HETATM")
@@ -386,6 +410,4 @@ def test_components_of_five_letters_are_told_apart_in_mmcif():
 
 def test_the_twenty_and_their_names_have_no_element_but_h_that_begins_with_h():
     """Why a two-letter element that begins with H or D is a hydrogen there."""
-    from pipeline.residues import SLOT_OF_NAME
-
     assert not any(n[0] in "HD" for k in range(len(RESTYPES)) for n in SLOT_OF_NAME[k])

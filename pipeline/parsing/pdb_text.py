@@ -109,8 +109,10 @@ class PdbText:
 
     def fields(self, lines: NDArray, first: int = 0) -> Field:
         """80 columns of lines, from the one at `first` on, ``(n, 80) uint8``, blank-padded."""
-        rows = self._windows[self.starts[lines] + first]
-        lengths = self.lengths[lines] - first
+        starts, lengths = self.starts[lines], self.lengths[lines]
+        starts += first
+        lengths -= first
+        rows = self._windows[starts]
         if (lengths < _WIDTH).any():
             rows[np.arange(_WIDTH) >= lengths[:, None]] = BLANK
         return rows
