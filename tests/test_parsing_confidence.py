@@ -456,7 +456,7 @@ def test_all_files_of_alphafold_db_are_known():
         ("reported/F14_own_af2_title.pdb.gz", ("plddt", None, [])),
         ("reported/F15_esmfold_api.pdb.gz", ("plddt", None, ["confidence_rescaled"])),
         ("reported/F15_colabfold_rank1.pdb.gz", (None, None, [])),
-        ("edge/af3_model_no_exptl__7ubd_from_af3.cif.gz", ("plddt", None, [])),
+        ("edge/af3_model_no_exptl__7ubd_from_af3.cif.gz", ("plddt", None, ["left_out:0/8"])),
         ("edge/pdb2pqr_cif_variants__boltz2_olanzapine_P28335.cif.gz", ("plddt", None, [])),
         (
             "edge/computed_model_no_exptl__UniRef50_A0A1H9L980.cif.gz",

@@ -51,7 +51,7 @@ READ = {
     "F9_serial6_mixed": ([("A", 20, 20)], ["wide_records:6"]),
     "F10_hex": ([("A", 20, 20)], []),
     "F11_icode_in_auth_seq": ([("A", 8, 8)], []),
-    "F12_hie_helium": ([("A", 20, 20)], []),
+    "F12_hie_helium": ([("A", 24, 24)], []),
 }
 
 

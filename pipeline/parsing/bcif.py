@@ -6,6 +6,7 @@ https://github.com/molstar/BinaryCIF (version 0.3).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -49,8 +50,12 @@ class BinaryCif:
     def __init__(
         self, data: bytes, categories: Mapping[str, Collection[str]], wanted: str = "atom_site"
     ):
+        tags = {**categories, wanted: ()}
         try:
-            blocks = _read_blocks(data, {**categories, wanted: ()})
+            try:
+                blocks = _read_blocks(_unpacker(data), tags)
+            except UnicodeDecodeError:  # numbers under the type of strings
+                blocks = _read_blocks(_unpacker(data, old=True), tags)
         except (ValueError, msgpack.UnpackException, RecursionError) as error:
             raise ParseError(
                 "malformed-bcif", f"the MessagePack data are broken: {error}"
@@ -89,16 +94,51 @@ class BinaryCif:
         return BinaryCategory(self._categories[name], self._limit)
 
 
+# Keys and values that py-mmcif writes as byte strings; old writers know no other strings.
+_BYTE_STRINGS = re.compile(
+    rb"\xc4.(?:dataBlocks|header|categories|name|kind|ByteArray|StringArray|IntegerPacking)",
+    re.DOTALL,
+)
+_TEXTS = frozenset({"name", "header", "kind", "stringData"})
+
+
+def _unpacker(data: bytes, old: bool = False) -> msgpack.Unpacker:
+    """Over the file, whose strings are text, or bytes (`old`, or as its beginning tells)."""
+    if not old and not _BYTE_STRINGS.search(data, 0, 4096):
+        unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(data))
+    else:
+        unpacker = _UnpackerOfBytes(
+            raw=True, strict_map_key=False, max_buffer_size=len(data), object_hook=_with_texts
+        )
+    unpacker.feed(data)
+    return unpacker
+
+
+class _UnpackerOfBytes(msgpack.Unpacker):
+    """What it unpacks by itself are keys and names; binary data stand in maps."""
+
+    def unpack(self) -> Any:
+        return _text(super().unpack())
+
+
+def _with_texts(found: dict[Any, Any]) -> dict[Any, Any]:
+    """A map of byte strings with text for its keys, and for the values that are text."""
+    texts = {_text(key): value for key, value in found.items()}
+    return {key: _text(value) if key in _TEXTS else value for key, value in texts.items()}
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
 def _read_blocks(
-    data: bytes, wanted: Mapping[str, Collection[str]]
+    unpacker: msgpack.Unpacker, wanted: Mapping[str, Collection[str]]
 ) -> list[tuple[str, dict[str, Any]]]:
     """(header, categories by name) of every block, skipping what is not wanted.
 
     A file has some seventy categories of up to a hundred columns; making Python objects of all of
     them would cost more than decoding the few that are read.
     """
-    unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(data))
-    unpacker.feed(data)
     blocks = []
     for _ in range(unpacker.read_map_header()):
         if unpacker.unpack() != "dataBlocks":
@@ -234,7 +274,8 @@ class BinaryCategory:
         if table is not None:
             width = table.dtype.itemsize
             cells = table.view(np.uint8).reshape(-1, width)
-            numbers, good, exact = decimals(np.where(cells == 0, np.uint8(BLANK), cells), places)
+            cells = np.where(cells == 0, np.uint8(BLANK), cells)
+            numbers, good, exact = decimals(cells, places, cif_values=places > 0)
             valid &= good[values]
             return np.where(valid, numbers[values], 0), valid, bool(exact[values][valid].all())
         if values.dtype.kind in "iu":
@@ -327,6 +368,8 @@ class BinaryCategory:
         if indices.dtype.kind not in "iu" or offsets != sorted(offsets):
             raise ParseError("malformed-bcif", "a string column without whole, ascending offsets")
         words = [text[a:b].encode() for a, b in pairwise(offsets)]
+        if " " in text:
+            words = [word.strip() for word in words]
         words = [b"" if w in (b".", b"?") else w for w in words]
         width = item_size(max(map(len, words), default=1) or 1)
         _expect_sane_width(width, len(words))
@@ -353,7 +396,9 @@ def _expect_sane_width(width: int, n: int) -> None:
         )
 
 
-def _byte_array(data: bytes, step: dict[str, Any]) -> NDArray:
+def _byte_array(data: bytes | str, step: dict[str, Any]) -> NDArray:
+    if isinstance(data, str):  # as old MessagePack has it; bytes that are no text came another way
+        data = data.encode()
     return np.frombuffer(data, _DTYPES[step["type"]])
 
 

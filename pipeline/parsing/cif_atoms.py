@@ -5,6 +5,7 @@ Definitions: the mmCIF dictionary of the wwPDB (mmcif_pdbx_v50), category ``atom
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
 from pipeline.parsing.bcif import BinaryCategory
 from pipeline.parsing.cif_text import TextTable
 from pipeline.parsing.errors import NotAStructure, ParseError
+from pipeline.residues import with_hydrogens_named_for_metals
 
 Models = Literal["first", "all"]
 
@@ -31,6 +33,7 @@ _RESIDUE_TAGS = (
     "pdbx_pdb_model_num",
 )
 MAX_COORDINATE = 2**31 - 1
+_NUMBER_AND_CODE = re.compile(rb"([+-]?[0-9]{1,9})([A-Za-z])")
 
 
 def read_atoms(
@@ -113,17 +116,20 @@ def read_atoms(
     name, element, altloc = name_columns(
         rows, ("label_atom_id", "auth_atom_id"), ("type_symbol",), ("label_alt_id",)
     )
-    group, comp_id, label_asym_id, auth_asym_id, entity_id, ins_code = map(
-        per_atom,
-        name_columns(
-            of_residue,
-            ("group_pdb",),
-            ("label_comp_id", "auth_comp_id"),
-            ("label_asym_id",),
-            ("auth_asym_id", "label_asym_id"),
-            ("label_entity_id",),
-            ("pdbx_pdb_ins_code",),
-        ),
+    *columns, ins_code = name_columns(
+        of_residue,
+        ("group_pdb",),
+        ("label_comp_id", "auth_comp_id"),
+        ("label_asym_id",),
+        ("auth_asym_id", "label_asym_id"),
+        ("label_entity_id",),
+        ("pdbx_pdb_ins_code",),
+    )
+    if "auth_seq_id" in numbers and (numbers["auth_seq_id"] == ABSENT).any():
+        (texts,) = table.names(["auth_seq_id"], of_residue)
+        ins_code = _split_insertion_codes(texts, numbers["auth_seq_id"], ins_code)
+    group, comp_id, label_asym_id, auth_asym_id, entity_id, ins_code = (
+        per_atom(column) for column in (*columns, ins_code)
     )
     hetero = group == b"HETATM"
     if "group_pdb" in table and not (hetero | (group == b"ATOM")).all():
@@ -137,7 +143,7 @@ def read_atoms(
     return AtomTable(
         model=model,
         hetero=hetero,
-        element=element,
+        element=with_hydrogens_named_for_metals(element, name, comp_id),
         name=name,
         altloc=altloc,
         comp_id=comp_id,
@@ -154,6 +160,24 @@ def read_atoms(
         after_ter=np.zeros(n, bool),
         rounded=not exact,
     )
+
+
+def _split_insertion_codes(
+    texts: NDArray[np.bytes_], numbers: NDArray[np.int32], ins_code: NDArray[np.bytes_]
+) -> NDArray[np.bytes_]:
+    """Read ``52A`` as 52, into `numbers`, and A, where no other insertion code is given.
+
+    Returns
+    -------
+    (n,) bytes
+        The insertion codes.
+    """
+    odd = np.flatnonzero((numbers == ABSENT) & (texts != b""))
+    found = [_NUMBER_AND_CODE.fullmatch(text) for text in texts[odd].tolist()]
+    for row, match in zip(odd.tolist(), found, strict=True):
+        if match and ins_code[row] in (b"", match[2]):
+            numbers[row], ins_code[row] = int(match[1]), match[2]
+    return ins_code
 
 
 def _b_factors(table: TextTable | BinaryCategory, rows: NDArray) -> NDArray[np.float64]:

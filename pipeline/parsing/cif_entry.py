@@ -22,7 +22,7 @@ from pipeline.parsing.confidence import (
 )
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.errors import ParseError
-from pipeline.parsing.fields import whole_number
+from pipeline.parsing.fields import cif_number, whole_number
 
 _MATRIX = tuple(f"matrix[{i}][{j}]" for i in (1, 2, 3) for j in (1, 2, 3))
 _VECTOR = tuple(f"vector[{i}]" for i in (1, 2, 3))
@@ -143,10 +143,7 @@ def _first(columns: Mapping[str, Column], *tags: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else None
-    except ValueError:
-        return None
+    value = cif_number(text)
     return value if value is not None and 0 < value < 1000 else None
 
 
@@ -356,14 +353,13 @@ def _assemblies(category: Categories) -> tuple[Assembly, ...]:
     rows = category("pdbx_struct_oper_list")
     for k, ident in enumerate(rows.get("id", [])):
         try:
-            matrix = [
-                [float(rows[f"matrix[{i}][{j}]"][k] or "") for j in (1, 2, 3)] for i in (1, 2, 3)
-            ]
-            vector = [float(rows[f"vector[{i}]"][k] or "") for i in (1, 2, 3)]
-        except (KeyError, ValueError, IndexError):
+            numbers = [cif_number(rows[tag][k]) for tag in (*_MATRIX, *_VECTOR)]
+        except (KeyError, IndexError):
             continue
-        if np.isfinite(matrix).all() and np.isfinite(vector).all():
-            operators[ident] = (np.array(matrix), np.array(vector))
+        if None not in numbers:
+            found = np.array(numbers, np.float64)
+            if np.isfinite(found).all():  # an exponent may be too large
+                operators[ident] = (found[:9].reshape(3, 3), found[9:])
     parts: dict[str, list[AssemblyPart]] = {}
     unknown: set[str] = set()
     n_operators = 0

@@ -277,7 +277,8 @@ class CifText:
             return TokenTable(tags, rows, closed)
         lengths = np.diff(self.starts[line : last + 1])
         table: TextTable | None = None
-        if (lengths == lengths[0]).all():
+        no_tabs = self.data.find(b"\t", self.starts[line], self.starts[last]) < 0
+        if no_tabs and (lengths == lengths[0]).all():
             table = AlignedTable.over(tags, rows.reshape(len(lengths), -1), closed)
         if table is None:
             table = TokenTable(tags, rows, closed, mid_line)
@@ -344,7 +345,7 @@ def _tag_name(word: bytes) -> str:
 
 
 def decode_words(words: list[bytes]) -> Column:
-    """Words as text: unquoted, bare ``.`` and ``?`` as ``None``."""
+    """Words as text: unquoted and stripped, bare ``.`` and ``?`` as ``None``."""
     if not words:
         return []
     text = b"\n".join(words).decode("utf-8", "replace").split("\n")
@@ -353,7 +354,7 @@ def decode_words(words: list[bytes]) -> Column:
         column = [None if t == "?" or t == "." else t for t in text]
     for k, t in enumerate(text):
         if t[0] in "'\"" and len(t) > 1 and t[-1] == t[0]:
-            column[k] = t[1:-1]
+            column[k] = t[1:-1].strip(" \t")
     return column
 
 
@@ -421,7 +422,7 @@ class TextTable(ABC):
     def integers(self, tags: Sequence[str], rows: Rows) -> list[NDArray[np.int32]]:
         """Columns as int32, `ABSENT` where there is no whole number."""
         fields = [self.field(tag)[rows] for tag in tags]
-        values, valid = integers(stack(fields))
+        values, valid = integers(stack(fields), cif_values=True)
         return list(np.where(valid, values, np.int32(ABSENT)).reshape(len(fields), -1))
 
     def fixed(
@@ -430,7 +431,7 @@ class TextTable(ABC):
         """k columns as integers of ``10**-places``: values (k, n), valid (k, n), and whether
         nothing was rounded."""
         fields = [self.field(tag)[rows] for tag in tags]
-        values, valid, exact = decimals(stack(fields), places)
+        values, valid, exact = decimals(stack(fields), places, cif_values=True)
         shape = (len(fields), -1)
         return values.reshape(shape), valid.reshape(shape), bool(exact.all())
 

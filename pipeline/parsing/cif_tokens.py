@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pipeline.parsing.cif_text import Column, TextTable, WordTable, tokenise_raw
+from pipeline.parsing.cif_text import Column, TextTable, WordTable, decode_words, tokenise_raw
 from pipeline.parsing.errors import NotAStructure, ParseError
 
 
@@ -93,10 +93,7 @@ class CifTokens:
 
     def category(self, name: str, tags: Collection[str] = ()) -> dict[str, Column]:
         """All values of a category; see `cif_text.CifText.category`."""
-        return {
-            tag: [None if w in (b".", b"?") else _unquoted(w) for w in column]
-            for tag, column in self._values.get(name, {}).items()
-        }
+        return {t: decode_words(words) for t, words in self._values.get(name, {}).items()}
 
     def table(self, name: str) -> TextTable:
         """A loop as character matrices; see `cif_text.CifText.table`."""
@@ -118,9 +115,3 @@ def _is_tag(token: tuple[bytes, bool]) -> bool:
 def _ends_values(token: tuple[bytes, bool]) -> bool:
     word, bare = token
     return bare and (word.startswith(b"_") or word[:5].lower() in (b"data_", b"loop_", b"save_"))
-
-
-def _unquoted(word: bytes) -> str:
-    if word[:1] in (b"'", b'"') and len(word) > 1 and word[-1:] == word[:1]:
-        word = word[1:-1]
-    return word.decode("utf-8", "replace")

@@ -18,7 +18,9 @@ _DOT, _MINUS, _PLUS = 46, 45, 43
 _QUOTES = (34, 39)
 
 
-def decimals(field: Field, places: int) -> tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]:
+def decimals(
+    field: Field, places: int, *, cif_values: bool = False
+) -> tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]:
     """Read plain decimal numbers as integers of ``10**-places``.
 
     Parameters
@@ -28,6 +30,8 @@ def decimals(field: Field, places: int) -> tuple[NDArray, NDArray[np.bool_], NDA
         anything else that is not an optional sign, digits and at most one point are not numbers.
     places : int
         Decimal places kept, at most 4.
+    cif_values : bool
+        Read every way in which CIF writes a number: also ``"1.5"``, ``-12345e-3``, ``1.234(12)``.
 
     Returns
     -------
@@ -42,19 +46,27 @@ def decimals(field: Field, places: int) -> tuple[NDArray, NDArray[np.bool_], NDA
     if n == 0 or width == 0:
         return np.zeros(n, np.int64), np.zeros(n, bool), np.ones(n, bool)
     if width > 8:
-        return _decimals_of_wide_fields(field, places)
-    values, valid = np.empty(n, np.int64), np.empty(n, bool)
-    for begin in range(0, n, _BLOCK):
-        block = slice(begin, begin + _BLOCK)
-        values[block], valid[block] = _decimals_of_fixed_places(field[block], places)
+        return _decimals_of_wide_fields(field, places, cif_values)
+    values, valid = decimals_of_fixed_places(field, places)
     exact = np.ones(n, bool)
     if not valid.all():
         rows = np.flatnonzero(~valid)
         # What has no digit ('?', '.', blanks) is no number in any layout.
         rows = rows[((field[rows] - np.uint8(48)) < 10).any(axis=1)]
         if len(rows):
-            values[rows], valid[rows], exact[rows] = _decimals_of_any_layout(field[rows], places)
+            found = _decimals_of_any_layout(field[rows], places, cif_values)
+            values[rows], valid[rows], exact[rows] = found
     return values, valid, exact
+
+
+def decimals_of_fixed_places(field: Field, places: int) -> tuple[NDArray, NDArray[np.bool_]]:
+    """`decimals`, (values, valid), of at most 8 characters with exactly `places` decimals."""
+    n = len(field)
+    values, valid = np.empty(n, np.int64), np.empty(n, bool)
+    for begin in range(0, n, _BLOCK):
+        block = slice(begin, begin + _BLOCK)
+        values[block], valid[block] = _decimals_of_words(_words(field[block]), places)
+    return values, valid
 
 
 _BLOCK = 8192
@@ -78,8 +90,8 @@ _PAIRS = (
 )
 
 
-def _decimals_of_fixed_places(field: Field, places: int) -> tuple[NDArray, NDArray[np.bool_]]:
-    """Numbers of at most 8 characters with exactly `places` decimals; others are not valid.
+def _decimals_of_words(word: NDArray[np.uint64], places: int) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Numbers with exactly `places` decimals; others are not valid. `word` is used up.
 
     The eight characters of a row are one 64-bit integer, and every step below works on all of
     its bytes, and on all rows, at once ("SIMD within a register", Lamport 1975; the summing of
@@ -87,7 +99,6 @@ def _decimals_of_fixed_places(field: Field, places: int) -> tuple[NDArray, NDArr
     lowest byte.
     """
     # Blank → 0, digit d → 0x10 + d, '.' → 0x0e, '-' → 0x0d.
-    word = _words(field)
     word ^= _BLANKS
     # Shift the number to the top of the word. The exponent of the word as a float tells which is
     # its highest used byte (no byte is 0xff, so rounding never carries into the next byte).
@@ -140,7 +151,7 @@ def _decimals_of_fixed_places(field: Field, places: int) -> tuple[NDArray, NDArr
 
 
 def _decimals_of_wide_fields(
-    field: Field, places: int
+    field: Field, places: int, cif_values: bool
 ) -> tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]:
     """`decimals` where some row has more than eight characters; one long word must not make every
     row as expensive as itself, in time or in memory."""
@@ -156,14 +167,14 @@ def _decimals_of_wide_fields(
         ):
             where = np.flatnonzero(chosen)
             if len(where):
-                found = read(rows[where, :end], places)
+                found = read(rows[where, :end], places, cif_values=cif_values)
                 where += begin
                 values[where], valid[where], exact[where] = found
     return values, valid, exact
 
 
 def _decimals_of_any_layout(
-    field: Field, places: int
+    field: Field, places: int, cif_values: bool
 ) -> tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]:
     """`decimals` character by character: any width, any number of places."""
     n, width = field.shape
@@ -207,7 +218,55 @@ def _decimals_of_any_layout(
     negative = (columns == _MINUS).any(axis=0)
     values[negative] *= -1
     values[~valid] = 0
+    if cif_values and not valid.all():
+        for row in np.flatnonzero(~valid & (n_digits > 0)).tolist():
+            found = _cif_decimal(field[row].tobytes(), places)
+            if found is not None:
+                values[row], exact[row] = found
+                valid[row] = True
     return values, valid, exact
+
+
+# CIF 1.1, "Numeric values". mmCIF's dictionary puts the uncertainty before the exponent.
+# Possessive repeats: a value may have a million digits.
+_CIF_NUMBER = re.compile(
+    rb"([+-]?)(?=\.?[0-9])([0-9]*+)\.?([0-9]*+)"
+    rb"(?:\([0-9]+\)(?:[eE]([+-]?[0-9]{1,4}))?|[eE]([+-]?[0-9]{1,4})(?:\([0-9]+\))?)?"
+)
+
+
+def _cif_decimal(word: bytes, places: int) -> tuple[int, bool] | None:
+    """(integer of ``10**-places``, nothing was rounded) of one value of a CIF, if a number."""
+    match = _CIF_NUMBER.fullmatch(_bare(word, True))
+    if match is None:
+        return None
+    sign, whole, fraction, *exponents = match.groups()
+    digits = (whole + fraction).lstrip(b"0")
+    power = places - len(fraction) + int(exponents[0] or exponents[1] or 0)
+    if not digits or len(digits) + power < 0:  # nothing, or less than a tenth of a unit
+        return 0, not digits
+    if len(digits) > 18 or len(digits) + power > 18:  # what an int64 holds
+        return None
+    value, rest, scale = int(digits), 0, 10 ** max(-power, 0)
+    value, rest = divmod(value * 10 ** max(power, 0), scale)
+    value += 2 * rest > scale or (2 * rest == scale and value % 2 == 1)
+    return (-value if sign == b"-" else value), rest == 0
+
+
+def cif_number(text: str | None) -> float | None:
+    """One number of a CIF, unquoted; ``None`` for anything else, ``nan`` and ``inf`` among it.
+
+    Examples
+    --------
+    >>> cif_number("1.50(2)"), cif_number("15e-1"), cif_number("1_0")
+    (1.5, 1.5, None)
+    """
+    match = None if text is None else _CIF_NUMBER.fullmatch(text.strip().encode())
+    if match is None:
+        return None
+    sign, whole, fraction, *exponents = match.groups()
+    exponent = exponents[0] or exponents[1] or b"0"
+    return float(b"%b%b.%be%b" % (sign, whole, fraction, exponent))
 
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
@@ -221,8 +280,16 @@ def whole_number(text: str | None) -> int | None:
     return int(text) if text is not None and _WHOLE.fullmatch(text) else None
 
 
-def integers(field: Field) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def integers(
+    field: Field, *, cif_values: bool = False
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Read whole numbers that fit an int32; a decimal point makes a field invalid.
+
+    Parameters
+    ----------
+    field : (n, w) uint8
+    cif_values : bool
+        Unquote (``'12'``).
 
     Returns
     -------
@@ -238,6 +305,14 @@ def integers(field: Field) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     if (field == _DOT).any():
         valid &= ~(field == _DOT).any(axis=1)
     values[~valid] = 0
+    if cif_values and not valid.all():
+        rows = np.flatnonzero(~valid)
+        cells = field[rows]
+        rows = rows[((cells == _QUOTES[0]) | (cells == _QUOTES[1])).any(axis=1)]
+        if len(rows):
+            bare = names(field[rows], cif_values=True)
+            cells = bare.view(np.uint8).reshape(len(rows), -1)
+            values[rows], valid[rows] = integers(np.where(cells == 0, np.uint8(BLANK), cells))
     return values.astype(np.int32), valid
 
 
@@ -248,7 +323,7 @@ def names(field: Field, *, cif_values: bool = False) -> NDArray[np.bytes_]:
     ----------
     field : (n, w) uint8
     cif_values : bool
-        Unquote (``"O5'"``) and read an unquoted ``.`` or ``?`` as the empty name.
+        Unquote (``"O5'"``, ``"ATOM  "``) and read an unquoted ``.`` or ``?`` as the empty name.
 
     Returns
     -------
@@ -338,7 +413,7 @@ def _bare(word: bytes, cif_value: bool) -> bytes:
     if cif_value and word in (b".", b"?"):
         return b""
     if cif_value and len(word) > 1 and word[0] in _QUOTES and word[-1] == word[0]:
-        word = word[1:-1]
+        word = word[1:-1].strip()
     return word
 
 

@@ -19,18 +19,20 @@ from pipeline.parsing.errors import NotAStructure, ParseError
 from pipeline.parsing.fields import (
     BLANK,
     Field,
+    changes,
     decimals,
-    integers,
+    decimals_of_fixed_places,
     is_constant,
+    item_size,
     names,
     run_heads,
-    stack,
 )
-from pipeline.residues import component
+from pipeline.parsing.residue_numbers import read_residue_numbers
+from pipeline.parsing.wide_records import WideValues, coordinate_fields, mend
+from pipeline.residues import component, with_hydrogens_named_for_metals
 
 _WIDTH = 80
 _RESIDUE_END, _COORDINATES_END = 26, 54
-_HYBRID_36 = re.compile(rb"[A-Z][0-9A-Z]{3}|[a-z][0-9a-z]{3}")
 _MODEL = re.compile(r"MODEL\s+(-?[0-9]{1,9})\s*")
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 BLANK_CHAIN = b"_"
@@ -77,6 +79,7 @@ class PdbText:
         # A record that breaks off before its residue number belongs to no residue.
         self.atom_lines = records[self.lengths[records] >= _RESIDUE_END]
         self.n_cut_records = len(records) - len(self.atom_lines)
+        self.n_wide_residues = 0  # with records that `wide_records` mended; set by `read_atoms`
         if not len(self.atom_lines):
             raise ParseError(
                 "unreadable-coordinates",
@@ -110,10 +113,12 @@ class PdbText:
         wanted[of_remarks] = [n in of_number for n in numbers.view("S3").ravel().tolist()]
         return [self.line(k) for k in np.flatnonzero(wanted).tolist()]
 
-    def fields(self, lines: NDArray) -> Field:
-        """Columns 1–80 of lines, ``(n, 80) uint8``, blank-padded."""
-        rows = self._windows[self.starts[lines]]
-        lengths = self.lengths[lines]
+    def fields(self, lines: NDArray, first: int = 0) -> Field:
+        """80 columns of lines, from the one at `first` on, ``(n, 80) uint8``, blank-padded."""
+        starts, lengths = self.starts[lines], self.lengths[lines]
+        starts += first
+        lengths -= first
+        rows = self._windows[starts]
         if (lengths < _WIDTH).any():
             rows[np.arange(_WIDTH) >= lengths[:, None]] = BLANK
         return rows
@@ -137,15 +142,34 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     rows = pdb.fields(lines)
     n = len(lines)
 
+    axes = coordinate_fields(rows)
+    values, valid = decimals_of_fixed_places(axes, 3)
+    all_exact = True
+    mended = np.zeros(0, np.int64)
+    wide: list[WideValues] = []
+    if not valid.all():
+        odd = np.flatnonzero(~valid.reshape(3, n).all(axis=0))
+        mended, wide = mend(rows, odd, lambda some, first: pdb.fields(lines[some], first))
+        values, valid, exact = decimals(coordinate_fields(rows) if len(mended) else axes, 3)
+        all_exact = bool(exact.all())
     # Residue name, chain, number and insertion code: columns 18–27.
     heads = run_heads(rows, [(17, 27)])
     counts = np.diff(heads, append=n)
+    comp_id, chain = _comp_and_chain(rows[heads])
+    seq_id, ins_code = read_residue_numbers(rows[heads], chain, segment[heads])
     comp_id, chain, seq_id, ins_code = (
-        np.repeat(column, counts)
-        for column in (*_comp_and_chain(rows[heads]), *_residue_numbers(rows[heads]))
+        np.repeat(column, counts) for column in (comp_id, chain, seq_id, ins_code)
     )
     segid = rows[:, 72:76]
-    values, valid, exact = decimals(stack([rows[:, k : k + 8] for k in (30, 38, 46)]), 3)
+    for found in wide:
+        comp_id = _with(comp_id, found.rows, found.comp_id)
+        blank = found.chain == b""
+        chain = _with(chain, found.rows, np.where(blank, BLANK_CHAIN, found.chain))
+        seq_id[found.rows] = found.seq_id
+        ins_code[found.rows] = found.ins_code
+    if len(mended):
+        residues = (segment, chain, seq_id, ins_code, comp_id)
+        pdb.n_wide_residues = len(changes(*(column[mended] for column in residues)))
     valid &= np.abs(values) <= MAX_COORDINATE
     values[~valid] = 0
     coords = np.ascontiguousarray(values.reshape(3, n).T, np.int32)
@@ -153,8 +177,8 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     if not pdb.ends_with_newline and lines[-1] == len(pdb.lengths) - 1:
         # The file is cut within this record; half a number looks like a number.
         located[-1] &= pdb.lengths[-1] >= _COORDINATES_END
-    changes = run_heads(rows, [(54, 60)])
-    values, valid, _ = decimals(rows[changes, 54:60], 2)
+    steps = run_heads(rows, [(54, 60)])
+    values, valid, _ = decimals(rows[steps, 54:60], 2)
     occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100).astype(np.int32)
     name = names(rows[:, 12:16])
     alphas = np.arange(n) if every_b_factor else np.flatnonzero(name == b"CA")
@@ -165,7 +189,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     return AtomTable(
         model=model,
         hetero=pdb.is_hetero[lines],
-        element=_elements(rows, name),
+        element=with_hydrogens_named_for_metals(_elements(rows, name), name, comp_id),
         name=name,
         altloc=names(rows[:, 16:17]),
         comp_id=comp_id,
@@ -177,13 +201,21 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         ins_code=ins_code,
         coords=coords,
         located=located,
-        occupancy=np.repeat(occupancy, np.diff(changes, append=n)),
+        occupancy=np.repeat(occupancy, np.diff(steps, append=n)),
         b_factor=b_factor,
         after_ter=after_ter,
         stretch=stretch,
         segid=None if is_constant(segid) else names(segid),
-        rounded=not exact.all(),
+        rounded=not all_exact,
     )
+
+
+def _with(column: NDArray[np.bytes_], rows: NDArray, values: NDArray) -> NDArray[np.bytes_]:
+    """The column with other names at some rows, as wide as they need."""
+    if values.dtype.itemsize > column.dtype.itemsize:
+        column = column.astype(f"S{item_size(values.dtype.itemsize)}")
+    column[rows] = values
+    return column
 
 
 def _model_numbers(pdb: PdbText, lines: NDArray, segment: NDArray) -> NDArray[np.int32]:
@@ -266,38 +298,6 @@ def _is_four_letter_name(cell: bytes) -> bool:
     if component(name[:3].decode("latin-1").strip()) is not None:
         return False
     return component(name.decode("latin-1")) is not None
-
-
-def _residue_numbers(rows: Field) -> tuple[NDArray[np.int32], NDArray[np.bytes_]]:
-    """Residue numbers (columns 23–26) and insertion codes (27).
-
-    A digit in column 27 is the last of a five-digit number (CHARMM, GROMACS, VMD). Hybrid-36
-    numbers (``A000`` = 10000; Grosse-Kunstleve, cctbx) are decoded. What is no number at all
-    (``****``) is `ABSENT`.
-    """
-    ins_code = names(rows[:, 26:27])
-    values, valid = integers(rows[:, 22:26])
-    five = (rows[:, 26] >= ord("0")) & (rows[:, 26] <= ord("9"))
-    if five.any():
-        wide, good = integers(rows[:, 22:27])
-        five &= good
-        values = np.where(five, wide, values)
-        valid |= five
-        ins_code[five] = b""
-    if not valid.all():
-        odd = np.flatnonzero(~valid)
-        texts, inverse = np.unique(
-            np.ascontiguousarray(rows[odd, 22:26]).view("S4").ravel(), return_inverse=True
-        )
-        values[odd] = np.array([_hybrid_36(text) for text in texts.tolist()], np.int32)[inverse]
-    return values, ins_code
-
-
-def _hybrid_36(text: bytes) -> int:
-    if not _HYBRID_36.fullmatch(text):
-        return ABSENT
-    base = 10 * 36**3 if text == text.upper() else -16 * 36**3
-    return int(text, 36) - base + 10**4
 
 
 def _elements(rows: Field, name: NDArray[np.bytes_]) -> NDArray[np.bytes_]:

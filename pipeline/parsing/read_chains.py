@@ -241,6 +241,8 @@ def _read_pdb(
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
         flags.append(f"cut_records:{pdb.n_cut_records}")
+    if pdb.n_wide_residues:
+        flags.append(f"wide_records:{pdb.n_wide_residues}")
     if len(info.polymers) == 1:
         info = with_blank_chain(info, _ids(atoms.label_asym_id))
     return atoms, info, "pdb"

@@ -21,8 +21,10 @@ from pipeline.parsing.errors import ParseError
 from pipeline.parsing.fields import item_size
 from pipeline.sources import Format
 
-_PLAIN_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_UNCERTAINTY = re.compile(r"\([0-9]+\)(?=[eE]|$)")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
+_WITH_INSERTION_CODE = re.compile(r"([+-]?[0-9]+)([A-Za-z])")
 
 
 def atoms_with_biotite(data: bytes, file_format: Format, models: Models) -> AtomTable:
@@ -75,7 +77,7 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
                 if column.mask is not None:
                     present = column.mask.array == 0
                     found = [v if p else "" for v, p in zip(found, present, strict=True)]
-                return ["" if v in (".", "?") else v for v in found]
+                return ["" if v in (".", "?") else v.strip() for v in found]
         return None
 
     def text(*tags: str) -> NDArray[np.bytes_]:
@@ -91,6 +93,11 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
     model = np.where(model == ABSENT, np.int32(1), model)
     axes = [_scaled(values(f"Cartn_{axis}") or [""] * n, 3) for axis in "xyz"]
     name = text("label_atom_id", "auth_atom_id")
+    auth_seq_id, ins_code = numbers("auth_seq_id", "label_seq_id"), text("pdbx_PDB_ins_code")
+    for row, (word, code) in enumerate(zip(values("auth_seq_id") or [], ins_code, strict=False)):
+        match = _WITH_INSERTION_CODE.fullmatch(word)
+        if match and code in (b"", match[2].encode()) and abs(int(match[1])) < 2**31:
+            auth_seq_id[row], ins_code[row] = int(match[1]), match[2].encode()
     b_factor, known, _ = _scaled(values("B_iso_or_equiv") or [""] * n, 4)
     atoms = AtomTable(
         model=model,
@@ -103,8 +110,8 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
         auth_asym_id=text("auth_asym_id", "label_asym_id"),
         label_entity_id=text("label_entity_id"),
         label_seq_id=numbers("label_seq_id"),
-        auth_seq_id=numbers("auth_seq_id", "label_seq_id"),
-        ins_code=text("pdbx_PDB_ins_code"),
+        auth_seq_id=auth_seq_id,
+        ins_code=ins_code,
         coords=np.stack([value for value, _, _ in axes], axis=-1).astype(np.int32),
         located=np.logical_and.reduce([good for _, good, _ in axes]),
         occupancy=_occupancies(*_scaled(values("occupancy") or [""] * n, 2)[:2]),
@@ -127,7 +134,8 @@ def _scaled(texts: list[str], places: int) -> tuple[NDArray, NDArray[np.bool_], 
 
 @lru_cache(maxsize=65536)
 def _scaled_one(text: str, places: int) -> tuple[int, bool, bool]:
-    if not _PLAIN_DECIMAL.fullmatch(text):
+    text = _UNCERTAINTY.sub("", text, count=1)
+    if not _DECIMAL.fullmatch(text):
         return 0, False, True
     exact = Decimal(text).scaleb(places)
     value = int(exact.to_integral_value(ROUND_HALF_EVEN))

@@ -17,6 +17,7 @@ from .components import (
     component,
     override_names,
 )
+from .hydrogens import with_hydrogens_named_for_metals
 from .known_atoms import (
     ALTERNATIVE_SLOT_OF,
     ATOM_CODES,
@@ -78,4 +79,5 @@ __all__ = [
     "component",
     "override_names",
     "sequence_string",
+    "with_hydrogens_named_for_metals",
 ]

@@ -156,6 +156,11 @@ def override_names() -> frozenset[str]:
     return _OVERRIDE_NAMES
 
 
+def is_name_of_standard(comp_id: str) -> bool:
+    """Whether the name means one of the twenty amino acids, in some program if not in the CCD."""
+    return comp_id in _AATYPES or comp_id in _PROTEIN_NAMES
+
+
 def _agrees_with_protein(comp_id: str, atoms: frozenset[str]) -> bool:
     parent = _PROTEIN_NAMES[comp_id]
     allowed = _TERMINAL_OXYGENS | SLOT_OF_NAME[_AATYPES[parent]].keys()

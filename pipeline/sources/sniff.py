@@ -27,6 +27,17 @@ _CIF_START = re.compile(
 
 _FOREIGN_LINES = 30
 _COORDINATE_LINE = re.compile(rb"(?:ATOM  |HETATM|ATOM )[^\r\n]{12,}?[0-9]\.[0-9]")
+# PQR: ATOM serial name residue [chain] number x y z charge radius, parted by blanks.
+_PQR_LINE = re.compile(
+    rb"(?:ATOM|HETATM)(?:\s+\S+){3,4}\s+-?[0-9]+[A-Za-z]?(?:\s+-?[0-9]*\.[0-9]+){3}"
+    rb"\s+(-?[0-9]*\.[0-9]+)\s+([0-9]*\.[0-9]+)\s*"
+)
+_OCCUPANCY_AND_B = re.compile(rb"[ 0-9-]{3}\.[0-9][0-9][ 0-9-]{3}\.[0-9][0-9](?:\s|\Z)")
+_PQR_BYTES = 16384
+_LONGEST_LINE = 150
+_LARGEST_RADIUS = 6.0
+"""Å, of an atom."""
+
 _PDB_RECORDS = frozenset(
     b"HEADER OBSLTE TITLE SPLIT CAVEAT COMPND SOURCE KEYWDS EXPDTA NUMMDL MDLTYP AUTHOR REVDAT "
     b"SPRSDE JRNL REMARK DBREF DBREF1 DBREF2 SEQADV SEQRES MODRES HET HETNAM HETSYN FORMUL HELIX "
@@ -79,7 +90,34 @@ def sniff(head: bytes) -> Format | None:
     text = head[len(_BOM) :] if head.startswith(_BOM) else head
     if _CIF_START.match(text):
         return "cif"
-    return "pdb" if _looks_like_pdb(text) else None
+    return "pdb" if _looks_like_pdb(text) and not _is_pqr(text) else None
+
+
+def _is_pqr(text: bytes) -> bool:
+    """Whether charges and radii stand where a PDB file has occupancies and B-factors.
+
+    They do if the lines end with them (no element behind), not in the columns 55–60 and 61–66, if
+    no radius is larger than an atom, and if some charge is negative, as no occupancy is.
+    """
+    # From the end, for a header may be long; a line cut there tells nothing.
+    end = len(text) - (_LONGEST_LINE if len(text) > HEAD_BYTES - 8 else 0)
+    last = text.rfind(b"\nATOM", 0, end) + 1
+    if not text.startswith(b"ATOM", last) or _OCCUPANCY_AND_B.match(text, last + 54):
+        return False
+    n_lines = n_pqr = 0
+    negative = False
+    for line in text[max(0, last - _PQR_BYTES) : last + _LONGEST_LINE].splitlines():
+        if not line.startswith((b"ATOM", b"HETATM")) or len(line) > _LONGEST_LINE:
+            continue
+        n_lines += 1
+        match = _PQR_LINE.fullmatch(line)
+        if match is not None:
+            charge, radius = match.groups()
+            in_columns = line[54:60].strip() == charge and line[60:66].strip() == radius
+            n_pqr += not in_columns and float(radius) < _LARGEST_RADIUS
+            negative |= charge.startswith(b"-")
+    # A few may have no blank between serial and record name, or between two coordinates.
+    return negative and n_pqr >= 0.9 * n_lines
 
 
 def _looks_like_pdb(text: bytes) -> bool:
@@ -138,4 +176,6 @@ def _kind_of_content(head: bytes) -> str:
         return "FASTA sequences"
     if lowered.startswith(b"===="):
         return "DSSP output"
+    if _is_pqr(text):
+        return "PQR (charges and radii of atoms); convert the PDB file that it was made from"
     return "text in no known structure format"

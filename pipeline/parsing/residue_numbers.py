@@ -1,0 +1,92 @@
+"""Residue numbers of PDB files: four columns, and the ways to go on behind 9999."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.parsing.atom_table import ABSENT
+from pipeline.parsing.fields import BLANK, Field, changes, codes, integers, names
+
+_HYBRID_36 = re.compile(rb"[A-Z][0-9A-Z]{3}|[a-z][0-9a-z]{3}")
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{4}")
+_LAST_DECIMAL = 9999
+
+
+def read_residue_numbers(
+    rows: Field, chain: NDArray[np.bytes_], model: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.bytes_]]:
+    """Residue numbers (columns 23–26) and insertion codes (27).
+
+    A digit in column 27 is the last of a five-digit number (CHARMM, GROMACS, VMD). Hybrid-36
+    numbers (``A000`` = 10000; Grosse-Kunstleve, cctbx) are decoded, and hexadecimal ones where a
+    chain goes on from 9999 in them. What is no number at all (``****``) is `ABSENT`.
+
+    Parameters
+    ----------
+    rows : (n, 80) uint8
+        Records, in the order of the file; of a residue one is enough.
+    chain : (n,) bytes
+    model : (n,) int
+    """
+    ins_code = names(rows[:, 26:27])
+    values, valid = integers(rows[:, 22:26])
+    five = (rows[:, 26] >= ord("0")) & (rows[:, 26] <= ord("9"))
+    if five.any():
+        wide, good = integers(rows[:, 22:27])
+        five &= good
+        values = np.where(five, wide, values)
+        valid |= five
+        ins_code[five] = b""
+    if not valid.all():
+        odd = np.flatnonzero(~valid)
+        texts, inverse = np.unique(
+            np.ascontiguousarray(rows[odd, 22:26]).view("S4").ravel(), return_inverse=True
+        )
+        values[odd] = np.array([_hybrid_36(text) for text in texts.tolist()], np.int32)[inverse]
+    if (values == _LAST_DECIMAL).any():
+        _go_on_in_hexadecimal(rows, chain, model, values)
+    return values, ins_code
+
+
+def _hybrid_36(text: bytes) -> int:
+    if not _HYBRID_36.fullmatch(text):
+        return ABSENT
+    base = 10 * 36**3 if text == text.upper() else -16 * 36**3
+    return int(text, 36) - base + 10**4
+
+
+def _go_on_in_hexadecimal(
+    rows: Field, chain: NDArray[np.bytes_], model: NDArray[np.int64], values: NDArray[np.int32]
+) -> None:
+    """Read hexadecimal numbers (OpenMM, VMD: ``2710`` = 10000) into `values`.
+
+    They are a stretch of residues of one chain that goes on from 9999 and rises by one. Without a
+    letter among them it may be a chain that begins again at 2710: it is where its numbers go on
+    rising in decimal behind the stretch.
+    """
+    order = np.lexsort((codes(chain), model))  # stable: in the order of the file within a chain
+    texts = np.ascontiguousarray(rows[order, 22:26]).view("S4").ravel()
+    plain = rows[order, 26] == BLANK
+    chain_ends = np.append(changes(model[order], chain[order])[1:], len(order))
+    lasts = np.flatnonzero((texts == b"9999") & plain)
+    stops = chain_ends[np.searchsorted(chain_ends, lasts, side="right")]
+    for last, stop in zip(lasts.tolist(), stops.tolist(), strict=True):
+        if values[order[last]] != _LAST_DECIMAL:
+            continue  # hexadecimal 9999 of a stretch
+        text, number = b"9999", _LAST_DECIMAL
+        numbers = []
+        k = last + 1
+        while k < stop and plain[k] and (number > _LAST_DECIMAL or texts[k] != b"9999"):
+            if texts[k] != text:
+                text = texts[k]
+                if not _HEXADECIMAL.fullmatch(text) or int(text, 16) != number + 1:
+                    break
+                number += 1
+            numbers.append(number)
+            k += 1
+        decimal = all(text.isdigit() for text in texts[last + 1 : k].tolist())
+        if numbers and not (decimal and k < stop and values[order[k]] >= values[order[k - 1]]):
+            values[order[last + 1 : k]] = numbers
