@@ -15,6 +15,7 @@ from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
 from pipeline.parsing.bcif import BinaryCategory
 from pipeline.parsing.cif_text import TextTable
 from pipeline.parsing.errors import NotAStructure, ParseError
+from pipeline.parsing.fields import is_name
 from pipeline.residues import with_hydrogens_named_for_metals
 
 Models = Literal["first", "all"]
@@ -116,7 +117,7 @@ def read_atoms(
     name, element, altloc = name_columns(
         rows, ("label_atom_id", "auth_atom_id"), ("type_symbol",), ("label_alt_id",)
     )
-    *columns, ins_code = name_columns(
+    group, *columns, ins_code = name_columns(
         of_residue,
         ("group_pdb",),
         ("label_comp_id", "auth_comp_id"),
@@ -128,16 +129,16 @@ def read_atoms(
     if "auth_seq_id" in numbers and (numbers["auth_seq_id"] == ABSENT).any():
         (texts,) = table.names(["auth_seq_id"], of_residue)
         ins_code = _split_insertion_codes(texts, numbers["auth_seq_id"], ins_code)
-    group, comp_id, label_asym_id, auth_asym_id, entity_id, ins_code = (
-        per_atom(column) for column in (*columns, ins_code)
-    )
-    hetero = group == b"HETATM"
-    if "group_pdb" in table and not (hetero | (group == b"ATOM")).all():
+    hetero = is_name(group, b"HETATM")
+    if "group_pdb" in table and not (hetero | is_name(group, b"ATOM")).all():
         hetero = _hetero_of_odd_records(group)
+    hetero, comp_id, label_asym_id, auth_asym_id, entity_id, ins_code = (
+        per_atom(column) for column in (hetero, *columns, ins_code)
+    )
     b_factor = np.zeros(n, np.float32)
     if "b_iso_or_equiv" in table:
         # Only those of CA are stored, and reading them all would cost as much as a coordinate.
-        alphas = np.arange(n) if every_b_factor else np.flatnonzero(name == b"CA")
+        alphas = np.arange(n) if every_b_factor else np.flatnonzero(is_name(name, b"CA"))
         rows_of_alphas = np.arange(table.n_rows)[rows][alphas]
         b_factor[alphas] = _b_factors(table, rows_of_alphas)
     return AtomTable(

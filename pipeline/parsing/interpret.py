@@ -213,7 +213,7 @@ def _build(
                 metadata=metadata,
             )
         )
-    kept = table.run[in_chain[table.row[table.residue_of_run]]]
+    kept = table.run[in_chain[table.row][table.residue_of_run]]
     return Interpretation(chains, dropped, flags + reconcile.left_out(runs, geometry, kept))
 
 

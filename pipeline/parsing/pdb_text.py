@@ -23,6 +23,7 @@ from pipeline.parsing.fields import (
     decimals,
     decimals_of_fixed_places,
     is_constant,
+    is_name,
     item_size,
     names,
     run_heads,
@@ -181,7 +182,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     values, valid, _ = decimals(rows[steps, 54:60], 2)
     occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100).astype(np.int32)
     name = names(rows[:, 12:16])
-    alphas = np.arange(n) if every_b_factor else np.flatnonzero(name == b"CA")
+    alphas = np.arange(n) if every_b_factor else np.flatnonzero(is_name(name, b"CA"))
     values, valid, _ = decimals(rows[alphas, 60:66], 2)
     b_factor = np.zeros(n, np.float32)
     b_factor[alphas] = np.where(valid, values, 0) / 1e2

@@ -188,7 +188,7 @@ def _select_polymer(
     unknown = (linking == Linking.OTHER) & ~runs.after_ter[of_chain]
     if unknown.any():
         odd = np.flatnonzero(unknown)
-        peptide[odd] = geometry.has_backbone(of_chain[odd])
+        peptide[odd] = np.isin(of_chain[odd], geometry.with_backbone(of_chain[odd]))
         if polymer.sequence is not None and peptide.any():
             named = set(polymer.sequence)
             in_sequence = np.array([comp_id in named for comp_id in runs.comp_ids])

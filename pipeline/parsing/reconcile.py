@@ -165,8 +165,8 @@ def numbered_residues(
         return of_chain[:0]
     linking = runs.linking[of_chain]
     kept = numbered | (linking == Linking.PEPTIDE)
-    unknown = np.flatnonzero(~numbered & (linking == Linking.OTHER))
-    kept[unknown] = geometry.has_backbone(of_chain[unknown])
+    unknown = of_chain[~numbered & (linking == Linking.OTHER)]
+    kept |= np.isin(of_chain, geometry.with_backbone(unknown))
     places = np.flatnonzero(kept)
     chosen = of_chain[places]
     bonds = geometry.bonded(chosen[:-1], chosen[1:])
@@ -293,7 +293,7 @@ def left_out(runs: Runs, geometry: BackboneGeometry, kept: NDArray[np.int64]) ->
     may_be = np.flatnonzero((runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER))
     if not _are_too_few(len(kept), len(may_be)):
         return []
-    seen = may_be[geometry.has_backbone(may_be)]
+    seen = geometry.with_backbone(may_be)
     n_kept = int(np.count_nonzero(np.isin(seen, kept)))
     return [f"left_out:{n_kept}/{len(seen)}"] if _are_too_few(n_kept, len(seen)) else []
 

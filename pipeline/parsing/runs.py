@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT, AtomTable
-from pipeline.parsing.fields import changes, codes
+from pipeline.parsing.fields import changes, codes, is_name
 from pipeline.residues import UNKNOWN, Component, Linking, component, override_names
 
 MAX_PEPTIDE_BOND = 2500
@@ -158,9 +158,11 @@ def _cut_where_atoms_come_again(atoms: AtomTable, firsts: NDArray[np.int64]) -> 
     begins where the name changes or an atom comes again, if that gives both sides a backbone of
     their own. Residues that share a place (microheterogeneity, alternates) stay one run.
     """
-    alphas = rows_named(atoms, b"CA")
-    alphas = alphas[atoms.altloc[alphas] == b""]
+    alphas = np.flatnonzero(is_name(atoms.name, b"CA"))
     run = np.searchsorted(firsts, alphas, side="right") - 1
+    if (np.diff(run) > 0).all():
+        return firsts
+    run = run[atoms.altloc[alphas] == b""]
     cuts: list[int] = []
     for r in np.unique(run[1:][run[1:] == run[:-1]]).tolist():
         begin = int(firsts[r])
@@ -190,17 +192,6 @@ _MAX_RESIDUE_ATOMS = 1000
 """Pieces that are no residue are joined up to this size; beyond it nothing there is one."""
 
 
-def rows_named(atoms: AtomTable, name: bytes) -> NDArray[np.int64]:
-    """Rows of the atoms of one name."""
-    size = atoms.name.dtype.itemsize
-    if size not in (1, 2, 4, 8):
-        return np.flatnonzero(atoms.name == name)
-    if len(name) > size:
-        return np.zeros(0, np.int64)
-    code = np.frombuffer(name.ljust(size, b"\0"), f"<u{size}")[0]
-    return np.flatnonzero(codes(atoms.name) == code)
-
-
 class BackboneGeometry:
     """Backbone N, CA and C of runs, looked up only where a file leaves something to be guessed."""
 
@@ -212,16 +203,19 @@ class BackboneGeometry:
         """(r, 3): the first atom of that name in each run; NaN where it has none."""
         if name not in self._positions:
             atoms, runs = self._atoms, self._runs
-            rows = rows_named(atoms, name)
-            rows = rows[atoms.located[rows]][::-1]
+            rows = np.flatnonzero(is_name(atoms.name, name) & atoms.located)[::-1]
             run = np.searchsorted(runs.firsts, rows, side="right") - 1
             position = np.full((len(runs), 3), np.nan)
             position[run] = atoms.coords[rows]
             self._positions[name] = position
         return self._positions[name]
 
-    def has_backbone(self, runs: NDArray) -> NDArray[np.bool_]:
-        return np.logical_and.reduce([np.isfinite(self._position(n)[runs, 0]) for n in _BACKBONE])
+    def with_backbone(self, runs: NDArray) -> NDArray[np.int64]:
+        """Those of the runs that have N, CA and C."""
+        for name in (b"CA", b"N", b"C"):
+            if len(runs):
+                runs = runs[np.isfinite(self._position(name)[runs, 0])]
+        return runs
 
     def bonded(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
         """Whether C of the one and N of the other run are within bonding distance."""
@@ -260,17 +254,18 @@ def numbered_by_place(atoms: AtomTable) -> AtomTable:
     return replace(atoms, auth_seq_id=numbers)
 
 
+_IS_HYDROGEN = np.zeros(1 << 16, bool)
+_IS_HYDROGEN[list(b"HDTh")] = True
+"""By the code of an element's symbol of one or two characters."""
+
+
 def is_hydrogen(atoms: AtomTable) -> NDArray[np.bool_]:
     """Hydrogen, deuterium and tritium, by element; by name where the file gives no element."""
-    element = codes(atoms.element)
-    hydrogen = np.zeros(len(atoms), bool)
-    if atoms.element.dtype.itemsize <= 8:  # one character is its own code
-        for symbol in b"HDTh":
-            hydrogen |= element == symbol
-        unnamed = element == 0
+    if atoms.element.dtype.itemsize <= 2:
+        hydrogen = _IS_HYDROGEN[codes(atoms.element)]
     else:
         hydrogen = np.isin(atoms.element, [b"H", b"D", b"T", b"h"])
-        unnamed = atoms.element == b""
+    unnamed = is_name(atoms.element, b"")
     if unnamed.any():
         name = atoms.name.view(np.uint8).reshape(len(atoms), -1)
         first = name[:, 0]
