@@ -195,6 +195,10 @@ def test_the_vectorised_choice_is_the_rule_spelled_out(data):
         np.zeros(len(rows), np.int64),
         np.array([b"CB"] * len(rows), "S4"),  # no backbone to restore
         np.array([o for _, _, o in rows], np.int32),
+        np.arange(3 * len(rows), dtype=np.int32).reshape(-1, 3) * 10_000,  # nothing is near
+        np.arange(len(rows)),
+        np.zeros(n, np.int64),
+        [("A", "A")],
     )
     kept = [lab in ("", expected[r]) for r, lab, _ in rows]
     assert found.keep.tolist() == kept
