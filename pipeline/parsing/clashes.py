@@ -18,6 +18,9 @@ _MAX_PAIRS = 1 << 24
 """Pairs looked at. In a protein there are some 35 for each atom that asks; a file with more than
 this lays its atoms upon each other."""
 
+_MAX_CLASHES = 1 << 14
+"""Clashes found. Beyond, they are how the file is, and no choice of labels will mend it."""
+
 _BLOCK = 1 << 18
 """Pairs looked at together."""
 
@@ -56,7 +59,7 @@ def clashing_pairs(
         Pairs of one that asks and one of a residue that is neither its own nor next to it in the
         chain, nearer than 2.2 Å and not at the length of a bond: 1.9 Å or more between two S, 1.6
         to 2.0 Å between C and S, 1.2 to 1.7 Å between C and C, N or O. Two that both ask are there
-        once. None: too many atoms are in one place.
+        once. None: there are too many, or too many atoms in one place.
     """
     # A table of numbered cells tells at once of most atoms that none of those that ask is near.
     xyz = np.ascontiguousarray(coords.T)
@@ -86,8 +89,8 @@ def clashing_pairs(
     asks = np.tile(asking, 4)
     has_asked = np.zeros(len(coords), bool)
     has_asked[asking] = True
-    found = []
-    begin = 0
+    found: list[NDArray[np.int64]] = []
+    begin = n_found = 0
     while begin < len(count):
         done = ends[begin] - count[begin]
         end = max(begin + 1, int(np.searchsorted(ends, done + _BLOCK, side="right")))
@@ -106,6 +109,9 @@ def clashing_pairs(
         if len(a):
             clash = ~_bonded(name[a], name[b], square)
             found.append(np.stack([a[clash], b[clash]], axis=1))
+            n_found += len(found[-1])
+            if n_found > _MAX_CLASHES:
+                return None
     return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
 
 
