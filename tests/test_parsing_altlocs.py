@@ -351,7 +351,8 @@ def test_a_bond_is_told_by_its_length_and_the_first_letters_of_names():
                 coords = np.array([[0, 0, -7], [0, distance, -7]], np.int32)
                 name = np.array([names[0] + "D1", names[1] + "G"], "S4")
                 joins = np.zeros(2, bool)
-                found = clashing_pairs(coords, name, np.arange(2), joins, np.arange(2))
+                both = np.arange(2)
+                found = clashing_pairs(coords, both, name, both, joins, both)
                 assert len(found) == (not low <= distance <= high), (names, distance)
 
 
@@ -403,6 +404,17 @@ def test_the_combination_decides_microheterogeneity(kind):
     assert found.resolved.all()
     assert (found.n_altloc, found.n_microhet) == (1, 1)
     assert sequence_string(by_occupancy_alone(text)[0].aatype) == "AGS"
+
+
+@BOTH
+def test_an_atom_without_label_that_goes_with_its_component_can_be_in_the_way(kind):
+    """Only the last atom of either side chain has a label; the first of serine's is in the way."""
+    ser, val = tip(3, {"": (1.0, "1.00")}, "SER"), tip(3, {"": (9.0, "1.00")}, "VAL")
+    ser += change(ser[-1:], name="OG", xyz=("1.0", "55.0", "0.0"), altloc="A", occupancy="0.51")
+    val += change(val[-1:], name="CG1", xyz=("9.0", "55.0", "0.0"), altloc="B", occupancy="0.49")
+    for in_the_way, expected in ((0.0, "AGV"), (5.0, "AGS")):
+        atoms = [*tips({"": (in_the_way, "1.00")}), *ser, *val]
+        assert sequence_string(read(in_format(kind, atoms)).chains[0].aatype) == expected
 
 
 # ---- the same in entries ----------------
@@ -619,7 +631,8 @@ def test_the_pairs_found_are_those_that_a_look_at_all_pairs_finds(data):
     asking = np.flatnonzero(rng.random(n) < 0.5)
     if not len(asking):
         asking = np.array([0])
-    found = clashing_pairs(coords, np.full(n, b"O", "S4"), residue_of, joins, asking)
+    name = np.full(n, b"O", "S4")
+    found = clashing_pairs(coords, np.arange(n), name, residue_of, joins, asking)
     expected = set()
     for i, j in combinations(range(n), 2):
         r, s = residue_of[i], residue_of[j]

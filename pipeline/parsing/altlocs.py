@@ -141,12 +141,15 @@ def choose(
     keep, comp_of = select(ranked.label[ranked.first])
     is_open = alternates & ranked.is_open[run]
     if is_open.any():
-        moves = (labelled | heterogeneous[residue]) & is_open[residue]
+        moves = np.zeros(len(residue), bool)
+        moves[atoms] = is_open[of_residue]
+        if heterogeneous.any():
+            moves |= (heterogeneous & is_open)[residue]
 
         def clashes(rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
             asking = np.flatnonzero(moves[rows])
             xyz = np.take(coords, atom[rows], axis=0)
-            return clashing_pairs(xyz, name[rows], residue[rows], joins_previous, asking)
+            return clashing_pairs(xyz, rows, name, residue, joins_previous, asking)
 
         found = clashes(np.flatnonzero(keep))
         if found is not None and len(found):
@@ -172,12 +175,13 @@ class _RankedLabels:
     """
 
     def __init__(self, group: NDArray, label: NDArray, occupancy: NDArray, n_labels: int):
-        keys, inverse, counts = np.unique(
-            group.astype(np.int64) * n_labels + label, return_inverse=True, return_counts=True
-        )
-        sums = np.zeros(len(keys), np.int64)
-        np.add.at(sums, inverse, occupancy)
-        groups, labels = np.divmod(keys, n_labels)
+        key = group.astype(np.int64) * n_labels + label
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+        counts = np.diff(heads, append=len(key))
+        sums = np.add.reduceat(occupancy[order].astype(np.int64), heads)
+        groups, labels = np.divmod(key[heads], n_labels)
         order = np.lexsort((labels, -sums, groups))
         groups, sums, counts = groups[order], sums[order], counts[order]
         self.label = labels[order]

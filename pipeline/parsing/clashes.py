@@ -34,6 +34,7 @@ _CARBON, _SULPHUR = ord("C"), ord("S")
 
 def clashing_pairs(
     coords: NDArray[np.int32],
+    rows: NDArray[np.int64],
     name: NDArray[np.bytes_],
     residue: NDArray[np.int64],
     joins_previous: NDArray[np.bool_],
@@ -43,11 +44,12 @@ def clashing_pairs(
 
     Parameters
     ----------
-    coords : (n, 3) int32
-        Units of 0.001 Å.
+    coords : (a, 3) int32
+        Of the atoms. Units of 0.001 Å.
+    rows : (a,) int
+        Where `name` and `residue` tell of each atom.
     name : (n,) bytes
     residue : (n,) int
-        Residue of each atom.
     joins_previous : (R,) bool
         The residue stands directly behind the one before it in its chain.
     asking : (m,) int
@@ -79,9 +81,9 @@ def clashing_pairs(
     key = _numbered(cell - origin, steps)
     order = np.argsort(key, kind="stable")
     key, near = key[order], near[order]
-    rows = (_numbered(lowest - origin, steps) + _rows_of_cells(steps)).ravel()
-    first = np.searchsorted(key, rows, side="left")
-    count = np.searchsorted(key, rows + 1, side="right") - first
+    begins = (_numbered(lowest - origin, steps) + _rows_of_cells(steps)).ravel()
+    first = np.searchsorted(key, begins, side="left")
+    count = np.searchsorted(key, begins + 1, side="right") - first
     ends = np.cumsum(count)
     if ends[-1] > _MAX_PAIRS:
         return None
@@ -102,12 +104,13 @@ def clashing_pairs(
         square = sum((along[a] - along[b]) ** 2 for along in xyz)
         close = np.flatnonzero(square < DISTANCE**2)
         a, b, square = a[close], b[close], square[close]
-        apart = np.abs(residue[a] - residue[b])
-        neighbours = (apart == 1) & joins_previous[np.maximum(residue[a], residue[b])]
+        one, other = residue[rows[a]], residue[rows[b]]
+        apart = np.abs(one - other)
+        neighbours = (apart == 1) & joins_previous[np.maximum(one, other)]
         counted = (apart > 0) & ~neighbours & ((a < b) | ~has_asked[b])
         a, b, square = a[counted], b[counted], square[counted]
         if len(a):
-            clash = ~_bonded(name[a], name[b], square)
+            clash = ~_bonded(name[rows[a]], name[rows[b]], square)
             found.append(np.stack([a[clash], b[clash]], axis=1))
             n_found += len(found[-1])
             if n_found > _MAX_CLASHES:
