@@ -10,18 +10,20 @@ the entity sequence, which alternate location is kept, and which atoms have a sl
 from __future__ import annotations
 
 import gzip
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from io import BytesIO
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import gemmi
 import numpy as np
 from biotite.structure.io.pdbx import BinaryCIFFile
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from pipeline.residues import (
     ALTERNATIVE_SLOT_OF,
@@ -36,6 +38,9 @@ from pipeline.residues import (
 
 BACKBONE = ("N", "CA", "C", "O")
 PEPTIDE_BOND = 2.5  # Å, the longest C–N that still counts as one
+NEARLY_EQUAL = 10  # hundredths of occupancy per atom that a label may lack to avoid a clash
+MAX_LABELS = 8  # of a run, that may avoid a clash
+CLASH = 2.2  # Å
 SEQRES_FIT = 0.9  # the part of the observed residues that must find their own name in SEQRES
 BINARYCIF_CATEGORIES = {"entity", "entity_poly", "entity_poly_seq", "struct_asym", "atom_site"}
 POLYPEPTIDES = {
@@ -89,6 +94,23 @@ class Position:
     names: list[str] = field(default_factory=list)  # components, in file order
 
 
+@dataclass
+class Strand:
+    """One chain: its ids, its places, and the component ids of its entity if that is known."""
+
+    auth: str
+    label: str
+    rows: list[Position]
+    entity_names: list[str] | None
+
+    def adjacent(self) -> list[bool]:
+        """Whether each row continues the row before it."""
+        if self.entity_names is None:
+            return [n > 0 for n in range(len(self.rows))]
+        indices = [row.index for row in self.rows]
+        return [n > 0 and indices[n] == indices[n - 1] + 1 for n in range(len(indices))]
+
+
 # --- files --------------------------------------------------------------------------------------
 
 
@@ -99,10 +121,12 @@ def read(path: Path) -> list[Reading]:
     if name.endswith(".gz"):
         data, name = gzip.decompress(data), name.removesuffix(".gz")
     if name.endswith(".bcif"):
-        return list(_chains_of_mmcif(_block_from_binarycif(data)))
-    if name.endswith((".cif", ".mmcif", ".pdbx")):
-        return list(_chains_of_mmcif(gemmi.cif.read_string(data).sole_block()))
-    return list(_chains_of_pdb(data))
+        strands = _chains_of_mmcif(_block_from_binarycif(data))
+    elif name.endswith((".cif", ".mmcif", ".pdbx")):
+        strands = _chains_of_mmcif(gemmi.cif.read_string(data).sole_block())
+    else:
+        strands = _chains_of_pdb(data)
+    return _readings(list(strands))
 
 
 def _block_from_binarycif(data: bytes) -> gemmi.cif.Block:
@@ -125,7 +149,7 @@ def _block_from_binarycif(data: bytes) -> gemmi.cif.Block:
 # --- which residues are a chain -----------------------------------------------------------------
 
 
-def _chains_of_mmcif(block: gemmi.cif.Block) -> Iterator[Reading]:
+def _chains_of_mmcif(block: gemmi.cif.Block) -> Iterator[Strand]:
     structure = gemmi.make_structure_from_block(block)
     if len(structure) == 0:
         return
@@ -158,12 +182,10 @@ def _chains_of_mmcif(block: gemmi.cif.Block) -> Iterator[Reading]:
         else:
             entity_names = None
             rows = list(_positions(residues, key=lambda r: str(r.seqid)).values())
-        reading = _reading(author[label], label, rows, entity_names)
-        if reading is not None:
-            yield reading
+        yield Strand(author[label], label, rows, entity_names)
 
 
-def _chains_of_pdb(data: bytes) -> Iterator[Reading]:
+def _chains_of_pdb(data: bytes) -> Iterator[Strand]:
     try:
         structure = gemmi.read_pdb_string(data, ignore_ter=True)
     except RuntimeError as error:
@@ -198,9 +220,7 @@ def _chains_of_pdb(data: bytes) -> Iterator[Reading]:
             for row, index in zip(rows, indices, strict=True):
                 row.index = index
         name = chain.name or "_"
-        reading = _reading(name, name, rows, entity_names)
-        if reading is not None:
-            yield reading
+        yield Strand(name, name, rows, entity_names)
 
 
 def _residues_before_ter(data: bytes) -> dict[str, set[tuple[str, str]]]:
@@ -380,21 +400,25 @@ def _align_to_seqres(
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reading(
-    auth: str, label: str, rows: list[Position], entity_names: list[str] | None
-) -> Reading | None:
-    _drop_hydrogens_and_zero_occupancy(rows)
-    n_altloc = n_microhet = 0
-    if entity_names is None:
-        index = None
-        for row in rows:
-            index = row.auth_seq_id if index is None else max(row.auth_seq_id, index + 1)
-            row.index = index
-    rows.sort(key=lambda row: row.index)
+def _readings(strands: list[Strand]) -> list[Reading]:
+    for strand in strands:
+        _drop_hydrogens_and_zero_occupancy(strand.rows)
+        if strand.entity_names is None:
+            index = None
+            for row in strand.rows:
+                index = row.auth_seq_id if index is None else max(row.auth_seq_id, index + 1)
+                row.index = index
+        strand.rows.sort(key=lambda row: row.index)
+    chosen = alternates_that_agree(strands)
+    readings = [_reading(s, labels) for s, labels in zip(strands, chosen, strict=True)]
+    return [reading for reading in readings if reading is not None]
 
+
+def _reading(strand: Strand, chosen: list[str]) -> Reading | None:
+    rows, entity_names = strand.rows, strand.entity_names
+    n_altloc = n_microhet = 0
     slots: dict[int, dict[int, tuple[float, float, float]]] = {}
     letters: dict[int, str] = {}
-    chosen = _chosen_labels(rows, adjacent=_adjacency(rows, by_index=entity_names is not None))
     for row, choice in zip(rows, chosen, strict=True):
         kept, name = _kept_atoms(row, choice)
         letters[row.index] = _letter(name, {a.name for a in kept})
@@ -426,8 +450,8 @@ def _reading(
         mask.append(sum(1 << slot for slot in slots.get(i, ())))
         coords += [xyz for _, xyz in sorted(slots.get(i, {}).items())]
     return Reading(
-        auth_asym_id=auth,
-        label_asym_id=label,
+        auth_asym_id=strand.auth,
+        label_asym_id=strand.label,
         sequence=sequence,
         residue_index=np.array(indices, np.int32),
         auth_seq_id=np.array(auth_seq_id, np.int32),
@@ -454,13 +478,6 @@ def _drop_hydrogens_and_zero_occupancy(rows: list[Position]) -> None:
             row.atoms = [a for a in row.atoms if a.occupancy > 0]
 
 
-def _adjacency(rows: list[Position], by_index: bool) -> list[bool]:
-    """Whether each row continues the row before it."""
-    if not by_index:
-        return [n > 0 for n in range(len(rows))]
-    return [n > 0 and rows[n].index == rows[n - 1].index + 1 for n in range(len(rows))]
-
-
 def _occupancy_by_label(rows: Iterable[Position]) -> dict[str, int]:
     total: dict[str, int] = defaultdict(int)
     for row in rows:
@@ -475,23 +492,141 @@ def _ranked(total: dict[str, int]) -> list[str]:
     return sorted(total, key=lambda label: (-total[label], label))
 
 
-def _chosen_labels(rows: list[Position], adjacent: list[bool]) -> list[str]:
-    """The label kept at every row, "" where the row has no alternates."""
-    runs: list[list[int]] = []
-    for n, row in enumerate(rows):
-        if not any(a.altloc for a in row.atoms):
-            continue
-        if runs and runs[-1][-1] == n - 1 and adjacent[n]:
-            runs[-1].append(n)
-        else:
-            runs.append([n])
-    chosen = [""] * len(rows)
-    for run in runs:
-        label = _ranked(_occupancy_by_label(rows[n] for n in run))[0]
-        for n in run:
-            own = _occupancy_by_label([rows[n]])
-            chosen[n] = label if label in own else _ranked(own)[0]
+@dataclass
+class Run:
+    """Neighbouring rows with alternates, and the labels that they may take, the best first."""
+
+    strand: int
+    rows: list[int]
+    labels: list[str]
+    occupancy: dict[str, int]
+
+
+Owner = tuple[int, str]  # number of a run with a choice, its label
+FIXED: Owner = (-1, "")  # owns the atoms about which there is no choice
+
+
+def alternates_that_agree(strands: list[Strand]) -> list[list[str]]:
+    """The label kept at every row of every strand, "" where the row has no alternates.
+
+    By occupancy, run by run; then all combinations of the labels of runs whose labels clash are
+    tried, one and all.
+    """
+    runs = _runs(strands)
+    taken = [run.labels[0] for run in runs]
+    if any(len(run.labels) > 1 for run in runs):
+        clashes = _clashes_by_owner(strands, runs)
+        for group in _connected(runs, clashes):
+            _choose_together(group, runs, taken, clashes)
+    chosen = [[""] * len(strand.rows) for strand in strands]
+    for run, label in zip(runs, taken, strict=True):
+        for n in run.rows:
+            chosen[run.strand][n] = _own(strands[run.strand].rows[n], label)
     return chosen
+
+
+def _runs(strands: list[Strand]) -> list[Run]:
+    """All runs, by the ids of their chains, then along them."""
+    runs = []
+    for number in sorted(range(len(strands)), key=lambda k: (strands[k].auth, strands[k].label)):
+        rows, adjacent = strands[number].rows, strands[number].adjacent()
+        of_strand: list[list[int]] = []
+        for n, row in enumerate(rows):
+            if not any(a.altloc for a in row.atoms):
+                continue
+            if of_strand and of_strand[-1][-1] == n - 1 and adjacent[n]:
+                of_strand[-1].append(n)
+            else:
+                of_strand.append([n])
+        for members in of_strand:
+            atoms = [a for n in members for a in rows[n].atoms]
+            total = _occupancy_by_label(rows[n] for n in members)
+            best, *others = _ranked(total)
+            allowed = NEARLY_EQUAL * sum(a.altloc == best for a in atoms)
+            near = [label for label in others if total[best] - total[label] <= allowed]
+            runs.append(Run(number, members, [best, *near][:MAX_LABELS], total))
+    return runs
+
+
+def _own(row: Position, label: str) -> str:
+    """The label of a row whose run has the given one."""
+    own = _occupancy_by_label([row])
+    return label if label in own else _ranked(own)[0]
+
+
+def _clashes_by_owner(strands: list[Strand], runs: list[Run]) -> dict[tuple[Owner, Owner], int]:
+    """How many atoms of one owner clash with those of another (or of the same) one."""
+    run_at = {(run.strand, n): k for k, run in enumerate(runs) for n in run.rows}
+    owned: list[tuple[Owner, tuple[int, int], Atom]] = []
+    for s, strand in enumerate(strands):
+        for n, row in enumerate(strand.rows):
+            k = run_at.get((s, n))
+            labels = runs[k].labels if k is not None else [""]
+            for label in labels:
+                owner = FIXED if k is None or len(labels) == 1 else (k, label)
+                kept, _ = _kept_atoms(row, _own(row, label) if label else "")
+                owned += [(owner, (s, n), atom) for atom in kept]
+    adjacent = [strand.adjacent() for strand in strands]
+    found: dict[tuple[Owner, Owner], int] = defaultdict(int)
+    tree = cKDTree([atom.xyz for _, _, atom in owned])
+    for i, j in sorted(tree.query_pairs(CLASH + 0.01)):
+        (one, (s, n), a), (two, (t, m), b) = owned[i], owned[j]
+        if one[0] == two[0] and one != two:
+            continue  # two labels of one run: never there together
+        if s == t and (n == m or (abs(n - m) == 1 and adjacent[s][max(n, m)])):
+            continue
+        distance = math.dist(_in_thousandths(a), _in_thousandths(b)) / 1000
+        if distance < CLASH and not _is_bond(a.name[0], b.name[0], distance):
+            found[min(one, two), max(one, two)] += 1
+    return found
+
+
+def _in_thousandths(atom: Atom) -> list[int]:
+    return [_thousandths(x) for x in atom.xyz]
+
+
+def _is_bond(a: str, b: str, distance: float) -> bool:
+    match "".join(sorted(a + b)):
+        case "SS":
+            return distance >= 1.9
+        case "CS":
+            return 1.6 <= distance <= 2.0
+        case pair:
+            return "C" in pair and 1.2 <= distance <= 1.7
+
+
+def _connected(runs: list[Run], clashes: dict[tuple[Owner, Owner], int]) -> list[list[int]]:
+    """Runs with a choice, in groups between which nothing clashes."""
+    groups = [{k} for k, run in enumerate(runs) if len(run.labels) > 1]
+    for (p, _), (q, _) in clashes:
+        if p >= 0 and q >= 0:
+            joined = [group for group in groups if p in group or q in group]
+            groups = [group for group in groups if group not in joined] + [set().union(*joined)]
+    return [sorted(group) for group in groups]
+
+
+def _choose_together(
+    group: list[int], runs: list[Run], taken: list[str], clashes: dict[tuple[Owner, Owner], int]
+) -> None:
+    touching = {(p, q) for (p, _), (q, _) in clashes if p != q and {p, q} <= set(group)}
+    inside = {pair: n for pair, n in clashes.items() if {pair[0][0], pair[1][0]} & set(group)}
+
+    def badness(labels: tuple[str, ...]) -> tuple:
+        label_of = dict(zip(group, labels, strict=True))
+        there = {FIXED, *label_of.items()}
+        return (
+            sum(n for (one, two), n in inside.items() if one in there and two in there),
+            -sum(runs[k].occupancy[label] for k, label in label_of.items()),
+            sum(label_of[p] != label_of[q] for p, q in touching),
+            labels,
+        )
+
+    today = tuple(taken[k] for k in group)
+    assert math.prod(len(runs[k].labels) for k in group) <= 4096, "too many to try them all"
+    best = min(product(*(runs[k].labels for k in group)), key=badness)
+    if badness(best)[0] < badness(today)[0]:
+        for k, label in zip(group, best, strict=True):
+            taken[k] = label
 
 
 def _kept_atoms(row: Position, choice: str) -> tuple[list[Atom], str]:

@@ -128,7 +128,17 @@ def _build(
     comp = runs.atom_comp[atom]
     name = atoms.name[atom]
     choice = altlocs.choose(
-        residue, n_residues, joins, atoms.altloc[atom], comp, name, atoms.occupancy[atom]
+        residue,
+        n_residues,
+        joins,
+        atoms.altloc[atom],
+        comp,
+        name,
+        atoms.occupancy[atom],
+        atoms.coords,
+        atom,
+        chain,
+        [(auth_id, asym_id) for asym_id, auth_id, _ in table.chains],
     )
     if not choice.keep.all():
         atom, residue, name = atom[choice.keep], residue[choice.keep], name[choice.keep]
