@@ -71,7 +71,9 @@ class Block:
 
 
 def block_of_cif(text: str) -> Block:
-    source = next(b for b in gemmi.cif.read_string(text) if b.find_loop("_atom_site.Cartn_x"))
+    source = next(
+        b for b in gemmi.cif.read_string(text) if len(b.find_mmcif_category("_atom_site."))
+    )
     tables: dict[str, Table] = {}
     for item in source:
         if item.pair is not None:
@@ -390,7 +392,7 @@ def exponents(block: Block, rng: Random) -> str:
 
 def uncertainties(block: Block, rng: Random) -> str:
     def again(word: str) -> str:
-        return f"{word}({rng.choice(['1', '12', '3', '104'])})"
+        return f"{value_of(word)}({rng.choice(['1', '12', '3', '104'])})"
 
     return written(block.with_table("atom_site", lambda t: t.map(NUMBERS, again)))
 
@@ -399,6 +401,7 @@ def numbers_of_other_length(block: Block, rng: Random) -> str:
     """``1.200`` as ``1.2``, ``+1.200``, ``01.200`` or ``1.2000``; ``0.5`` as ``.5``."""
 
     def again(word: str) -> str:
+        word = value_of(word)
         sign, number = ("-", word[1:]) if word[0] == "-" else ("", word)
         way = rng.randrange(6)
         if "." not in number:
@@ -622,7 +625,9 @@ def more_tables_and_columns(block: Block, rng: Random) -> str:
         Table("atom_site_anisotrop", ["id", "U[1][1]"], [["1", "0.1"], ["2", "0.2"]]),
         Table("my_text", ["id", "note"], [["1", text_field("loop_\n_atom_site.id\ndata_x")]]),
     ]
-    tables = rng.sample(block.tables + others, len(block.tables) + len(others))
+    names = {table.name.lower() for table in block.tables}
+    tables = block.tables + [table for table in others if table.name not in names]
+    tables = rng.sample(tables, len(tables))
     text = written(replace(block, tables=tables).with_table("atom_site", wider))
     return (
         "data_comp_LIG\nloop_\n_chem_comp_atom.comp_id\n_chem_comp_atom.atom_id\nLIG C1\n"
@@ -849,12 +854,14 @@ def binary_packed_in_pairs(block: Block, _: Random) -> bytes:
 
 
 def binary_run_lengths(block: Block, _: Random) -> bytes:
-    """Run lengths of whole numbers; decimals as 32-bit floats, which three places survive."""
+    """Run lengths of whole numbers; decimals of at most three places as 32-bit floats."""
 
     def encoded(values: np.ndarray) -> pdbx.BinaryCIFData:
         plain = encoding.ByteArrayEncoding()
         if values.dtype == np.int32:
             return pdbx.BinaryCIFData(values, [encoding.RunLengthEncoding(), plain])
+        if not np.array_equal(np.rint(values * 1000) / 1000, values):
+            return pdbx.BinaryCIFData(values, [plain])
         return pdbx.BinaryCIFData(values.astype(np.float32), [plain])
 
     return _pack(_binary(block, lambda _, words: _column(words, encoded)))

@@ -176,6 +176,9 @@ def expect_the_same(name: str, way: Callable, paths: Iterable[Path]) -> None:
     found = []
     for path in paths:
         before, source = original(path)
+        rounded = any(c.coords_rounded for c in before.chains)
+        if rounded and name == "binary_compressed_by_biotite":
+            continue  # it keeps no more decimals than a structure has, as a rule
         try:
             after = read(way(source, random.Random(path.name)))
         except ParseError as error:
@@ -225,9 +228,12 @@ def test_every_file_written_in_another_way_gives_the_same_rows(
 def test_two_ways_one_after_the_other_give_the_same_rows(seed: int):
     rng = random.Random(seed)
     found = []
+    # What gemmi does not read, and what the ways themselves do not find again, comes last.
+    last = ("carriage_returns_alone", "tags_in_other_case")
     for path in files(MAIN, ("cif", "bcif"), OF_MAIN):
         before, source = original(path)
-        (one, first), (other, second) = rng.sample(list(CIF_WAYS.items()), 2)
+        pair = sorted(rng.sample(list(CIF_WAYS.items()), 2), key=lambda way: way[0] in last)
+        (one, first), (other, second) = pair
         ignored = {*IGNORED.get(one, ()), *IGNORED.get(other, ())}
         text = second(rewriters.block_of_cif(first(source, rng)), rng)
         hows = differences(before, read(text), ignored)
