@@ -308,6 +308,9 @@ class BinaryCategory:
     def _as_text(self, values: NDArray, mask: NDArray | None) -> Column:
         if values.dtype.kind == "S":
             text: Column = [v.decode("utf-8", "replace") or None for v in values.tolist()]
+        elif values.dtype == np.float32:
+            # As a float of 64 bits, 2.2 would be 2.200000047683716.
+            text = [str(v) for v in values]
         else:
             text = [str(v) for v in values.tolist()]
         return text if mask is None else self._without(text, mask)

@@ -249,8 +249,36 @@ def _entities(category: Categories) -> dict[str, Polymer]:
 
 def _sequences(category: Categories) -> dict[str, tuple[str, ...]]:
     rows = category("entity_poly_seq")
-    entities, numbers = rows.get("entity_id", []), rows.get("num", [])
-    comps = rows.get("mon_id", [])
+    columns = rows.get("entity_id", []), rows.get("num", []), rows.get("mon_id", [])
+    found, broken = _sequences_in_order(*columns)
+    if broken:
+        found, broken = _sequences_in_order(*_in_order(*columns))
+    return {k: tuple(v) for k, v in found.items() if k not in broken}
+
+
+def _in_order(entities: Column, numbers: Column, comps: Column) -> tuple[Column, Column, Column]:
+    """The rows by entity and number, for a table may list its rows in any order.
+
+    Alternatives for one place stand next to each other; where a place is told again elsewhere, the
+    order is all that tells the two apart, and it stays.
+    """
+    rows = list(zip(entities, numbers, comps, strict=False))
+    places: dict[tuple[str | None, str | None], list[int]] = {}
+    for k, (entity, number, _) in enumerate(rows):
+        members = places.setdefault((entity, number), [])
+        if members and members[-1] != k - 1:
+            return entities, numbers, comps
+        members.append(k)
+    order = sorted(places, key=lambda place: (place[0] or "", whole_number(place[1]) or 0))
+    sorted_rows = [rows[k] for place in order for k in places[place]]
+    first, second, third = (list(column) for column in zip(*sorted_rows, strict=True))
+    return first, second, third
+
+
+def _sequences_in_order(
+    entities: Column, numbers: Column, comps: Column
+) -> tuple[dict[str, list[str]], set[str]]:
+    """Components of each entity, and the entities whose numbers do not count up from 1."""
     found: dict[str, list[str]] = {}
     broken = set()
     begin = 0
@@ -273,7 +301,7 @@ def _sequences(category: Categories) -> dict[str, tuple[str, ...]]:
                 continue
             members = firsts
         found[entity] = [m or "UNK" for m in members]
-    return {k: tuple(v) for k, v in found.items() if k not in broken}
+    return found, broken
 
 
 _NUMBERS: list[str | None] = []
