@@ -154,6 +154,39 @@ def test_a_label_that_names_a_whole_chain_stays_whatever_ligands_have(entry):
     assert parsed.metadata.n_ligands == 1
 
 
+@ENTRIES
+def test_waters_without_an_author_id_keep_no_labels(entry):
+    water = [Atom("O", "HOH", chain="", asym="W", record="HETATM", number="301", seq=".")]
+    parsed = read(cif_text([*hetero_apart(stretch(entry), {7}), *water]))
+    assert shape(parsed) == [("B", 20)]
+    assert parsed.flags == ["labels_set_aside:B"]
+
+
+# ---- ligands of amino acids ----------------
+
+
+@BOTH
+@ENTRIES
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_ligand_of_bonded_amino_acids_is_no_part_of_the_chain(entry, kind, behind):
+    atoms = change(stretch(entry), record="ATOM", seq=".")
+    ligand = change(moved(stretch("1ubi", 2), 60), record="HETATM", seq=".")
+    ligand = by_residue(ligand, lambda p: {"number": str((300 if behind else -10) + p)})
+    parsed = read(in_format(kind, [*atoms, *ligand] if behind else [*ligand, *atoms]))
+    assert shape(parsed) == [("A", 20)]
+    assert parsed.metadata.n_ligands == 2
+
+
+@BOTH
+@ENTRIES
+def test_hetatm_residues_that_a_bond_joins_to_the_chain_are_part_of_it(entry, kind):
+    atoms = by_residue(
+        change(stretch(entry), seq="."),
+        lambda p: {"record": "HETATM" if p in (1, 2, 19, 20) else "ATOM"},
+    )
+    assert shape(read(in_format(kind, atoms))) == [("A", 20)]
+
+
 # ---- several residues under one number ----------------
 
 

@@ -180,8 +180,8 @@ def _select_polymer(
 
     Peptide-linking components are residues, and so is an unknown component with a backbone, or one
     that SEQRES names (a cap; the two halves of what was one residue, in 1jbe). Free amino acids
-    are ligands: HETATM behind the chain's last TER, and at the end of a chain without TER (or, a
-    standard amino acid, at its beginning) a HETATM that is not bonded to its neighbour.
+    are ligands: HETATM behind the chain's last TER, and without TER those at the ends that are not
+    bonded to the chain.
     """
     linking = runs.linking[of_chain]
     peptide = linking == Linking.PEPTIDE
@@ -198,18 +198,37 @@ def _select_polymer(
         chosen = of_chain[peptide & ~after_ter]
     else:
         # No TER, or ATOM residues behind the last one, so that it does not end the polymer.
-        chosen = of_chain[peptide]
-        while len(chosen) and runs.hetero[chosen[-1]]:
-            if len(chosen) > 1 and geometry.bonded(chosen[-2:-1], chosen[-1:])[0]:
-                break
-            chosen = chosen[:-1]
-        while len(chosen) > 1 and runs.hetero[chosen[0]] and not runs.is_modified(chosen[0]):
-            if geometry.bonded(chosen[:1], chosen[1:2])[0]:
-                break
-            chosen = chosen[1:]
+        chosen = _without_free_amino_acids(of_chain[peptide], runs, geometry)
     if len(chosen) == 1 and runs.linking[chosen[0]] != Linking.PEPTIDE:
         return chosen[:0]
     return chosen
+
+
+def _without_free_amino_acids(
+    chosen: NDArray, runs: Runs, geometry: BackboneGeometry
+) -> NDArray[np.int64]:
+    """Residues without those HETATM at the ends that no peptide bond joins to the rest.
+
+    At either end that is a stretch of standard amino acids, however they are bonded among each
+    other (a ligand may be a dipeptide); at the end also any residue not bonded to the one before.
+    """
+    hetero = runs.hetero[chosen]
+    if not hetero.any():
+        return chosen
+    bonds = geometry.bonded(chosen[:-1], chosen[1:])
+    begin, end = 0, len(chosen)
+    certain = np.flatnonzero(~(hetero & runs.is_standard(chosen)))
+    if len(certain):
+        begin, end = int(certain[0]), int(certain[-1]) + 1
+        while begin and bonds[begin - 1]:
+            begin -= 1
+        while end < len(chosen) and bonds[end - 1]:
+            end += 1
+    while end > begin and hetero[end - 1] and not (end - begin > 1 and bonds[end - 2]):
+        end -= 1
+    while not len(certain) and end - begin > 1 and not bonds[begin]:
+        begin += 1
+    return chosen[begin:end]
 
 
 def _split_copies(

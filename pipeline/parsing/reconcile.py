@@ -53,7 +53,9 @@ def set_labels_aside(runs: Runs, info: EntryInfo, select: Select, split: Split) 
     peptide = np.flatnonzero((runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER))
     cut = np.diff(runs.asym[peptide]) != 0
     cut &= runs.auth_asym[peptide][1:] == runs.auth_asym[peptide][:-1]
-    if not cut.any() or (runs.label_asym == b"").any() or (runs.auth_asym == b"").any():
+    if not cut.any() or any(
+        (ids[peptide] == b"").any() for ids in (runs.label_asym, runs.auth_asym)
+    ):
         return []
     is_cut = False
     flags = []

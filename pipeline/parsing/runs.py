@@ -111,10 +111,13 @@ class Runs:
                 part[r] = min(part[r - 1] + 1, _MAX_PART)
         return part
 
-    def is_modified(self, run: int) -> bool:
-        """Whether the run's component is none of the twenty under any name."""
-        entry = self.components[self.comp[run]]
-        return entry is None or entry.is_modified or entry.aatype == UNKNOWN
+    def is_standard(self, runs: NDArray) -> NDArray[np.bool_]:
+        """Which of the runs are one of the twenty, under whatever name."""
+        standard = [
+            entry is not None and not entry.is_modified and entry.aatype != UNKNOWN
+            for entry in self.components
+        ]
+        return np.array(standard, bool)[self.comp[runs]]
 
     def author_keys(self, chosen: NDArray) -> NDArray[np.int64]:
         """Author number, part and insertion code of runs as one integer each."""
