@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.features import ChainFeatures
 from pipeline.layout import Layout
+from pipeline.shards import shard_schema
 from pipeline.shards.writer import ROWS_PER_GROUP
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
+from pipeline.verify.check_shard import DERIVED_COLUMNS
 from pipeline.verify.command import main
 from pipeline.verify.findings import Findings
 from pipeline.verify.probe import KILLS, deadly
@@ -561,6 +565,79 @@ def test_a_row_that_contradicts_itself_is_found_and_named(
     uid = pq.read_table(shard(dataset))["chain_uid"][1].as_py()
     if check != "lists":
         assert all(uid in p.message for p in problems)
+
+
+# ---- derived columns ----------------------------------------------------------------------------
+
+DERIVED = [field.name for field in fields(ChainFeatures)]
+
+WITH_NEW_COLUMNS = {
+    "pipeline.features": """
+from dataclasses import replace
+_compute = compute_features
+
+@dataclass(frozen=True, slots=True)
+class ChainFeatures(ChainFeatures):
+    n_lysines: int = 0
+    is_lysine: NDArray[np.int8] = None
+
+def compute_features(chains, **options):
+    lysines = [(chain.aatype == 11).astype(np.int8) for chain in chains]
+    return [
+        replace(f, n_lysines=int(k.sum()), is_lysine=k)
+        for f, k in zip(_compute(chains, **options), lysines, strict=True)
+    ]
+""",
+    "pipeline.shards.schema": """
+SCALARS += (_required("n_lysines", pa.int32()),)
+RESIDUES += (_required("is_lysine", _per_residue(pa.int8())),)
+INDEX_COLUMNS += ("n_lysines",)
+""",
+}
+"""What whoever adds a derived column writes, in features and schema, and nowhere else."""
+
+
+def altered(value: Any) -> Any:
+    """Other numbers; of classes, other classes."""
+    if isinstance(value, list):
+        return [altered(v) for v in value]
+    return value + 1.0 if isinstance(value, float) else (value + 1) % 3
+
+
+def said_of(findings: Findings, path: Path) -> list[str]:
+    return [p.message for p in findings.damage if p.file == f"shards/{path.name}"]
+
+
+def test_what_is_computed_again_is_all_that_is_derived() -> None:
+    assert sorted(DERIVED_COLUMNS) == sorted(DERIVED)
+    assert set(DERIVED) <= set(shard_schema().names)
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_any_derived_column_that_was_altered_is_found_and_named(dataset: Path, name: str) -> None:
+    forge(dataset, with_value(name, 1, altered))
+    said = said_of(look(dataset), shard(dataset))
+    assert any(message.startswith(f"{name} is not that of ") for message in said), said
+
+
+def test_a_derived_column_of_tomorrow_is_computed_again(tmp_path: Path) -> None:
+    runs.write_peptides(tmp_path / "in", 3)
+    more: dict[str, Any] = {"append": WITH_NEW_COLUMNS, "folder": tmp_path}
+    out = tmp_path / "out"
+    built = runs.run("--pdb-dir", tmp_path / "in", "--out-dir", out, "--n-jobs", 1, **more)
+    assert built.status == 0, built.err
+
+    def verified() -> runs.Result:
+        return runs.run(out, "--n-jobs", 1, module="pipeline.verify", **more)
+
+    assert verified().status == 0
+    columns = ("n_lysines", "is_lysine")
+    for name in columns:
+        forge(out, with_value(name, 1, altered), k=0)
+    found = verified()
+    assert found.status == 1
+    for name in columns:
+        assert f"{name} is not that of the coordinates" in " ".join(found.out.split())
 
 
 def test_the_last_bit_of_a_gaussian_may_differ(dataset: Path) -> None:
