@@ -101,12 +101,14 @@ class Result:
 
 
 class Command:
-    """``python -m pipeline.build`` as a process of its own, in a process group of its own.
+    """A command, the build by default, as a process of its own, in a process group of its own.
 
     Parameters
     ----------
     arguments : objects
         Their texts are the command line.
+    module : str
+        Which command: what ``python -m`` runs.
     append : mapping
         Module → source that is run at its end, in the command and in its workers: how faults get
         into processes that a test cannot reach.
@@ -117,6 +119,7 @@ class Command:
     def __init__(
         self,
         *arguments: object,
+        module: str = "pipeline.build",
         append: Mapping[str, str] | None = None,
         folder: Path | None = None,
         stdout: Any = subprocess.PIPE,
@@ -126,7 +129,7 @@ class Command:
             assert folder is not None
             environment["PYTHONPATH"] = str(_appending(append, folder))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.build", *map(str, arguments)],
+            [sys.executable, "-m", module, *map(str, arguments)],
             cwd=REPOSITORY,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from typing import get_args
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.attention import build_attention, oracle
+from model.attention import ATTENTIONS, Kind, build_attention, oracle
 from model.attention.gaussian_attention import AFFINE_SPREAD, BOUNDED_MAX
 from model.attention.gaussians import (
     MAX_LOG_SCALE_CHANGE,
@@ -33,7 +34,7 @@ from model.attention.gaussians import (
 from model.gaussian_rigid import GaussianRigid
 
 SEEDS = st.integers(0, 2**32 - 1)
-KINDS = pytest.mark.parametrize("kind", ["iga", "ipa"])
+KINDS = pytest.mark.parametrize("kind", ATTENTIONS)
 FAR = 200.0
 """20 nm from the origin, in Å."""
 
@@ -200,13 +201,17 @@ def test_invariant_point_attention_is_algorithm_22() -> None:
 
 
 @pytest.mark.parametrize("n_gaussians", [1, 4, 8])
-def test_both_kinds_have_the_same_number_of_parameters(n_gaussians: int) -> None:
+def test_all_kinds_have_the_same_number_of_parameters(n_gaussians: int) -> None:
     sizes = {"c_s": 128, "n_heads": 8, "c_hidden": 16, "n_points": 8, "c_z": 64}
     counts = [
         sum(p.numel() for p in build_attention(kind, n_gaussians=n_gaussians, **sizes).parameters())
-        for kind in ("iga", "ipa")
+        for kind in ATTENTIONS
     ]
-    assert abs(counts[0] - counts[1]) <= 0.02 * counts[0]
+    assert max(counts) - min(counts) <= 0.02 * counts[0]
+
+
+def test_each_kind_has_a_name_that_types_know() -> None:
+    assert get_args(Kind) == tuple(ATTENTIONS)
 
 
 @KINDS

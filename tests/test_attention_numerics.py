@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from model.attention import FrameAttention, native, oracle, tiled
+from model.attention import ATTENTIONS, FrameAttention, native, oracle, tiled
 from model.attention.gaussians import HeadGaussians
 
 FAR = 200.0
@@ -258,11 +258,10 @@ def test_bf16_autocast_leaves_the_geometry_in_single_precision(
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
+        *((kind, {}) for kind in ATTENTIONS),
         ("iga", {"implementation": "oracle"}),
-        ("iga", {"implementation": "tiled"}),
         ("iga", {"implementation": "oracle", "geometry_norm": "affine"}),
         ("iga", {"implementation": "tiled", "geometry_norm": "affine"}),
-        ("ipa", {}),
     ],
     ids=str,
 )

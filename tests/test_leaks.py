@@ -16,6 +16,7 @@ from flow_batches import (
 )
 from torch import Tensor
 
+from model.attention import ATTENTIONS
 from model.flow import (
     TASKS,
     Clean,
@@ -34,7 +35,7 @@ from model.network import FlowNetwork, NetworkConfig
 E = 6
 
 
-@pytest.fixture(scope="module", params=["iga", "ipa"])
+@pytest.fixture(scope="module", params=ATTENTIONS)
 def network(request: pytest.FixtureRequest) -> FlowNetwork:
     torch.manual_seed(0)
     config = NetworkConfig(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -195,6 +196,29 @@ def test_proteins_in_which_nothing_counts_do_not_dilute_the_mean() -> None:
 def test_impossible_weights_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match="atoms"):
         LossWeights(atoms=weight)
+
+
+def test_a_term_without_a_weight_is_not_dropped_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy, target = problem("unconditional")
+    known = Flow.loss
+
+    def with_bonds(self: Flow, *given: Any) -> dict[str, Any]:
+        terms = known(self, *given)
+        return {**terms, "bonds": terms["atoms"]}
+
+    monkeypatch.setattr(Flow, "loss", with_bonds)
+    with pytest.raises(AssertionError, match=r"without a weight.*\['bonds'\]"):
+        FlowLoss().terms(noisy, perfect(noisy, target), target)
+
+
+def test_a_weight_without_a_term_is_named() -> None:
+    @dataclass(frozen=True)
+    class WithBonds(LossWeights):
+        bonds: float = 1.0
+
+    noisy, target = problem("unconditional")
+    with pytest.raises(AssertionError, match=r"without a term: \['bonds'\]"):
+        FlowLoss(WithBonds())(noisy, perfect(noisy, target), target)
 
 
 def test_the_documented_weights_are_the_defaults() -> None:

@@ -9,6 +9,7 @@ import roma
 import torch
 from flow_batches import UIDS, batch_of, three_proteins, unresolved
 
+from model.attention import ATTENTIONS, GaussianAttention
 from model.flow import (
     TASKS,
     Flow,
@@ -42,7 +43,7 @@ def noisy_for(task: str, step: int = 0) -> NoisyProtein:
     return Flow().corrupt(clean, draw_times(held, noise), noise)[0]
 
 
-@pytest.fixture(params=["iga", "ipa"])
+@pytest.fixture(params=ATTENTIONS)
 def network(request: pytest.FixtureRequest) -> FlowNetwork:
     return small(request.param)
 
@@ -137,7 +138,7 @@ def test_held_frames_and_atoms_come_back_bit_by_bit(task: str, network: FlowNetw
 
 
 def test_gradients_reach_every_parameter_and_are_finite() -> None:
-    for attention in ("iga", "ipa"):
+    for attention in ATTENTIONS:
         network = small(attention).train()
         noisy = noisy_for("unconditional")
         with torch.no_grad():
@@ -189,12 +190,27 @@ def test_geometry_stays_in_float32_under_bf16() -> None:
     assert (turned - torch.eye(3)).abs().max() < 1e-5
 
 
-def test_iga_and_ipa_networks_have_parameters_within_two_percent() -> None:
+def test_networks_of_all_attentions_have_parameters_within_two_percent() -> None:
     sizes = [
         sum(p.numel() for p in FlowNetwork(NetworkConfig(attention=kind)).parameters())
-        for kind in ("iga", "ipa")
+        for kind in ATTENTIONS
     ]
-    assert abs(sizes[0] - sizes[1]) < 0.02 * min(sizes)
+    assert max(sizes) - min(sizes) < 0.02 * min(sizes)
+
+
+def test_an_attention_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"attention is one of iga, .*found 'mha'"):
+        NetworkConfig(attention="mha")  # type: ignore[arg-type]
+
+
+def test_an_attention_that_is_entered_is_one_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Third(GaussianAttention):
+        pass
+
+    monkeypatch.setitem(ATTENTIONS, "third", Third)
+    assert isinstance(small("third").blocks[0].attention, Third)
 
 
 @pytest.mark.parametrize("name", ["n_blocks", "c_s", "n_heads", "n_gaussians"])

@@ -8,7 +8,8 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.features import ChainFeatures
 from pipeline.layout import Layout
+from pipeline.shards import shard_schema
 from pipeline.shards.writer import ROWS_PER_GROUP
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
+from pipeline.verify.check_shard import DERIVED_COLUMNS
 from pipeline.verify.command import main
 from pipeline.verify.findings import Findings
 from pipeline.verify.probe import KILLS, deadly
@@ -260,30 +264,91 @@ def test_a_footer_that_kills_whoever_looks_at_it_is_found_and_kills_nobody(
     assert any(KILLS in p.message for p in findings.damage)
 
 
-def test_a_flipped_bit_of_build_json_is_found_wherever_it_counts(
-    whole: Path, dataset: Path
+def is_nested(value: Any) -> bool:
+    return isinstance(value, dict | list)
+
+
+def items(value: Any) -> list[tuple[Any, Any]]:
+    return list(value.items() if isinstance(value, dict) else enumerate(value))
+
+
+def below(value: Any, *path: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The path of every key, and of every element of a list, and what is there."""
+    for key, inner in items(value):
+        yield (*path, key), inner
+        if is_nested(inner):
+            yield from below(inner, *path, key)
+
+
+def with_change(value: Any, path: tuple[Any, ...], change: Callable[[Any, Any], tuple]) -> Any:
+    """The same, but for the key at a path, or its value."""
+    first, *rest = path
+    pairs = [
+        (k, v) if k != first else (k, with_change(v, (*rest,), change)) if rest else change(k, v)
+        for k, v in items(value)
+    ]
+    return dict(pairs) if isinstance(value, dict) else [v for _, v in pairs]
+
+
+def flipped(text: str) -> str:
+    return chr(ord(text[0]) ^ 1) + text[1:]
+
+
+def renamed(key: str, value: Any) -> tuple[str, Any]:
+    return flipped(key), value
+
+
+def of_other_value(key: Any, value: Any) -> tuple[Any, Any]:
+    return key, flipped(value) if value and isinstance(value, str) else other(value)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset whose build.json has something to say under every key."""
+    folder = tmp_path_factory.mktemp("told")
+    source = runs.write_peptides(folder / "in", 6, 30)
+    (source / "short.pdb").write_text(runs.peptide(5))
+    (source / "notes.txt").write_text("nothing")
+    (source / "broken.pdb.gz").write_bytes(b"\x1f\x8b\x08 and no more")
+    manifest = folder / "m.csv"
+    manifest.write_text("entry_id\np000\np001\np002\np003\nshort\nbroken\nabsent\n")
+    runs.build_here(
+        source, folder / "out", manifest=manifest, min_part=40_000, min_length=10, status=1
+    )
+    summary = runs.build_json(folder / "out")
+    assert all(summary.values())
+    assert all(summary["reasons"].values())
+    assert len(summary["shards"]) >= 2
+    return folder / "out"
+
+
+@pytest.mark.parametrize("change", [renamed, of_other_value])
+def test_every_key_and_value_of_build_json_counts_but_for_what_nothing_else_knows(
+    told: Path, change: Callable[[Any, Any], tuple]
 ) -> None:
-    path, data = dataset / "build.json", (whole / "build.json").read_bytes()
-    told = ("software", "manifest")  # of which nothing else in the dataset knows
-
-    def what_counts(text: bytes) -> dict:
-        summary = json.loads(text)
-        for source in summary["sources"].values():
-            source.pop("licence", None)
-        return {k: v for k, v in summary.items() if k not in told}
-
-    rng = random.Random(0)
-    n_found = 0
-    for _ in range(30):
-        path.write_bytes(data)
-        flip(path, rng.randrange(len(data)), rng.randrange(8))
-        findings = look(dataset, Thoroughness(quick=True, n_jobs=1))
-        if findings.is_whole:
-            assert what_counts(path.read_bytes()) == what_counts(data)
-        else:
-            n_found += 1
-            assert files(findings) == {"build.json"}, findings.problems
-    assert n_found > 15
+    path = told / "build.json"
+    before = path.read_text()
+    summary = json.loads(before)
+    try:
+        for place, value in below(summary):
+            if not isinstance(place[-1], str) if change is renamed else is_nested(value):
+                continue
+            path.write_text(json.dumps(with_change(summary, place, change), indent=1) + "\n")
+            findings = look(told, Thoroughness(quick=True, n_jobs=1))
+            is_value = change is of_other_value
+            match place:
+                case ("software", _):
+                    assert findings.is_whole, place
+                case ("sources", _, "licence") | ("manifest", *_, _) if is_value:
+                    assert findings.is_whole, place
+                case ("shards", _, "name") if is_value:
+                    # A shard that is not there, and another that nothing knows.
+                    assert f"shards/{flipped(value)}" in files(findings), place
+                case _:
+                    assert files(findings) == {"build.json"}, place
+    finally:
+        path.write_text(before)
+    assert look(told).is_whole
 
 
 # ---- damaged and misplaced files ----------------------------------------------------------------
@@ -561,6 +626,79 @@ def test_a_row_that_contradicts_itself_is_found_and_named(
     uid = pq.read_table(shard(dataset))["chain_uid"][1].as_py()
     if check != "lists":
         assert all(uid in p.message for p in problems)
+
+
+# ---- derived columns ----------------------------------------------------------------------------
+
+DERIVED = [field.name for field in fields(ChainFeatures)]
+
+WITH_NEW_COLUMNS = {
+    "pipeline.features": """
+from dataclasses import replace
+_compute = compute_features
+
+@dataclass(frozen=True, slots=True)
+class ChainFeatures(ChainFeatures):
+    n_lysines: int = 0
+    is_lysine: NDArray[np.int8] = None
+
+def compute_features(chains, **options):
+    lysines = [(chain.aatype == 11).astype(np.int8) for chain in chains]
+    return [
+        replace(f, n_lysines=int(k.sum()), is_lysine=k)
+        for f, k in zip(_compute(chains, **options), lysines, strict=True)
+    ]
+""",
+    "pipeline.shards.schema": """
+SCALARS += (_required("n_lysines", pa.int32()),)
+RESIDUES += (_required("is_lysine", _per_residue(pa.int8())),)
+INDEX_COLUMNS += ("n_lysines",)
+""",
+}
+"""What whoever adds a derived column writes, in features and schema, and nowhere else."""
+
+
+def altered(value: Any) -> Any:
+    """Other numbers; of classes, other classes."""
+    if isinstance(value, list):
+        return [altered(v) for v in value]
+    return value + 1.0 if isinstance(value, float) else (value + 1) % 3
+
+
+def said_of(findings: Findings, path: Path) -> list[str]:
+    return [p.message for p in findings.damage if p.file == f"shards/{path.name}"]
+
+
+def test_what_is_computed_again_is_all_that_is_derived() -> None:
+    assert sorted(DERIVED_COLUMNS) == sorted(DERIVED)
+    assert set(DERIVED) <= set(shard_schema().names)
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_any_derived_column_that_was_altered_is_found_and_named(dataset: Path, name: str) -> None:
+    forge(dataset, with_value(name, 1, altered))
+    said = said_of(look(dataset), shard(dataset))
+    assert any(message.startswith(f"{name} is not that of ") for message in said), said
+
+
+def test_a_derived_column_of_tomorrow_is_computed_again(tmp_path: Path) -> None:
+    runs.write_peptides(tmp_path / "in", 3)
+    more: dict[str, Any] = {"append": WITH_NEW_COLUMNS, "folder": tmp_path}
+    out = tmp_path / "out"
+    built = runs.run("--pdb-dir", tmp_path / "in", "--out-dir", out, "--n-jobs", 1, **more)
+    assert built.status == 0, built.err
+
+    def verified() -> runs.Result:
+        return runs.run(out, "--n-jobs", 1, module="pipeline.verify", **more)
+
+    assert verified().status == 0
+    columns = ("n_lysines", "is_lysine")
+    for name in columns:
+        forge(out, with_value(name, 1, altered), k=0)
+    found = verified()
+    assert found.status == 1
+    for name in columns:
+        assert f"{name} is not that of the coordinates" in " ".join(found.out.split())
 
 
 def test_the_last_bit_of_a_gaussian_may_differ(dataset: Path) -> None:

@@ -16,7 +16,7 @@ from flow_batches import batch_of, random_item, unresolved
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from model.attention import AttentionMaps
+from model.attention import ATTENTIONS, AttentionMaps
 from model.flow import Flow, NoisyProtein, Times, clean_from_batch, draw_noise
 from model.flow.tasks import TASKS, held_for
 from model.network import FlowNetwork, NetworkConfig
@@ -329,7 +329,7 @@ def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
 # ---- looking ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attention", ["iga", "ipa"])
+@pytest.mark.parametrize("attention", ATTENTIONS)
 def test_padding_and_unresolved_residues_are_cut_away(attention: str) -> None:
     item = random_item("a", 9, 0, scale=4)
     with_gap = unresolved(item, 3, 8)

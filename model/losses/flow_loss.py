@@ -126,7 +126,13 @@ class FlowLoss:
     def terms(
         self, noisy: NoisyProtein, prediction: Prediction, target: Target
     ) -> dict[str, LossTerm]:
-        """All terms, without weights."""
+        """All terms, without weights.
+
+        Raises
+        ------
+        AssertionError
+            A term has no weight in `LossWeights`, or a weight no term.
+        """
         per_residue = self._flow.loss(noisy, prediction, target)
         times = noisy.times
         frames, atoms, _ = self._flow.to_clean(noisy, prediction)
@@ -151,7 +157,10 @@ class FlowLoss:
             hidden,
             time,
         )
-        return {name: _per_protein(*per_residue[name]) for name in asdict(self.weights)}
+        weights = asdict(self.weights)
+        unpaired = sorted(per_residue.keys() ^ weights.keys())
+        assert not unpaired, f"terms without a weight, or weights without a term: {unpaired}"
+        return {name: _per_protein(*per_residue[name]) for name in weights}
 
 
 def binned(term: LossTerm) -> dict[int, tuple[float, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from model.attention import ATTENTIONS, Kind
 from model.attention.gaussian_attention import GAMMA_INIT
 from model.errors import RequestError
 
@@ -38,7 +39,7 @@ class NetworkConfig:
         Channels of language-model embeddings; 0 without.
     """
 
-    attention: Literal["iga", "ipa"] = "iga"
+    attention: Kind = "iga"
     n_blocks: int = 4
     c_s: int = 128
     c_z: int = 32
@@ -53,6 +54,9 @@ class NetworkConfig:
     c_embedding: int = 0
 
     def __post_init__(self) -> None:
+        if self.attention not in ATTENTIONS:
+            known = ", ".join(ATTENTIONS)
+            raise RequestError(f"attention is one of {known}, found {self.attention!r}")
         for name in ("n_blocks", "c_s", "c_z", "n_heads", "c_hidden", "n_gaussians", "n_points"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} is at least 1, found {getattr(self, name)}")

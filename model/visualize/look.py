@@ -26,7 +26,8 @@ class LayerView:
     Attributes
     ----------
     layer, item : int
-    kind : {"IGA", "IPA"}
+    kind : str
+        The attention's name in `ATTENTIONS`, in capitals.
     heads : tuple of int
         Numbers of the heads of `maps`.
     maps : AttentionMaps

@@ -95,7 +95,8 @@ def console_line(layer: int, step: int, statistics: AttentionStatistics, kind: s
     step : int
     statistics : AttentionStatistics
         Means over heads.
-    kind : {"IGA", "IPA"}
+    kind : str
+        The attention's name in `ATTENTIONS`, in capitals.
     """
     # Four significant digits, final zeros too: 4.000.
     gamma = f"{statistics.gamma:#.4g}".removesuffix(".")

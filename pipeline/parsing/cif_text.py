@@ -1,8 +1,8 @@
 """mmCIF text: where the categories are, and their values.
 
-Reading the file is separate from interpreting it (`cif_structure`). The whole file is never
-tokenised: one pass over the line starts finds every tag, and only the categories asked for are
-split. The big loop, ``atom_site``, is handed out as character matrices (`TextTable`).
+Reading the file is separate from interpreting it (`cif_atoms`, `cif_entry`). The whole file is
+never tokenised: one pass over the line starts finds every tag, and only the categories asked for
+are split. The big loop, ``atom_site``, is handed out as character matrices (`TextTable`).
 
 Syntax: Hall, Allen & Brown (1991) Acta Cryst. A47, 655 and the CIF 1.1 specification of the IUCr.
 """

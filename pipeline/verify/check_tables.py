@@ -42,6 +42,8 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
 _FILES = ("found", "ok", "skipped", "failed")
 _COUNTS = (*_FILES, "entries", "chains", "residues", "dropped_chains", "shard_bytes")
 _SHARD_KEYS = {"name": str, "sha256": str, "bytes": int, "chains": int, "residues": int}
+_SOURCE_KEYS = {"chains": int, "licence": str}
+_MANIFEST_KEYS = {"entries": int, "not_found": int, "first_not_found": list}
 
 
 def table_schemas() -> dict[str, pa.Schema]:
@@ -87,6 +89,11 @@ def read_summary(layout: Layout) -> tuple[dict[str, Any] | None, list[Problem]]:
             problems.append(wrong("config", "config_hash is not that of config"))
         if summary["units"] != UNITS:
             problems.append(wrong("config", "units are not those of the format"))
+        below = [(f"sources.{k}", v, _SOURCE_KEYS) for k, v in summary["sources"].items()]
+        if summary["manifest"] is not None:
+            below.append(("manifest", summary["manifest"], _MANIFEST_KEYS))
+        for where, record, keys in below:
+            problems += [wrong("schema", f"{where} has no {k}") for k in _lacking(record, keys)]
     return summary, problems
 
 
@@ -115,9 +122,8 @@ def _fault(summary: Any) -> str | None:
             return f"has no number counts.{key}"
     names = set()
     for shard in summary["shards"]:
-        for key, kind in _SHARD_KEYS.items():
-            if not isinstance(shard, dict) or type(shard.get(key)) is not kind:
-                return f"a shard has no {key}"
+        if lacking := _lacking(shard, _SHARD_KEYS):
+            return f"a shard has no {lacking[0]}"
         name = shard["name"]
         if "/" in name or not name.endswith(".parquet") or name in names:
             return f"a shard cannot be named {name!r}"
@@ -126,6 +132,15 @@ def _fault(summary: Any) -> str | None:
         if key not in summary["config"]:
             return f"has no config.{key}"
     return None
+
+
+def _lacking(record: Any, keys: Mapping[str, type]) -> list[str]:
+    """Keys that a record does not have, or has with a value of another type."""
+    return [
+        key
+        for key, kind in keys.items()
+        if not isinstance(record, dict) or type(record.get(key)) is not kind
+    ]
 
 
 def expected_shards(summary: Mapping[str, Any]) -> list[Expected]:
