@@ -115,6 +115,8 @@ def build_side_chains(chi: Array, aatype: Array, n: Array | None = None) -> tupl
     chi : (..., 4) float
         As for `place_side_chains`.
     aatype : (...) int
+        May have axes of length 1: of R rotamers of each residue, χ is (..., R, 4), and the type
+        (..., 1) and N (..., 1, 3).
     n : (..., 3) float, optional
         N of the residue in its frame, Å: in the xy plane, at y > 0. By default that of an ideal
         residue.
@@ -158,8 +160,15 @@ def build_side_chains(chi: Array, aatype: Array, n: Array | None = None) -> tupl
     )  # fmt: skip
     cd = _cd_of_proline(xp, n, cb, (x[..., 0], y[..., 0], z[..., 0]), chi1, is_proline)
     second = is_proline[..., None] & _is_slot(xp, 6, x)
+    exists = xp.broadcast_to(exists, (*x.shape[:-1], exists.shape[-1]))
     atoms = (
-        xp.concat([first[..., None], xp.where(second, closed[..., None], rest)], axis=-1)
+        xp.concat(
+            [
+                xp.broadcast_to(first[..., None], (*rest.shape[:-1], 1)),
+                xp.where(second, closed[..., None], rest),
+            ],
+            axis=-1,
+        )
         for first, rest, closed in zip(cb, (x, y, z), cd, strict=True)
     )
     return xp.stack([xp.where(exists, atom, 0.0) for atom in atoms], axis=-1), exists
