@@ -95,7 +95,7 @@ def to_local(rotations: Array, translations: Array, points: Array) -> Array:
     """
     rotations, translations = _over_points(rotations, translations, points)
     d = unstack(points - translations)
-    return _stack(_dot(tuple(rotations[..., i, a] for i in range(3)), d) for a in range(3))
+    return _stack(dot(tuple(rotations[..., i, a] for i in range(3)), d) for a in range(3))
 
 
 def to_global(rotations: Array, translations: Array, points: Array) -> Array:
@@ -114,7 +114,7 @@ def to_global(rotations: Array, translations: Array, points: Array) -> Array:
     """
     rotations, translations = _over_points(rotations, translations, points)
     y = unstack(points)
-    rotated = _stack(_dot(tuple(rotations[..., i, a] for a in range(3)), y) for i in range(3))
+    rotated = _stack(dot(tuple(rotations[..., i, a] for a in range(3)), y) for i in range(3))
     return rotated + translations
 
 
@@ -139,11 +139,11 @@ def frame_components(
     v1 = tuple(xp.where(ok, x, float(x0)) for x, x0 in zip(v1, (1, 0, 0), strict=True))
     v2 = tuple(xp.where(ok, x, float(x0)) for x, x0 in zip(v2, (0, 1, 0), strict=True))
 
-    e1 = _normalize(xp, v1)
-    along = _dot(e1, v2)
+    e1 = normalize(xp, v1)
+    along = dot(e1, v2)
     u2 = _subtract(v2, tuple(e * along for e in e1))
-    e2 = _normalize(xp, u2)
-    return (e1, e2, _cross(e1, e2)), ca, ok
+    e2 = normalize(xp, u2)
+    return (e1, e2, cross(e1, e2)), ca, ok
 
 
 def _spanned(
@@ -162,9 +162,9 @@ def _spanned(
         for atom, ideal in ((n, (0, 1, 0)), (ca, (0, 0, 0)), (c, (1, 0, 0)))
     )
     v1, v2 = _subtract(c, ca), _subtract(n, ca)
-    l1, l2 = _dot(v1, v1), _dot(v2, v2)
-    normal = _cross(v1, v2)
-    bent = _dot(normal, normal) > MIN_SINE**2 * l1 * l2
+    l1, l2 = dot(v1, v1), dot(v2, v2)
+    normal = cross(v1, v2)
+    bent = dot(normal, normal) > MIN_SINE**2 * l1 * l2
     ok = usable & bent & (l1 > MIN_BOND**2) & (l2 > MIN_BOND**2)
     return ok, ca, v1, v2
 
@@ -199,11 +199,13 @@ def _subtract(a: Vector, b: Vector) -> Vector:
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
-def _dot(a: Vector, b: Vector) -> Array:
+def dot(a: Vector, b: Vector) -> Array:
+    """a · b, (...)."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _cross(a: Vector, b: Vector) -> Vector:
+def cross(a: Vector, b: Vector) -> Vector:
+    """a × b."""
     return (
         a[1] * b[2] - a[2] * b[1],
         a[2] * b[0] - a[0] * b[2],
@@ -211,6 +213,7 @@ def _cross(a: Vector, b: Vector) -> Vector:
     )
 
 
-def _normalize(xp: Any, a: Vector) -> Vector:
-    length = xp.sqrt(_dot(a, a))
+def normalize(xp: Any, a: Vector) -> Vector:
+    """a / |a|; a vector of length 0 has none."""
+    length = xp.sqrt(dot(a, a))
     return a[0] / length, a[1] / length, a[2] / length

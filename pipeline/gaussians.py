@@ -190,6 +190,76 @@ def from_backbone_atoms(
     return _from_points(n, ca, c, points, mask, frame_mask, base_thickness, shape)
 
 
+def rotamer_moments(
+    backbone: Array,
+    sidechains: Array,
+    sidechain_mask: Array,
+    weights: Array,
+    *,
+    o_mask: Array | None = None,
+) -> tuple[Array, Array]:
+    """Mean and standard deviation of a residue's atoms where the side chain is a distribution.
+
+    A residue whose side chain is rotamer r with the probability w_r is the mixture of the rotamers'
+    atoms: with K side-chain atoms, each of them counts w_r and each backbone atom 1,
+
+        ȳ = (Σ_bb y + Σ_r w_r Σ_k y_rk) / (N_bb + K)
+
+    and the variance, about this mean, likewise. With one rotamer these are `from_all_atoms`'s
+    local_mean and std; scale is std + base_thickness, as there.
+
+    Parameters
+    ----------
+    backbone : (..., 4, 3) float
+        N, CA, C and O in the residue's frame, Å.
+    sidechains : (..., R, K, 3) float
+        Atoms of each rotamer in the same frame. What is masked may hold anything, NaN included.
+    sidechain_mask : (..., K) bool
+        Which atoms the type has, whichever the rotamer.
+    weights : (..., R) float
+        Not negative. They are divided by their sum; where all are 0, all rotamers count alike.
+    o_mask : (...) bool, optional
+        False where O is absent.
+
+    Returns
+    -------
+    local_mean, std : (..., 3) float
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit.
+    """
+    xp = array_namespace(backbone, sidechains, weights)
+    n_rotamers, n_atoms = sidechains.shape[-3:-1]
+    if weights.shape[-1] != n_rotamers or sidechain_mask.shape[-1] != n_atoms:
+        raise ValueError(
+            f"{n_rotamers} rotamers of {n_atoms} atoms do not fit weights "
+            f"{tuple(weights.shape)} and a mask {tuple(sidechain_mask.shape)}"
+        )
+    total = _sum_atoms(xp, xp.moveaxis(weights, -1, 0))[..., None]
+    known = total > 0
+    weights = xp.where(known, weights / xp.where(known, total, 1.0), 1.0 / n_rotamers)
+    n, ca, c, o = (backbone[..., slot, :] for slot in range(4))
+    points, present = _backbone(xp, n, ca, c, o, o_mask)
+    there = xp.astype(sidechain_mask, xp.bool)[..., None, :]
+    # An absent atom goes before any arithmetic, as in `_moments`.
+    sidechains = xp.where(there[..., None], sidechains, 0.0)
+    each = xp.where(there, weights[..., None], 0.0)
+    y = xp.concat([xp.where(present[..., None], points, 0.0), _flat(xp, sidechains, 3)], axis=-2)
+    weight = xp.concat([xp.astype(present, y.dtype), _flat(xp, each, 2)], axis=-1)
+    y, weight = xp.moveaxis(y, -2, 0), xp.moveaxis(weight, -1, 0)[..., None]
+    count = _sum_atoms(xp, weight)
+    mean = _sum_atoms(xp, y * weight) / count
+    return mean, _sqrt(xp, _sum_atoms(xp, (y - mean) ** 2 * weight) / count)
+
+
+def _flat(xp: Any, array: Array, n_last: int) -> Array:
+    """The first two of the last `n_last` axes as one."""
+    first = array.ndim - n_last
+    return xp.reshape(array, (*array.shape[:first], -1, *array.shape[first + 2 :]))
+
+
 def residue_gaussians(
     positions: NDArray[np.float64],
     mask: NDArray[np.bool_],

@@ -8,9 +8,11 @@ from functools import cache
 import numpy as np
 from conftest import EXAMPLES
 
-from model.metrics import Structure, build_side_chains
+from model.metrics import Structure
 from pipeline.parsing import read_chains
 from pipeline.residues import ATOM14_EXISTS
+from pipeline.residues.geometry import IDEAL_BACKBONE
+from pipeline.residues.side_chains import build_side_chains, place_side_chains
 from pipeline.sources.decompress import decompress
 
 
@@ -56,14 +58,28 @@ def noisy(structure: Structure, scale: float, seed: int = 0) -> Structure:
     return structure.with_atoms(structure.positions + noise)
 
 
+def ideal_residues(chi: np.ndarray, aatype: list[int] | np.ndarray) -> np.ndarray:
+    """(L, 14, 3): ideal residues in their frames, of torsions in degrees."""
+    kinds = np.asarray(aatype)
+    side_chains, _ = build_side_chains(np.radians(chi), kinds)
+    return np.concatenate([IDEAL_BACKBONE[kinds], side_chains], axis=1)
+
+
+def repacked(chi: np.ndarray, structure: Structure) -> Structure:
+    """The structure's backbone with side chains of other torsions, in degrees."""
+    placed = place_side_chains(
+        np.radians(chi), structure.positions, structure.mask, structure.aatype
+    )
+    return structure.with_atoms(*placed)
+
+
 def spread_out(aatype: list[int], gap: float = 30.0, seed: int | None = None) -> Structure:
     """Ideal residues far from each other, of ideal or random torsions, each its own chain."""
     kinds = np.array(aatype)
     chi = np.full((len(kinds), 4), np.nan)
     if seed is not None:
         chi = np.random.default_rng(seed).uniform(-180, 180, chi.shape)
-    positions = build_side_chains(chi, kinds)
-    positions = positions + gap * np.arange(len(kinds))[:, None, None]
+    positions = ideal_residues(chi, kinds) + gap * np.arange(len(kinds))[:, None, None]
     index = np.arange(len(kinds))
     return Structure(positions, ATOM14_EXISTS[kinds].copy(), kinds, index, index)
 

@@ -15,12 +15,12 @@ from metric_structures import (
     first_residues,
     moved,
     noisy,
+    repacked,
     spread_out,
     with_garbage,
 )
 
-from model.metrics import Clashes, Structure, clashes, packing_metrics, place_side_chains
-from model.metrics.ideal_residues import N_BONDS
+from model.metrics import Clashes, Structure, clashes, packing_metrics
 from pipeline.residues import (
     ATOM14_EXISTS,
     ATOM14_NAMES,
@@ -28,6 +28,7 @@ from pipeline.residues import (
     SLOT_OF_NAME,
     VAN_DER_WAALS_RADII,
 )
+from pipeline.residues.geometry import N_BONDS
 
 SER, CYS, VAL, ASP, ALA, PRO, LYS = (
     RESTYPES.index(name) for name in ("SER", "CYS", "VAL", "ASP", "ALA", "PRO", "LYS")
@@ -255,8 +256,7 @@ def test_experimental_structures_have_few_clashes_and_random_rotamers_have_many(
     assert 0 < len(native) < 0.4 * len(chain)
     assert len(native.below(0.9)) < 0.05 * len(chain)
     chi = np.random.default_rng(0).uniform(-180, 180, (len(chain), 4))
-    positions, mask = place_side_chains(chi, chain.positions, chain.mask, chain.aatype)
-    assert len(find(chain.with_atoms(positions, mask))) > 5 * len(native)
+    assert len(find(repacked(chi, chain))) > 5 * len(native)
 
 
 def test_all_packing_metrics_of_500_residues_take_well_under_50_ms():

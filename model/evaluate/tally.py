@@ -24,12 +24,12 @@ from model.metrics import (
     generation_metrics,
     nearest_naming,
     packing_metrics,
-    place_side_chains,
     row,
 )
 from model.sample.problems import Problem
 from model.sample.run import Output
 from pipeline.residues import CHI_MASK, RESTYPES
+from pipeline.residues.side_chains import place_side_chains
 
 TOLERANCE = 20.0
 """Degrees within which a torsion counts as recovered."""
@@ -99,7 +99,7 @@ class Tally:
         self.packed.add(output.structure, reference, output.predicted_error)
         if self.rotamers is not None:
             positions, mask = place_side_chains(
-                self.rotamers.chi1_first[reference.aatype],
+                np.radians(self.rotamers.chi1_first[reference.aatype]),
                 reference.positions,
                 reference.mask,
                 reference.aatype,

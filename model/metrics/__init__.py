@@ -31,7 +31,6 @@ from model.metrics.per_chain import (
     summarise,
     write_csv,
 )
-from model.metrics.side_chain_building import build_side_chains, place_side_chains
 from model.metrics.side_chains import (
     SideChainRMSD,
     core_residues,
@@ -67,7 +66,6 @@ __all__ = [
     "aligned_tm_scores",
     "atom_errors",
     "backbone_geometry",
-    "build_side_chains",
     "ca_rmsd",
     "chi_accuracy",
     "chi_angles",
@@ -90,7 +88,6 @@ __all__ = [
     "paired_difference",
     "pairwise_tm",
     "perplexity",
-    "place_side_chains",
     "rmsd",
     "row",
     "sequence_recovery",

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from model.metrics.ideal_residues import FAR, N_BONDS
 from model.metrics.residue_types import table_rows
 from pipeline.features import MAX_PEPTIDE_BOND
 from pipeline.residues import (
@@ -20,6 +19,7 @@ from pipeline.residues import (
     SLOT_OF_NAME,
     VAN_DER_WAALS_RADII,
 )
+from pipeline.residues.geometry import FAR, N_BONDS
 
 ALLOWANCE = 0.05
 """Å taken off every sum of two radii before it is scaled, as in PackBench."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.metrics.ideal_residues import IDEAL_LOCAL
-from model.metrics.torsions import TOLERANCE, dihedral
-from pipeline.residues import CHI_MASK, CHI_PI_PERIODIC, CHI_SLOTS, UNKNOWN
+from model.metrics.torsions import TOLERANCE, chi_angles
+from pipeline.residues import ATOM14_EXISTS, CHI_MASK, CHI_PI_PERIODIC, UNKNOWN
+from pipeline.residues.geometry import IDEAL_BACKBONE
+from pipeline.residues.side_chains import build_side_chains
 
 MAX_CANDIDATES = 360
 """Rotamers tried as the mode of a type: training residues, evenly spaced."""
@@ -110,11 +111,9 @@ def _mode(
 
 
 def _ideal_chi() -> NDArray[np.float64]:
-    chi = np.full((UNKNOWN + 1, 4), np.nan)
-    kinds, k = np.nonzero(CHI_MASK)
-    points = IDEAL_LOCAL[kinds[:, None], CHI_SLOTS[kinds, k].astype(np.intp)]
-    chi[kinds, k] = dihedral(points[:, 0], points[:, 1], points[:, 2], points[:, 3])
-    return chi
+    kinds = np.arange(UNKNOWN + 1)
+    side_chains, _ = build_side_chains(np.full((UNKNOWN + 1, 4), np.nan), kinds)
+    return chi_angles(np.concatenate([IDEAL_BACKBONE, side_chains], 1), ATOM14_EXISTS, kinds)
 
 
 _IDEAL_CHI = _ideal_chi()
