@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ from hypothesis import settings
 from s3_server import BUCKET, S3Server, s3_server
 
 from pipeline.build.command import main
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Test processes share the cores: threads of several would stand in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"
 

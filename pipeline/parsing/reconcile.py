@@ -292,7 +292,8 @@ def left_out(runs: Runs, geometry: BackboneGeometry, kept: NDArray[np.int64]) ->
     kept : (k,) int
         Runs of resolved residues within the rows of a chain.
     """
-    may_be = np.flatnonzero((runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER))
+    may_be = (runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER)
+    may_be = np.flatnonzero(may_be & runs.has_alpha)
     if not _are_too_few(len(kept), len(may_be)):
         return []
     seen = geometry.with_backbone(may_be)

@@ -43,6 +43,8 @@ class Runs:
         ``label_entity_id``.
     comp : (r,) int
         Index into `comp_ids` and `components`, of the run's first atom; `atom_comp` of every atom.
+    has_alpha : (r,) bool
+        Some atom is named CA.
     part : (r,) int
         0, or how many residues directly before have the same chain, number and insertion code.
     segid : (r,) bytes or None
@@ -52,8 +54,16 @@ class Runs:
         has_labels = atoms.label_asym_id is not atoms.auth_asym_id
         columns = [atoms.auth_seq_id, atoms.label_seq_id, atoms.ins_code, atoms.auth_asym_id]
         firsts = changes(*columns, *([atoms.label_asym_id] if has_labels else []))
-        self.firsts = _cut_where_atoms_come_again(atoms, firsts)
+        alphas = np.flatnonzero(is_name(atoms.name, b"CA"))
+        run_of_alpha = np.searchsorted(firsts, alphas, side="right") - 1
+        if (np.diff(run_of_alpha) == 0).any():
+            unlabelled = run_of_alpha[atoms.altloc[alphas] == b""]
+            firsts = _cut_where_atoms_come_again(atoms, firsts, unlabelled)
+            run_of_alpha = np.searchsorted(firsts, alphas, side="right") - 1
+        self.firsts = firsts
         self.counts = np.diff(self.firsts, append=len(atoms))
+        self.has_alpha = np.zeros(len(firsts), bool)
+        self.has_alpha[run_of_alpha] = True
         self.auth_asym = atoms.auth_asym_id[self.firsts]
         self.label_asym = atoms.label_asym_id[self.firsts] if has_labels else self.auth_asym
         self.entity = atoms.label_entity_id[self.firsts]
@@ -154,20 +164,17 @@ class _Piece:
         return not self._labelled and self._names >= _BACKBONE
 
 
-def _cut_where_atoms_come_again(atoms: AtomTable, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Cut runs that hold several residues under one number.
+def _cut_where_atoms_come_again(
+    atoms: AtomTable, firsts: NDArray[np.int64], run_of_alpha: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Cut runs that hold several residues under one number: some with several CA without a label.
 
     Programs that number nothing, or number on in four columns, write such runs. A new residue
     begins where the name changes or an atom comes again, if that gives both sides a backbone of
     their own. Residues that share a place (microheterogeneity, alternates) stay one run.
     """
-    alphas = np.flatnonzero(is_name(atoms.name, b"CA"))
-    run = np.searchsorted(firsts, alphas, side="right") - 1
-    if (np.diff(run) > 0).all():
-        return firsts
-    run = run[atoms.altloc[alphas] == b""]
     cuts: list[int] = []
-    for r in np.unique(run[1:][run[1:] == run[:-1]]).tolist():
+    for r in np.unique(run_of_alpha[1:][np.diff(run_of_alpha) == 0]).tolist():
         begin = int(firsts[r])
         end = int(firsts[r + 1]) if r + 1 < len(firsts) else len(atoms)
         bounds = [begin]
