@@ -112,7 +112,7 @@ def packing_metrics(chain_uid: str, predicted: Structure, reference: Structure) 
     reference : Structure
         The same residues.
     """
-    _expect_same_residues(predicted, reference)
+    _check_same_residues(predicted, reference)
     aatype = reference.aatype
     rmsd = side_chain_rmsd(
         predicted.positions, predicted.mask, reference.positions, reference.mask, aatype
@@ -309,7 +309,7 @@ def _count_clashes(structure: Structure, *, backbone: bool) -> tuple[int, int]:
     return len(found), len(found.below(0.9))
 
 
-def _expect_same_residues(predicted: Structure, reference: Structure) -> None:
+def _check_same_residues(predicted: Structure, reference: Structure) -> None:
     if not np.array_equal(predicted.aatype, reference.aatype):
         raise ValueError(
             f"predicted and reference residues differ: {len(predicted)} and {len(reference)}, "

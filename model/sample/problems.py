@@ -208,8 +208,8 @@ def inpainting_problem(
         for segment in segments:
             if isinstance(segment, ResidueRange):
                 found = find_rows(segment, structure).tolist()
-                _expect_resolved(segment, found, structure)
-                _expect_bonded(segment, found, structure)
+                _check_resolved(segment, found, structure)
+                _check_bonded(segment, found, structure)
                 other = next((owner[row] for row in found if row in owner), None)
                 if other is not None:
                     raise RequestError(
@@ -372,7 +372,7 @@ def _spread(
     return np.concatenate(aatype)
 
 
-def _expect_resolved(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
+def _check_resolved(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
     missing = [row for row in rows if not structure.resolved[row]]
     if missing:
         raise RequestError(
@@ -381,7 +381,7 @@ def _expect_resolved(residues: ResidueRange, rows: list[int], structure: InputSt
         )
 
 
-def _expect_bonded(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
+def _check_bonded(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
     """See that a kept part is one piece: what is missing within it would be closed up."""
     positions = structure.structure.positions[rows]
     gap = positions[1:, 0] - positions[:-1, 2]

@@ -62,16 +62,16 @@ def check_batch(batch: Mapping[str, Any]) -> None:
                 f"{key} of {_some(uids)} has shape {tuple(batch[key].shape)}, expected {wanted}"
             )
     lengths = batch["lengths"]
-    _expect(uids, "lengths", (lengths >= 1) & (lengths <= size[0]), f"are not from 1 to {size[0]}")
+    _check(uids, "lengths", (lengths >= 1) & (lengths <= size[0]), f"are not from 1 to {size[0]}")
     kinds = (batch["aatype"] >= 0) & (batch["aatype"] <= UNKNOWN)
-    _expect(uids, "aatype", kinds.all(1), f"has values outside 0–{UNKNOWN}")
+    _check(uids, "aatype", kinds.all(1), f"has values outside 0–{UNKNOWN}")
     there = batch["atom14_mask"].bool()
     finite = torch.isfinite(batch["atom14_positions"]).all(-1) | ~there
-    _expect(uids, "atom14_positions", finite.flatten(1).all(1), "of present atoms is not finite")
+    _check(uids, "atom14_positions", finite.flatten(1).all(1), "of present atoms is not finite")
     resolved = batch["residue_mask"].bool()
     for key in ("rotmats", "trans"):
         finite = torch.isfinite(batch[key]).flatten(2).all(-1) | ~resolved
-        _expect(uids, key, finite.all(1), "of resolved residues is not finite")
+        _check(uids, key, finite.all(1), "of resolved residues is not finite")
 
 
 def check_embedding(batch: Mapping[str, Any], c_embedding: int) -> None:
@@ -103,7 +103,7 @@ def check_embedding(batch: Mapping[str, Any], c_embedding: int) -> None:
     )
 
 
-def _expect(uids: Sequence[str], key: str, fine: Tensor, otherwise: str) -> None:
+def _check(uids: Sequence[str], key: str, fine: Tensor, otherwise: str) -> None:
     if not bool(fine.all()):
         wrong = [uid for uid, ok in zip(uids, fine.tolist(), strict=True) if not ok]
         raise BadBatch(f"{_some(wrong)}: {key} {otherwise}")

@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.build.cluster_crew import absolute
-from pipeline.build.cluster_task import Unfit, expect_input
-from pipeline.build.clusters import ADDRESSES, expect_installed
+from pipeline.build.cluster_task import Unfit, check_input
+from pipeline.build.clusters import ADDRESSES, check_installed
 from pipeline.build.conclude import conclude
 from pipeline.build.display import Display, show_task
 from pipeline.build.earlier import keep_plan
@@ -70,7 +70,7 @@ def check_mode(options: BuildOptions) -> None:
             f"--backend {options.backend} needs --address: {ADDRESSES[options.backend]}. To use "
             "the cores of this machine, leave out both"
         )
-    expect_installed(options.backend)
+    check_installed(options.backend)
 
 
 def index_and_number(text: str) -> tuple[int, int]:
@@ -149,7 +149,7 @@ def run_task(
                 "same here, or make the plan again"
             )
         share = parts[index::of]
-        _expect_input(share, Path(orders.root))
+        _check_input(share, Path(orders.root))
         records = finished_parts(own, share, reading)
         todo = [p for p in share if p.number not in records]
         log.write("start", {"task": options.part, "parts": len(share), "todo": len(todo)})
@@ -171,10 +171,10 @@ def run_task(
     return n_failed <= options.allow_failures
 
 
-def _expect_input(parts: Sequence[Part], root: Path) -> None:
+def _check_input(parts: Sequence[Part], root: Path) -> None:
     for part in parts[:1]:
         try:
-            expect_input(part, root)
+            check_input(part, root)
         except Unfit as error:
             raise UsageError(f"{os.uname().nodename}: {error}") from None
 
@@ -196,11 +196,11 @@ def join(
     """
     _, orders = read_orders(layout)
     reading = _reading(options, orders, layout)
-    with output_folder(layout, reading, False, tell) as expect_ours:
+    with output_folder(layout, reading, False, tell) as check_ours:
         parts, orders = read_orders(layout)
         records = finished_parts(layout, parts, reading, for_good=False)
-        _expect_all(layout, parts, records)
-        expect_ours()
+        _check_all_built(layout, parts, records)
+        check_ours()
         return conclude(
             options,
             orders.options,
@@ -216,7 +216,7 @@ def join(
         )
 
 
-def _expect_all(layout: Layout, parts: Sequence[Part], records: dict[int, PartRecord]) -> None:
+def _check_all_built(layout: Layout, parts: Sequence[Part], records: dict[int, PartRecord]) -> None:
     unbuilt = [(k, p) for k, p in enumerate(parts) if p.number not in records]
     if not unbuilt:
         return

@@ -107,7 +107,7 @@ def build_on_cluster(part: Part, order: Order) -> Reply:
     reply = Reply(os.uname().nodename)
     try:
         layout = layout_of(order.job.out_dir)
-        _expect_fit(part, order, layout)
+        _check_fit(part, order, layout)
         with _work_folder(layout, order.token) as work:
             _supervise(part, order, layout, work, reply)
     except (Unfit, WorkersFail) as error:
@@ -153,7 +153,7 @@ def _token(layout: Layout) -> str | None:
         return None
 
 
-def _expect_fit(part: Part, order: Order, layout: Layout) -> None:
+def _check_fit(part: Part, order: Order, layout: Layout) -> None:
     """See that this machine has the same software, and sees the same folders."""
     here = versions()
     for name, version in order.software.items():
@@ -172,7 +172,7 @@ def _expect_fit(part: Part, order: Order, layout: Layout) -> None:
             break
         time.sleep(POLL_SECONDS)
     else:
-        expect_input(part, order.job.root)
+        check_input(part, order.job.root)
         return
     raise Unfit(
         f"it does not see the output folder {layout.folder} (or another one of that name); every "
@@ -180,7 +180,7 @@ def _expect_fit(part: Part, order: Order, layout: Layout) -> None:
     )
 
 
-def expect_input(part: Part, root: Path) -> None:
+def check_input(part: Part, root: Path) -> None:
     """See that the part's files are there; else each of them would fail by name.
 
     Raises

@@ -78,7 +78,7 @@ def connected(backend: Literal["dask", "ray"], address: str) -> Iterator[Cluster
         yield cluster
 
 
-def expect_installed(backend: str) -> None:
+def check_installed(backend: str) -> None:
     """See that the extra is there.
 
     Raises

@@ -142,7 +142,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
         n_done = len(finished_parts(layout, parts, reading))
         show_plan(console, layout, parts, n_done, len(found.problems))
         return OK
-    with output_folder(layout, reading, options.overwrite, tell) as expect_ours:
+    with output_folder(layout, reading, options.overwrite, tell) as check_ours:
         if earlier is not None and update is not None:
             _renew(earlier, update, layout)
             earlier = None  # a plan and hashes of every file, which take memory
@@ -156,7 +156,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
             if update is not None:
                 log.write("update", update.counts())
             return _build(
-                options, reading, layout, found, others, parts, console, started, log, expect_ours
+                options, reading, layout, found, others, parts, console, started, log, check_ours
             )
 
 
@@ -174,7 +174,7 @@ def _build(
     console: Console,
     started: float,
     log: EventLog,
-    expect_ours: Callable[[], None],
+    check_ours: Callable[[], None],
 ) -> int:
     records = finished_parts(layout, parts, reading)
     todo = [p for p in parts if p.number not in records]
@@ -182,7 +182,7 @@ def _build(
     display = Display(console, todo, options.quiet)
 
     def part_done(record: PartRecord) -> None:
-        expect_ours()
+        check_ours()
         records[record.number] = record
         display.part_done(record)
         log.write_part(record)
@@ -204,7 +204,7 @@ def _build(
             layout.folder.delete(layout.name(layout.report))
         with display:
             crew.run(todo)
-        expect_ours()
+        check_ours()
     except OSError as error:
         raise OutputError.of(f"cannot finish {layout.folder}", error) from error
     text = _options_text(options)
@@ -270,7 +270,7 @@ def _check(options: BuildOptions) -> None:
             raise UsageError(f"{dashed(name)} {place}: there is no such file or folder")
     folder = open_folder(options.out_dir)
     if options.pdb_dir is not None:
-        _expect_apart(open_folder(options.pdb_dir), folder)
+        _check_apart(open_folder(options.pdb_dir), folder)
     at_least = {
         "n_jobs": 0,
         "part_size": 0,
@@ -323,7 +323,7 @@ def _check(options: BuildOptions) -> None:
     folder.check()
 
 
-def _expect_apart(source: Folder, output: Folder) -> None:
+def _check_apart(source: Folder, output: Folder) -> None:
     """The output is not the input, nor around it."""
     if source.local is not None and output.local is not None:
         out, found = output.local.resolve(), source.local.resolve()

@@ -70,10 +70,10 @@ def output_folder(
             stack.enter_context(_locked(place / layout.lock.name, layout))
             _clear(layout.scratch)
             stack.callback(_clear_if_possible, layout.scratch)
-            expect_ours = _nothing_expected
+            check_ours = _nothing_to_check
             if not layout.folder.is_local:
                 lock = layout.name(layout.lock)
-                expect_ours = stack.enter_context(
+                check_ours = stack.enter_context(
                     store_lock(layout.folder, lock, layout.scratch, tell)
                 )
             _sweep_up_tasks(layout, tell)
@@ -83,7 +83,7 @@ def output_folder(
         except OSError as error:
             raise OutputError.of(f"cannot write to {layout.folder}", error) from error
         try:
-            yield expect_ours
+            yield check_ours
         except InUse as error:
             raise UsageError(str(error)) from None
 
@@ -159,7 +159,7 @@ def _sweep_up_tasks(layout: Layout, tell: Callable[[str], None]) -> None:
             layout.folder.delete(lock)
 
 
-def _nothing_expected() -> None:
+def _nothing_to_check() -> None:
     """A lock of the file system cannot be lost."""
 
 

@@ -52,7 +52,7 @@ def open_embeddings(
     """
     stored = StoredEmbeddings.open(selection.dataset, name)
     stored_order = _StoredOrder(selection, stored)
-    stored_order.see_that_all_are_there()
+    stored_order.check_all_are_there()
     if kind is None:
         return GroupEmbeddings(selection, stored)
     return FlatEmbeddings(selection, stored, stored_order, kind, cache_dir)
@@ -217,7 +217,7 @@ class _StoredOrder:
         self.n_residues = int(self._lengths.sum())
         self.begin = (np.cumsum(self._lengths) - self._lengths)[self._rank]
 
-    def see_that_all_are_there(self) -> None:
+    def check_all_are_there(self) -> None:
         """See that every chosen chain is embedded."""
         there = self._is_there[self._rank]
         if there.all():

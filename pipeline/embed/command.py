@@ -25,7 +25,7 @@ from pipeline.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.command_line import parse_options
 from pipeline.embed.display import Progression
 from pipeline.embed.embed_part import Part, PartCounts, embed_part
-from pipeline.embed.language_model import LanguageModel, ModelError, load, require_packages
+from pipeline.embed.language_model import LanguageModel, ModelError, check_packages, load
 from pipeline.embed.options import EmbedOptions
 from pipeline.file_lock import Held, file_lock
 from pipeline.shards import DamagedShard
@@ -97,7 +97,7 @@ def embed(options: EmbedOptions) -> dict[str, Any]:
         Parts that are finished stay.
     """
     options.check()
-    require_packages()
+    check_packages()
     begin = time.monotonic()
     dataset = BuiltDataset.open(options.dataset)
     parts = _parts(dataset, options.where)
@@ -113,10 +113,10 @@ def embed(options: EmbedOptions) -> dict[str, Any]:
         work = _Work(dataset.folder, f"{EMBEDDINGS}/{name}", about)
         before = work.read_summary()
         if before is not None and not options.overwrite:
-            work.see_that_it_is_the_same(before)
+            work.check_same(before)
         done = {p.name: found for p in parts if (found := work.finished(p, before)) is not None}
         if not options.overwrite:
-            work.see_that_nothing_is_lost(parts, done)
+            work.check_nothing_is_lost(parts, done)
         missing = [part for part in parts if part.name not in done]
         if missing or before is None or before["parts"] != _listed(parts, done):
             # Nothing half-finished passes for finished, whatever happens now.
@@ -161,7 +161,7 @@ class _Work:
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
-    def see_that_it_is_the_same(self, before: dict[str, Any]) -> None:
+    def check_same(self, before: dict[str, Any]) -> None:
         """Before embeddings are replaced by others."""
         keys = ("embedding_version", *IDENTITY, "where")
         differing = [key for key in keys if before.get(key) != self._about[key]]
@@ -170,7 +170,7 @@ class _Work:
             what = "another model" if key == "model_sha256" else f"another {key}"
             raise self._refusal(f"{what} ({before.get(key)}, not {self._about[key]})")
 
-    def see_that_nothing_is_lost(self, parts: Sequence[Part], done: dict[str, _Done]) -> None:
+    def check_nothing_is_lost(self, parts: Sequence[Part], done: dict[str, _Done]) -> None:
         """The same for what an interrupted run of another model left."""
         for part in parts:
             if part.name in done:

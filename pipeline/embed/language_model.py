@@ -195,7 +195,7 @@ def load(
     ModelError
         The packages, the model or the device are not there, or it is no ESM-2.
     """
-    require_packages()
+    check_packages()
     folder = _folder(model)
     with _silent():
         config = _config(model, folder)
@@ -234,7 +234,7 @@ def load(
     )
 
 
-def require_packages() -> None:
+def check_packages() -> None:
     """See that what the base installation lacks is there.
 
     Raises

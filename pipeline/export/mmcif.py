@@ -214,7 +214,7 @@ class _Entities:
             self._of_chain[chain.model, chain.label_asym_id] = groups[key].ident
         self._entities = list(groups.values())
         if with_ellipsoids:
-            _expect_free(chains)
+            _check_free(chains)
         self.of_ellipsoids = next(fresh) if with_ellipsoids else None
 
     def of(self, chain: Chain) -> str:
@@ -326,7 +326,7 @@ class _Entities:
         return _table("chem_comp", ("id", "type"), rows)
 
 
-def _expect_free(chains: Sequence[Chain]) -> None:
+def _check_free(chains: Sequence[Chain]) -> None:
     """See that no chain is called as the ellipsoids of another one will be."""
     for ids in ({c.label_asym_id for c in chains}, {c.auth_asym_id for c in chains}):
         for ident in sorted(ids):

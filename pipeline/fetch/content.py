@@ -84,7 +84,7 @@ def check_content(
         with open(path, "rb", buffering=0) as file:
             stream, compression = _unpacked(file.read, max_bytes)
             head = stream.look(HEAD_BYTES)
-            _expect_format(head, format)
+            _check_format(head, format)
             if compression is None and format != "bcif" and not has_end:
                 raise FetchProblem(
                     "end-unknown",
@@ -151,7 +151,7 @@ def _limited(pieces: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
         yield piece
 
 
-def _expect_format(head: bytes, format: Format) -> None:
+def _check_format(head: bytes, format: Format) -> None:
     found = sniff(head)
     if found is None:
         # Such as a page that excuses the server.

@@ -60,7 +60,7 @@ class Downloader:
             self._guard.transfer() as transfer,
             self._answer(url, transfer) as response,
         ):
-            _expect_content(response)
+            _check_status(response)
             claimed = response.headers.get("Content-Length", "")
             if claimed.isdecimal() and int(claimed) > self._max_bytes:
                 raise self._too_large(f"the server announces {int(claimed):,} bytes")
@@ -160,7 +160,7 @@ def redirected(url: str, target: str) -> str:
     return new
 
 
-def _expect_content(response: urllib3.BaseHTTPResponse) -> None:
+def _check_status(response: urllib3.BaseHTTPResponse) -> None:
     status = response.status
     if status == 200:
         return

@@ -235,9 +235,9 @@ class BinaryCategory:
         if table is None:
             text = [b"" if t is None else t.encode() for t in self._as_text(values, mask)]
             width = max(map(len, text), default=1)
-            _expect_sane_width(width, self.n_rows)
+            _check_sane_width(width, self.n_rows)
             return np.array(text, f"S{item_size(max(width, 1))}")[rows]
-        _expect_sane_width(table.dtype.itemsize, self.n_rows)
+        _check_sane_width(table.dtype.itemsize, self.n_rows)
         found = table[values[rows]]
         if mask is not None:
             found[mask[rows] != 0] = b""
@@ -375,7 +375,7 @@ class BinaryCategory:
             words = [word.strip() for word in words]
         words = [b"" if w in (b".", b"?") else w for w in words]
         width = item_size(max(map(len, words), default=1) or 1)
-        _expect_sane_width(width, len(words))
+        _check_sane_width(width, len(words))
         # The entry behind the last, which index -1 finds, is "no value".
         table = np.array([*words, b""], f"S{width}")
         if len(indices) and not (indices.min() >= -1 and indices.max() < len(words)):
@@ -392,7 +392,7 @@ class BinaryCategory:
         return values
 
 
-def _expect_sane_width(width: int, n: int) -> None:
+def _check_sane_width(width: int, n: int) -> None:
     if width > 64 and width * n > MAX_MATRIX:
         raise ParseError(
             "overlong-value", f"a column of {n} values has one that is {width} bytes long"

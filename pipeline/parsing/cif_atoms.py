@@ -49,7 +49,7 @@ def read_atoms(
     ParseError
         The table has no atom or residue names, or a column does not decode.
     """
-    _require(table)
+    _check_columns(table)
     rows: slice | NDArray = slice(0, table.n_rows)
     heads = table.run_heads(_RESIDUE_TAGS)
     has_models = "pdbx_pdb_model_num" in table and table.n_rows
@@ -190,7 +190,7 @@ def _b_factors(table: TextTable | BinaryCategory, rows: NDArray) -> NDArray[np.f
     return np.where(valid, values, 0) / 10**places
 
 
-def _require(table: TextTable | BinaryCategory) -> None:
+def _check_columns(table: TextTable | BinaryCategory) -> None:
     missing = [tag for tag in _COORDINATES if tag not in table]
     if missing:
         raise NotAStructure(

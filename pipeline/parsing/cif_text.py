@@ -92,7 +92,7 @@ class CifText:
             data += b"\n"
         self.data = data
         self.buffer = np.frombuffer(data, np.uint8)
-        expect_sane_lines(self.buffer)
+        check_sane_lines(self.buffer)
         newlines = np.flatnonzero(self.buffer == _NEWLINE)
         # line k is data[starts[k] : starts[k + 1] - 1]
         self.starts = np.concatenate(([0], newlines + 1))
@@ -126,9 +126,9 @@ class CifText:
                 boundaries.append((line, "loop", ""))
             elif word == b"data_":
                 boundaries.append((line, "data", text[5:].decode("utf-8", "replace").strip()))
-            _expect_few_tags(len(boundaries))
+            _check_few_tags(len(boundaries))
         tag_lines = np.flatnonzero(first == _UNDERSCORE)
-        _expect_few_tags(len(tag_lines))
+        _check_few_tags(len(tag_lines))
         boundaries += self._category_starts(outside_text(tag_lines))
         boundaries.sort()
         blocks = [k for k, entry in enumerate(boundaries) if entry[1] == "data"]
@@ -323,7 +323,7 @@ class Columns(Mapping[str, Column]):
         return len(self._encoded)
 
 
-def _expect_few_tags(n: int) -> None:
+def _check_few_tags(n: int) -> None:
     if n > MAX_TAGS:
         raise ParseError(
             "too-many-rows",
@@ -331,7 +331,7 @@ def _expect_few_tags(n: int) -> None:
         )
 
 
-def expect_sane_lines(text: NDArray[np.uint8]) -> None:
+def check_sane_lines(text: NDArray[np.uint8]) -> None:
     """Refuse a file of more lines than any structure has, before they are indexed."""
     n_lines = int(np.count_nonzero(text == _NEWLINE))
     if n_lines > MAX_LINES:
@@ -507,7 +507,7 @@ class TokenTable(TextTable):
                 "some row is incomplete",
             )
         if raw is None and n_rows:
-            _expect_rows_on_lines(text, starts, len(tags))
+            _check_rows_on_lines(text, starts, len(tags))
             if mid_line and not left_over and n_rows > 1:
                 # The file ends within its last line. The last value may lack its end; it is the
                 # model number in most files, so it is whole if it equals the one before.
@@ -530,7 +530,7 @@ class TokenTable(TextTable):
         return gather(self._text, starts, lengths)
 
 
-def _expect_rows_on_lines(text: Field, starts: NDArray, n_tags: int) -> None:
+def _check_rows_on_lines(text: Field, starts: NDArray, n_tags: int) -> None:
     """Refuse a table with a short or long row, whose values all later rows would inherit.
 
     CIF lets rows run over lines as they like, but a writer that puts one row on some line does so
@@ -556,7 +556,7 @@ def gather(text: NDArray[np.uint8], starts: NDArray, lengths: NDArray) -> Field:
     starts, lengths : (n,) int
     """
     width = int(lengths.max())
-    _expect_sane_width(width, len(starts))
+    _check_sane_width(width, len(starts))
     padded = text
     if int(starts[-1]) + width > len(text):
         padded = np.concatenate((text, np.full(width, BLANK, np.uint8)))
@@ -590,11 +590,11 @@ def matrix_of_words(words: list[bytes]) -> Field:
     if not words:
         return np.zeros((0, 1), np.uint8)
     width = max(map(len, words))
-    _expect_sane_width(width, len(words))
+    _check_sane_width(width, len(words))
     return np.frombuffer(b"".join(w.ljust(width) for w in words), np.uint8).reshape(-1, width)
 
 
-def _expect_sane_width(width: int, n: int) -> None:
+def _check_sane_width(width: int, n: int) -> None:
     """One word of a megabyte would make a megabyte of every row."""
     if width > 64 and width * n > MAX_MATRIX:
         raise ParseError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
 from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
-from pipeline.parsing.cif_text import expect_sane_lines
+from pipeline.parsing.cif_text import check_sane_lines
 from pipeline.parsing.errors import NotAStructure, ParseError
 from pipeline.parsing.fields import (
     BLANK,
@@ -60,7 +60,7 @@ class PdbText:
             data += b"\n"
         self.data = data
         padded = np.frombuffer(data + b" " * _WIDTH, np.uint8)
-        expect_sane_lines(padded)
+        check_sane_lines(padded)
         newlines = np.flatnonzero(padded == 10)
         self.starts = np.concatenate(([0], newlines[:-1] + 1))
         self.lengths = newlines - self.starts

@@ -83,7 +83,7 @@ def split(options: SplitOptions) -> None:
         dataset.build["digest"], options.identity(version), options.method, options.seed
     )
     if not (options.overwrite or options.dry_run) and folder.exists(FILE_NAME):
-        _see_that_it_is_the_same(folder, metadata)
+        _check_same(folder, metadata)
     chains = read_chains(dataset)
     if not len(chains):
         raise UsageError(f"{folder} has no chains, so there is nothing to split")
@@ -115,7 +115,7 @@ def _threads(options: SplitOptions) -> int:
     return available_jobs()
 
 
-def _see_that_it_is_the_same(folder: Folder, metadata: dict[str, str]) -> None:
+def _check_same(folder: Folder, metadata: dict[str, str]) -> None:
     """Before much is computed: what is there was made from the same data with the same options."""
     known = read_metadata(folder)
     differing = [key for key, value in metadata.items() if known.get(key) != value]

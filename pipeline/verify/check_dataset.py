@@ -106,7 +106,7 @@ def check_dataset(
         shards per process.
     """
     started = time.monotonic()
-    expect_dataset(layout)
+    check_is_dataset(layout)
     with _small_files_here(layout) as here:
         findings = _check_dataset(layout, here, how, on_shard)
     return dataclasses.replace(findings, seconds=time.monotonic() - started)
@@ -156,7 +156,7 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
     )
 
 
-def expect_dataset(layout: Layout) -> None:
+def check_is_dataset(layout: Layout) -> None:
     """See that there is something to verify.
 
     Raises

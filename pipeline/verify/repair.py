@@ -461,7 +461,7 @@ class _Repair:
         whole_before = self._summary is not None and BUILD_JSON not in self._rewrite
         if whole_before:
             assert self._summary is not None
-            self._expect_same(summary, self._summary)
+            self._check_same(summary, self._summary)
         names = [path.name for path in self.stage.results]
         return names if self._done.other_bytes else [n for n in names if n in self._rewrite]
 
@@ -477,7 +477,7 @@ class _Repair:
             return []
         return self._plan_anew(options)[1]
 
-    def _expect_same(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    def _check_same(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
         for key in ("digest", "config_hash", "counts", "reasons", "drop_reasons"):
             found, said = now[key], before[key]
             if key == "counts":
