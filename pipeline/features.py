@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.chain import Chain
 from pipeline.gaussians import BASE_THICKNESS, Shape, residue_gaussians
-from pipeline.residues import N_SLOTS, UNKNOWN
+from pipeline.residues import MAX_PEPTIDE_BOND, N_SLOTS, UNKNOWN
 from pipeline.secondary_structure import secondary_structure
-
-MAX_PEPTIDE_BOND = 2.5
-"""Å. A C–N bond is 1.33 Å; an unmodelled residue between leaves at least 3 Å."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from scipy.spatial import cKDTree
 
 from model.metrics.ideal_residues import FAR, N_BONDS
 from model.metrics.residue_types import table_rows
-from pipeline.features import MAX_PEPTIDE_BOND
 from pipeline.residues import (
     ATOM14_ELEMENT,
     ATOM14_NAMES,
     BACKBONE_SLOTS,
+    MAX_PEPTIDE_BOND,
     N_SLOTS,
     RESTYPES,
     SLOT_OF_NAME,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-N_TYPES = 20
+from pipeline.residues import N_TYPES
 
 
 def sequence_recovery(

@@ -14,12 +14,13 @@ from numpy.typing import ArrayLike
 from model.metrics.backbones import backbone_geometry
 from model.metrics.bootstrap import Interval, mean_interval
 from model.metrics.clashes import clashes
-from model.metrics.design import N_TYPES, perplexity, sequence_recovery
+from model.metrics.design import perplexity, sequence_recovery
 from model.metrics.motif import motif_rmsd
 from model.metrics.side_chains import side_chain_rmsd
 from model.metrics.structure import Structure
 from model.metrics.superposition import ca_rmsd, tm_score
 from model.metrics.torsions import chi_accuracy, chi_angles, chi_errors
+from pipeline.residues import N_TYPES
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from model.sample.contigs import Contigs
 from model.sample.inputs import InputError, InputStructure
 from model.sample.residue_ranges import ResidueRange, find_rows, parts_of
 from pipeline.chain import Chain
-from pipeline.features import MAX_PEPTIDE_BOND
 from pipeline.frames import is_frame
-from pipeline.residues import AATYPE_OF_LETTER, N_SLOTS, ONE_LETTER, UNKNOWN
+from pipeline.residues import AATYPE_OF_LETTER, MAX_PEPTIDE_BOND, N_SLOTS, ONE_LETTER, UNKNOWN
 
 CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 FREE_LETTERS = "_X"

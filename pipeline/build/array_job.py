@@ -21,9 +21,9 @@ from pipeline.build.earlier import keep_plan
 from pipeline.build.event_log import EventLog
 from pipeline.build.finalise import UnfinishedBuild, versions, withdraw
 from pipeline.build.map_part import OutputError
-from pipeline.build.options import MEBIBYTE, BuildOptions, Reading
+from pipeline.build.options import BuildOptions, Reading
 from pipeline.build.orders import Orders, read_orders, write_orders
-from pipeline.build.output_folder import dashed, difference, output_folder, task_folder
+from pipeline.build.output_folder import difference, output_folder, task_folder
 from pipeline.build.plan import Part, read_plan
 from pipeline.build.records import InputRecord, PartRecord, read_record
 from pipeline.build.resume import finished_parts
@@ -31,6 +31,7 @@ from pipeline.build.workers import Crew, Job, available_jobs
 from pipeline.layout import Layout
 from pipeline.storage import StorageError
 from pipeline.usage_error import UsageError
+from pipeline.words import MEBIBYTE, dashed
 
 PARTS_NAMED = 10
 

@@ -22,8 +22,8 @@ from pipeline.build.event_log import EventLog
 from pipeline.build.finalise import UnfinishedBuild, withdraw
 from pipeline.build.map_part import OutputError
 from pipeline.build.obsolete import Obsolete
-from pipeline.build.options import MEBIBYTE, BuildOptions, Reading
-from pipeline.build.output_folder import dashed, layout_of, output_folder
+from pipeline.build.options import BuildOptions, Reading
+from pipeline.build.output_folder import layout_of, output_folder
 from pipeline.build.plan import Part, make_plan
 from pipeline.build.records import InputRecord, PartRecord
 from pipeline.build.resume import finished_parts
@@ -37,6 +37,7 @@ from pipeline.sources import Discovery, SourceError, discover, group_entries, pl
 from pipeline.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.termination import leave, terminable
 from pipeline.usage_error import UsageError
+from pipeline.words import MEBIBYTE, dashed
 
 OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -7,7 +7,6 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from pipeline.build.records import DropRecord, InputRecord, PartRecord, records_
 from pipeline.filters import Manifest
 from pipeline.layout import Layout
 from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, dataset_digest, shard_schema
+from pipeline.software import versions_of
 from pipeline.storage import StorageError
 
 SOFTWARE = ("ellipsoid-flow", "biotite", "numpy", "pyarrow", "isal", "msgpack", "zstandard")
@@ -275,10 +275,4 @@ def _remove_strangers(layout: Layout, names: set[str]) -> None:
 
 def versions() -> dict[str, str]:
     """Software → its version, as in ``build.json``."""
-    found = {}
-    for name in SOFTWARE:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+    return versions_of(SOFTWARE)

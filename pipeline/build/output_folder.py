@@ -15,12 +15,13 @@ from pathlib import Path, PurePath
 
 from pipeline.build.finalise import withdraw
 from pipeline.build.map_part import OutputError
-from pipeline.build.options import MEBIBYTE, Reading
+from pipeline.build.options import Reading
 from pipeline.build.store_lock import InUse, store_lock, wait_until_free
 from pipeline.file_lock import Held, file_lock
 from pipeline.layout import Layout
 from pipeline.storage import StorageError, open_folder
 from pipeline.usage_error import UsageError
+from pipeline.words import MEBIBYTE, dashed, told
 
 
 def layout_of(out_dir: Path) -> Layout:
@@ -250,15 +251,6 @@ def _delete(layout: Layout, folder: Path, pattern: str) -> None:
             layout.folder.delete(layout.name(folder / name))
 
 
-def dashed(name: str) -> str:
-    """An option as it is typed."""
-    return "--" + name.replace("_", "-")
-
-
-def _told(value: object) -> str:
-    return "none" if value is None else str(value)
-
-
 _VERSIONS = {
     "schema_version": "shards have another format",
     "components_version": "residues are named by another table",
@@ -280,5 +272,5 @@ def difference(known: dict, current: dict) -> str:
             if key == "max_file_size":  # given in MiB
                 before, after = (int(v or 0) // MEBIBYTE for v in (before, after))
             why = f": {_VERSIONS[key]}" if key in _VERSIONS else ""
-            parts.append(f"{name}: {_told(before)} then, {_told(after)} now{why}")
+            parts.append(f"{name}: {told(before)} then, {told(after)} now{why}")
     return ", ".join(parts)

@@ -22,6 +22,7 @@ from pipeline.built_dataset import BuiltDataset
 from pipeline.dataset.fields import FIELDS, columns_of, decode
 from pipeline.shards import DamagedShard, open_shard, read_rows
 from pipeline.storage import Folder
+from pipeline.words import MEBIBYTE
 
 logger = logging.getLogger("pipeline.dataset")
 
@@ -223,7 +224,7 @@ def make_once(
                     f"{free / 2**30:.1f} GiB are free: give another cache_dir, or fewer columns, "
                     "or make a subset with `python -m pipeline.subset`"
                 )
-            say(f"{what} into {place} ({size / 2**20:.1f} MiB), once")
+            say(f"{what} into {place} ({size / MEBIBYTE:.1f} MiB), once")
             shutil.rmtree(place, ignore_errors=True)
             scratch = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
             try:

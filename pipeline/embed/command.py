@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import platform
 import sys
@@ -29,6 +28,7 @@ from pipeline.embed.language_model import LanguageModel, ModelError, check_packa
 from pipeline.embed.options import EmbedOptions
 from pipeline.file_lock import Held, file_lock
 from pipeline.shards import DamagedShard
+from pipeline.software import version_of
 from pipeline.storage import BadLocation, Folder, StorageError
 from pipeline.stored_embeddings import (
     EMBEDDINGS,
@@ -41,8 +41,8 @@ from pipeline.stored_embeddings import (
 from pipeline.termination import status_of
 from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
+from pipeline.words import mebibytes, several
 
-MEBIBYTE = 1 << 20
 _VERSIONS = ("ellipsoid-flow", "torch", "transformers", "pyarrow", "numpy")
 _HASHED_AT_ONCE = 1 << 22
 
@@ -287,16 +287,9 @@ def _about(
         "device": model.device,
         "versions": {
             "python": platform.python_version(),
-            **{package: _version(package) for package in _VERSIONS},
+            **{package: version_of(package) for package in _VERSIONS},
         },
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
-        return None
 
 
 def _listed(parts: Sequence[Part], done: dict[str, _Done]) -> list[dict[str, Any]]:
@@ -364,7 +357,7 @@ def _show(
 ) -> None:
     counts, n_parts = summary["counts"], len(summary["parts"])
     n_all = counts["chains"] + counts["left_out"]
-    size, per_residue = counts["bytes"] / MEBIBYTE, counts["bytes"] / max(counts["residues"], 1)
+    per_residue = counts["bytes"] / max(counts["residues"], 1)
     lines = [
         ("chains", f"{counts['chains']:,} of {n_all:,}, {counts['residues']:,} residues"),
         (
@@ -384,7 +377,7 @@ def _show(
         ),
         (
             "size",
-            f"{size:,.1f} MiB in {n_parts:,} part{'s' * (n_parts != 1)}, {per_residue:,.1f} bytes "
+            f"{mebibytes(counts['bytes'])} in {several(n_parts, 'part')}, {per_residue:,.1f} bytes "
             "per residue",
         ),
         ("time", f"{seconds:.1f} s, {n_residues / max(seconds, 1e-3):,.0f} residues/s"),

@@ -31,10 +31,11 @@ from pipeline.sources import (
     sniff,
 )
 from pipeline.sources.decompress import iter_decompressed
+from pipeline.words import MEBIBYTE
 
 SUFFIXES = {"gzip": ".gz", "zstd": ".zst", None: ""}
 """Of a file's name, by its compression."""
-LARGEST_COLUMN = 128 << 20
+LARGEST_COLUMN = 128 * MEBIBYTE
 """Bytes; the largest entries have under ten million atoms, and a number has eight bytes."""
 _LAYERS = 2
 _PIECE = 1 << 18
@@ -146,7 +147,8 @@ def _limited(pieces: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
         if n > max_bytes:
             raise FetchProblem(
                 "too-large",
-                f"unpacks to more than the limit of {max_bytes >> 20:,} MiB; raise --max-file-size",
+                f"unpacks to more than the limit of {max_bytes // MEBIBYTE:,} MiB; "
+                "raise --max-file-size",
             )
         yield piece
 
@@ -183,7 +185,7 @@ def _bcif_names(stream: _Stream) -> set[str]:
         ) from None
     except msgpack.BufferFull:
         raise FetchProblem(
-            "too-large", f"a single column has more than {LARGEST_COLUMN >> 20} MiB"
+            "too-large", f"a single column has more than {LARGEST_COLUMN // MEBIBYTE} MiB"
         ) from None
     except (ValueError, msgpack.UnpackException) as error:
         raise FetchProblem(

@@ -15,6 +15,7 @@ from pipeline.fetch.connections import Connections
 from pipeline.fetch.pace import Pace
 from pipeline.fetch.problems import CannotWrite, FetchProblem, Stopped
 from pipeline.fetch.speed_guard import SpeedGuard, Transfer
+from pipeline.words import MEBIBYTE
 
 MOST_REDIRECTS = 5
 LONGEST_PAUSE = 600.0
@@ -125,7 +126,7 @@ class Downloader:
             raise _network_problem(failed, transfer) from failed
 
     def _too_large(self, what: str) -> FetchProblem:
-        limit = self._max_bytes >> 20
+        limit = self._max_bytes // MEBIBYTE
         return FetchProblem(
             "too-large", f"{what} beyond the limit of {limit:,} MiB; raise --max-file-size"
         )

@@ -33,8 +33,9 @@ from pipeline.report.histogram import Histogram, histogram
 from pipeline.report.reasons import meaning
 from pipeline.report.reference_composition import SWISS_PROT_PERCENT, SWISS_PROT_RELEASE
 from pipeline.report.scan_shards import Scan
-from pipeline.report.wording import count, legible, plain, several, share, size
+from pipeline.report.wording import count, legible, plain, share, size
 from pipeline.residues import ONE_LETTER, RESTYPES
+from pipeline.words import MEBIBYTE, several
 
 MOST_ROWS = 12
 """Rows of a list that the data make as long as they like; what is over is summed up."""
@@ -704,7 +705,7 @@ def _shard_figures(numbers: Numbers, scan: Scan) -> list[Figure]:
         f"{several(n, 'shard')} of {size(min(scan.shard_bytes))} to "
         f"{size(max(scan.shard_bytes))}{spread}."
     )
-    sizes = [b / (1 << 20) for b in scan.shard_bytes]
+    sizes = [b / MEBIBYTE for b in scan.shard_bytes]
     return [
         Figure(
             "Shard sizes",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.features import atom14_positions, unpack_mask
 from pipeline.frames import backbone_frames, is_frame
 from pipeline.gaussians import Shape, from_rigid_and_sidechain, local_mean_and_scale
-from pipeline.residues import ATOM14_EXISTS, RESTYPES, UNKNOWN
+from pipeline.residues import ATOM14_EXISTS, N_TYPES, UNKNOWN
 from pipeline.shards import Rows, open_shard, read_rows
 from pipeline.storage import Folder
 
@@ -25,7 +25,6 @@ _BIN = 0.005
 _LOW, _HIGH = -10.0, 14.0
 """Range of the counted values: Å, or the logarithm of Å³."""
 
-N_TYPES = len(RESTYPES)
 AXES = 3
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.seeded import seed_bytes
 from pipeline.split.chains import Chains
 from pipeline.split.components import clusters_of_chains, components_of_entries, hub_clusters
 from pipeline.split.leaks import Leaks, find_leaks
@@ -158,7 +158,7 @@ def share_out(
     total = int(weights.sum()) + sum(loads)
     lacking = [f * total - load for f, load in zip(fractions, loads, strict=True)]
     large = LARGE_GROUP * min(fractions) * total
-    keys = [hashlib.blake2b(f"{seed}:{i}".encode(), digest_size=16).digest() for i in ids]
+    keys = [seed_bytes(f"{seed}:{i}") for i in ids]
     order = sorted(
         range(len(ids)), key=lambda g: (-w if (w := int(weights[g])) > large else 0, keys[g])
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.usage_error import UsageError
+from pipeline.words import dashed
 
 NOWHERE = "none"
 """What stands for no split on the command line."""
@@ -122,7 +123,7 @@ class SplitOptions:
         # An option without effect is a misunderstanding, and this one could cost a test set.
         for name, method in (("before", "time"), ("undated", "time"), ("split_list", "list")):
             if getattr(self, name) is not None and self.method != method:
-                option = "--" + name.replace("_", "-")
+                option = dashed(name)
                 raise UsageError(f"{option} is for --method {method}, not {self.method}")
         if self.max_component is not None:
             if self.method != "cluster" or self.unit != "entry":

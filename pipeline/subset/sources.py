@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.built_dataset import BuiltDataset
+from pipeline.words import dashed, told
 
 _STRICT = {
     "base_thickness": "ellipsoids of a dataset have one thickness",
@@ -78,16 +79,12 @@ def joint_config(sources: Sequence[Source], allow_mixed: bool) -> dict[str, Any]
                 if key in _MIXABLE
                 else "build one of them again with the other's"
             )
-            option = f"--{key.replace('_', '-')}" if not key.endswith("_version") else key
+            option = dashed(key) if not key.endswith("_version") else key
             raise SubsetError(
-                f"{first} and {other} were built with different {option} ({_told(here)} and "
-                f"{_told(there)}): {why}; {advice}"
+                f"{first} and {other} were built with different {option} ({told(here)} and "
+                f"{told(there)}): {why}; {advice}"
             )
     return _common([source.config for source in sources])
-
-
-def _told(value: object) -> str:
-    return "none" if value is None else str(value)
 
 
 def _common(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from pipeline.verify.check_shard import (
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Expected, Findings, Problem
 from pipeline.verify.probe import KILLS, deadly
+from pipeline.words import mebibytes
 
 SPLITS = "splits.parquet"
 """What pipeline.split leaves beside the index."""
@@ -454,11 +455,11 @@ def _strays(layout: Layout, here: Layout, names: set[str]) -> Iterator[Problem]:
     ):
         left = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         if left:
-            size = sum(path.stat().st_size for path in left) / (1 << 20)
+            size = sum(path.stat().st_size for path in left)
             yield Problem(
                 here.name(folder),
                 "leftover",
-                f"holds {len(left):,} files of {whose} ({size:,.1f} MiB); {who} sweeps them up",
+                f"holds {len(left):,} files of {whose} ({mebibytes(size)}); {who} sweeps them up",
                 "none",
                 damage=False,
             )

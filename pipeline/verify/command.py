@@ -31,6 +31,7 @@ from pipeline.verify.findings import Findings
 from pipeline.verify.lock import InUse, check_unlocked, locked
 from pipeline.verify.options import VerifyOptions
 from pipeline.verify.repair import CannotRepair, Places, Repair, repair_dataset
+from pipeline.words import dashed
 
 WHOLE, DAMAGED = OK, FAILURE
 
@@ -147,7 +148,7 @@ def _check(options: VerifyOptions) -> None:
             )
     for name in ("pdb_dir", "pdb_list", "manifest"):
         path: Path | None = getattr(options, name)
-        option = "--" + name.replace("_", "-")
+        option = dashed(name)
         if path is not None and not options.repair:
             raise UsageError(f"{option} says where inputs are, for --repair; give both or neither")
         if path is not None and not path.exists():

@@ -25,7 +25,7 @@ from pipeline.build.command import _beside
 from pipeline.build.display import Display
 from pipeline.build.earlier import latest_plan
 from pipeline.build.finalise import UnfinishedBuild, finalise
-from pipeline.build.options import MEBIBYTE, BuildOptions, Reading, config_hash
+from pipeline.build.options import BuildOptions, Reading, config_hash
 from pipeline.build.plan import Part, make_plan, read_plan
 from pipeline.build.records import DropRecord, InputRecord, PartRecord
 from pipeline.build.workers import Crew, Job, available_jobs
@@ -46,6 +46,7 @@ from pipeline.verify import check_tables
 from pipeline.verify.check_dataset import STAGE
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Expected, Findings
+from pipeline.words import MEBIBYTE, dashed
 
 
 class CannotRepair(Exception):
@@ -217,7 +218,7 @@ class _Repair:
         """Where an input of the build is now."""
         given: Path | None = getattr(self._places, name)
         said: Path | None = getattr(options, name)
-        option = "--" + name.replace("_", "-")
+        option = dashed(name)
         if given is not None:
             if not _is_there(given):
                 raise CannotRepair(f"{option} {given}: there is no such file or folder")
