@@ -74,11 +74,11 @@ def parse_options(
         for f in dataclasses.fields(options)  # type: ignore[arg-type]
         if "also" in f.metadata
     }
-    found = parser.parse_args(
+    namespace = parser.parse_args(
         _normalise(list(sys.argv[1:] if arguments is None else arguments), parser)
     )
     values = {
-        group: {f.name: found[f.name] for f in dataclasses.fields(group) if f.name in hints}
+        group: {f.name: namespace[f.name] for f in dataclasses.fields(group) if f.name in hints}
         for group in groups
     }
     nested = {

@@ -133,14 +133,14 @@ def _breaks(
 ) -> NDArray[np.bool_]:
     """(L,) True at resolved residues that are not joined to the resolved residue before them."""
     rows = np.flatnonzero(resolved)
-    found = np.zeros(len(resolved), bool)
+    breaks = np.zeros(len(resolved), bool)
     before, after = rows[:-1], rows[1:]
     gap = positions[after, 0] - positions[before, 2]
     # Elementwise sums: a dot product may differ in the last bit between processors.
     squared = gap[:, 0] ** 2 + gap[:, 1] ** 2 + gap[:, 2] ** 2
     apart = (after - before != 1) | (squared > MAX_PEPTIDE_BOND**2)
-    found[after] = apart & (chain[after] == chain[before])
-    return found
+    breaks[after] = apart & (chain[after] == chain[before])
+    return breaks
 
 
 def _mean(values: NDArray[np.float32]) -> float | None:

@@ -184,14 +184,14 @@ def clashes(
 
 
 def _allowed(
-    found: Clashes,
+    pairs: Clashes,
     positions: NDArray[np.float64],
     mask: NDArray[np.bool_],
     kinds: NDArray[np.intp],
     chain_index: NDArray,
 ) -> NDArray[np.bool_]:
     """(P,) Pairs that may be this near: bonds hold them there."""
-    (i, j), (s, t) = found.residues.T, found.slots.T
+    (i, j), (s, t) = pairs.residues.T, pairs.slots.T
     kind_i, kind_j = kinds[i], kinds[j]
 
     joined = (j == i + 1) & _follows(positions, mask, chain_index)[j]

@@ -300,14 +300,14 @@ def _field(value: Any) -> Any:
 
 
 def _count_clashes(structure: Structure, *, backbone: bool) -> tuple[int, int]:
-    found = clashes(
+    pairs = clashes(
         structure.positions,
         structure.mask,
         structure.aatype,
         structure.chain_index,
         backbone=backbone,
     )
-    return len(found), len(found.below(0.9))
+    return len(pairs), len(pairs.below(0.9))
 
 
 def _check_same_residues(predicted: Structure, reference: Structure) -> None:

@@ -206,21 +206,21 @@ def inpainting_problem(
     for number, segments in enumerate(contigs):
         for segment in segments:
             if isinstance(segment, ResidueRange):
-                found = find_rows(segment, structure).tolist()
-                _check_resolved(segment, found, structure)
-                _check_bonded(segment, found, structure)
-                other = next((owner[row] for row in found if row in owner), None)
+                of_segment = find_rows(segment, structure).tolist()
+                _check_resolved(segment, of_segment, structure)
+                _check_bonded(segment, of_segment, structure)
+                other = next((owner[row] for row in of_segment if row in owner), None)
                 if other is not None:
                     raise RequestError(
                         f"--contigs: {str(segment)!r} and {str(other)!r} have residues in common"
                     )
-                owner |= dict.fromkeys(found, segment)
-                rows += found
+                owner |= dict.fromkeys(of_segment, segment)
+                rows += of_segment
             else:
-                found = [-1] * segment.least
-                rows += found
-            held += [isinstance(segment, ResidueRange)] * len(found)
-            chain_index += [number] * len(found)
+                of_segment = [-1] * segment.least
+                rows += of_segment
+            held += [isinstance(segment, ResidueRange)] * len(of_segment)
+            chain_index += [number] * len(of_segment)
     motif = np.array(held, bool)
     source = np.array(rows, np.int64)
     n = len(source)

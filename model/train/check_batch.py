@@ -88,17 +88,17 @@ def check_embedding(batch: Mapping[str, Any], c_embedding: int) -> None:
     BadBatch
         They have none, others, or some that nobody would look at.
     """
-    found = batch["embedding"].shape[-1] if "embedding" in batch else 0
-    if found == c_embedding:
+    width = batch["embedding"].shape[-1] if "embedding" in batch else 0
+    if width == c_embedding:
         return
-    if not found:
+    if not width:
         raise BadBatch(
             f"the network takes embeddings of {c_embedding} numbers per residue, and the data have "
             "none: give --data.embedding NAME, or --model.network.c_embedding 0"
         )
     raise BadBatch(
-        f"the data's embeddings have {found} numbers per residue, and the network takes "
-        f"{c_embedding or 'none'}: give --model.network.c_embedding {found}, or leave out "
+        f"the data's embeddings have {width} numbers per residue, and the network takes "
+        f"{c_embedding or 'none'}: give --model.network.c_embedding {width}, or leave out "
         "--data.embedding"
     )
 

@@ -81,10 +81,10 @@ def index_and_number(text: str) -> tuple[int, int]:
     ------
     UsageError
     """
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found is None or int(found[1]) >= int(found[2]):
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or int(match[1]) >= int(match[2]):
         raise UsageError(f"--part {text}: give I/N, such as 0/4, 1/4, 2/4 and 3/4 for four tasks")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def write_plan(

@@ -165,8 +165,8 @@ def _check_fit(part: Part, order: Order, layout: Layout) -> None:
     if order.job.reading.config_hash != order.config_hash:
         raise Unfit("it has another ellipsoid-flow; install the same everywhere")
     deadline = time.monotonic() + order.patience
-    while (found := _token(layout)) != order.token:
-        if found is None and layout.folder.is_local and not layout.root.is_dir():
+    while (token := _token(layout)) != order.token:
+        if token is None and layout.folder.is_local and not layout.root.is_dir():
             break
         if time.monotonic() > deadline:
             break

@@ -121,8 +121,8 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
             return _status(join(options, layout, console, log, tell, started))
     _check(options)
     reading = options.reading()
-    found = discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
-    entries, others = group_entries(found.files), _beside(found)
+    inputs = discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
+    entries, others = group_entries(inputs.files), _beside(inputs)
     if options.obsolete is not None:
         entries, left_out = Obsolete.read(options.obsolete).part(entries)
         others += left_out
@@ -132,7 +132,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
         update = update_plan(
             earlier.parts,
             entries,
-            partial(earlier.holds_the_same, found.root),
+            partial(earlier.holds_the_same, inputs.root),
             options.part_size * MEBIBYTE,
         )
         tell(f"update: {update.sentence()}")
@@ -141,7 +141,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
         raise UsageError(f"{options.pdb_dir or options.pdb_list} holds no files")
     if options.dry_run:
         n_done = len(finished_parts(layout, parts, reading))
-        show_plan(console, layout, parts, n_done, len(found.problems))
+        show_plan(console, layout, parts, n_done, len(inputs.problems))
         return OK
     with output_folder(layout, reading, options.overwrite, tell) as check_ours:
         if earlier is not None and update is not None:
@@ -149,15 +149,15 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
             earlier = None  # a plan and hashes of every file, which take memory
         if options.plan:
             text = _options_text(options)
-            n_done = write_plan(options, reading, layout, found.root, parts, others, text)
-            show_plan(console, layout, parts, n_done, len(found.problems))
+            n_done = write_plan(options, reading, layout, inputs.root, parts, others, text)
+            show_plan(console, layout, parts, n_done, len(inputs.problems))
             show_next_lines(console, layout, len(parts))
             return OK
         with EventLog(options.log_file) as log:
             if update is not None:
                 log.write("update", update.counts())
             return _build(
-                options, reading, layout, found, others, parts, console, started, log, check_ours
+                options, reading, layout, inputs, others, parts, console, started, log, check_ours
             )
 
 
@@ -169,7 +169,7 @@ def _build(
     options: BuildOptions,
     reading: Reading,
     layout: Layout,
-    found: Discovery,
+    inputs: Discovery,
     others: list[InputRecord],
     parts: list[Part],
     console: Console,
@@ -179,7 +179,7 @@ def _build(
 ) -> int:
     records = finished_parts(layout, parts, reading)
     todo = [p for p in parts if p.number not in records]
-    log.write("start", {"files": len(found.files), "parts": len(parts), "todo": len(todo)})
+    log.write("start", {"files": len(inputs.files), "parts": len(parts), "todo": len(todo)})
     display = Display(console, todo, options.quiet)
 
     def part_done(record: PartRecord) -> None:
@@ -188,7 +188,7 @@ def _build(
         display.part_done(record)
         log.write_part(record)
 
-    job = Job(found.root, reading, layout.root, layout.work)
+    job = Job(inputs.root, reading, layout.root, layout.work)
     crew: Crew | ClusterCrew
     if options.backend == "loky":
         n_jobs = options.n_jobs or available_jobs()
@@ -220,15 +220,16 @@ def _renew(earlier: EarlierBuild, update: Update, layout: Layout) -> None:
         raise OutputError.of(f"cannot write to {layout.folder}", error) from error
 
 
-def _beside(found: Discovery) -> list[InputRecord]:
+def _beside(inputs: Discovery) -> list[InputRecord]:
     """Records of what was found and is in no part: nothing found is left uncounted."""
     problems = [
         InputRecord(p.name, None, None, "failed", "find", p.reason, p.message)
-        for p in found.problems
+        for p in inputs.problems
     ]
     message = "a link to a file that is found under its own name, or an older copy in an archive"
     aliases = [
-        InputRecord(name, None, None, "skipped", "find", "alias", message) for name in found.aliases
+        InputRecord(name, None, None, "skipped", "find", "alias", message)
+        for name in inputs.aliases
     ]
     return problems + aliases
 
@@ -327,8 +328,8 @@ def _check(options: BuildOptions) -> None:
 def _check_apart(source: Folder, output: Folder) -> None:
     """The output is not the input, nor around it."""
     if source.local is not None and output.local is not None:
-        out, found = output.local.resolve(), source.local.resolve()
-        same, inside = out == found, out in found.parents
+        out, folder = output.local.resolve(), source.local.resolve()
+        same, inside = out == folder, out in folder.parents
     else:
         same, inside = source == output, source.is_within(output)
     if same:

@@ -100,9 +100,9 @@ def store_lock(
         while not end.wait(BEAT_SECONDS):
             # A store that does not answer will be noticed by those who have work to put there.
             with contextlib.suppress(OSError):
-                found = _read(folder, name)
-                if found is not None and found.token != mine.token:
-                    intruders.append(found)
+                holder = _read(folder, name)
+                if holder is not None and holder.token != mine.token:
+                    intruders.append(holder)
                     return
                 number += 1
                 _write(folder, name, scratch, _Holder(**{**asdict(mine), "beat": number}))
@@ -119,8 +119,8 @@ def store_lock(
         end.set()
         thread.join()
         with contextlib.suppress(OSError):
-            found = _read(folder, name)
-            if found is not None and found.token == mine.token:
+            holder = _read(folder, name)
+            if holder is not None and holder.token == mine.token:
                 folder.delete(name)
 
 
@@ -151,9 +151,9 @@ def wait_until_free(folder: Folder, name: str, tell: Callable[[str], None]) -> N
 
 
 def _check_holder(folder: Folder, name: str, mine: _Holder) -> None:
-    found = _read(folder, name)
-    if found is not None and found.token != mine.token:
-        raise _in_use(folder, found)
+    holder = _read(folder, name)
+    if holder is not None and holder.token != mine.token:
+        raise _in_use(folder, holder)
 
 
 def _in_use(folder: Folder, holder: _Holder) -> InUse:

@@ -205,10 +205,10 @@ class _StoredOrder:
         lengths = table["length"].to_numpy().astype(np.int64)[order]
         self._is_there = np.ones(len(order), bool)
         if not stored.is_complete:
-            found = stored.lengths()
-            if len(found) != len(lengths) or (lengths != found)[found >= 0].any():
+            embedded = stored.lengths()
+            if len(embedded) != len(lengths) or (lengths != embedded)[embedded >= 0].any():
                 raise other_chains(stored)
-            self._is_there = found >= 0
+            self._is_there = embedded >= 0
         self._lengths = np.where(self._is_there, lengths, 0)
         self._uids = table["chain_uid"].take(pa.array(order))
         rank = np.empty(len(order), np.int64)

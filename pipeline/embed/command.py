@@ -114,7 +114,7 @@ def embed(options: EmbedOptions) -> dict[str, Any]:
         before = work.read_summary()
         if before is not None and not options.overwrite:
             work.check_same(before)
-        done = {p.name: found for p in parts if (found := work.finished(p, before)) is not None}
+        done = {p.name: whole for p in parts if (whole := work.finished(p, before)) is not None}
         if not options.overwrite:
             work.check_nothing_is_lost(parts, done)
         missing = [part for part in parts if part.name not in done]
@@ -156,8 +156,8 @@ class _Work:
     def read_summary(self) -> dict[str, Any] | None:
         """What an earlier run left, or None."""
         try:
-            found = json.loads(self.folder.read_bytes(f"{self.home}/{SUMMARY}"))
-            return found if "parts" in found and "counts" in found else None
+            summary = json.loads(self.folder.read_bytes(f"{self.home}/{SUMMARY}"))
+            return summary if "parts" in summary and "counts" in summary else None
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
@@ -175,9 +175,9 @@ class _Work:
         for part in parts:
             if part.name in done:
                 continue
-            found = self._metadata(part)
+            metadata = self._metadata(part)
             ours = identity_metadata(self._about)
-            if found and any(found.get(key) != value for key, value in ours.items()):
+            if metadata and any(metadata.get(key) != value for key, value in ours.items()):
                 raise self._refusal("another model or other options")
 
     def _refusal(self, what: str) -> UsageError:
@@ -194,14 +194,14 @@ class _Work:
             "shard_sha256": part.shard_sha256,
             "selection": part.selection,
         }
-        found = self._metadata(part)
-        if any(found.get(key) != value for key, value in wanted.items()):
+        metadata = self._metadata(part)
+        if any(metadata.get(key) != value for key, value in wanted.items()):
             return None
         sha256, n_bytes = self._hash(name)
         listed = {p["name"]: p["sha256"] for p in before["parts"]} if before is not None else {}
         if listed.get(part.name, sha256) != sha256:
             return None
-        return _Done(PartCounts(**json.loads(found["counts"])), sha256, n_bytes)
+        return _Done(PartCounts(**json.loads(metadata["counts"])), sha256, n_bytes)
 
     def _metadata(self, part: Part) -> dict[str, str]:
         """Of a part that is there; nothing if it is not, or is none."""
@@ -257,12 +257,12 @@ def _parts(dataset: BuiltDataset, where: str | None) -> list[Part]:
     lengths = index["length"].to_numpy().astype(np.int64)
     order = np.lexsort((index["row"].to_numpy(), index["row_group"].to_numpy(), shards))
     begins = np.searchsorted(shards[order], np.arange(len(number) + 1))
-    found = []
+    parts = []
     for k, shard in enumerate(dataset.build["shards"]):
         rows = order[begins[k] : begins[k + 1]]
         mask = chosen[rows]
-        found.append(Part(shard["name"], shard["sha256"], mask, int(lengths[rows][mask].sum())))
-    return found
+        parts.append(Part(shard["name"], shard["sha256"], mask, int(lengths[rows][mask].sum())))
+    return parts
 
 
 def _about(
@@ -306,11 +306,11 @@ def _listed(parts: Sequence[Part], done: dict[str, _Done]) -> list[dict[str, Any
 
 
 def _total(done: dict[str, _Done]) -> dict[str, int]:
-    found = dict.fromkeys(PartCounts.__dataclass_fields__, 0)
+    counts = dict.fromkeys(PartCounts.__dataclass_fields__, 0)
     for part in done.values():
         for key, value in asdict(part.counts).items():
-            found[key] += value
-    return {**found, "bytes": sum(part.n_bytes for part in done.values())}
+            counts[key] += value
+    return {**counts, "bytes": sum(part.n_bytes for part in done.values())}
 
 
 def _sha256_of(path: Path) -> str:

@@ -126,7 +126,7 @@ class LanguageModel:
             for number, sequence in enumerate(sequences)
             for window in windows_of(number, len(sequence), self.max_length)
         ]
-        found = [np.empty((len(s), self.dimension), dtype) for s in sequences]
+        embeddings = [np.empty((len(s), self.dimension), dtype) for s in sequences]
         for batch in batches_of(windows, batch_residues):
             for window, states in zip(batch, self._run(sequences, batch), strict=True):
                 kept = states[window.keep_begin - window.begin : window.keep_end - window.begin]
@@ -134,8 +134,8 @@ class LanguageModel:
                     stored = kept.astype(dtype)
                 if not np.isfinite(stored).all():
                     raise ModelError(self._not_finite(kept, dtype))
-                found[window.sequence][window.keep_begin : window.keep_end] = stored
-        return found
+                embeddings[window.sequence][window.keep_begin : window.keep_end] = stored
+        return embeddings
 
     def _run(self, sequences: Sequence[str], batch: Sequence[Window]) -> Iterator[NDArray]:
         import torch
@@ -163,8 +163,8 @@ class LanguageModel:
     def _states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if self.layer == self.n_layers:
             return self.network(input_ids=ids, attention_mask=mask).last_hidden_state
-        found = self.network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        return found.hidden_states[self.layer]
+        output = self.network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        return output.hidden_states[self.layer]
 
     def _not_finite(self, states: NDArray, dtype: str) -> str:
         if np.isfinite(states).all():

@@ -141,14 +141,14 @@ def _viewer_script(path: Path | None) -> str | None:
 
 
 def _only_entry(dataset: BuiltDataset, index: pa.Table, who: str) -> list[StoredChain]:
-    found = {
+    entries = {
         (row["entry_id"], row["assembly"])
         for row in index.select(["entry_id", "assembly"]).to_pylist()
     }
-    if len(found) > 1:
-        some = ", ".join(entry for entry, _ in sorted(found, key=str)[:3])
+    if len(entries) > 1:
+        some = ", ".join(entry for entry, _ in sorted(entries, key=str)[:3])
         raise UsageError(
-            f"{who} one entry, and {len(found):,} are chosen ({some} …); choose with --chain or "
+            f"{who} one entry, and {len(entries):,} are chosen ({some} …); choose with --chain or "
             "--entry" + ("" if who.startswith("--view") else ", or give --output a folder")
         )
     return [stored for entry in read_entries(dataset, index) for stored in entry]

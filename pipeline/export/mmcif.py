@@ -298,9 +298,9 @@ class _Entities:
             for chain in entity.chains:
                 members = sequence_string(chain.aatype)
                 for number, letter in zip(chain.residue_index.tolist(), members, strict=True):
-                    found = others.setdefault(number, [])
-                    if letter != sequence[number - 1] and letter not in found:
-                        found.append(letter)
+                    letters = others.setdefault(number, [])
+                    if letter != sequence[number - 1] and letter not in letters:
+                        letters.append(letter)
             for number, letter in enumerate(sequence, start=1):
                 more = others.get(number, [])
                 for name in entity_names(letter + "".join(more)):
@@ -399,11 +399,11 @@ def _add_ellipsoids(
     stored: StoredChain,
     entity: str,
 ) -> None:
-    chain, found = stored.chain, Ellipsoids.of(stored)
+    chain, ellipsoids = stored.chain, Ellipsoids.of(stored)
     codes = [quoted(code) if code else "?" for code in insertion_codes(chain)]
     label = quoted(chain.label_asym_id + ell.CHAIN_SUFFIX)
     author = quoted(chain.auth_asym_id + ell.CHAIN_SUFFIX)
-    for k, r in enumerate(found.residue.tolist()):
+    for k, r in enumerate(ellipsoids.residue.tolist()):
         number, auth = str(len(sites) + 1), str(chain.auth_seq_id[r])
         sites.append(
             (
@@ -417,9 +417,9 @@ def _add_ellipsoids(
                 entity,
                 ".",
                 codes[r],
-                *(f"{value:.3f}" for value in found.centre[k].tolist()),
+                *(f"{value:.3f}" for value in ellipsoids.centre[k].tolist()),
                 "1.00",
-                f"{found.b_equivalent[k]:.2f}",
+                f"{ellipsoids.b_equivalent[k]:.2f}",
                 auth,
                 ell.RESIDUE,
                 author,
@@ -431,7 +431,7 @@ def _add_ellipsoids(
             (
                 number,
                 ell.ELEMENT,
-                *(shortest(value, 4) for value in found.u[k]),
+                *(shortest(value, 4) for value in ellipsoids.u[k]),
                 ell.ATOM,
                 ell.RESIDUE,
                 label,

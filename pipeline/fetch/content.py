@@ -100,10 +100,10 @@ def check_content(
     except SourceError as error:
         raise FetchProblem(error.reason, str(error), transient=True) from None
     if not _is_named(wanted, names):
-        found = ", ".join(sorted(names)) or "none"
+        said = ", ".join(sorted(names)) or "none"
         raise FetchProblem(
             "wrong-entry",
-            f"the file that came is of another entry (it says {found}); was the entry superseded?",
+            f"the file that came is of another entry (it says {said}); was the entry superseded?",
         )
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -154,12 +154,12 @@ def _limited(pieces: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
 
 
 def _check_format(head: bytes, format: Format) -> None:
-    found = sniff(head)
-    if found is None:
+    came = sniff(head)
+    if came is None:
         # Such as a page that excuses the server.
         raise FetchProblem("not-a-structure", describe_content(head), transient=True)
-    if found != format:
-        raise FetchProblem("wrong-format", f"{format} was asked for, and {found} came")
+    if came != format:
+        raise FetchProblem("wrong-format", f"{format} was asked for, and {came} came")
 
 
 def _bcif_names(stream: _Stream) -> set[str]:

@@ -162,12 +162,12 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         np.repeat(column, counts) for column in (comp_id, chain, seq_id, ins_code)
     )
     segid = rows[:, 72:76]
-    for found in wide:
-        comp_id = _with(comp_id, found.rows, found.comp_id)
-        blank = found.chain == b""
-        chain = _with(chain, found.rows, np.where(blank, BLANK_CHAIN, found.chain))
-        seq_id[found.rows] = found.seq_id
-        ins_code[found.rows] = found.ins_code
+    for records in wide:
+        comp_id = _with(comp_id, records.rows, records.comp_id)
+        blank = records.chain == b""
+        chain = _with(chain, records.rows, np.where(blank, BLANK_CHAIN, records.chain))
+        seq_id[records.rows] = records.seq_id
+        ins_code[records.rows] = records.ins_code
     if len(mended):
         residues = (segment, chain, seq_id, ins_code, comp_id)
         pdb.n_wide_residues = len(changes(*(column[mended] for column in residues)))

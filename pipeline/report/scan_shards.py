@@ -244,8 +244,8 @@ class _Measured:
         values = [*thin.T, *mean.T, log_volume]
         for k, value in enumerate(values):
             bins = np.rint((np.clip(value, _LOW, _HIGH) - _LOW) / _BIN).astype(np.int64)
-            found = np.bincount(types * self._n_bins + bins, minlength=N_TYPES * self._n_bins)
-            self._counts[kind, k] += found.reshape(N_TYPES, self._n_bins)
+            counts = np.bincount(types * self._n_bins + bins, minlength=N_TYPES * self._n_bins)
+            self._counts[kind, k] += counts.reshape(N_TYPES, self._n_bins)
 
     def n_types(self) -> NDArray[np.int64]:
         return self._counts[0, 0].sum(axis=1)

@@ -89,12 +89,12 @@ def joint_config(sources: Sequence[Source], allow_mixed: bool) -> dict[str, Any]
 
 def _common(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Key by key what all say, null where they do not agree."""
-    found: dict[str, Any] = {}
+    common: dict[str, Any] = {}
     for key in dict.fromkeys(key for config in configs for key in config):
         values = [config.get(key) for config in configs]
         dicts = [value for value in values if isinstance(value, dict)]
         if len(dicts) == len(values):
-            found[key] = _common(dicts)
+            common[key] = _common(dicts)
         else:
-            found[key] = values[0] if all(value == values[0] for value in values) else None
-    return found
+            common[key] = values[0] if all(value == values[0] for value in values) else None
+    return common

@@ -375,14 +375,14 @@ def _across(
         for r in reports
         if r.rows is not None and _is_part(r.name)
     }
-    found = list(check_tables.check_inputs(tables, rows, shards))
+    problems = list(check_tables.check_inputs(tables, rows, shards))
     if "plan.parquet" in tables:
         inputs = tables.get("inputs.parquet")
-        found += check_tables.check_plan(layout, inputs, records)
-    yield from found
+        problems += check_tables.check_plan(layout, inputs, records)
+    yield from problems
     if summary is not None:
         # What is wrong itself is no witness against build.json.
-        blamed = {problem.file for problem in found}
+        blamed = {problem.file for problem in problems}
         witnesses = {name: table for name, table in tables.items() if name not in blamed}
         yield from check_tables.check_summary(summary, witnesses, rows)
 
@@ -411,7 +411,7 @@ def _twice(rows: pa.Table, reports: Sequence[ShardReport]) -> Iterator[Problem]:
 
 def _wrong_digest(
     said: str,
-    found: str,
+    digest: str,
     reports: Sequence[ShardReport],
     expected: Sequence[Expected],
     records: Mapping[str, PartRecord],
@@ -430,7 +430,7 @@ def _wrong_digest(
         and records[e.name].shard_sha256 != report.sha256
     ]
     whose = "the rows" if all(r.rows is not None for r in reports) else "the rows and the index"
-    sentence = f"digest is {said[:12]}…, and {whose} give {found[:12]}…"
+    sentence = f"digest is {said[:12]}…, and {whose} give {digest[:12]}…"
     return [*problems, Problem(BUILD_JSON, "digest", sentence, "rewrite")]
 
 

@@ -245,13 +245,13 @@ class _Repair:
         pdb_dir = None if options.pdb_dir is None else self._place("pdb_dir", options)
         pdb_list = None if options.pdb_list is None else self._place("pdb_list", options)
         try:
-            found = discover(pdb_dir, pdb_list, exclude=[self.layout.root])
+            discovery = discover(pdb_dir, pdb_list, exclude=[self.layout.root])
         except (SourceError, StorageError) as error:
             raise CannotRepair(f"the inputs are not reachable: {error}") from error
         # An updated dataset has parts that no fresh plan makes.
         for parts in (
             latest_plan(self.layout),
-            make_plan(group_entries(found.files), options.part_size * MEBIBYTE),
+            make_plan(group_entries(discovery.files), options.part_size * MEBIBYTE),
         ):
             if [self.layout.shard(p.number).name for p in parts] == list(self._expected):
                 break
@@ -261,7 +261,7 @@ class _Repair:
                 f"{len(self._expected):,}: they have changed since the build, or --pdb-dir is "
                 "another folder"
             )
-        return parts, _beside(found)
+        return parts, _beside(discovery)
 
     # ---- records --------------------------------------------------------------------------------
 
@@ -480,13 +480,13 @@ class _Repair:
 
     def _check_same(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
         for key in ("digest", "config_hash", "counts", "reasons", "drop_reasons"):
-            found, said = now[key], before[key]
+            new, said = now[key], before[key]
             if key == "counts":
-                found = {k: v for k, v in found.items() if k != "shard_bytes"}
+                new = {k: v for k, v in new.items() if k != "shard_bytes"}
                 said = {k: v for k, v in said.items() if k != "shard_bytes"}
-            if found != said:
+            if new != said:
                 raise CannotRepair(
-                    f"the tables cannot be written as they were: {key} would be {found}, and "
+                    f"the tables cannot be written as they were: {key} would be {new}, and "
                     f"build.json says {said}"
                 )
 
