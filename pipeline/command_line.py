@@ -102,7 +102,7 @@ def to_yaml(options: Any) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def _nested(options: Any, field: dataclasses.Field) -> Any:
+def _nested(options: Any, field: dataclasses.Field[Any]) -> Any:
     hint = typing.get_type_hints(options)[field.name]
     return hint if dataclasses.is_dataclass(hint) and field.metadata.get("flatten") else None
 
@@ -130,7 +130,7 @@ def _groups(options: Any) -> list[Any]:
     return [outer, *flattened]
 
 
-def _without_metadata(field: dataclasses.Field) -> Any:
+def _without_metadata(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=field.default_factory)
     return dataclasses.field(default=field.default)

@@ -63,7 +63,7 @@ def part_writer(path: Any, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def group_of(
-    uids: Sequence[str], embeddings: Sequence[NDArray | None], schema: pa.Schema
+    uids: Sequence[str], embeddings: Sequence[NDArray[Any] | None], schema: pa.Schema
 ) -> pa.RecordBatch:
     """A row group.
 
@@ -106,7 +106,7 @@ class Group:
 
     uids: list[str]
     offsets: NDArray[np.int64]
-    values: NDArray
+    values: NDArray[Any]
 
 
 @dataclass(frozen=True)

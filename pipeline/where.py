@@ -27,7 +27,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -111,7 +111,7 @@ class _Literal:
 
 _Operand = _Column | _Literal
 
-_COMPARE: dict[str, Callable] = {
+_COMPARE: dict[str, Callable[..., Any]] = {
     "=": pc.equal,
     "==": pc.equal,
     "!=": pc.not_equal,

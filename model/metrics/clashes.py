@@ -85,7 +85,7 @@ class Clashes:
     def __len__(self) -> int:
         return len(self.distance)
 
-    def __getitem__(self, rows: NDArray) -> Clashes:
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Clashes:
         return Clashes(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def limit(self, fraction: float) -> NDArray[np.float64]:
@@ -188,7 +188,7 @@ def _allowed(
     positions: NDArray[np.float64],
     mask: NDArray[np.bool_],
     kinds: NDArray[np.intp],
-    chain_index: NDArray,
+    chain_index: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """(P,) Pairs that may be this near: bonds hold them there."""
     (i, j), (s, t) = pairs.residues.T, pairs.slots.T
@@ -213,7 +213,7 @@ def _allowed(
 
 
 def _follows(
-    positions: NDArray[np.float64], mask: NDArray[np.bool_], chain_index: NDArray
+    positions: NDArray[np.float64], mask: NDArray[np.bool_], chain_index: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """(L,) True where a residue is joined to the row before it by a peptide bond."""
     both = mask[1:, _N] & mask[:-1, _C] & (chain_index[1:] == chain_index[:-1])

@@ -273,7 +273,9 @@ def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
     return reading
 
 
-def _overlaid(planned: dict, default: dict, given: dict) -> dict:
+def _overlaid(
+    planned: dict[str, Any], default: dict[str, Any], given: dict[str, Any]
+) -> dict[str, Any]:
     """What was planned, but for what was given; some options are there only where they are set."""
     wanted: dict[str, Any] = {}
     for key in {*planned, *given}:

@@ -53,7 +53,7 @@ class ClusterCrew:
     n_jobs: int
     on_done: Callable[[PartRecord], None]
     on_poll: Callable[[list[ProgressNote]], None]
-    on_event: Callable[[str, dict], None]
+    on_event: Callable[[str, dict[str, Any]], None]
     backend: Literal["dask", "ray"]
     address: str
 

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.build.finalise import versions
 from pipeline.build.map_part import OutputError
@@ -73,7 +74,7 @@ class Reply:
     """
 
     host: str
-    events: list[tuple[str, dict]] = field(default_factory=list)
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     problem: str | None = None
     is_output: bool = False
 

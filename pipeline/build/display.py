@@ -6,7 +6,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -169,7 +169,7 @@ def show_task(
 def show_summary(
     console: Console,
     layout: Layout,
-    summary: dict,
+    summary: dict[str, Any],
     seconds: float,
     n_built: int,
     n_parts: int,
@@ -250,7 +250,7 @@ def _without_confidence(n: int, n_chains: int) -> str:
     )
 
 
-def _not_found(manifest: dict) -> str:
+def _not_found(manifest: dict[str, Any]) -> str:
     n, names = manifest["not_found"], map(printable, manifest["first_not_found"][:REASONS_SHOWN])
     more = ", …" if n > REASONS_SHOWN else ""
     return f"{n:,} of its {manifest['entries']:,} entries were not found: {', '.join(names)}{more}"

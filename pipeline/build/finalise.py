@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +45,7 @@ def finalise(
     records: Sequence[PartRecord],
     others: Sequence[InputRecord],
     reading: Reading,
-) -> dict:
+) -> dict[str, Any]:
     """Write ``index.parquet``, ``inputs.parquet``, ``drops.parquet``, ``plan.parquet`` and, last,
     ``build.json``; return what the latter holds. What would be written as it is stays untouched.
 
@@ -179,7 +180,7 @@ def _without_confidence(reading: Reading, index: pa.Table) -> dict[str, int]:
     return {"chains_without_confidence": index["confidence_kind"].null_count}
 
 
-def _manifest(reading: Reading, parts: Sequence[Part]) -> dict | None:
+def _manifest(reading: Reading, parts: Sequence[Part]) -> dict[str, Any] | None:
     """How much of the manifest was there."""
     if reading.manifest is None:
         return None

@@ -50,7 +50,7 @@ class Reading:
     manifest: Path | None = None
     manifest_sha256: str | None = None
 
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What two builds must share for their parts to be joined, as JSON-able values."""
         values = asdict(self)
         for elsewhere in ("timeout", "max_memory", "manifest"):

@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
+from typing import Any
 
 from pipeline.build.finalise import withdraw
 from pipeline.build.map_part import OutputError
@@ -236,7 +237,7 @@ def _claim(layout: Layout, reading: Reading, overwrite: bool) -> None:
             temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
 
 
-def _known_identity(layout: Layout) -> dict | None:
+def _known_identity(layout: Layout) -> dict[str, Any] | None:
     try:
         return json.loads(layout.folder.read_bytes(layout.name(layout.config)))
     except StorageError:
@@ -258,7 +259,7 @@ _VERSIONS = {
 }
 
 
-def difference(known: dict, current: dict) -> str:
+def difference(known: dict[str, Any], current: dict[str, Any]) -> str:
     """Where two configurations differ, by the names of options; empty if they do not."""
     parts = []
     for key in sorted({*known, *current}):

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,7 @@ DONE = "done.json"
 _READ_GROUPS = 4
 _ANEW = "delete its folder, and the cache is made anew"
 
-Arrays = dict[str, NDArray]
+Arrays = dict[str, NDArray[Any]]
 
 
 class CacheError(Exception):
@@ -132,7 +133,7 @@ def mapped(place: Path, fields: Sequence[str], n_residues: int) -> Arrays:
     return arrays
 
 
-def map_file(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray:
+def map_file(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     """One array of a finished cache, mapped copy-on-write.
 
     Raises

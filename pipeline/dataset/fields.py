@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ def columns_of(fields: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(c for name in fields for c in FIELDS[name].columns))
 
 
-def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray]:
+def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Fields of all residues of some rows.
 
     Parameters
@@ -108,7 +109,7 @@ def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray]:
     """
     lists = rows.lists
     wanted = set(fields)
-    arrays: dict[str, NDArray] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     frames = wanted & {"rotmats", "trans", "local_mean", "log_scale", "residue_mask"}
     if "atom14_mask" in wanted:
         arrays["atom14_mask"] = unpack_mask(lists["atom14_mask"])
@@ -141,7 +142,7 @@ def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray]:
     }
 
 
-def _stack(columns: Sequence[NDArray]) -> NDArray[np.float32]:
+def _stack(columns: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
     """(R, k) of k columns."""
     stacked = np.empty((len(columns[0]), len(columns)), np.float32)
     for k, column in enumerate(columns):

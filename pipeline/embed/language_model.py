@@ -100,7 +100,7 @@ class LanguageModel:
 
     def embed(
         self, sequences: Sequence[str], dtype: str = "float32", batch_residues: int = 8192
-    ) -> list[NDArray]:
+    ) -> list[NDArray[Any]]:
         """Hidden states of all residues.
 
         Parameters
@@ -137,7 +137,7 @@ class LanguageModel:
                 embeddings[window.sequence][window.keep_begin : window.keep_end] = stored
         return embeddings
 
-    def _run(self, sequences: Sequence[str], batch: Sequence[Window]) -> Iterator[NDArray]:
+    def _run(self, sequences: Sequence[str], batch: Sequence[Window]) -> Iterator[NDArray[Any]]:
         import torch
 
         width = len(batch[0]) + N_SPECIAL
@@ -166,7 +166,7 @@ class LanguageModel:
         output = self.network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
         return output.hidden_states[self.layer]
 
-    def _not_finite(self, states: NDArray, dtype: str) -> str:
+    def _not_finite(self, states: NDArray[Any], dtype: str) -> str:
         if np.isfinite(states).all():
             return (
                 f"{self.name}: layer {self.layer} has numbers up to {np.abs(states).max():.3g}, "

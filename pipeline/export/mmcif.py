@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -196,13 +197,18 @@ class _Entities:
     """Which chains share an entity, and what is said of chains and entities."""
 
     def __init__(self, chains: Sequence[Chain], with_ellipsoids: bool):
-        groups: dict[tuple, _Entity] = {}
+        groups: dict[tuple[Any, ...], _Entity] = {}
         taken = {c.entity_id for c in chains}
         used: set[str] = set()
         fresh = (str(k) for k in range(1, len(chains) + len(taken) + 2) if str(k) not in taken)
         self._of_chain: dict[tuple[int, str], str] = {}
         for chain in chains:
-            key: tuple = (chain.entity_id, chain.entity_sequence, chain.uniprot, chain.taxonomy)
+            key: tuple[Any, ...] = (
+                chain.entity_id,
+                chain.entity_sequence,
+                chain.uniprot,
+                chain.taxonomy,
+            )
             if chain.entity_sequence is None:
                 key = (*key, chain.label_asym_id)
             if key not in groups:

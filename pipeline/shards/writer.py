@@ -146,10 +146,10 @@ def record_batch(
     def each(value: Callable[[Chain], Any]) -> list[Any]:
         return [value(c) for c in chains]
 
-    def joined(value: Callable[[Chain], NDArray]) -> NDArray:
+    def joined(value: Callable[[Chain], NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate([value(c) for c in chains])
 
-    def per_residue(values: NDArray | pa.Array) -> pa.Array:
+    def per_residue(values: NDArray[Any] | pa.Array) -> pa.Array:
         return _list_array(residues, values)
 
     metadata = each(lambda c: c.metadata)
@@ -207,7 +207,7 @@ def _offsets(lengths: Sequence[int]) -> pa.Array:
     return pa.array(np.concatenate(([0], np.cumsum(lengths))).astype(np.int32))
 
 
-def _list_array(offsets: pa.Array, values: NDArray | pa.Array) -> pa.Array:
+def _list_array(offsets: pa.Array, values: NDArray[Any] | pa.Array) -> pa.Array:
     inner = values if isinstance(values, pa.Array) else pa.array(values)
     kind = pa.list_(pa.field("element", inner.type, nullable=False))
     return pa.ListArray.from_arrays(offsets, inner, type=kind)

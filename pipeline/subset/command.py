@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -212,7 +213,7 @@ def _write_table(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=3, write_page_checksum=True)
 
 
-def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict) -> None:
+def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict[str, Any]) -> None:
     counts, origin = summary["counts"], summary["derived_from"]
     n_before = sum(source.index.num_rows for source in sources)
     lines = [
