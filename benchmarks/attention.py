@@ -31,11 +31,11 @@ from torch import Tensor, nn
 
 from model.attention import build_attention
 from model.gaussian_rigid import GaussianRigid
+from pipeline.words import MEBIBYTE
 
 SIZES = [128, 256, 512, 1024, 2048]
 C_S, HEADS, C_HIDDEN, GAUSSIANS, POINTS = 128, 8, 16, 8, 8
 C_Z = 128
-MEBIBYTE = 1 << 20
 SPREAD = 15.0
 """Å: standard deviation of CA positions in a protein of some 200 residues."""
 

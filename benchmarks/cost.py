@@ -43,8 +43,9 @@ from pipeline.build.plan import (
     make_plan,
 )
 from pipeline.sources import Entry
+from pipeline.words import MEBIBYTE
 
-MEBIBYTE, GIBIBYTE = 1 << 20, 1 << 30
+GIBIBYTE = 1 << 30
 SYNTHETIC = Path(__file__).with_name("synthetic_archive.py")
 
 

@@ -41,9 +41,9 @@ from build_speed import describe_machine, format_table
 
 from pipeline.dataset import DEFAULT_FIELDS, ShardDataset, ShardStream
 from pipeline.dataset.fields import FIELDS
+from pipeline.words import MEBIBYTE
 
 BATCH = 32
-MEBIBYTE = 1 << 20
 FIELD_NAMES = [name for name in DEFAULT_FIELDS if name in FIELDS]
 Item = dict[str, Any]
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from model.tensor_record import TensorRecord
 from pipeline.frames import is_frame, to_global, to_local
-from pipeline.gaussians import BASE_THICKNESS, from_all_atoms, matrix_from_upper
+from pipeline.gaussians import BASE_THICKNESS, from_all_atoms, matrix_from_upper, upper_from_root
 
 MISSING_THICKNESS = 2.5
 """Standard deviation of a residue without a frame, in Å: about that of any residue, anywhere."""
@@ -185,9 +185,8 @@ class GaussianRigid(TensorRecord):
     @property
     def covariance6(self) -> Tensor:
         """Upper triangle xx xy xz yy yz zz of Σ in global axes, (..., 6)."""
-        x, y, z = (self.rotations * self.scale[..., None, :]).unbind(-2)
-        upper = ((x, x), (x, y), (x, z), (y, y), (y, z), (z, z))
-        return torch.stack([(a * b).sum(-1) for a, b in upper], dim=-1)
+        root = self.rotations * self.scale[..., None, :]
+        return torch.stack(upper_from_root(root.unbind(-2), -1), dim=-1)
 
     @property
     def covariance(self) -> Tensor:

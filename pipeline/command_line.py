@@ -25,6 +25,8 @@ from typing import Any, Literal, NoReturn, TypeVar
 import jsonargparse
 import yaml
 
+from pipeline.words import dashed
+
 Options = TypeVar("Options")
 
 _OWN = ("help", "config", "print_config")
@@ -72,11 +74,11 @@ def parse_options(
         for f in dataclasses.fields(options)  # type: ignore[arg-type]
         if "also" in f.metadata
     }
-    found = parser.parse_args(
+    namespace = parser.parse_args(
         _normalise(list(sys.argv[1:] if arguments is None else arguments), parser)
     )
     values = {
-        group: {f.name: found[f.name] for f in dataclasses.fields(group) if f.name in hints}
+        group: {f.name: namespace[f.name] for f in dataclasses.fields(group) if f.name in hints}
         for group in groups
     }
     nested = {
@@ -100,7 +102,7 @@ def to_yaml(options: Any) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def _nested(options: Any, field: dataclasses.Field) -> Any:
+def _nested(options: Any, field: dataclasses.Field[Any]) -> Any:
     hint = typing.get_type_hints(options)[field.name]
     return hint if dataclasses.is_dataclass(hint) and field.metadata.get("flatten") else None
 
@@ -128,7 +130,7 @@ def _groups(options: Any) -> list[Any]:
     return [outer, *flattened]
 
 
-def _without_metadata(field: dataclasses.Field) -> Any:
+def _without_metadata(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=field.default_factory)
     return dataclasses.field(default=field.default)
@@ -149,7 +151,7 @@ class _Parser(jsonargparse.ArgumentParser):
 
     def _explain(self, message: str) -> str:
         if required := re.search(r"arguments are required: (\w+)", message):
-            return f"{_dashed(required[1])} is required"
+            return f"{dashed(required[1])} is required"
         if lacking := re.match(r"argument (--[\w-]+).*: expected one argument", message):
             key = _key(lacking[1])
             what = _expected(self.hints[key]) if key in self.hints else "a value"
@@ -158,7 +160,7 @@ class _Parser(jsonargparse.ArgumentParser):
             value = re.findall(r"(?:Given|Got) value: (.*)", message)
             if wrong[1] in self.hints and value:
                 expected = _expected(self.hints[wrong[1]])
-                return f"{_dashed(wrong[1])} {_shown(value[-1])}: expected {expected}"
+                return f"{dashed(wrong[1])} {_shown(value[-1])}: expected {expected}"
         if stray := re.match(r"[Uu]nrecognized arguments: (\S+)", message):
             return f"unexpected {stray[1]!r}: every value follows its option"
         return " ".join(message.split())
@@ -188,8 +190,7 @@ def _parser(
     groups: list[Any], hints: dict[str, Any], program: str, description: str, first: str | None
 ) -> _Parser:
     required = [
-        f"{f'[{_dashed(f.name)}]' if f.name == first else _dashed(f.name)} "
-        f"{_metavar(hints[f.name])}"
+        f"{f'[{dashed(f.name)}]' if f.name == first else dashed(f.name)} {_metavar(hints[f.name])}"
         for group in groups
         for f in dataclasses.fields(group)
         if f.name in hints
@@ -213,9 +214,9 @@ def _parser(
     )
     for action in parser._actions:
         if action.dest in hints:
-            dashed = _dashed(action.dest)
-            parser._option_string_actions[dashed] = action
-            action.option_strings = [dashed]
+            option = dashed(action.dest)
+            parser._option_string_actions[option] = action
+            action.option_strings = [option]
             action.metavar = _metavar(hints[action.dest])
         elif action.dest == "print_config":
             action.help = "Print the options, all others applied, as YAML for --config, and stop."
@@ -228,10 +229,6 @@ def _parser(
 
 def _key(word: str) -> str:
     return word.removeprefix("--").replace("-", "_")
-
-
-def _dashed(key: str) -> str:
-    return "--" + key.replace("_", "-")
 
 
 def _plain(hint: Any) -> Any:
@@ -347,13 +344,13 @@ def _option(key: str, values: list[str], parser: _Parser) -> list[str]:
     if _is_list(parser.hints[key]) and values and not values[0].startswith("["):
         values = [json.dumps(values)]
     # With "=", a value may begin with a dash.
-    option = _dashed(key)
+    option = dashed(key)
     return [f"{option}={values[0]}", *values[1:]] if values else [option]
 
 
 def _no_such_option(option: str, parser: _Parser) -> str:
-    known = [*map(_dashed, parser.hints), "--config", "--print_config", "--help"]
-    near = difflib.get_close_matches(_dashed(_key(option)), known, n=1)
+    known = [*map(dashed, parser.hints), "--config", "--print_config", "--help"]
+    near = difflib.get_close_matches(dashed(_key(option)), known, n=1)
     return f"there is no option {option}" + (f"; did you mean {near[0]}?" if near else "")
 
 
@@ -373,7 +370,7 @@ def _read_config(path: str, parser: _Parser) -> dict[str, Any]:
     for name, value in content.items():
         key = _key(str(name))
         if key not in parser.hints:
-            parser.error(f"--config {path}: {_no_such_option(_dashed(key), parser)}")
+            parser.error(f"--config {path}: {_no_such_option(dashed(key), parser)}")
         # YAML takes an assembly's id for a number, and a day for a date.
         if _plain(parser.hints[key]) is str and isinstance(value, int | float | date):
             value = str(value)

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.chain import Chain
 from pipeline.gaussians import BASE_THICKNESS, Shape, residue_gaussians
-from pipeline.residues import N_SLOTS, UNKNOWN
+from pipeline.residues import MAX_PEPTIDE_BOND, N_SLOTS, UNKNOWN
 from pipeline.secondary_structure import secondary_structure
-
-MAX_PEPTIDE_BOND = 2.5
-"""Å. A C–N bond is 1.33 Å; an unmodelled residue between leaves at least 3 Å."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +133,14 @@ def _breaks(
 ) -> NDArray[np.bool_]:
     """(L,) True at resolved residues that are not joined to the resolved residue before them."""
     rows = np.flatnonzero(resolved)
-    found = np.zeros(len(resolved), bool)
+    breaks = np.zeros(len(resolved), bool)
     before, after = rows[:-1], rows[1:]
     gap = positions[after, 0] - positions[before, 2]
     # Elementwise sums: a dot product may differ in the last bit between processors.
     squared = gap[:, 0] ** 2 + gap[:, 1] ** 2 + gap[:, 2] ** 2
     apart = (after - before != 1) | (squared > MAX_PEPTIDE_BOND**2)
-    found[after] = apart & (chain[after] == chain[before])
-    return found
+    breaks[after] = apart & (chain[after] == chain[before])
+    return breaks
 
 
 def _mean(values: NDArray[np.float32]) -> float | None:

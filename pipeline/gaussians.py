@@ -12,6 +12,7 @@ neighbours in the array; differentiable under torch. Masked atoms may hold anyth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,7 +40,8 @@ Shape = Literal["axis_aligned", "full"]
 _Symmetric = tuple[Array, Array, Array, Array, Array, Array]
 """Upper triangle xx xy xz yy yz zz."""
 
-_UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+"""Rows and columns of xx xy xz yy yz zz."""
 
 _BLOCK = 1024
 """Residues per block in `residue_gaussians`: many to a call, few enough for a core's cache."""
@@ -88,7 +90,7 @@ class Gaussians:
         if self.local_covariance is None:
             sigma = _from_axes(axes, unstack(self.scale * self.scale))
         else:
-            sigma = _rotate(axes, tuple(self.local_covariance[..., i, j] for i, j in _UPPER))
+            sigma = _rotate(axes, tuple(self.local_covariance[..., i, j] for i, j in UPPER))
         return array_namespace(r).stack(sigma, axis=-1)
 
     @property
@@ -412,6 +414,18 @@ def matrix_from_upper(upper: Array) -> Array:
     return xp.reshape(rows, (*rows.shape[:-1], 3, 3))
 
 
+def upper_from_root(rows: Sequence[Array], axis: int) -> list[Array]:
+    """Upper triangle of Σ = A Aᵀ with A = R diag(scale).
+
+    Parameters
+    ----------
+    rows : three arrays
+        Rows of A: one for each global component, the frame's axes along `axis`.
+    axis : int
+    """
+    return [(rows[i] * rows[j]).sum(axis) for i, j in UPPER]
+
+
 def _backbone(
     xp: Any, n: Array, ca: Array, c: Array, o: Array, o_mask: Array | None
 ) -> tuple[Array, Array]:
@@ -482,7 +496,7 @@ def _moments(
         std = (_sqrt(xp, _sum_atoms(xp, ua * ua) / count) for ua in u)
         return mean, tuple(s + base_thickness for s in std), None
     if shape == "full":
-        second = tuple(_sum_atoms(xp, u[i] * u[j]) / count for i, j in _UPPER)
+        second = tuple(_sum_atoms(xp, u[i] * u[j]) / count for i, j in UPPER)
         return mean, *_thicken(xp, second, base_thickness)
     raise ValueError(f'shape is "axis_aligned" or "full", not {shape!r}')
 
@@ -499,7 +513,7 @@ def _thicken(xp: Any, second: _Symmetric, base_thickness: float) -> tuple[Vector
     eigenvalues, v = xp.linalg.eigh(matrix_from_upper(xp.stack(safe, axis=-1)))
     std = [_sqrt(xp, xp.where(extended, eigenvalues[..., a], 0.0)) for a in range(3)]
     local = []
-    for (i, j), m in zip(_UPPER, second, strict=True):
+    for (i, j), m in zip(UPPER, second, strict=True):
         root = sum(v[..., i, a] * v[..., j, a] * std[a] for a in range(3))
         thick = m + 2 * base_thickness * root
         local.append(thick + base_thickness**2 if i == j else thick)
@@ -511,7 +525,7 @@ def _from_axes(axes: tuple[Vector, Vector, Vector], variance: Vector) -> _Symmet
     weighted = tuple(tuple(e * s for e in axis) for axis, s in zip(axes, variance, strict=True))
     return tuple(
         axes[0][i] * weighted[0][j] + axes[1][i] * weighted[1][j] + axes[2][i] * weighted[2][j]
-        for i, j in _UPPER
+        for i, j in UPPER
     )
 
 
@@ -521,7 +535,7 @@ def _rotate(axes: tuple[Vector, Vector, Vector], local: _Symmetric) -> _Symmetri
     rows = ((xx, xy, xz), (xy, yy, yz), (xz, yz, zz))
     e1, e2, e3 = axes
     half = [[e1[i] * r[0] + e2[i] * r[1] + e3[i] * r[2] for r in rows] for i in range(3)]
-    return tuple(half[i][0] * e1[j] + half[i][1] * e2[j] + half[i][2] * e3[j] for i, j in _UPPER)
+    return tuple(half[i][0] * e1[j] + half[i][1] * e2[j] + half[i][2] * e3[j] for i, j in UPPER)
 
 
 def _sum_atoms(xp: Any, planes: Array) -> Array:

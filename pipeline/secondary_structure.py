@@ -204,11 +204,13 @@ def _criteria(x: Coordinates) -> tuple[NDArray[np.bool_], ...]:
     return helix, helix_d3 | helix_tau, strand, strand_d3
 
 
-def _sum_products(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) -> NDArray:
+def _sum_products(
+    a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]
+) -> NDArray[np.float32]:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _cross(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) -> list[NDArray]:
+def _cross(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     return [
         a[1] * b[2] - a[2] * b[1],
         a[2] * b[0] - a[0] * b[2],
@@ -305,5 +307,7 @@ def _cells(coordinate: NDArray[np.float32], chain: NDArray[np.int64]) -> NDArray
     return np.clip(cell, 0, (1 << _CELL_BITS) - 3).astype(np.int64) + 1
 
 
-def _cell_key(chain: NDArray, cx: NDArray, cy: NDArray, cz: NDArray) -> NDArray[np.int64]:
+def _cell_key(
+    chain: NDArray[np.int64], cx: NDArray[np.int64], cy: NDArray[np.int64], cz: NDArray[np.int64]
+) -> NDArray[np.int64]:
     return (((chain << _CELL_BITS) + cx << _CELL_BITS) + cy << _CELL_BITS) + cz

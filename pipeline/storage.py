@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
@@ -167,7 +168,7 @@ class Folder:
     def __str__(self) -> str:
         return self.describe()
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # An absolute path: the other process may be elsewhere.
         return open_folder, (self.root if self.is_local else self.uri,)
 
@@ -499,7 +500,11 @@ def _open_gcs(text: str) -> Folder:
 
 
 def _remote(
-    filesystem: pyarrow.fs.FileSystem, scheme: str, bucket: str, prefix: str, options: dict
+    filesystem: pyarrow.fs.FileSystem,
+    scheme: str,
+    bucket: str,
+    prefix: str,
+    options: dict[str, Any],
 ) -> Folder:
     location = "/".join([f"{scheme}://{bucket}", *([urllib.parse.quote(prefix)] if prefix else [])])
     query = urllib.parse.urlencode({k: v for k, v in sorted(options.items()) if v}, safe=":")

@@ -63,7 +63,7 @@ def part_writer(path: Any, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def group_of(
-    uids: Sequence[str], embeddings: Sequence[NDArray | None], schema: pa.Schema
+    uids: Sequence[str], embeddings: Sequence[NDArray[Any] | None], schema: pa.Schema
 ) -> pa.RecordBatch:
     """A row group.
 
@@ -106,7 +106,7 @@ class Group:
 
     uids: list[str]
     offsets: NDArray[np.int64]
-    values: NDArray
+    values: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,8 @@ class StoredEmbeddings:
                 filesystem=self.folder.filesystem,
                 page_checksum_verification=True,
             )
-        found = metadata_of(file)
-        if any(found.get(key) != value for key, value in self.identity().items()):
+        metadata = metadata_of(file)
+        if any(metadata.get(key) != value for key, value in self.identity().items()):
             file.close()
             raise DamagedShard(
                 f"{self.folder.describe(self.path(part))}: was not made by what {SUMMARY} beside "
@@ -243,15 +243,15 @@ class StoredEmbeddings:
         ------
         DamagedShard, StorageError
         """
-        found = [np.empty(0, np.int64)]
+        lengths = [np.empty(0, np.int64)]
         for part in self.summary["parts"]:
             with (
                 self.open_part(part["name"]) as file,
                 damage_named(self.folder, self.path(part["name"])),
             ):
                 column = file.read(columns=["length"])["length"]
-                found.append(column.fill_null(-1).to_numpy().astype(np.int64))
-        return np.concatenate(found)
+                lengths.append(column.fill_null(-1).to_numpy().astype(np.int64))
+        return np.concatenate(lengths)
 
 
 _AGAIN = "run `python -m pipeline.embed` again with the options of before: it makes what is missing"
@@ -285,5 +285,5 @@ def identity_metadata(summary: dict[str, Any]) -> dict[str, str]:
 
 def metadata_of(file: pq.ParquetFile) -> dict[str, str]:
     """Key-value metadata of a part."""
-    found = file.schema_arrow.metadata or {}
-    return {key.decode(): value.decode() for key, value in found.items()}
+    metadata = file.schema_arrow.metadata or {}
+    return {key.decode(): value.decode() for key, value in metadata.items()}

@@ -27,7 +27,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -111,7 +111,7 @@ class _Literal:
 
 _Operand = _Column | _Literal
 
-_COMPARE: dict[str, Callable] = {
+_COMPARE: dict[str, Callable[..., Any]] = {
     "=": pc.equal,
     "==": pc.equal,
     "!=": pc.not_equal,
@@ -137,10 +137,10 @@ class _Parser:
     def whole(self) -> pc.Expression:
         if self._next.kind == "end":
             self._fail("the condition is empty; write one such as length >= 60", self._next)
-        found = self._condition()
+        condition = self._condition()
         if self._next.kind != "end":
             self._fail("expected and, or, or the end", self._next)
-        return found
+        return condition
 
     # ---- grammar
 
@@ -164,13 +164,13 @@ class _Parser:
         if self._depth > MAX_DEPTH:
             self._fail(f"nested more than {MAX_DEPTH} deep; a list is shorter with in (…)", word)
         if self._take("not"):
-            found = pc.invert(self._negation())
+            term = pc.invert(self._negation())
         else:
             self._take("(")
-            found = self._condition()
+            term = self._condition()
             self._expect(")", "expected and, or, or the closing parenthesis")
         self._depth -= 1
-        return found
+        return term
 
     def _predicate(self) -> pc.Expression:
         self._n_predicates += 1
@@ -193,18 +193,18 @@ class _Parser:
             return valid if negated else pc.invert(valid)
         if test.kind == "in":
             self._at += 1
-            found = self._membership(left)
+            condition = self._membership(left)
         elif test.kind == "between":
             self._at += 1
             low = self._operand()
             self._expect("and", "expected and: between LOW and HIGH")
             high = self._operand()
-            found = pc.and_kleene(
+            condition = pc.and_kleene(
                 self._compare(left, ">=", low, low.word), self._compare(left, "<=", high, high.word)
             )
         elif test.kind in ("like", "ilike"):
             self._at += 1
-            found = self._likeness(left, ignore_case=test.kind == "ilike")
+            condition = self._likeness(left, ignore_case=test.kind == "ilike")
         elif negated:
             self._fail("expected in, between or like after not", test)
         elif pa.types.is_boolean(left.field.type):
@@ -215,7 +215,7 @@ class _Parser:
                 "like, is null",
                 test,
             )
-        return pc.invert(found) if negated else found
+        return pc.invert(condition) if negated else condition
 
     def _operand(self) -> _Operand:
         word = self._next
@@ -261,18 +261,18 @@ class _Parser:
         if _family(column.field.type) == "other":
             self._fail(f"{_told(column.field)} and can only be tested with is null", column.word)
         self._expect("(", "expected a list in parentheses: in ('1abc', '2xyz')")
-        found: list[pa.Scalar] = []
-        while not found or self._take(","):
+        scalars: list[pa.Scalar] = []
+        while not scalars or self._take(","):
             item = self._operand()
             if isinstance(item, _Column):
                 self._fail("a list holds values, no columns", item.word)
-            found.append(self._scalar(column.field, item))
+            scalars.append(self._scalar(column.field, item))
         self._expect(")", "expected a comma or the closing parenthesis")
         values = _values(column.field)
         # Scalars of one column may differ in width (60, 60.5): the widest holds them all.
-        kinds = {s.type for s in found}
+        kinds = {s.type for s in scalars}
         kind = kinds.pop() if len(kinds) == 1 else pa.float64()
-        members = pa.array([s.as_py() for s in found], kind)
+        members = pa.array([s.as_py() for s in scalars], kind)
         if kind != _plain(column.field.type):
             values = values.cast(kind)
         # Arrow calls null no member; in SQL it is unknown, so that NOT IN does not find it either.
@@ -354,9 +354,9 @@ class _Parser:
         return self._words[self._at]
 
     def _take(self, kind: str) -> bool:
-        found = self._next.kind == kind
-        self._at += found
-        return found
+        is_next = self._next.kind == kind
+        self._at += is_next
+        return is_next
 
     def _expect(self, kind: str, message: str) -> None:
         if not self._take(kind):
@@ -366,10 +366,10 @@ class _Parser:
         """The column of this name, as written or else whatever its case."""
         names = self._schema.names
         folded = [name for name in names if name.lower() == word.content.lower()]
-        found = [name for name in names if name == word.content] or folded
-        if len(found) == 1:
-            return self._schema.field(found[0])
-        if found:
+        matches = [name for name in names if name == word.content] or folded
+        if len(matches) == 1:
+            return self._schema.field(matches[0])
+        if matches:
             self._fail(f"more than one column is called {word.content}", word)
         message = f"there is no column {word.content}"
         if near := difflib.get_close_matches(word.content.lower(), names, n=1):

@@ -31,9 +31,9 @@ from pipeline.build.command import main
 from pipeline.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.parsing import ParseError, read_chains
 from pipeline.parsing.seqres import MAX_CELLS, place
+from pipeline.words import MEBIBYTE
 
 REPOSITORY = Path(__file__).parents[1]
-MEBIBYTE = 1 << 20
 ADDRESS_SPACE = 4 << 30
 """No attack may take the machine down with it: more than this its process is not given."""
 SECONDS = 60

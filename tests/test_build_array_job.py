@@ -57,7 +57,7 @@ def here(*arguments: object) -> int:
         return main([*map(str, arguments), "--quiet"])
 
 
-def expect_single(out: Path, single: Path) -> None:
+def check_single(out: Path, single: Path) -> None:
     assert runs.shards(out) == runs.shards(single)
     for name in ("build.json", "index.parquet", "plan.parquet", "drops.parquet"):
         assert (out / name).read_bytes() == (single / name).read_bytes(), name
@@ -77,7 +77,7 @@ def test_tasks_in_any_order_make_the_single_machine_s_dataset(
     # The file that fails is of one task.
     assert sorted(statuses) == [0] * (of - 1) + [1]
     assert here("--out-dir", out, "--finalise") == 1
-    expect_single(out, single)
+    check_single(out, single)
 
 
 def test_tasks_at_once_make_the_single_machine_s_dataset(
@@ -92,7 +92,7 @@ def test_tasks_at_once_make_the_single_machine_s_dataset(
         result = task.wait(300)
         assert (result.status, result.err) == (0, "")
     assert here("--out-dir", out, "--finalise", "--allow-failures", 1) == 0
-    expect_single(out, single)
+    check_single(out, single)
 
 
 def test_the_lines_that_a_plan_prints_build_the_dataset(
@@ -105,7 +105,7 @@ def test_the_lines_that_a_plan_prints_build_the_dataset(
     assert len(commands) == 5
     for command in commands:
         assert here(*command) in (0, 1)
-    expect_single(out, single)
+    check_single(out, single)
 
 
 def test_a_plan_needs_no_second_look_at_the_input(source: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_finalising_names_the_parts_that_are_missing_and_the_lines_to_run(
     for line in re.findall(r"--part \S+", said):
         here("--out-dir", out, *line.rstrip(".").split())
     assert here("--out-dir", out, "--finalise") == 1
-    expect_single(out, single)
+    check_single(out, single)
 
 
 def test_parts_of_another_plan_are_refused(
@@ -189,7 +189,7 @@ def test_a_killed_task_goes_on_where_it_was(source: Path, single: Path, tmp_path
     task.wait()
     assert here("--out-dir", out, "--part", "0/1") == 1
     assert here("--out-dir", out, "--finalise") == 1
-    expect_single(out, single)
+    check_single(out, single)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_an_ordinary_build_takes_the_folder_over(
     assert here("--out-dir", out, "--pdb-dir", source, "--plan") == 0
     here("--out-dir", out, "--part", "0/2")
     assert here("--out-dir", out, "--pdb-dir", source) == 1
-    expect_single(out, single)
+    check_single(out, single)
     assert here("--out-dir", out, "--part", "0/2") == 2
     assert "has no plan" in capfd.readouterr().err
 

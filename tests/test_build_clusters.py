@@ -172,7 +172,7 @@ def test_a_part_that_nobody_wants_any_more_is_given_up(
     with lease(one.layout) as token:
         wanted = order(one, token)
         one.layout.lease.write_text('{"token": "somebody else\'s"}')
-        monkeypatch.setattr(cluster_task, "_expect_fit", lambda *_: None)
+        monkeypatch.setattr(cluster_task, "_check_fit", lambda *_: None)
         reply = build_on_cluster(one.part, wanted)
     assert "has ended" in (reply.problem or "")
     assert not one.layout.shard(0).exists()
@@ -361,7 +361,7 @@ def words(process: psutil.Process) -> str:
         return ""
 
 
-def expect_single(out: Path, single: Path) -> None:
+def check_single(out: Path, single: Path) -> None:
     assert runs.shards(out) == runs.shards(single)
     assert runs.build_json(out)["digest"] == runs.build_json(single)["digest"]
     assert runs.accounts_for_all(out)
@@ -399,7 +399,7 @@ def test_a_cluster_makes_the_single_machine_s_dataset_also_when_a_worker_is_kill
         wait_until(lambda: not builder.is_running() or builder.status() == "zombie", SECONDS)
         result = command.wait(SECONDS)
         assert (result.status, result.err) == (0, "")
-        expect_single(out, single)
+        check_single(out, single)
         again = command_on(backend, address, source, out, tmp_path).wait(SECONDS)
         assert "already built" in again.out
 
@@ -437,4 +437,4 @@ def test_ctrl_c_ends_what_the_cluster_does_and_one_machine_goes_on(
         scratch = out / ".build" / "scratch"
         wait_until(lambda: not list(scratch.iterdir()), SECONDS)
         runs.build_here(source, out)
-        expect_single(out, single)
+        check_single(out, single)

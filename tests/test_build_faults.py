@@ -393,7 +393,7 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs.write_peptides(tmp_path_factory.mktemp("larger") / "in", 40, n_residues=60)
 
 
-def expect_whole_shards(out: Path) -> None:
+def check_whole_shards(out: Path) -> None:
     for shard in (out / "shards").iterdir():
         pq.read_table(shard, page_checksum_verification=True)
     assert not (out / "build.json").exists()
@@ -407,7 +407,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_room_lets_the_build_go_on(
     out = mount(f"size={kilobytes}k") / "out"
     with pytest.raises(OutputError, match="No space left on device"):
         runs.build_here(larger, out)
-    expect_whole_shards(out)
+    check_whole_shards(out)
     mount("size=50m")
     runs.build_here(larger, out)
     runs.build_here(larger, tmp_path / "undisturbed")
@@ -421,11 +421,11 @@ def test_a_full_disk_ends_the_command_with_a_clear_error(
     out = mount("size=150k") / "out"
     arguments = ["--pdb-dir", larger, "--out-dir", out, "--n-jobs", 2]
     result = run(*arguments, append=SMALL_PARTS, folder=tmp_path)
-    expect_clear_error(result, "No space left on device")
-    expect_whole_shards(out)
+    check_clear_error(result, "No space left on device")
+    check_whole_shards(out)
 
 
-def expect_clear_error(result: Result, cause: str) -> None:
+def check_clear_error(result: Result, cause: str) -> None:
     assert result.status == 1
     assert result.err.startswith("error: cannot ")
     assert cause in result.err
@@ -439,9 +439,9 @@ def test_a_limit_on_file_sizes_is_an_error_like_a_full_disk(larger: Path, tmp_pa
     arguments = ["--pdb-dir", larger, "--out-dir", out, "--n-jobs", 1]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] in (-1, resource.RLIM_INFINITY)
     append = {"pipeline.build.map_part": limit}
-    expect_clear_error(run(*arguments, append=append, folder=tmp_path), "File too large")
+    check_clear_error(run(*arguments, append=append, folder=tmp_path), "File too large")
     assert list((out / "shards").iterdir()) == []
-    expect_whole_shards(out)
+    check_whole_shards(out)
     assert runs.build_here(larger, out)["counts"]["ok"] == 40
 
 

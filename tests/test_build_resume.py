@@ -52,14 +52,14 @@ def arguments(undisturbed: Undisturbed, out: Path) -> list[object]:
     return ["--pdb-dir", undisturbed.source, "--out-dir", out, "--n-jobs", 2]
 
 
-def expect_same(undisturbed: Undisturbed, out: Path) -> None:
+def check_same(undisturbed: Undisturbed, out: Path) -> None:
     assert runs.build_json(out)["digest"] == undisturbed.digest
     assert runs.shards(out) == runs.shards(undisturbed.out)
     assert runs.accounts_for_all(out)
     assert runs.leftovers(out) == []
 
 
-def expect_nothing_half_written(undisturbed: Undisturbed, out: Path) -> None:
+def check_nothing_half_written(undisturbed: Undisturbed, out: Path) -> None:
     """What has a final name is whole: readable with its checksums, and what it has to be."""
     whole = runs.shards(undisturbed.out)
     for shard in (out / "shards").glob("*"):
@@ -96,9 +96,9 @@ def kill_and_resume(undisturbed: Undisturbed, tmp_path: Path, seed: int) -> None
         command.wait()
         assert are_gone(family), "workers go on without their parent"
         if out.exists():
-            expect_nothing_half_written(undisturbed, out)
+            check_nothing_half_written(undisturbed, out)
     runs.build_here(undisturbed.source, out)
-    expect_same(undisturbed, out)
+    check_same(undisturbed, out)
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
@@ -152,9 +152,9 @@ def test_a_build_killed_around_any_of_its_renames_resumes_to_the_same_bytes(
     fault = killing_at(count, moment)
     killed = run(*arguments(undisturbed, out), append=fault, folder=tmp_path)
     assert killed.status == -signal.SIGKILL
-    expect_nothing_half_written(undisturbed, out)
+    check_nothing_half_written(undisturbed, out)
     runs.build_here(undisturbed.source, out)
-    expect_same(undisturbed, out)
+    check_same(undisturbed, out)
 
 
 def has_shards(out: Path) -> bool:
@@ -190,12 +190,12 @@ def test_an_interrupted_build_says_how_to_go_on_and_leaves_no_process(
     assert are_gone(family)
     assert runs.leftovers(out) == []
     assert not (out / "build.json").exists()
-    expect_nothing_half_written(undisturbed, out)
+    check_nothing_half_written(undisturbed, out)
     n_finished = len(list((out / ".build").glob("part-*.json")))
     assert n_finished or when == "workers"
     before = times(out)
     runs.build_here(undisturbed.source, out)
-    expect_same(undisturbed, out)
+    check_same(undisturbed, out)
     after = times(out)
     # A shard counts from the moment on that its record is there.
     assert sum(after[name] == time for name, time in before.items()) >= n_finished
@@ -303,7 +303,7 @@ def test_a_shard_that_somebody_damaged_is_built_again(
     else:
         record.write_bytes(record.read_bytes()[:-100])
     runs.build_here(finished.source, finished.out)
-    expect_same(undisturbed, finished.out)
+    check_same(undisturbed, finished.out)
     after = times(finished.out)
     assert {n for n in after if n.startswith("part") and after[n] != before[n]} == {victim.name}
 
@@ -324,7 +324,7 @@ def test_a_shard_with_a_flipped_bit_is_reported_and_then_built_again(
     with pytest.raises(UnfinishedBuild, match=f"{victim.name} is damaged"):
         runs.build_here(finished.source, finished.out)
     runs.build_here(finished.source, finished.out)
-    expect_same(undisturbed, finished.out)
+    check_same(undisturbed, finished.out)
 
 
 def test_a_changed_input_rebuilds_its_part_only(finished: Undisturbed) -> None:
@@ -391,7 +391,7 @@ def test_a_second_build_into_the_same_folder_is_refused_naming_the_first(
     assert f"process {first.process.pid} " in capfd.readouterr().err
     go.touch()
     assert first.wait().status == 0
-    expect_same(undisturbed, out)
+    check_same(undisturbed, out)
 
 
 def test_the_lock_of_a_crashed_build_does_not_matter(finished: Undisturbed) -> None:

@@ -324,15 +324,15 @@ def test_a_lock_beats_and_notices_who_takes_it(
     def lock() -> dict:
         return json.loads(folder.read_bytes(".build/lock"))
 
-    with store_lock(folder, ".build/lock", tmp_path, print) as expect_ours:
+    with store_lock(folder, ".build/lock", tmp_path, print) as check_ours:
         first = lock()
         wait_until(lambda: lock()["beat"] > first["beat"] + 1)
-        expect_ours()
+        check_ours()
         s3.put(BUCKET, "beats/.build/lock", other_lock())
 
         def is_lost() -> bool:
             try:
-                expect_ours()
+                check_ours()
             except InUse as error:
                 return "process 1 on elsewhere" in str(error)
             return False

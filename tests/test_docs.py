@@ -32,6 +32,7 @@ FORMAT = ROOT / "docs" / "format.md"
 READING = ROOT / "docs" / "reading.md"
 MODEL = ROOT / "docs" / "model.md"
 OPTIONS = ROOT / "docs" / "options.md"
+DEVELOPMENT = ROOT / "docs" / "development.md"
 PAGES = sorted(
     path
     for folder in (".", "docs", "data_manifest", "benchmarks")
@@ -339,3 +340,12 @@ def test_relative_links_lead_to_something(page: Path) -> None:
         assert linked.is_file(), f"{page.name} links to {target}"
         if anchor:
             assert anchor in _anchors(linked), f"{page.name} links to {target}"
+
+
+def test_every_word_of_the_glossary_is_in_the_file_it_names() -> None:
+    rows = _rows(_section(DEVELOPMENT, "## Words for images"))[1:]
+    assert len(rows) > 10
+    for word, _, where in rows:
+        text = (ROOT / where.strip("`")).read_text(encoding="utf-8").lower()
+        stem = word.partition(" (")[0].removesuffix("y")
+        assert stem in text, f"{word}: {where}"

@@ -13,9 +13,10 @@ import pytest
 from test_fuzz import check_chain, check_record
 from watched_build import Watched, inputs, run_build
 
+from pipeline.words import MEBIBYTE
+
 STRUCTURES = Path(__file__).parents[2] / "shared" / "structures"
 FOLDERS = ("edge", "afdb", "pairs")
-MEBIBYTE = 1 << 20
 
 pytestmark = pytest.mark.skipif(not STRUCTURES.is_dir(), reason="needs the shared structures")
 

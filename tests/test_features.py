@@ -13,14 +13,13 @@ from random_chains import random_chain, with_fields
 
 from pipeline.chain import Chain
 from pipeline.features import (
-    MAX_PEPTIDE_BOND,
     ChainFeatures,
     atom14_positions,
     compute_features,
     unpack_mask,
 )
 from pipeline.gaussians import residue_gaussians
-from pipeline.residues import UNKNOWN
+from pipeline.residues import MAX_PEPTIDE_BOND, UNKNOWN
 
 CHAINS = st.builds(
     random_chain,

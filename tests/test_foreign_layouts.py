@@ -36,7 +36,7 @@ def sequences(parsed: ParsedEntry) -> dict[str, str]:
     return {c.label_asym_id: sequence_string(c.aatype) for c in parsed.chains}
 
 
-def expect_same_residues(one: Chain, other: Chain) -> None:
+def check_same_residues(one: Chain, other: Chain) -> None:
     for name in ("aatype", "residue_index", "auth_seq_id", "ins_code", "atom14_mask", "coords"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
@@ -149,7 +149,7 @@ def test_a_ter_where_a_stretch_is_unresolved_does_not_end_the_chain(name):
     whole, cut = read(as_text(broken)), read(as_text(broken, ter=[gap - 1, gap + 4]))
     assert len(cut.chains) == 1
     assert cut.flags == []
-    expect_same_residues(whole.chains[0], cut.chains[0])
+    check_same_residues(whole.chains[0], cut.chains[0])
     assert cut.chains[0].n_modified == whole.chains[0].n_modified
 
 
@@ -220,7 +220,7 @@ def test_a_protonated_or_deuterated_chain_has_the_rows_of_the_plain_one(kind, el
         for atom in [*residue(comp, k), *change(residue(comp, k, names=names), element=element)]
     ]
     one, other = read(in_format(kind, plain)), read(in_format(kind, with_hydrogens))
-    expect_same_residues(one.chains[0], other.chains[0])
+    check_same_residues(one.chains[0], other.chains[0])
 
 
 @BOTH
@@ -233,7 +233,7 @@ def test_deuterium_as_the_alternate_of_hydrogen_is_no_alternate_of_the_residue(k
     atoms = [*residue("ALA", 1), *residue("SER", 2), *both[0], *both[1], *residue("GLY", 3)]
     found = read(in_format(kind, atoms)).chains[0]
     assert (found.n_altloc, found.n_microhet) == (0, 0)
-    expect_same_residues(read(in_format(kind, chain(["ALA", "SER", "GLY"]))).chains[0], found)
+    check_same_residues(read(in_format(kind, chain(["ALA", "SER", "GLY"]))).chains[0], found)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -248,7 +248,7 @@ def test_pdbqt_is_read_as_the_pdb_it_is_behind_its_charges_and_atom_types(name):
 
     rows = [[docked(line) for line in lines] for lines in residues]
     text = "REMARK  Name = receptor\n" + as_text(rows)
-    expect_same_residues(read(as_text(residues)).chains[0], read(text).chains[0])
+    check_same_residues(read(as_text(residues)).chains[0], read(text).chains[0])
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
@@ -270,7 +270,7 @@ def test_tabs_between_the_words_of_an_mmcif_table_are_blanks():
         for line in plain.splitlines(keepends=True)
     )
     assert tabbed.count("\t") > 100
-    expect_same_residues(read(plain).chains[0], read(tabbed).chains[0])
+    check_same_residues(read(plain).chains[0], read(tabbed).chains[0])
 
 
 def test_tabs_in_the_columns_of_a_pdb_line_are_no_coordinates():
@@ -280,7 +280,7 @@ def test_tabs_in_the_columns_of_a_pdb_line_are_no_coordinates():
     with pytest.raises((ParseError, NotAStructure)):
         read(tabbed)
     behind = "\n".join(f"{line}\t" for line in lines)
-    expect_same_residues(read(pdb_text(chain(["ALA", "GLY"]))).chains[0], read(behind).chains[0])
+    check_same_residues(read(pdb_text(chain(["ALA", "GLY"]))).chains[0], read(behind).chains[0])
 
 
 # ---- tables whose rows stand in another order ----------------

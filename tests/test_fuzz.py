@@ -25,11 +25,11 @@ from pipeline.build.plan import make_plan
 from pipeline.build.records import InputRecord
 from pipeline.layout import Layout
 from pipeline.sources import SourceError, decompress, discover, group_entries, printable
+from pipeline.words import MEBIBYTE
 
 EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"
 STRUCTURES = Path(__file__).parents[2] / "shared" / "structures"
 N_FAST, N_SLOW = 150, 2000
-MEBIBYTE = 1 << 20
 EXCEPTION = re.compile(r"[A-Za-z]+(Error|Exception|Warning)\b|Traceback|0x[0-9a-f]{6,}")
 
 

@@ -14,10 +14,10 @@ from mutations import zstd
 
 from pipeline.build.command import main
 from pipeline.build.options import BuildOptions, Reading
+from pipeline.words import MEBIBYTE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps such a limit")
 
-MEBIBYTE = 1 << 20
 LIMIT = 64
 """MiB; the files below need more."""
 

@@ -172,7 +172,7 @@ EACH_WAY = pytest.mark.parametrize(
 )
 
 
-def expect_the_same(name: str, way: Callable, paths: Iterable[Path]) -> None:
+def check_the_same(name: str, way: Callable, paths: Iterable[Path]) -> None:
     found = []
     for path in paths:
         before, source = original(path)
@@ -193,7 +193,7 @@ def test_an_example_written_in_another_way_gives_the_same_rows(
     name: str, way: Callable, endings: tuple[str, ...], number: int
 ):
     paths = [p for p in examples(endings) if p.stat().st_size < 120_000]
-    expect_the_same(name, way, paths[number % 3 :: 3])
+    check_the_same(name, way, paths[number % 3 :: 3])
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_an_example_written_in_another_way_gives_the_same_rows(
 def test_every_example_written_in_another_way_gives_the_same_rows(
     name: str, way: Callable, endings: tuple[str, ...], number: int
 ):
-    expect_the_same(name, way, examples(endings))
+    check_the_same(name, way, examples(endings))
 
 
 @needs_main
@@ -210,7 +210,7 @@ def test_every_third_file_written_in_another_way_gives_the_same_rows(
     name: str, way: Callable, endings: tuple[str, ...], number: int
 ):
     """The next way takes the next third, so that every file is written in twenty ways."""
-    expect_the_same(name, way, files(MAIN, endings, OF_MAIN)[number % 3 :: 3])
+    check_the_same(name, way, files(MAIN, endings, OF_MAIN)[number % 3 :: 3])
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_every_third_file_written_in_another_way_gives_the_same_rows(
 def test_every_file_written_in_another_way_gives_the_same_rows(
     name: str, way: Callable, endings: tuple[str, ...], number: int
 ):
-    expect_the_same(name, way, files(MAIN, endings, OF_MAIN))
+    check_the_same(name, way, files(MAIN, endings, OF_MAIN))
 
 
 @pytest.mark.slow
@@ -406,7 +406,7 @@ def lost_beyond(writer: Writer, before: ParsedEntry, after: ParsedEntry) -> list
     return found
 
 
-def expect_what_is_kept(name: str, paths: Iterable[Path]) -> None:
+def check_what_is_kept(name: str, paths: Iterable[Path]) -> None:
     writer = WRITERS[name]
     found = []
     for path in paths:
@@ -439,10 +439,10 @@ EACH_WRITER = pytest.mark.parametrize("name", WRITERS)
 @EACH_WRITER
 def test_an_example_that_another_program_writes_keeps_what_it_hands_on(name: str):
     paths = examples(("cif", "bcif", "pdb"))
-    expect_what_is_kept(name, [p for p in paths if p.stat().st_size < 60_000])
+    check_what_is_kept(name, [p for p in paths if p.stat().st_size < 60_000])
 
 
 @needs_main
 @EACH_WRITER
 def test_a_file_that_another_program_writes_keeps_what_it_hands_on(name: str):
-    expect_what_is_kept(name, [MAIN / f for f in OF_MAIN])
+    check_what_is_kept(name, [MAIN / f for f in OF_MAIN])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.words import MEBIBYTE
+
 PATH = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 SPEC = importlib.util.spec_from_file_location("soak", PATH)
 assert SPEC is not None
@@ -15,8 +17,6 @@ assert SPEC.loader is not None
 soak = importlib.util.module_from_spec(SPEC)
 sys.modules["soak"] = soak
 SPEC.loader.exec_module(soak)
-
-MEBIBYTE = 1 << 20
 
 
 def samples(rise: int, more_files: int = 0) -> list:

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from pipeline.build.command import main
 from pipeline.dataset import ContiguousCrop, ShardDataset, ShardStream, store
-from pipeline.dataset.items import generator
 from pipeline.dataset.stream import _shuffled
+from pipeline.seeded import seeded
 
 EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"
 
@@ -138,11 +138,11 @@ def test_ranks_and_workers_share_the_chains_without_duplicates(many_shards, worl
 def test_the_buffer_decides_how_far_items_travel():
     items = [{"k": k} for k in range(2000)]
     for size in (1, 10, 100):
-        found = [i["k"] for i in _shuffled(iter(items), size, generator(0, 0, ""))]
+        found = [i["k"] for i in _shuffled(iter(items), size, seeded(0, 0, ""))]
         assert sorted(found) == list(range(2000))
         # An item cannot leave more than `size` places before its turn.
         assert max(k - place for place, k in enumerate(found)) <= size
-    assert [i["k"] for i in _shuffled(iter(items), 1, generator(0, 0, ""))] == list(range(2000))
+    assert [i["k"] for i in _shuffled(iter(items), 1, seeded(0, 0, ""))] == list(range(2000))
 
 
 def test_wrong_places_are_refused(many_shards):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from model.attention.precision import linear_in_full
 from model.gaussian_rigid import GaussianRigid
 from model.tensor_record import TensorRecord
-from pipeline.gaussians import limit_anisotropy
+from pipeline.gaussians import limit_anisotropy, upper_from_root
 
 MAX_OFFSET = 3.0
 """u_max: farthest offset of a Gaussian from its residue's centroid, in its own scales, per axis."""
@@ -78,12 +78,8 @@ class LearnedGaussians(nn.Module):
         scale = scale.clamp(*RELATIVE_SCALE_RANGE)
         local = _components_first(rigid.local_mean) + u * scale
         mean = (rotations * local).sum(dim=1) + _components_first(rigid.translations)
-        axes = rotations * scale  # global component, frame axis
-        covariance = torch.stack([(axes[i] * axes[j]).sum(dim=0) for i, j in UPPER])
-        return HeadGaussians(mean, covariance)
-
-
-UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+        root = rotations * scale  # global component, frame axis
+        return HeadGaussians(mean, torch.stack(upper_from_root(root.unbind(0), 0)))
 
 
 def _components_first(x: Tensor) -> Tensor:

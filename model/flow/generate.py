@@ -12,11 +12,10 @@ from model.flow.clean import Clean
 from model.flow.noise import draw_noise, generator
 from model.flow.product import Flow
 from model.flow.residue_error import expected_error
-from model.flow.sequence import N_TYPES
 from model.flow.slots import existing_slots
 from model.flow.state import Network, NoisyProtein, ProteinState, Times
 from model.flow.tasks import Held
-from pipeline.residues import UNKNOWN
+from pipeline.residues import N_TYPES, UNKNOWN
 
 SEQUENCE_LEAD = 0.8
 """Share of the steps after which all types are revealed, so that the last atoms are placed for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from model.flow.slots import N_SIDECHAIN
 from model.tensor_record import TensorRecord
+from pipeline.seeded import seed_bytes
 
 N_CHOICES = 16
 """Uniform numbers per protein: task, times, sizes and places of motifs."""
@@ -49,7 +49,7 @@ class Noise(TensorRecord):
 
 def generator(seed: int, step: int, uid: str) -> torch.Generator:
     """A generator that depends on nothing but its arguments."""
-    key = hashlib.blake2b(f"{seed}\0{step}\0{uid}".encode(), digest_size=8).digest()
+    key = seed_bytes(seed, step, uid, size=8)
     # The sign bit is left alone: some generators take no larger seed.
     return torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
 

@@ -14,7 +14,7 @@ from model.flow.backbone import ideal_backbone
 from model.flow.clean import Clean
 from model.flow.frames import Frames, FrameValue
 from model.flow.noise import Noise
-from model.flow.sequence import N_TYPES, Sequence
+from model.flow.sequence import Sequence
 from model.flow.slots import existing_slots
 from model.flow.state import (
     NoisyProtein,
@@ -24,7 +24,7 @@ from model.flow.state import (
     Times,
 )
 from model.flow.target import Target
-from pipeline.residues import MASK, UNKNOWN
+from pipeline.residues import MASK, N_TYPES, UNKNOWN
 
 MAX_SIZE = 1e4
 """Å. No protein reaches it; numbers beyond are what was never a coordinate."""

@@ -9,9 +9,7 @@ from torch.nn import functional
 from model.flow.noise import Noise
 from model.flow.state import NoisyProtein, Prediction, ProteinState, Times
 from model.flow.target import Target
-from pipeline.residues import MASK
-
-N_TYPES = 20
+from pipeline.residues import MASK, N_TYPES
 
 
 class Sequence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,7 +96,7 @@ def atom_errors(
     shape = (UNKNOWN + 1, N_SLOTS)
     cell = kind[rows] * N_SLOTS + slots
 
-    def total(weights: NDArray[np.float64] | None) -> NDArray:
+    def total(weights: NDArray[np.float64] | None) -> NDArray[Any]:
         return np.bincount(cell, weights, minlength=shape[0] * shape[1]).reshape(shape)
 
     return AtomErrors(total(None), total(np.sqrt(squared)), total(squared))

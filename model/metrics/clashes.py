@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from model.metrics.residue_types import table_rows
-from pipeline.features import MAX_PEPTIDE_BOND
 from pipeline.residues import (
     ATOM14_ELEMENT,
     ATOM14_NAMES,
     BACKBONE_SLOTS,
+    MAX_PEPTIDE_BOND,
     N_SLOTS,
     RESTYPES,
     SLOT_OF_NAME,
@@ -85,7 +85,7 @@ class Clashes:
     def __len__(self) -> int:
         return len(self.distance)
 
-    def __getitem__(self, rows: NDArray) -> Clashes:
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Clashes:
         return Clashes(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def limit(self, fraction: float) -> NDArray[np.float64]:
@@ -184,14 +184,14 @@ def clashes(
 
 
 def _allowed(
-    found: Clashes,
+    pairs: Clashes,
     positions: NDArray[np.float64],
     mask: NDArray[np.bool_],
     kinds: NDArray[np.intp],
-    chain_index: NDArray,
+    chain_index: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """(P,) Pairs that may be this near: bonds hold them there."""
-    (i, j), (s, t) = found.residues.T, found.slots.T
+    (i, j), (s, t) = pairs.residues.T, pairs.slots.T
     kind_i, kind_j = kinds[i], kinds[j]
 
     joined = (j == i + 1) & _follows(positions, mask, chain_index)[j]
@@ -213,7 +213,7 @@ def _allowed(
 
 
 def _follows(
-    positions: NDArray[np.float64], mask: NDArray[np.bool_], chain_index: NDArray
+    positions: NDArray[np.float64], mask: NDArray[np.bool_], chain_index: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """(L,) True where a residue is joined to the row before it by a peptide bond."""
     both = mask[1:, _N] & mask[:-1, _C] & (chain_index[1:] == chain_index[:-1])

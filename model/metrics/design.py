@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-N_TYPES = 20
+from pipeline.residues import N_TYPES
 
 
 def sequence_recovery(
@@ -95,6 +95,6 @@ def confusion(
     return np.bincount(cell, minlength=N_TYPES**2).reshape(N_TYPES, N_TYPES)
 
 
-def _counted(reference: NDArray, mask: ArrayLike | None) -> NDArray[np.bool_]:
+def _counted(reference: NDArray[np.int64], mask: ArrayLike | None) -> NDArray[np.bool_]:
     counted = (reference >= 0) & (reference < N_TYPES)
     return counted if mask is None else counted & np.asarray(mask, bool)

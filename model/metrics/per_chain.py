@@ -14,12 +14,13 @@ from numpy.typing import ArrayLike
 from model.metrics.backbones import backbone_geometry
 from model.metrics.bootstrap import Interval, mean_interval
 from model.metrics.clashes import clashes
-from model.metrics.design import N_TYPES, perplexity, sequence_recovery
+from model.metrics.design import perplexity, sequence_recovery
 from model.metrics.motif import motif_rmsd
 from model.metrics.side_chains import side_chain_rmsd
 from model.metrics.structure import Structure
 from model.metrics.superposition import ca_rmsd, tm_score
 from model.metrics.torsions import chi_accuracy, chi_angles, chi_errors
+from pipeline.residues import N_TYPES
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def packing_metrics(chain_uid: str, predicted: Structure, reference: Structure) 
     reference : Structure
         The same residues.
     """
-    _expect_same_residues(predicted, reference)
+    _check_same_residues(predicted, reference)
     aatype = reference.aatype
     rmsd = side_chain_rmsd(
         predicted.positions, predicted.mask, reference.positions, reference.mask, aatype
@@ -299,17 +300,17 @@ def _field(value: Any) -> Any:
 
 
 def _count_clashes(structure: Structure, *, backbone: bool) -> tuple[int, int]:
-    found = clashes(
+    pairs = clashes(
         structure.positions,
         structure.mask,
         structure.aatype,
         structure.chain_index,
         backbone=backbone,
     )
-    return len(found), len(found.below(0.9))
+    return len(pairs), len(pairs.below(0.9))
 
 
-def _expect_same_residues(predicted: Structure, reference: Structure) -> None:
+def _check_same_residues(predicted: Structure, reference: Structure) -> None:
     if not np.array_equal(predicted.aatype, reference.aatype):
         raise ValueError(
             f"predicted and reference residues differ: {len(predicted)} and {len(reference)}, "

@@ -82,7 +82,9 @@ def chi_angles(positions: ArrayLike, mask: ArrayLike, aatype: ArrayLike) -> NDAr
     return chi
 
 
-def chi_errors(predicted: ArrayLike, reference: ArrayLike, aatype: ArrayLike) -> NDArray:
+def chi_errors(
+    predicted: ArrayLike, reference: ArrayLike, aatype: ArrayLike
+) -> NDArray[np.float64]:
     """Absolute difference of torsions.
 
     χ2 of Phe, Tyr and Asp and χ3 of Glu are compared modulo 180°: half a turn gives the same

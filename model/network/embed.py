@@ -15,10 +15,9 @@ from model.flow.slots import N_SIDECHAIN, existing_slots
 from model.flow.state import NoisyProtein
 from model.gaussian_rigid import GaussianRigid
 from model.network.config import NetworkConfig
-from pipeline.residues import MASK
+from pipeline.residues import MASK, N_TYPES
 
 N_STATES = MASK + 1
-N_TYPES = 20
 C_TIME = 16
 C_INDEX = 16
 MAX_CHAINS = 8

@@ -15,7 +15,8 @@ from model.flow.slots import N_SIDECHAIN, body_slots
 from model.flow.state import NoisyProtein, Prediction
 from model.gaussian_rigid import GaussianRigid
 from model.network.config import NetworkConfig
-from model.network.embed import ATOM_UNIT, N_TYPES, NodeEmbedding, PairEmbedding
+from model.network.embed import ATOM_UNIT, NodeEmbedding, PairEmbedding
+from pipeline.residues import N_TYPES
 
 STEP = 3.0
 """Å: the translation of a block's update of frames is in units of this."""

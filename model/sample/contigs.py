@@ -7,15 +7,13 @@ and a blank end a chain.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-
 from model.errors import RequestError
 from model.sample.residue_ranges import ResidueRange, parse_residue_range
+from pipeline.seeded import seeded
 
 _FREE = re.compile(r"(\d+)(?:-(\d+))?")
 MAX_FREE = 10_000
@@ -79,8 +77,7 @@ def format_contigs(contigs: Contigs) -> str:
 
 def draw_contigs(contigs: Contigs, seed: int, name: str) -> Contigs:
     """Contigs with the numbers of new residues drawn: a pure function of (seed, name)."""
-    key = hashlib.blake2b(f"{seed}\0contigs\0{name}".encode(), digest_size=16).digest()
-    random = np.random.Generator(np.random.Philox(key=np.frombuffer(key, np.uint64)))
+    random = seeded(seed, "contigs", name)
 
     def drawn(segment: Segment) -> Segment:
         if isinstance(segment, ResidueRange):

@@ -17,9 +17,8 @@ from model.sample.contigs import Contigs
 from model.sample.inputs import InputError, InputStructure
 from model.sample.residue_ranges import ResidueRange, find_rows, parts_of
 from pipeline.chain import Chain
-from pipeline.features import MAX_PEPTIDE_BOND
 from pipeline.frames import is_frame
-from pipeline.residues import AATYPE_OF_LETTER, N_SLOTS, ONE_LETTER, UNKNOWN
+from pipeline.residues import AATYPE_OF_LETTER, MAX_PEPTIDE_BOND, N_SLOTS, ONE_LETTER, UNKNOWN
 
 CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 FREE_LETTERS = "_X"
@@ -207,21 +206,21 @@ def inpainting_problem(
     for number, segments in enumerate(contigs):
         for segment in segments:
             if isinstance(segment, ResidueRange):
-                found = find_rows(segment, structure).tolist()
-                _expect_resolved(segment, found, structure)
-                _expect_bonded(segment, found, structure)
-                other = next((owner[row] for row in found if row in owner), None)
+                of_segment = find_rows(segment, structure).tolist()
+                _check_resolved(segment, of_segment, structure)
+                _check_bonded(segment, of_segment, structure)
+                other = next((owner[row] for row in of_segment if row in owner), None)
                 if other is not None:
                     raise RequestError(
                         f"--contigs: {str(segment)!r} and {str(other)!r} have residues in common"
                     )
-                owner |= dict.fromkeys(found, segment)
-                rows += found
+                owner |= dict.fromkeys(of_segment, segment)
+                rows += of_segment
             else:
-                found = [-1] * segment.least
-                rows += found
-            held += [isinstance(segment, ResidueRange)] * len(found)
-            chain_index += [number] * len(found)
+                of_segment = [-1] * segment.least
+                rows += of_segment
+            held += [isinstance(segment, ResidueRange)] * len(of_segment)
+            chain_index += [number] * len(of_segment)
     motif = np.array(held, bool)
     source = np.array(rows, np.int64)
     n = len(source)
@@ -372,7 +371,7 @@ def _spread(
     return np.concatenate(aatype)
 
 
-def _expect_resolved(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
+def _check_resolved(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
     missing = [row for row in rows if not structure.resolved[row]]
     if missing:
         raise RequestError(
@@ -381,7 +380,7 @@ def _expect_resolved(residues: ResidueRange, rows: list[int], structure: InputSt
         )
 
 
-def _expect_bonded(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
+def _check_bonded(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
     """See that a kept part is one piece: what is missing within it would be closed up."""
     positions = structure.structure.positions[rows]
     gap = positions[1:, 0] - positions[:-1, 2]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from model.errors import RequestError
 from model.flow.tasks import Task
+from pipeline.words import dashed
 
 
 def usual_noise(task: Task) -> float:
@@ -109,11 +110,11 @@ class Request:
         """
         for name in ("number", "steps", "best_of", "batch_size"):
             if getattr(self, name) < 1:
-                raise RequestError(f"{_option(name)} is at least 1, found {getattr(self, name)}")
+                raise RequestError(f"{dashed(name)} is at least 1, found {getattr(self, name)}")
         for name in ("temperature", "noise_scale"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
-                raise RequestError(f"{_option(name)} is a number from 0, found {value}")
+                raise RequestError(f"{dashed(name)} is a number from 0, found {value}")
         if not 0 <= self.start < 1:
             raise RequestError(f"--start is a time from 0 to below 1, found {self.start}")
         belongs = {
@@ -126,7 +127,7 @@ class Request:
         }
         for name, task in belongs.items():
             if getattr(self, name) is not None and self.task != task:
-                raise RequestError(f"{_option(name)} is for --task {task}, not for {self.task}")
+                raise RequestError(f"{dashed(name)} is for --task {task}, not for {self.task}")
         if self.task == "unconditional":
             self._check_unconditional()
         elif self.input is None:
@@ -148,10 +149,6 @@ class Request:
             )
         elif self.lengths is None:
             raise RequestError("--task unconditional needs --lengths, such as 80 120 80+60")
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def parse_length(text: str) -> tuple[int, ...]:

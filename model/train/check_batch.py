@@ -62,16 +62,16 @@ def check_batch(batch: Mapping[str, Any]) -> None:
                 f"{key} of {_some(uids)} has shape {tuple(batch[key].shape)}, expected {wanted}"
             )
     lengths = batch["lengths"]
-    _expect(uids, "lengths", (lengths >= 1) & (lengths <= size[0]), f"are not from 1 to {size[0]}")
+    _check(uids, "lengths", (lengths >= 1) & (lengths <= size[0]), f"are not from 1 to {size[0]}")
     kinds = (batch["aatype"] >= 0) & (batch["aatype"] <= UNKNOWN)
-    _expect(uids, "aatype", kinds.all(1), f"has values outside 0–{UNKNOWN}")
+    _check(uids, "aatype", kinds.all(1), f"has values outside 0–{UNKNOWN}")
     there = batch["atom14_mask"].bool()
     finite = torch.isfinite(batch["atom14_positions"]).all(-1) | ~there
-    _expect(uids, "atom14_positions", finite.flatten(1).all(1), "of present atoms is not finite")
+    _check(uids, "atom14_positions", finite.flatten(1).all(1), "of present atoms is not finite")
     resolved = batch["residue_mask"].bool()
     for key in ("rotmats", "trans"):
         finite = torch.isfinite(batch[key]).flatten(2).all(-1) | ~resolved
-        _expect(uids, key, finite.all(1), "of resolved residues is not finite")
+        _check(uids, key, finite.all(1), "of resolved residues is not finite")
 
 
 def check_embedding(batch: Mapping[str, Any], c_embedding: int) -> None:
@@ -88,22 +88,22 @@ def check_embedding(batch: Mapping[str, Any], c_embedding: int) -> None:
     BadBatch
         They have none, others, or some that nobody would look at.
     """
-    found = batch["embedding"].shape[-1] if "embedding" in batch else 0
-    if found == c_embedding:
+    width = batch["embedding"].shape[-1] if "embedding" in batch else 0
+    if width == c_embedding:
         return
-    if not found:
+    if not width:
         raise BadBatch(
             f"the network takes embeddings of {c_embedding} numbers per residue, and the data have "
             "none: give --data.embedding NAME, or --model.network.c_embedding 0"
         )
     raise BadBatch(
-        f"the data's embeddings have {found} numbers per residue, and the network takes "
-        f"{c_embedding or 'none'}: give --model.network.c_embedding {found}, or leave out "
+        f"the data's embeddings have {width} numbers per residue, and the network takes "
+        f"{c_embedding or 'none'}: give --model.network.c_embedding {width}, or leave out "
         "--data.embedding"
     )
 
 
-def _expect(uids: Sequence[str], key: str, fine: Tensor, otherwise: str) -> None:
+def _check(uids: Sequence[str], key: str, fine: Tensor, otherwise: str) -> None:
     if not bool(fine.all()):
         wrong = [uid for uid, ok in zip(uids, fine.tolist(), strict=True) if not ok]
         raise BadBatch(f"{_some(wrong)}: {key} {otherwise}")

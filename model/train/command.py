@@ -69,7 +69,7 @@ class TrainCLI(LightningCLI):
         )
         config.run.dir = trainer.default_root_dir = folder
         if self.config.subcommand == "fit":
-            _expect_unused(Path(folder), config.get("ckpt_path"))
+            _check_unused(Path(folder), config.get("ckpt_path"))
         if trainer.logger is None or trainer.logger is True:
             trainer.logger = self._loggers(folder)
         elif trainer.logger is not False:
@@ -101,7 +101,7 @@ class TrainCLI(LightningCLI):
         return super().instantiate_trainer(plugins=[*plugins, WholeFiles()], **options)
 
 
-def _expect_unused(folder: Path, resume_from: Any) -> None:
+def _check_unused(folder: Path, resume_from: Any) -> None:
     if (folder / FOLDER).is_dir() and any((folder / FOLDER).iterdir()) and not resume_from:
         raise SystemExit(
             f"error: {folder} has checkpoints of another run: continue it with --ckpt_path "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.cli import SaveConfigCallback
 
 from model.checkpoint import INFO
+from pipeline.software import versions_of
 
 SOFTWARE = ("ellipsoid-flow", "torch", "pytorch-lightning", "numpy", "roma", "pyarrow", "biotite")
 
@@ -85,10 +85,4 @@ class SavedConfig(SaveConfigCallback):
 
 def versions() -> dict[str, str]:
     """Software → its version."""
-    found = {"python": platform.python_version()}
-    for name in SOFTWARE:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+    return {"python": platform.python_version(), **versions_of(SOFTWARE)}

@@ -89,7 +89,7 @@ def collate(
 
 def _pad(key: str, values: list[Any], items: Sequence[Mapping[str, Any]]) -> Tensor:
     tensors = [torch.as_tensor(value) for value in values]
-    _expect_alike(key, [(t.dtype, t.shape[1:]) for t in tensors], items)
+    _check_alike(key, [(t.dtype, t.shape[1:]) for t in tensors], items)
     padded = pad_sequence(tensors, batch_first=True)
     if key == "rotmats":
         identity = torch.eye(3, dtype=padded.dtype)
@@ -102,17 +102,17 @@ def _stack(key: str, values: list[Any], items: Sequence[Mapping[str, Any]]) -> A
     if all(isinstance(value, Tensor | np.ndarray | np.generic) for value in values):
         tensors = [torch.as_tensor(value) for value in values]
         advice = f"; if it is per residue, say collate(…, per_residue=[{key!r}])"
-        _expect_alike(key, [(t.dtype, t.shape) for t in tensors], items, advice)
+        _check_alike(key, [(t.dtype, t.shape) for t in tensors], items, advice)
         return torch.stack(tensors)
     for kinds, dtype in ((bool, torch.bool), (int, torch.int64), (int | float, torch.float32)):
         if all(isinstance(v, kinds) and isinstance(v, bool) == (kinds is bool) for v in values):
             return torch.tensor(values, dtype=dtype)
     if any(isinstance(value, Tensor | np.ndarray | np.generic | int | float) for value in values):
-        _expect_alike(key, [type(value).__name__ for value in values], items)
+        _check_alike(key, [type(value).__name__ for value in values], items)
     return values
 
 
-def _expect_alike(
+def _check_alike(
     key: str, kinds: list[Any], items: Sequence[Mapping[str, Any]], advice: str = ""
 ) -> None:
     for kind, item in zip(kinds, items, strict=True):

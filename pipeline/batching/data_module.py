@@ -388,7 +388,7 @@ class _TrainLoader(ResumableLoader):
 class _FixedLoader:
     """A `DataLoader` that Lightning takes as it is: its batches are dealt to the ranks already."""
 
-    def __init__(self, loader: DataLoader):
+    def __init__(self, loader: DataLoader[Any]):
         self._loader = loader
 
     def __len__(self) -> int:

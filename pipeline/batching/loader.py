@@ -48,7 +48,7 @@ class ResumableLoader:
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Dataset[Any],
         batch_sampler: LengthBatchSampler,
         *,
         collate_fn: Callable[[list[Any]], Any] = collate,

@@ -312,5 +312,5 @@ def _weights(weights: ArrayLike, n: int) -> NDArray[np.float64]:
     return found
 
 
-def _sha256(array: NDArray) -> str:
+def _sha256(array: NDArray[Any]) -> str:
     return hashlib.sha256(array.astype(array.dtype.newbyteorder("<")).tobytes()).hexdigest()[:32]

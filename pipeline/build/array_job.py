@@ -13,17 +13,17 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.build.cluster_crew import absolute
-from pipeline.build.cluster_task import Unfit, expect_input
-from pipeline.build.clusters import ADDRESSES, expect_installed
+from pipeline.build.cluster_task import Unfit, check_input
+from pipeline.build.clusters import ADDRESSES, check_installed
 from pipeline.build.conclude import conclude
 from pipeline.build.display import Display, show_task
 from pipeline.build.earlier import keep_plan
 from pipeline.build.event_log import EventLog
 from pipeline.build.finalise import UnfinishedBuild, versions, withdraw
 from pipeline.build.map_part import OutputError
-from pipeline.build.options import MEBIBYTE, BuildOptions, Reading
+from pipeline.build.options import BuildOptions, Reading
 from pipeline.build.orders import Orders, read_orders, write_orders
-from pipeline.build.output_folder import dashed, difference, output_folder, task_folder
+from pipeline.build.output_folder import difference, output_folder, task_folder
 from pipeline.build.plan import Part, read_plan
 from pipeline.build.records import InputRecord, PartRecord, read_record
 from pipeline.build.resume import finished_parts
@@ -31,6 +31,7 @@ from pipeline.build.workers import Crew, Job, available_jobs
 from pipeline.layout import Layout
 from pipeline.storage import StorageError
 from pipeline.usage_error import UsageError
+from pipeline.words import MEBIBYTE, dashed
 
 PARTS_NAMED = 10
 
@@ -70,7 +71,7 @@ def check_mode(options: BuildOptions) -> None:
             f"--backend {options.backend} needs --address: {ADDRESSES[options.backend]}. To use "
             "the cores of this machine, leave out both"
         )
-    expect_installed(options.backend)
+    check_installed(options.backend)
 
 
 def index_and_number(text: str) -> tuple[int, int]:
@@ -80,10 +81,10 @@ def index_and_number(text: str) -> tuple[int, int]:
     ------
     UsageError
     """
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found is None or int(found[1]) >= int(found[2]):
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or int(match[1]) >= int(match[2]):
         raise UsageError(f"--part {text}: give I/N, such as 0/4, 1/4, 2/4 and 3/4 for four tasks")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def write_plan(
@@ -149,7 +150,7 @@ def run_task(
                 "same here, or make the plan again"
             )
         share = parts[index::of]
-        _expect_input(share, Path(orders.root))
+        _check_input(share, Path(orders.root))
         records = finished_parts(own, share, reading)
         todo = [p for p in share if p.number not in records]
         log.write("start", {"task": options.part, "parts": len(share), "todo": len(todo)})
@@ -171,10 +172,10 @@ def run_task(
     return n_failed <= options.allow_failures
 
 
-def _expect_input(parts: Sequence[Part], root: Path) -> None:
+def _check_input(parts: Sequence[Part], root: Path) -> None:
     for part in parts[:1]:
         try:
-            expect_input(part, root)
+            check_input(part, root)
         except Unfit as error:
             raise UsageError(f"{os.uname().nodename}: {error}") from None
 
@@ -196,11 +197,11 @@ def join(
     """
     _, orders = read_orders(layout)
     reading = _reading(options, orders, layout)
-    with output_folder(layout, reading, False, tell) as expect_ours:
+    with output_folder(layout, reading, False, tell) as check_ours:
         parts, orders = read_orders(layout)
         records = finished_parts(layout, parts, reading, for_good=False)
-        _expect_all(layout, parts, records)
-        expect_ours()
+        _check_all_built(layout, parts, records)
+        check_ours()
         return conclude(
             options,
             orders.options,
@@ -216,7 +217,7 @@ def join(
         )
 
 
-def _expect_all(layout: Layout, parts: Sequence[Part], records: dict[int, PartRecord]) -> None:
+def _check_all_built(layout: Layout, parts: Sequence[Part], records: dict[int, PartRecord]) -> None:
     unbuilt = [(k, p) for k, p in enumerate(parts) if p.number not in records]
     if not unbuilt:
         return
@@ -272,7 +273,9 @@ def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
     return reading
 
 
-def _overlaid(planned: dict, default: dict, given: dict) -> dict:
+def _overlaid(
+    planned: dict[str, Any], default: dict[str, Any], given: dict[str, Any]
+) -> dict[str, Any]:
     """What was planned, but for what was given; some options are there only where they are set."""
     wanted: dict[str, Any] = {}
     for key in {*planned, *given}:

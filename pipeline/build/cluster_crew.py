@@ -53,7 +53,7 @@ class ClusterCrew:
     n_jobs: int
     on_done: Callable[[PartRecord], None]
     on_poll: Callable[[list[ProgressNote]], None]
-    on_event: Callable[[str, dict], None]
+    on_event: Callable[[str, dict[str, Any]], None]
     backend: Literal["dask", "ray"]
     address: str
 
@@ -95,7 +95,7 @@ class ClusterCrew:
                     except WorkerLost as error:
                         if self._record(part) is None:  # else it died after its work was done
                             lost[part.number] = lost.get(part.number, 0) + cluster.tries
-                            self._expect_patience(part, lost[part.number], error)
+                            self._check_losses(part, lost[part.number], error)
                             queue.appendleft(part)
                             continue
                     else:
@@ -112,7 +112,7 @@ class ClusterCrew:
         if reply.problem is not None:
             raise (OutputError if reply.is_output else WorkersFail)(reply.problem)
 
-    def _expect_patience(self, part: Part, n: int, error: WorkerLost) -> None:
+    def _check_losses(self, part: Part, n: int, error: WorkerLost) -> None:
         self.on_event("cluster-worker-lost", {"part": part.number, "times": n})
         if n >= MAX_LOST:
             names = ", ".join(f.name for f in part.files[:3])

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.build.finalise import versions
 from pipeline.build.map_part import OutputError
@@ -73,7 +74,7 @@ class Reply:
     """
 
     host: str
-    events: list[tuple[str, dict]] = field(default_factory=list)
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     problem: str | None = None
     is_output: bool = False
 
@@ -107,7 +108,7 @@ def build_on_cluster(part: Part, order: Order) -> Reply:
     reply = Reply(os.uname().nodename)
     try:
         layout = layout_of(order.job.out_dir)
-        _expect_fit(part, order, layout)
+        _check_fit(part, order, layout)
         with _work_folder(layout, order.token) as work:
             _supervise(part, order, layout, work, reply)
     except (Unfit, WorkersFail) as error:
@@ -153,7 +154,7 @@ def _token(layout: Layout) -> str | None:
         return None
 
 
-def _expect_fit(part: Part, order: Order, layout: Layout) -> None:
+def _check_fit(part: Part, order: Order, layout: Layout) -> None:
     """See that this machine has the same software, and sees the same folders."""
     here = versions()
     for name, version in order.software.items():
@@ -165,14 +166,14 @@ def _expect_fit(part: Part, order: Order, layout: Layout) -> None:
     if order.job.reading.config_hash != order.config_hash:
         raise Unfit("it has another ellipsoid-flow; install the same everywhere")
     deadline = time.monotonic() + order.patience
-    while (found := _token(layout)) != order.token:
-        if found is None and layout.folder.is_local and not layout.root.is_dir():
+    while (token := _token(layout)) != order.token:
+        if token is None and layout.folder.is_local and not layout.root.is_dir():
             break
         if time.monotonic() > deadline:
             break
         time.sleep(POLL_SECONDS)
     else:
-        expect_input(part, order.job.root)
+        check_input(part, order.job.root)
         return
     raise Unfit(
         f"it does not see the output folder {layout.folder} (or another one of that name); every "
@@ -180,7 +181,7 @@ def _expect_fit(part: Part, order: Order, layout: Layout) -> None:
     )
 
 
-def expect_input(part: Part, root: Path) -> None:
+def check_input(part: Part, root: Path) -> None:
     """See that the part's files are there; else each of them would fail by name.
 
     Raises

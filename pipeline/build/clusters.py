@@ -47,7 +47,7 @@ class Cluster(Protocol):
     def n_slots(self) -> int:
         """Calls that it runs at once, now."""
 
-    def submit(self, function: Callable, *arguments: Any) -> Any:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Hand out a call; the handle that `finished` and `result` take."""
 
     def finished(self, handles: Collection[Any], seconds: float) -> list[Any]:
@@ -78,7 +78,7 @@ def connected(backend: Literal["dask", "ray"], address: str) -> Iterator[Cluster
         yield cluster
 
 
-def expect_installed(backend: str) -> None:
+def check_installed(backend: str) -> None:
     """See that the extra is there.
 
     Raises
@@ -139,7 +139,7 @@ class _Dask:
     def n_slots(self) -> int:
         return sum(self._client.nthreads().values())
 
-    def submit(self, function: Callable, *arguments: Any) -> Any:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         # Worked at once and once only: the same call later is another one.
         return self._client.submit(function, *arguments, pure=False)
 
@@ -207,12 +207,12 @@ class _Ray:
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
-        self._remote: dict[Callable, Any] = {}
+        self._remote: dict[Callable[..., Any], Any] = {}
 
     def n_slots(self) -> int:
         return int(self._ray.cluster_resources().get("CPU", 0))
 
-    def submit(self, function: Callable, *arguments: Any) -> Any:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if function not in self._remote:
             self._remote[function] = self._ray.remote(num_cpus=1, max_retries=0)(function)
         return self._remote[function].remote(*arguments)

@@ -22,8 +22,8 @@ from pipeline.build.event_log import EventLog
 from pipeline.build.finalise import UnfinishedBuild, withdraw
 from pipeline.build.map_part import OutputError
 from pipeline.build.obsolete import Obsolete
-from pipeline.build.options import MEBIBYTE, BuildOptions, Reading
-from pipeline.build.output_folder import dashed, layout_of, output_folder
+from pipeline.build.options import BuildOptions, Reading
+from pipeline.build.output_folder import layout_of, output_folder
 from pipeline.build.plan import Part, make_plan
 from pipeline.build.records import InputRecord, PartRecord
 from pipeline.build.resume import finished_parts
@@ -37,6 +37,7 @@ from pipeline.sources import Discovery, SourceError, discover, group_entries, pl
 from pipeline.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.termination import leave, terminable
 from pipeline.usage_error import UsageError
+from pipeline.words import MEBIBYTE, dashed
 
 OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -120,8 +121,8 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
             return _status(join(options, layout, console, log, tell, started))
     _check(options)
     reading = options.reading()
-    found = discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
-    entries, others = group_entries(found.files), _beside(found)
+    inputs = discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
+    entries, others = group_entries(inputs.files), _beside(inputs)
     if options.obsolete is not None:
         entries, left_out = Obsolete.read(options.obsolete).part(entries)
         others += left_out
@@ -131,7 +132,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
         update = update_plan(
             earlier.parts,
             entries,
-            partial(earlier.holds_the_same, found.root),
+            partial(earlier.holds_the_same, inputs.root),
             options.part_size * MEBIBYTE,
         )
         tell(f"update: {update.sentence()}")
@@ -140,23 +141,23 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
         raise UsageError(f"{options.pdb_dir or options.pdb_list} holds no files")
     if options.dry_run:
         n_done = len(finished_parts(layout, parts, reading))
-        show_plan(console, layout, parts, n_done, len(found.problems))
+        show_plan(console, layout, parts, n_done, len(inputs.problems))
         return OK
-    with output_folder(layout, reading, options.overwrite, tell) as expect_ours:
+    with output_folder(layout, reading, options.overwrite, tell) as check_ours:
         if earlier is not None and update is not None:
             _renew(earlier, update, layout)
             earlier = None  # a plan and hashes of every file, which take memory
         if options.plan:
             text = _options_text(options)
-            n_done = write_plan(options, reading, layout, found.root, parts, others, text)
-            show_plan(console, layout, parts, n_done, len(found.problems))
+            n_done = write_plan(options, reading, layout, inputs.root, parts, others, text)
+            show_plan(console, layout, parts, n_done, len(inputs.problems))
             show_next_lines(console, layout, len(parts))
             return OK
         with EventLog(options.log_file) as log:
             if update is not None:
                 log.write("update", update.counts())
             return _build(
-                options, reading, layout, found, others, parts, console, started, log, expect_ours
+                options, reading, layout, inputs, others, parts, console, started, log, check_ours
             )
 
 
@@ -168,26 +169,26 @@ def _build(
     options: BuildOptions,
     reading: Reading,
     layout: Layout,
-    found: Discovery,
+    inputs: Discovery,
     others: list[InputRecord],
     parts: list[Part],
     console: Console,
     started: float,
     log: EventLog,
-    expect_ours: Callable[[], None],
+    check_ours: Callable[[], None],
 ) -> int:
     records = finished_parts(layout, parts, reading)
     todo = [p for p in parts if p.number not in records]
-    log.write("start", {"files": len(found.files), "parts": len(parts), "todo": len(todo)})
+    log.write("start", {"files": len(inputs.files), "parts": len(parts), "todo": len(todo)})
     display = Display(console, todo, options.quiet)
 
     def part_done(record: PartRecord) -> None:
-        expect_ours()
+        check_ours()
         records[record.number] = record
         display.part_done(record)
         log.write_part(record)
 
-    job = Job(found.root, reading, layout.root, layout.work)
+    job = Job(inputs.root, reading, layout.root, layout.work)
     crew: Crew | ClusterCrew
     if options.backend == "loky":
         n_jobs = options.n_jobs or available_jobs()
@@ -204,7 +205,7 @@ def _build(
             layout.folder.delete(layout.name(layout.report))
         with display:
             crew.run(todo)
-        expect_ours()
+        check_ours()
     except OSError as error:
         raise OutputError.of(f"cannot finish {layout.folder}", error) from error
     text = _options_text(options)
@@ -219,15 +220,16 @@ def _renew(earlier: EarlierBuild, update: Update, layout: Layout) -> None:
         raise OutputError.of(f"cannot write to {layout.folder}", error) from error
 
 
-def _beside(found: Discovery) -> list[InputRecord]:
+def _beside(inputs: Discovery) -> list[InputRecord]:
     """Records of what was found and is in no part: nothing found is left uncounted."""
     problems = [
         InputRecord(p.name, None, None, "failed", "find", p.reason, p.message)
-        for p in found.problems
+        for p in inputs.problems
     ]
     message = "a link to a file that is found under its own name, or an older copy in an archive"
     aliases = [
-        InputRecord(name, None, None, "skipped", "find", "alias", message) for name in found.aliases
+        InputRecord(name, None, None, "skipped", "find", "alias", message)
+        for name in inputs.aliases
     ]
     return problems + aliases
 
@@ -270,7 +272,7 @@ def _check(options: BuildOptions) -> None:
             raise UsageError(f"{dashed(name)} {place}: there is no such file or folder")
     folder = open_folder(options.out_dir)
     if options.pdb_dir is not None:
-        _expect_apart(open_folder(options.pdb_dir), folder)
+        _check_apart(open_folder(options.pdb_dir), folder)
     at_least = {
         "n_jobs": 0,
         "part_size": 0,
@@ -323,11 +325,11 @@ def _check(options: BuildOptions) -> None:
     folder.check()
 
 
-def _expect_apart(source: Folder, output: Folder) -> None:
+def _check_apart(source: Folder, output: Folder) -> None:
     """The output is not the input, nor around it."""
     if source.local is not None and output.local is not None:
-        out, found = output.local.resolve(), source.local.resolve()
-        same, inside = out == found, out in found.parents
+        out, folder = output.local.resolve(), source.local.resolve()
+        same, inside = out == folder, out in folder.parents
     else:
         same, inside = source == output, source.is_within(output)
     if same:

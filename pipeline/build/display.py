@@ -6,7 +6,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -18,8 +18,8 @@ from pipeline.console import print_rows
 from pipeline.layout import Layout
 from pipeline.progress_line import ProgressLine
 from pipeline.sources import printable
+from pipeline.words import MEBIBYTE, mebibytes, several
 
-MEBIBYTE = 1 << 20
 REASONS_SHOWN = 5
 PARTS_SHOWN = 20
 
@@ -111,13 +111,13 @@ def show_plan(
         ("output", str(layout.folder)),
         ("files", f"{len(files):,}: " + ", ".join(f"{n:,} {k}" for k, n in by_name.most_common())),
         ("entries", f"{sum(len(p.entries) for p in parts):,}"),
-        ("size", f"{sum(p.n_bytes for p in parts) / MEBIBYTE:,.1f} MiB"),
+        ("size", mebibytes(sum(p.n_bytes for p in parts))),
         ("parts", f"{len(parts):,} (one shard each), {n_done:,} of them done"),
     ]
     if n_problems:
         rows.append(("failed", f"{n_problems:,} that could not be searched"))
     for part in parts[:PARTS_SHOWN]:
-        size = f"{part.n_bytes / MEBIBYTE:,.1f} MiB"
+        size = mebibytes(part.n_bytes)
         rows.append((part.name, f"{len(part.entries):,} entries, {size}"))
     if len(parts) > PARTS_SHOWN:
         rows.append(("", f"and {len(parts) - PARTS_SHOWN:,} more"))
@@ -127,8 +127,8 @@ def show_plan(
 def show_next_lines(console: Console, layout: Layout, n_parts: int) -> None:
     """How an array job goes on after its plan."""
     command = f"python -m pipeline.build --out-dir {shlex.quote(layout.folder.uri)}"
-    several = f"for example four tasks (any number up to {n_parts:,} is of use), at once or not"
-    print_rows(console, [("next", f"{command} --part I/N, {several}:")])
+    example = f"for example four tasks (any number up to {n_parts:,} is of use), at once or not"
+    print_rows(console, [("next", f"{command} --part I/N, {example}:")])
     for index in range(4):
         print_rows(console, [("", f"{command} --part {index}/4")])
     print_rows(console, [("then", f"{command} --finalise")])
@@ -145,7 +145,7 @@ def show_task(
     inputs = [i for r in records for i in r.inputs]
     counts = Counter(i.status for i in inputs)
     rows = [
-        ("task", f"{task}: {_several(len(records), 'part')}, {n_built:,} of them built now"),
+        ("task", f"{task}: {several(len(records), 'part')}, {n_built:,} of them built now"),
         (
             "files",
             f"{len(inputs):,} = {counts['ok']:,} ok + {counts['skipped']:,} skipped "
@@ -160,7 +160,7 @@ def show_task(
     print_rows(console, rows)
     is_bad = counts["failed"] > allow_failures
     console.print(
-        f"{counts['failed']:,} of {_several(len(inputs), 'file')} failed",
+        f"{counts['failed']:,} of {several(len(inputs), 'file')} failed",
         style="red" if is_bad else "",
         highlight=False,
     )
@@ -169,7 +169,7 @@ def show_task(
 def show_summary(
     console: Console,
     layout: Layout,
-    summary: dict,
+    summary: dict[str, Any],
     seconds: float,
     n_built: int,
     n_parts: int,
@@ -195,13 +195,13 @@ def show_summary(
         rows.append(("no pLDDT", _without_confidence(n, counts["chains"])))
     if summary["manifest"] and summary["manifest"]["not_found"]:
         rows.append(("manifest", _not_found(summary["manifest"])))
-    size = f"{_size(counts['shard_bytes'])} in {_several(n_parts, 'shard')}"
+    size = f"{_size(counts['shard_bytes'])} in {several(n_parts, 'shard')}"
     if counts["residues"]:
         size += f", {counts['shard_bytes'] / counts['residues']:.1f} bytes per residue"
     rows.append(("size", size))
     time_taken = f"{seconds:.1f} s"
     if n_built < n_parts:
-        time_taken += f", {n_parts - n_built:,} of {_several(n_parts, 'part')} already built"
+        time_taken += f", {n_parts - n_built:,} of {several(n_parts, 'part')} already built"
     else:
         time_taken += f", {counts['found'] / max(seconds, 1e-3):,.0f} files/s"
     rows.append(("time", time_taken))
@@ -214,7 +214,7 @@ def show_summary(
     )
     print_rows(console, rows)
     failed, found = counts["failed"], counts["found"]
-    last = f"{failed:,} of {_several(found, 'file')} failed"
+    last = f"{failed:,} of {several(found, 'file')} failed"
     if failed > allow_failures:
         last += f" (see {inputs}; --allow-failures {failed} accepts them)"
     console.print(
@@ -244,21 +244,17 @@ def _top(reasons: dict[str, int]) -> list[tuple[str, int]]:
 
 def _without_confidence(n: int, n_chains: int) -> str:
     return (
-        f"{n:,} of {_several(n_chains, 'chain')}, which --min-plddt lets pass; "
+        f"{n:,} of {several(n_chains, 'chain')}, which --min-plddt lets pass; "
         "--drop-unknown plddt drops them, --b-factor-is plddt is for predictions that do not say "
         "what they are"
     )
 
 
-def _not_found(manifest: dict) -> str:
+def _not_found(manifest: dict[str, Any]) -> str:
     n, names = manifest["not_found"], map(printable, manifest["first_not_found"][:REASONS_SHOWN])
     more = ", …" if n > REASONS_SHOWN else ""
     return f"{n:,} of its {manifest['entries']:,} entries were not found: {', '.join(names)}{more}"
 
 
 def _size(n: int) -> str:
-    return f"{n / MEBIBYTE:,.1f} MiB" if n >= MEBIBYTE / 10 else f"{n / 1024:,.1f} KiB"
-
-
-def _several(n: int, thing: str) -> str:
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+    return mebibytes(n) if n >= MEBIBYTE / 10 else f"{n / 1024:,.1f} KiB"

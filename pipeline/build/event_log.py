@@ -6,7 +6,7 @@ import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pipeline.build.map_part import OutputError
 from pipeline.build.records import PartRecord
@@ -33,7 +33,7 @@ class EventLog:
             with contextlib.suppress(OSError):  # each line was flushed, or its failure was said
                 self._file.close()
 
-    def write(self, event: str, details: dict) -> None:
+    def write(self, event: str, details: dict[str, Any]) -> None:
         """Append an event."""
         if self._file is not None:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")

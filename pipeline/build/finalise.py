@@ -7,8 +7,8 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from pipeline.build.records import DropRecord, InputRecord, PartRecord, records_
 from pipeline.filters import Manifest
 from pipeline.layout import Layout
 from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, dataset_digest, shard_schema
+from pipeline.software import versions_of
 from pipeline.storage import StorageError
 
 SOFTWARE = ("ellipsoid-flow", "biotite", "numpy", "pyarrow", "isal", "msgpack", "zstandard")
@@ -44,7 +45,7 @@ def finalise(
     records: Sequence[PartRecord],
     others: Sequence[InputRecord],
     reading: Reading,
-) -> dict:
+) -> dict[str, Any]:
     """Write ``index.parquet``, ``inputs.parquet``, ``drops.parquet``, ``plan.parquet`` and, last,
     ``build.json``; return what the latter holds. What would be written as it is stays untouched.
 
@@ -179,7 +180,7 @@ def _without_confidence(reading: Reading, index: pa.Table) -> dict[str, int]:
     return {"chains_without_confidence": index["confidence_kind"].null_count}
 
 
-def _manifest(reading: Reading, parts: Sequence[Part]) -> dict | None:
+def _manifest(reading: Reading, parts: Sequence[Part]) -> dict[str, Any] | None:
     """How much of the manifest was there."""
     if reading.manifest is None:
         return None
@@ -275,10 +276,4 @@ def _remove_strangers(layout: Layout, names: set[str]) -> None:
 
 def versions() -> dict[str, str]:
     """Software → its version, as in ``build.json``."""
-    found = {}
-    for name in SOFTWARE:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+    return versions_of(SOFTWARE)

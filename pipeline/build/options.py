@@ -16,8 +16,7 @@ from pipeline.parsing.confidence import BFactorIs
 from pipeline.parsing.read_chains import MAX_ASSEMBLY_CHAINS
 from pipeline.residues import COMPONENTS_VERSION
 from pipeline.shards import SCHEMA_VERSION
-
-MEBIBYTE = 1 << 20
+from pipeline.words import MEBIBYTE
 
 MAX_MEMORY = 6144
 """MiB. mmCIF in aligned columns takes 4 times its size, other text 15 times; the largest entries
@@ -51,7 +50,7 @@ class Reading:
     manifest: Path | None = None
     manifest_sha256: str | None = None
 
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What two builds must share for their parts to be joined, as JSON-able values."""
         values = asdict(self)
         for elsewhere in ("timeout", "max_memory", "manifest"):

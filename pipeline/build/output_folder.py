@@ -12,15 +12,17 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
+from typing import Any
 
 from pipeline.build.finalise import withdraw
 from pipeline.build.map_part import OutputError
-from pipeline.build.options import MEBIBYTE, Reading
+from pipeline.build.options import Reading
 from pipeline.build.store_lock import InUse, store_lock, wait_until_free
 from pipeline.file_lock import Held, file_lock
 from pipeline.layout import Layout
 from pipeline.storage import StorageError, open_folder
 from pipeline.usage_error import UsageError
+from pipeline.words import MEBIBYTE, dashed, told
 
 
 def layout_of(out_dir: Path) -> Layout:
@@ -70,10 +72,10 @@ def output_folder(
             stack.enter_context(_locked(place / layout.lock.name, layout))
             _clear(layout.scratch)
             stack.callback(_clear_if_possible, layout.scratch)
-            expect_ours = _nothing_expected
+            check_ours = _nothing_to_check
             if not layout.folder.is_local:
                 lock = layout.name(layout.lock)
-                expect_ours = stack.enter_context(
+                check_ours = stack.enter_context(
                     store_lock(layout.folder, lock, layout.scratch, tell)
                 )
             _sweep_up_tasks(layout, tell)
@@ -83,7 +85,7 @@ def output_folder(
         except OSError as error:
             raise OutputError.of(f"cannot write to {layout.folder}", error) from error
         try:
-            yield expect_ours
+            yield check_ours
         except InUse as error:
             raise UsageError(str(error)) from None
 
@@ -159,7 +161,7 @@ def _sweep_up_tasks(layout: Layout, tell: Callable[[str], None]) -> None:
             layout.folder.delete(lock)
 
 
-def _nothing_expected() -> None:
+def _nothing_to_check() -> None:
     """A lock of the file system cannot be lost."""
 
 
@@ -235,7 +237,7 @@ def _claim(layout: Layout, reading: Reading, overwrite: bool) -> None:
             temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
 
 
-def _known_identity(layout: Layout) -> dict | None:
+def _known_identity(layout: Layout) -> dict[str, Any] | None:
     try:
         return json.loads(layout.folder.read_bytes(layout.name(layout.config)))
     except StorageError:
@@ -250,15 +252,6 @@ def _delete(layout: Layout, folder: Path, pattern: str) -> None:
             layout.folder.delete(layout.name(folder / name))
 
 
-def dashed(name: str) -> str:
-    """An option as it is typed."""
-    return "--" + name.replace("_", "-")
-
-
-def _told(value: object) -> str:
-    return "none" if value is None else str(value)
-
-
 _VERSIONS = {
     "schema_version": "shards have another format",
     "components_version": "residues are named by another table",
@@ -266,7 +259,7 @@ _VERSIONS = {
 }
 
 
-def difference(known: dict, current: dict) -> str:
+def difference(known: dict[str, Any], current: dict[str, Any]) -> str:
     """Where two configurations differ, by the names of options; empty if they do not."""
     parts = []
     for key in sorted({*known, *current}):
@@ -280,5 +273,5 @@ def difference(known: dict, current: dict) -> str:
             if key == "max_file_size":  # given in MiB
                 before, after = (int(v or 0) // MEBIBYTE for v in (before, after))
             why = f": {_VERSIONS[key]}" if key in _VERSIONS else ""
-            parts.append(f"{name}: {_told(before)} then, {_told(after)} now{why}")
+            parts.append(f"{name}: {told(before)} then, {told(after)} now{why}")
     return ", ".join(parts)

@@ -36,9 +36,9 @@ class ProcessSeat:
         self._guard = threading.Lock()
         self._thread: _Keeper | None = None
 
-    def submit(self, function: Callable, *arguments: Any) -> Future:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Run a function in the worker."""
-        future: Future = Future()
+        future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         message = pickle.dumps((function, arguments))
         with self._guard:
@@ -63,12 +63,12 @@ class _Keeper(threading.Thread):
     def __init__(self, idle_seconds: float) -> None:
         super().__init__(daemon=True)
         self._idle_seconds = idle_seconds
-        self._requests: queue.SimpleQueue[tuple[Future, bytes] | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[Future[Any], bytes] | None] = queue.SimpleQueue()
         self._guard = threading.Lock()
         self._is_over = False
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def takes(self, future: Future, message: bytes) -> bool:
+    def takes(self, future: Future[Any], message: bytes) -> bool:
         """Hand over a request; false if this one has ended."""
         with self._guard:
             if not self._is_over:
@@ -95,7 +95,7 @@ class _Keeper(threading.Thread):
             if self._process is not None:
                 _end(self._process)
 
-    def _next(self) -> tuple[Future, bytes] | None:
+    def _next(self) -> tuple[Future[Any], bytes] | None:
         try:
             return self._requests.get(timeout=self._idle_seconds)
         except queue.Empty:
@@ -126,7 +126,7 @@ class _Keeper(threading.Thread):
         return value
 
 
-def _start() -> subprocess.Popen:
+def _start() -> subprocess.Popen[bytes]:
     paths = [str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         return subprocess.Popen(
@@ -139,7 +139,7 @@ def _start() -> subprocess.Popen:
         raise WorkersFail(f"a worker process cannot be started: {error}") from error
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):

@@ -91,7 +91,7 @@ def store_lock(
     )
     wait_until_free(folder, name, tell)
     _write(folder, name, scratch, mine)
-    _expect(folder, name, mine)
+    _check_holder(folder, name, mine)
     end = threading.Event()
     intruders: list[_Holder] = []
 
@@ -100,27 +100,27 @@ def store_lock(
         while not end.wait(BEAT_SECONDS):
             # A store that does not answer will be noticed by those who have work to put there.
             with contextlib.suppress(OSError):
-                found = _read(folder, name)
-                if found is not None and found.token != mine.token:
-                    intruders.append(found)
+                holder = _read(folder, name)
+                if holder is not None and holder.token != mine.token:
+                    intruders.append(holder)
                     return
                 number += 1
                 _write(folder, name, scratch, _Holder(**{**asdict(mine), "beat": number}))
 
-    def expect_mine() -> None:
+    def check_mine() -> None:
         if intruders:
             raise _in_use(folder, intruders[0])
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield expect_mine
+        yield check_mine
     finally:
         end.set()
         thread.join()
         with contextlib.suppress(OSError):
-            found = _read(folder, name)
-            if found is not None and found.token == mine.token:
+            holder = _read(folder, name)
+            if holder is not None and holder.token == mine.token:
                 folder.delete(name)
 
 
@@ -150,10 +150,10 @@ def wait_until_free(folder: Folder, name: str, tell: Callable[[str], None]) -> N
             raise _in_use(folder, now)
 
 
-def _expect(folder: Folder, name: str, mine: _Holder) -> None:
-    found = _read(folder, name)
-    if found is not None and found.token != mine.token:
-        raise _in_use(folder, found)
+def _check_holder(folder: Folder, name: str, mine: _Holder) -> None:
+    holder = _read(folder, name)
+    if holder is not None and holder.token != mine.token:
+        raise _in_use(folder, holder)
 
 
 def _in_use(folder: Folder, holder: _Holder) -> InUse:

@@ -92,7 +92,7 @@ class Job:
 class Seat(Protocol):
     """The place of a worker process, replaced when it dies."""
 
-    def submit(self, function: Callable, *arguments: Any) -> Future:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Run a function in the worker; `BrokenProcessPool` if that dies of it."""
 
     def stop(self) -> None:
@@ -151,7 +151,7 @@ class Crew:
     n_jobs: int
     on_done: Callable[[PartRecord], None]
     on_poll: Callable[[list[ProgressNote]], None]
-    on_event: Callable[[str, dict], None]
+    on_event: Callable[[str, dict[str, Any]], None]
     make_seat: Callable[[], Seat] = field(default_factory=lambda: _Seat)
     keep_seats: bool = False
 
@@ -191,7 +191,7 @@ class Crew:
 
     def _map(self, tasks: Iterable[_Task], seats: list[Seat]) -> None:
         queue, idle = deque(tasks), list(seats)
-        running: dict[Future, tuple[Seat, _Task]] = {}
+        running: dict[Future[Any], tuple[Seat, _Task]] = {}
         while queue or running:
             while queue and idle:
                 seat, task = idle.pop(), queue.popleft()
@@ -204,7 +204,7 @@ class Crew:
                     queue.appendleft(task)
             self._watch([task for _, task in running.values()])
 
-    def _begin(self, seat: Seat, task: _Task) -> Future:
+    def _begin(self, seat: Seat, task: _Task) -> Future[Any]:
         part, job = task.part, self.job
         task.hung = False
         try:
@@ -227,7 +227,7 @@ class Crew:
     def _assign(self, part: Part) -> None:
         pq.write_table(plan_table([part]), self._layout.assignment(part.number))
 
-    def _settled(self, future: Future, task: _Task) -> bool:
+    def _settled(self, future: Future[Any], task: _Task) -> bool:
         """Whether a part is finished; if not, the task says how to go on."""
         number = task.part.number
         try:
@@ -363,9 +363,9 @@ class _Seat:
 
     def __init__(self) -> None:
         self._executor: ProcessPoolExecutor | None = None
-        self._latest: Future | None = None
+        self._latest: Future[Any] | None = None
 
-    def submit(self, function: Callable, *arguments: Any) -> Future:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Run a function in the worker."""
         try:
             with _interrupts_held():
@@ -374,7 +374,7 @@ class _Seat:
         except OSError as error:
             raise WorkersFail(f"a worker process cannot be started: {error}") from error
 
-    def _submit(self, function: Callable, *arguments: Any) -> Future:
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         if self._executor is not None:
             try:
                 return self._executor.submit(function, *arguments)

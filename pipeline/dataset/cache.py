@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from pipeline.built_dataset import BuiltDataset
 from pipeline.dataset.fields import FIELDS, columns_of, decode
 from pipeline.shards import DamagedShard, open_shard, read_rows
 from pipeline.storage import Folder
+from pipeline.words import MEBIBYTE
 
 logger = logging.getLogger("pipeline.dataset")
 
@@ -34,7 +36,7 @@ DONE = "done.json"
 _READ_GROUPS = 4
 _ANEW = "delete its folder, and the cache is made anew"
 
-Arrays = dict[str, NDArray]
+Arrays = dict[str, NDArray[Any]]
 
 
 class CacheError(Exception):
@@ -131,7 +133,7 @@ def mapped(place: Path, fields: Sequence[str], n_residues: int) -> Arrays:
     return arrays
 
 
-def map_file(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray:
+def map_file(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     """One array of a finished cache, mapped copy-on-write.
 
     Raises
@@ -223,7 +225,7 @@ def make_once(
                     f"{free / 2**30:.1f} GiB are free: give another cache_dir, or fewer columns, "
                     "or make a subset with `python -m pipeline.subset`"
                 )
-            say(f"{what} into {place} ({size / 2**20:.1f} MiB), once")
+            say(f"{what} into {place} ({size / MEBIBYTE:.1f} MiB), once")
             shutil.rmtree(place, ignore_errors=True)
             scratch = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
             try:

@@ -33,7 +33,7 @@ class ContiguousCrop:
     fields: tuple[str, ...] = ("residue_mask",)
 
     def __post_init__(self) -> None:
-        _expect_positive(self.size)
+        _check_positive(self.size)
 
     def choose(self, item: dict[str, Tensor], random: np.random.Generator) -> Tensor:
         n = len(item["residue_mask"])
@@ -53,7 +53,7 @@ class SpatialCrop:
     fields: tuple[str, ...] = ("trans", "residue_mask")
 
     def __post_init__(self) -> None:
-        _expect_positive(self.size)
+        _check_positive(self.size)
 
     def choose(self, item: dict[str, Tensor], random: np.random.Generator) -> Tensor:
         resolved = torch.nonzero(item["residue_mask"]).flatten()
@@ -82,6 +82,6 @@ def around(trans: Tensor, residue_mask: Tensor, centre: int, size: int) -> Tenso
     return torch.sort(torch.argsort(distance, stable=True)[:size]).values
 
 
-def _expect_positive(size: int) -> None:
+def _check_positive(size: int) -> None:
     if size < 1:
         raise ValueError(f"a crop keeps at least one residue, not {size}")

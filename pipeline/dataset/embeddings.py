@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,7 +53,7 @@ def open_embeddings(
     """
     stored = StoredEmbeddings.open(selection.dataset, name)
     stored_order = _StoredOrder(selection, stored)
-    stored_order.see_that_all_are_there()
+    stored_order.check_all_are_there()
     if kind is None:
         return GroupEmbeddings(selection, stored)
     return FlatEmbeddings(selection, stored, stored_order, kind, cache_dir)
@@ -64,7 +65,7 @@ class EmbeddingStore(ABC):
     stored: StoredEmbeddings
 
     @abstractmethod
-    def find(self, chain: int) -> NDArray:
+    def find(self, chain: int) -> NDArray[Any]:
         """(L, E) of a chain, not to be written to."""
 
     def of(self, chains: Sequence[int]) -> Tensor:
@@ -93,7 +94,7 @@ class GroupEmbeddings(EmbeddingStore):
         self.__dict__.update(state)
         self._forget()
 
-    def find(self, chain: int) -> NDArray:
+    def find(self, chain: int) -> NDArray[Any]:
         if self._pid != os.getpid():
             self._forget()  # a forked worker must not share file positions with its parent
         selection = self._selection
@@ -140,7 +141,7 @@ class FlatEmbeddings(EmbeddingStore):
         self._shape = (order.n_residues, stored.dimension)
         self._place: Path | None = None
         self._shared: Tensor | None = None
-        self._array: NDArray | None = None
+        self._array: NDArray[Any] | None = None
         if kind == "memory":
             array = np.empty(self._shape, stored.dtype)
             order.fill(array)
@@ -166,7 +167,7 @@ class FlatEmbeddings(EmbeddingStore):
         array.flush()
         (scratch / cache.DONE).write_text(json.dumps({"embeddings": self.stored.name}))
 
-    def find(self, chain: int) -> NDArray:
+    def find(self, chain: int) -> NDArray[Any]:
         if self._array is None:
             if self._shared is not None:
                 self._array = self._shared.numpy()
@@ -205,10 +206,10 @@ class _StoredOrder:
         lengths = table["length"].to_numpy().astype(np.int64)[order]
         self._is_there = np.ones(len(order), bool)
         if not stored.is_complete:
-            found = stored.lengths()
-            if len(found) != len(lengths) or (lengths != found)[found >= 0].any():
+            embedded = stored.lengths()
+            if len(embedded) != len(lengths) or (lengths != embedded)[embedded >= 0].any():
                 raise other_chains(stored)
-            self._is_there = found >= 0
+            self._is_there = embedded >= 0
         self._lengths = np.where(self._is_there, lengths, 0)
         self._uids = table["chain_uid"].take(pa.array(order))
         rank = np.empty(len(order), np.int64)
@@ -217,7 +218,7 @@ class _StoredOrder:
         self.n_residues = int(self._lengths.sum())
         self.begin = (np.cumsum(self._lengths) - self._lengths)[self._rank]
 
-    def see_that_all_are_there(self) -> None:
+    def check_all_are_there(self) -> None:
         """See that every chosen chain is embedded."""
         there = self._is_there[self._rank]
         if there.all():
@@ -230,7 +231,7 @@ class _StoredOrder:
             "choose with the same where=, or embed the others too"
         )
 
-    def fill(self, array: NDArray) -> None:
+    def fill(self, array: NDArray[Any]) -> None:
         """Decode all parts into an ``(n_residues, E)`` array."""
         chain = begin = 0
         for part in self._stored.summary["parts"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ def columns_of(fields: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(c for name in fields for c in FIELDS[name].columns))
 
 
-def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray]:
+def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Fields of all residues of some rows.
 
     Parameters
@@ -108,10 +109,10 @@ def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray]:
     """
     lists = rows.lists
     wanted = set(fields)
-    found: dict[str, NDArray] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     frames = wanted & {"rotmats", "trans", "local_mean", "log_scale", "residue_mask"}
     if "atom14_mask" in wanted:
-        found["atom14_mask"] = unpack_mask(lists["atom14_mask"])
+        arrays["atom14_mask"] = unpack_mask(lists["atom14_mask"])
     if "atom14_positions" in wanted or frames:
         bits = lists["atom14_mask"]
         counts = np.bitwise_count(bits)
@@ -119,34 +120,34 @@ def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray]:
         # Behind the last atom zeros, so that 14 may be read from any residue's first one on.
         coords = [np.concatenate((lists[axis], np.zeros(N_SLOTS, np.int32))) for axis in "xyz"]
     if "atom14_positions" in wanted:
-        found["atom14_positions"] = _by_slot(bits, counts, first, coords)
+        arrays["atom14_positions"] = _by_slot(bits, counts, first, coords)
     if frames:
         n, ca, c = _backbone(first, coords)
         axes, origin, resolved = frame_components(n, ca, c, (bits & _BACKBONE) == _BACKBONE)
-        found["residue_mask"] = resolved
+        arrays["residue_mask"] = resolved
         if "rotmats" in wanted:
             rows_of_axes = [axis[i] for i in range(3) for axis in axes]
-            found["rotmats"] = _stack(rows_of_axes).reshape(-1, 3, 3)
-        found["trans"] = _stack(origin)
+            arrays["rotmats"] = _stack(rows_of_axes).reshape(-1, 3, 3)
+        arrays["trans"] = _stack(origin)
         if frames & {"local_mean", "log_scale"}:
             xx, xy, xz, yy, yz, zz = np.ascontiguousarray(lists["covariance"].T, np.float64)
             x, y, z = np.ascontiguousarray(lists["centroid"].T, np.float64)
             mean, log_scale = local_components(axes, origin, (x, y, z), (xx, xy, xz, yy, yz, zz))
-            found["local_mean"], found["log_scale"] = _stack(mean), _stack(log_scale)
+            arrays["local_mean"], arrays["log_scale"] = _stack(mean), _stack(log_scale)
         unresolved = np.flatnonzero(~resolved)
-        for name in found.keys() & {"trans", "local_mean"}:
-            found[name][unresolved] = 0
+        for name in arrays.keys() & {"trans", "local_mean"}:
+            arrays[name][unresolved] = 0
     return {
-        name: np.asarray(found.get(name, lists.get(name)), FIELDS[name].stored) for name in fields
+        name: np.asarray(arrays.get(name, lists.get(name)), FIELDS[name].stored) for name in fields
     }
 
 
-def _stack(columns: Sequence[NDArray]) -> NDArray[np.float32]:
+def _stack(columns: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
     """(R, k) of k columns."""
-    found = np.empty((len(columns[0]), len(columns)), np.float32)
+    stacked = np.empty((len(columns[0]), len(columns)), np.float32)
     for k, column in enumerate(columns):
-        found[:, k] = column
-    return found
+        stacked[:, k] = column
+    return stacked
 
 
 _BACKBONE = np.uint16(0b111)
@@ -158,11 +159,11 @@ _KEEP = np.where(np.arange(3 * N_SLOTS) < 3 * np.arange(N_SLOTS + 1)[:, None], -
 
 def _backbone(first: NDArray[np.int64], coords: Sequence[NDArray[np.int32]]) -> list[Vector]:
     """N, CA and C in Å, exactly as the builder had them; anything where one of them is absent."""
-    found = []
+    atoms = []
     for slot in range(3):
         x, y, z = (c.take(first + slot) * ANGSTROM for c in coords)
-        found.append((x, y, z))
-    return found
+        atoms.append((x, y, z))
+    return atoms
 
 
 def _by_slot(
@@ -194,8 +195,8 @@ def _by_slot(
     rows = positions.reshape(-1, 3 * N_SLOTS).view(np.int32)
     for begin in range(0, len(rows), _BLOCK):
         here = slice(begin, begin + _BLOCK)
-        found = windows[3 * first[here]].view(np.int32)
-        np.bitwise_and(found, _KEEP.take(counts[here], axis=0), out=rows[here])
+        window = windows[3 * first[here]].view(np.int32)
+        np.bitwise_and(window, _KEEP.take(counts[here], axis=0), out=rows[here])
     gaps = np.flatnonzero(bits & (bits + np.uint16(1)))
     if len(gaps):
         mask = unpack_mask(bits[gaps])

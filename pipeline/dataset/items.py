@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from pipeline.dataset.crops import Crop
 from pipeline.dataset.fields import FIELDS
 from pipeline.dataset.store import Block
+from pipeline.seeded import seeded
 
 Item = dict[str, Any]
 Transform = Callable[[Item], Item]
@@ -70,7 +70,7 @@ class ItemMaker:
             item["chain_index"] = _chain_index([end - begin for _, begin, end in parts])
         item.update(more or {})
         if self.crop is not None and length > self.crop.size:
-            kept = self.crop.choose(item, generator(self.seed, epoch, name))
+            kept = self.crop.choose(item, seeded(self.seed, epoch, name))
             item = {key: value[kept] for key, value in item.items()}
         item = {key: item[key] for key in (*self.fields, *(more or ()))}
         item.update(extras)
@@ -81,9 +81,3 @@ def _chain_index(lengths: Sequence[int]) -> Tensor:
     if len(lengths) == 1:
         return torch.zeros(lengths[0], dtype=torch.int64)
     return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-
-
-def generator(seed: int, epoch: int, name: str) -> np.random.Generator:
-    """A generator that is a pure function of its arguments (Philox: Salmon et al. 2011)."""
-    key = hashlib.blake2b(f"{seed}\0{epoch}\0{name}".encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=np.frombuffer(key, np.uint64)))

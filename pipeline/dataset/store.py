@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from pipeline.dataset.fields import columns_of, decode
 from pipeline.dataset.selection import INDEX, Selection
 from pipeline.shards import DamagedShard, open_shard, read_rows
 
-Block = dict[str, NDArray]
+Block = dict[str, NDArray[Any]]
 """Fields of chains laid end to end, each ``(R, *shape)``. Items copy from it."""
 
 KEPT_GROUPS = 8

@@ -15,10 +15,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 from pipeline.dataset.crops import Crop
 from pipeline.dataset.dataset import item_names, labels_of, scalar_value, sort_columns
 from pipeline.dataset.embeddings import KEY, open_embeddings
-from pipeline.dataset.items import Item, ItemMaker, Transform, generator
+from pipeline.dataset.items import Item, ItemMaker, Transform
 from pipeline.dataset.labels import Labels, LabelSource
 from pipeline.dataset.selection import Selection, Where, index_table, select
 from pipeline.dataset.store import ShardStore
+from pipeline.seeded import seeded
 
 FIRST_ITEMS = 64
 """Items among which the first one of an epoch is drawn, if the buffer is larger."""
@@ -125,7 +126,7 @@ class ShardStream(IterableDataset[Item]):
         worker = get_worker_info()
         number, of = (worker.id, worker.num_workers) if worker is not None else (0, 1)
         epoch = int(self._epoch)
-        random = generator(self.seed, epoch, f"stream {self.rank} {self.world_size} {number} {of}")
+        random = seeded(self.seed, epoch, f"stream {self.rank} {self.world_size} {number} {of}")
         items = self._items(self._of_worker(epoch, number, of), epoch)
         yield from _shuffled(items, self.buffer, random) if self.shuffle else items
 
@@ -133,7 +134,7 @@ class ShardStream(IterableDataset[Item]):
         """All row groups: shards shuffled, and the groups within each."""
         if not self.shuffle:
             return self._groups
-        random = generator(self.seed, epoch, "order of shards")
+        random = seeded(self.seed, epoch, "order of shards")
         of_shard: dict[int, list[_Group]] = {}
         for group in self._groups:
             of_shard.setdefault(group.shard, []).append(group)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import platform
 import sys
@@ -25,10 +24,11 @@ from pipeline.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.command_line import parse_options
 from pipeline.embed.display import Progression
 from pipeline.embed.embed_part import Part, PartCounts, embed_part
-from pipeline.embed.language_model import LanguageModel, ModelError, load, require_packages
+from pipeline.embed.language_model import LanguageModel, ModelError, check_packages, load
 from pipeline.embed.options import EmbedOptions
 from pipeline.file_lock import Held, file_lock
 from pipeline.shards import DamagedShard
+from pipeline.software import version_of
 from pipeline.storage import BadLocation, Folder, StorageError
 from pipeline.stored_embeddings import (
     EMBEDDINGS,
@@ -41,8 +41,8 @@ from pipeline.stored_embeddings import (
 from pipeline.termination import status_of
 from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
+from pipeline.words import mebibytes, several
 
-MEBIBYTE = 1 << 20
 _VERSIONS = ("ellipsoid-flow", "torch", "transformers", "pyarrow", "numpy")
 _HASHED_AT_ONCE = 1 << 22
 
@@ -97,7 +97,7 @@ def embed(options: EmbedOptions) -> dict[str, Any]:
         Parts that are finished stay.
     """
     options.check()
-    require_packages()
+    check_packages()
     begin = time.monotonic()
     dataset = BuiltDataset.open(options.dataset)
     parts = _parts(dataset, options.where)
@@ -113,10 +113,10 @@ def embed(options: EmbedOptions) -> dict[str, Any]:
         work = _Work(dataset.folder, f"{EMBEDDINGS}/{name}", about)
         before = work.read_summary()
         if before is not None and not options.overwrite:
-            work.see_that_it_is_the_same(before)
-        done = {p.name: found for p in parts if (found := work.finished(p, before)) is not None}
+            work.check_same(before)
+        done = {p.name: whole for p in parts if (whole := work.finished(p, before)) is not None}
         if not options.overwrite:
-            work.see_that_nothing_is_lost(parts, done)
+            work.check_nothing_is_lost(parts, done)
         missing = [part for part in parts if part.name not in done]
         if missing or before is None or before["parts"] != _listed(parts, done):
             # Nothing half-finished passes for finished, whatever happens now.
@@ -156,12 +156,12 @@ class _Work:
     def read_summary(self) -> dict[str, Any] | None:
         """What an earlier run left, or None."""
         try:
-            found = json.loads(self.folder.read_bytes(f"{self.home}/{SUMMARY}"))
-            return found if "parts" in found and "counts" in found else None
+            summary = json.loads(self.folder.read_bytes(f"{self.home}/{SUMMARY}"))
+            return summary if "parts" in summary and "counts" in summary else None
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
-    def see_that_it_is_the_same(self, before: dict[str, Any]) -> None:
+    def check_same(self, before: dict[str, Any]) -> None:
         """Before embeddings are replaced by others."""
         keys = ("embedding_version", *IDENTITY, "where")
         differing = [key for key in keys if before.get(key) != self._about[key]]
@@ -170,14 +170,14 @@ class _Work:
             what = "another model" if key == "model_sha256" else f"another {key}"
             raise self._refusal(f"{what} ({before.get(key)}, not {self._about[key]})")
 
-    def see_that_nothing_is_lost(self, parts: Sequence[Part], done: dict[str, _Done]) -> None:
+    def check_nothing_is_lost(self, parts: Sequence[Part], done: dict[str, _Done]) -> None:
         """The same for what an interrupted run of another model left."""
         for part in parts:
             if part.name in done:
                 continue
-            found = self._metadata(part)
+            metadata = self._metadata(part)
             ours = identity_metadata(self._about)
-            if found and any(found.get(key) != value for key, value in ours.items()):
+            if metadata and any(metadata.get(key) != value for key, value in ours.items()):
                 raise self._refusal("another model or other options")
 
     def _refusal(self, what: str) -> UsageError:
@@ -194,14 +194,14 @@ class _Work:
             "shard_sha256": part.shard_sha256,
             "selection": part.selection,
         }
-        found = self._metadata(part)
-        if any(found.get(key) != value for key, value in wanted.items()):
+        metadata = self._metadata(part)
+        if any(metadata.get(key) != value for key, value in wanted.items()):
             return None
         sha256, n_bytes = self._hash(name)
         listed = {p["name"]: p["sha256"] for p in before["parts"]} if before is not None else {}
         if listed.get(part.name, sha256) != sha256:
             return None
-        return _Done(PartCounts(**json.loads(found["counts"])), sha256, n_bytes)
+        return _Done(PartCounts(**json.loads(metadata["counts"])), sha256, n_bytes)
 
     def _metadata(self, part: Part) -> dict[str, str]:
         """Of a part that is there; nothing if it is not, or is none."""
@@ -257,12 +257,12 @@ def _parts(dataset: BuiltDataset, where: str | None) -> list[Part]:
     lengths = index["length"].to_numpy().astype(np.int64)
     order = np.lexsort((index["row"].to_numpy(), index["row_group"].to_numpy(), shards))
     begins = np.searchsorted(shards[order], np.arange(len(number) + 1))
-    found = []
+    parts = []
     for k, shard in enumerate(dataset.build["shards"]):
         rows = order[begins[k] : begins[k + 1]]
         mask = chosen[rows]
-        found.append(Part(shard["name"], shard["sha256"], mask, int(lengths[rows][mask].sum())))
-    return found
+        parts.append(Part(shard["name"], shard["sha256"], mask, int(lengths[rows][mask].sum())))
+    return parts
 
 
 def _about(
@@ -287,16 +287,9 @@ def _about(
         "device": model.device,
         "versions": {
             "python": platform.python_version(),
-            **{package: _version(package) for package in _VERSIONS},
+            **{package: version_of(package) for package in _VERSIONS},
         },
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
-        return None
 
 
 def _listed(parts: Sequence[Part], done: dict[str, _Done]) -> list[dict[str, Any]]:
@@ -313,11 +306,11 @@ def _listed(parts: Sequence[Part], done: dict[str, _Done]) -> list[dict[str, Any
 
 
 def _total(done: dict[str, _Done]) -> dict[str, int]:
-    found = dict.fromkeys(PartCounts.__dataclass_fields__, 0)
+    counts = dict.fromkeys(PartCounts.__dataclass_fields__, 0)
     for part in done.values():
         for key, value in asdict(part.counts).items():
-            found[key] += value
-    return {**found, "bytes": sum(part.n_bytes for part in done.values())}
+            counts[key] += value
+    return {**counts, "bytes": sum(part.n_bytes for part in done.values())}
 
 
 def _sha256_of(path: Path) -> str:
@@ -364,7 +357,7 @@ def _show(
 ) -> None:
     counts, n_parts = summary["counts"], len(summary["parts"])
     n_all = counts["chains"] + counts["left_out"]
-    size, per_residue = counts["bytes"] / MEBIBYTE, counts["bytes"] / max(counts["residues"], 1)
+    per_residue = counts["bytes"] / max(counts["residues"], 1)
     lines = [
         ("chains", f"{counts['chains']:,} of {n_all:,}, {counts['residues']:,} residues"),
         (
@@ -384,7 +377,7 @@ def _show(
         ),
         (
             "size",
-            f"{size:,.1f} MiB in {n_parts:,} part{'s' * (n_parts != 1)}, {per_residue:,.1f} bytes "
+            f"{mebibytes(counts['bytes'])} in {several(n_parts, 'part')}, {per_residue:,.1f} bytes "
             "per residue",
         ),
         ("time", f"{seconds:.1f} s, {n_residues / max(seconds, 1e-3):,.0f} residues/s"),

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,9 +145,9 @@ class _Embedder:
     ):
         self._model, self._dtype, self._batch_residues = model, dtype, batch_residues
         self._waiting = Counter(c.sequence for some in chosen for c in some if c is not None)
-        self._kept: dict[str, NDArray] = {}
+        self._kept: dict[str, NDArray[Any]] = {}
 
-    def states(self, chains: Sequence[ChainSequence]) -> dict[str, NDArray]:
+    def states(self, chains: Sequence[ChainSequence]) -> dict[str, NDArray[Any]]:
         """Sequence → hidden states, of some chains."""
         wanted = dict.fromkeys(c.sequence for c in chains)
         new = [s for s in wanted if s not in self._kept]
@@ -156,7 +157,7 @@ class _Embedder:
         )
         self._waiting.subtract(c.sequence for c in chains)
         room = KEPT_BYTES
-        kept: dict[str, NDArray] = {}
+        kept: dict[str, NDArray[Any]] = {}
         for sequence, states in (self._kept | found).items():
             if self._waiting[sequence] > 0 and states.nbytes <= room:
                 kept[sequence] = states

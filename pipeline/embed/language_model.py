@@ -100,7 +100,7 @@ class LanguageModel:
 
     def embed(
         self, sequences: Sequence[str], dtype: str = "float32", batch_residues: int = 8192
-    ) -> list[NDArray]:
+    ) -> list[NDArray[Any]]:
         """Hidden states of all residues.
 
         Parameters
@@ -126,7 +126,7 @@ class LanguageModel:
             for number, sequence in enumerate(sequences)
             for window in windows_of(number, len(sequence), self.max_length)
         ]
-        found = [np.empty((len(s), self.dimension), dtype) for s in sequences]
+        embeddings = [np.empty((len(s), self.dimension), dtype) for s in sequences]
         for batch in batches_of(windows, batch_residues):
             for window, states in zip(batch, self._run(sequences, batch), strict=True):
                 kept = states[window.keep_begin - window.begin : window.keep_end - window.begin]
@@ -134,10 +134,10 @@ class LanguageModel:
                     stored = kept.astype(dtype)
                 if not np.isfinite(stored).all():
                     raise ModelError(self._not_finite(kept, dtype))
-                found[window.sequence][window.keep_begin : window.keep_end] = stored
-        return found
+                embeddings[window.sequence][window.keep_begin : window.keep_end] = stored
+        return embeddings
 
-    def _run(self, sequences: Sequence[str], batch: Sequence[Window]) -> Iterator[NDArray]:
+    def _run(self, sequences: Sequence[str], batch: Sequence[Window]) -> Iterator[NDArray[Any]]:
         import torch
 
         width = len(batch[0]) + N_SPECIAL
@@ -163,10 +163,10 @@ class LanguageModel:
     def _states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if self.layer == self.n_layers:
             return self.network(input_ids=ids, attention_mask=mask).last_hidden_state
-        found = self.network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        return found.hidden_states[self.layer]
+        output = self.network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        return output.hidden_states[self.layer]
 
-    def _not_finite(self, states: NDArray, dtype: str) -> str:
+    def _not_finite(self, states: NDArray[Any], dtype: str) -> str:
         if np.isfinite(states).all():
             return (
                 f"{self.name}: layer {self.layer} has numbers up to {np.abs(states).max():.3g}, "
@@ -195,7 +195,7 @@ def load(
     ModelError
         The packages, the model or the device are not there, or it is no ESM-2.
     """
-    require_packages()
+    check_packages()
     folder = _folder(model)
     with _silent():
         config = _config(model, folder)
@@ -234,7 +234,7 @@ def load(
     )
 
 
-def require_packages() -> None:
+def check_packages() -> None:
     """See that what the base installation lacks is there.
 
     Raises

@@ -26,6 +26,7 @@ from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, say, status_of
 from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
+from pipeline.words import several
 
 _FORMATS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
 
@@ -68,13 +69,13 @@ def export(options: ExportOptions) -> None:
     if options.fasta is not None:
         with _file(options.fasta, options.overwrite) as temporary, temporary.open("w") as file:
             file.writelines(read_fasta(dataset, index))
-        print(f"{options.fasta}: {_several(index.num_rows, 'sequence')}")
+        print(f"{options.fasta}: {several(index.num_rows, 'sequence')}")
     if options.view is not None:
         entry = _only_entry(dataset, index, "--view shows")
         named = with_own_ids(_first_model(entry), "cif")
         _write(options.view, web_page(named.entry, script), options.overwrite)
         _note_ids(options.view, named)
-        print(f"{options.view}: {_several(len(entry), 'chain')}")
+        print(f"{options.view}: {several(len(entry), 'chain')}")
     if options.output is None:
         return
     if single:
@@ -92,8 +93,8 @@ def export(options: ExportOptions) -> None:
             for sentence in differences(text, [stored.chain for stored in named.entry]):
                 _note(f"{path}: as a build reads it, {sentence}", kind)
             n_files, n_chains = n_files + 1, n_chains + len(members)
-    files = "" if single else f" in {_several(n_files, 'file')}"
-    print(f"{options.output}: {_several(n_chains, 'chain')}{files}")
+    files = "" if single else f" in {several(n_files, 'file')}"
+    print(f"{options.output}: {several(n_chains, 'chain')}{files}")
 
 
 def _check(options: ExportOptions) -> tuple[bool, Kind]:
@@ -140,14 +141,14 @@ def _viewer_script(path: Path | None) -> str | None:
 
 
 def _only_entry(dataset: BuiltDataset, index: pa.Table, who: str) -> list[StoredChain]:
-    found = {
+    entries = {
         (row["entry_id"], row["assembly"])
         for row in index.select(["entry_id", "assembly"]).to_pylist()
     }
-    if len(found) > 1:
-        some = ", ".join(entry for entry, _ in sorted(found, key=str)[:3])
+    if len(entries) > 1:
+        some = ", ".join(entry for entry, _ in sorted(entries, key=str)[:3])
         raise UsageError(
-            f"{who} one entry, and {len(found):,} are chosen ({some} …); choose with --chain or "
+            f"{who} one entry, and {len(entries):,} are chosen ({some} …); choose with --chain or "
             "--entry" + ("" if who.startswith("--view") else ", or give --output a folder")
         )
     return [stored for entry in read_entries(dataset, index) for stored in entry]
@@ -195,10 +196,6 @@ def _file(path: Path, overwrite: bool) -> Iterator[Path]:
 def _write(path: Path, text: str, overwrite: bool) -> None:
     with _file(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _several(n: int, thing: str) -> str:
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def _note_ids(path: Path, named: Changed) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -196,13 +197,18 @@ class _Entities:
     """Which chains share an entity, and what is said of chains and entities."""
 
     def __init__(self, chains: Sequence[Chain], with_ellipsoids: bool):
-        groups: dict[tuple, _Entity] = {}
+        groups: dict[tuple[Any, ...], _Entity] = {}
         taken = {c.entity_id for c in chains}
         used: set[str] = set()
         fresh = (str(k) for k in range(1, len(chains) + len(taken) + 2) if str(k) not in taken)
         self._of_chain: dict[tuple[int, str], str] = {}
         for chain in chains:
-            key: tuple = (chain.entity_id, chain.entity_sequence, chain.uniprot, chain.taxonomy)
+            key: tuple[Any, ...] = (
+                chain.entity_id,
+                chain.entity_sequence,
+                chain.uniprot,
+                chain.taxonomy,
+            )
             if chain.entity_sequence is None:
                 key = (*key, chain.label_asym_id)
             if key not in groups:
@@ -214,7 +220,7 @@ class _Entities:
             self._of_chain[chain.model, chain.label_asym_id] = groups[key].ident
         self._entities = list(groups.values())
         if with_ellipsoids:
-            _expect_free(chains)
+            _check_free(chains)
         self.of_ellipsoids = next(fresh) if with_ellipsoids else None
 
     def of(self, chain: Chain) -> str:
@@ -298,9 +304,9 @@ class _Entities:
             for chain in entity.chains:
                 members = sequence_string(chain.aatype)
                 for number, letter in zip(chain.residue_index.tolist(), members, strict=True):
-                    found = others.setdefault(number, [])
-                    if letter != sequence[number - 1] and letter not in found:
-                        found.append(letter)
+                    letters = others.setdefault(number, [])
+                    if letter != sequence[number - 1] and letter not in letters:
+                        letters.append(letter)
             for number, letter in enumerate(sequence, start=1):
                 more = others.get(number, [])
                 for name in entity_names(letter + "".join(more)):
@@ -326,7 +332,7 @@ class _Entities:
         return _table("chem_comp", ("id", "type"), rows)
 
 
-def _expect_free(chains: Sequence[Chain]) -> None:
+def _check_free(chains: Sequence[Chain]) -> None:
     """See that no chain is called as the ellipsoids of another one will be."""
     for ids in ({c.label_asym_id for c in chains}, {c.auth_asym_id for c in chains}):
         for ident in sorted(ids):
@@ -399,11 +405,11 @@ def _add_ellipsoids(
     stored: StoredChain,
     entity: str,
 ) -> None:
-    chain, found = stored.chain, Ellipsoids.of(stored)
+    chain, ellipsoids = stored.chain, Ellipsoids.of(stored)
     codes = [quoted(code) if code else "?" for code in insertion_codes(chain)]
     label = quoted(chain.label_asym_id + ell.CHAIN_SUFFIX)
     author = quoted(chain.auth_asym_id + ell.CHAIN_SUFFIX)
-    for k, r in enumerate(found.residue.tolist()):
+    for k, r in enumerate(ellipsoids.residue.tolist()):
         number, auth = str(len(sites) + 1), str(chain.auth_seq_id[r])
         sites.append(
             (
@@ -417,9 +423,9 @@ def _add_ellipsoids(
                 entity,
                 ".",
                 codes[r],
-                *(f"{value:.3f}" for value in found.centre[k].tolist()),
+                *(f"{value:.3f}" for value in ellipsoids.centre[k].tolist()),
                 "1.00",
-                f"{found.b_equivalent[k]:.2f}",
+                f"{ellipsoids.b_equivalent[k]:.2f}",
                 auth,
                 ell.RESIDUE,
                 author,
@@ -431,7 +437,7 @@ def _add_ellipsoids(
             (
                 number,
                 ell.ELEMENT,
-                *(shortest(value, 4) for value in found.u[k]),
+                *(shortest(value, 4) for value in ellipsoids.u[k]),
                 ell.ATOM,
                 ell.RESIDUE,
                 label,

@@ -120,7 +120,7 @@ def _check_chains(entry: Sequence[StoredChain]) -> None:
 def _ellipsoid_ids(chains: Sequence[Chain]) -> dict[str, str]:
     """Chain id → id of the chain of its ellipsoids: the small letter of a capital if it is free."""
     used = {chain.auth_asym_id for chain in chains}
-    found: dict[str, str] = {}
+    letters: dict[str, str] = {}
     for ident in dict.fromkeys(chain.auth_asym_id for chain in chains):
         free = [c for c in (ident.swapcase(), *LETTERS) if c not in used and c in LETTERS]
         if not free:
@@ -128,9 +128,9 @@ def _ellipsoid_ids(chains: Sequence[Chain]) -> dict[str, str]:
                 chains[0].entry_id,
                 f"has {len(used)} chains, and a PDB file has no letters left for their ellipsoids",
             )
-        found[ident] = free[0]
+        letters[ident] = free[0]
         used.add(free[0])
-    return found
+    return letters
 
 
 def _letter(ident: str) -> str:
@@ -219,17 +219,17 @@ def _numbers_of_missing(chain: Chain) -> dict[int, int] | None:
     index, auth = chain.residue_index[there].tolist(), chain.auth_seq_id[there].tolist()
     codes = chain.ins_code[there].tolist()
     n = len(chain.entity_sequence or "")
-    found = {k: auth[0] - index[0] + k for k in range(1, index[0])}
-    found |= {k: auth[-1] - index[-1] + k for k in range(index[-1] + 1, n + 1)}
+    numbers = {k: auth[0] - index[0] + k for k in range(1, index[0])}
+    numbers |= {k: auth[-1] - index[-1] + k for k in range(index[-1] + 1, n + 1)}
     for k in range(len(index) - 1):
         gap = index[k + 1] - index[k] - 1
         between = auth[k + 1] - auth[k] - 1
         if gap and (between != gap or codes[k] > codes[k + 1] > 0):
             return None
-        found |= {index[k] + j: auth[k] + j for j in range(1, gap + 1)}
-    if not all(-999 <= number <= 9999 for number in found.values()):
+        numbers |= {index[k] + j: auth[k] + j for j in range(1, gap + 1)}
+    if not all(-999 <= number <= 9999 for number in numbers.values()):
         return None
-    return found
+    return numbers
 
 
 # ---- atoms --------------------------------------------------------------------------------------
@@ -261,22 +261,23 @@ def _add_chain(lines: list[str], chain: Chain, serial: int) -> int:
 
 
 def _add_ellipsoids(lines: list[str], stored: StoredChain, letter: str, serial: int) -> int:
-    chain, found = stored.chain, Ellipsoids.of(stored)
+    chain, ellipsoids = stored.chain, Ellipsoids.of(stored)
     codes = insertion_codes(chain)
-    tenthousandths = np.rint(found.u.astype(np.float64) * 1e4).astype(np.int64)
+    tenthousandths = np.rint(ellipsoids.u.astype(np.float64) * 1e4).astype(np.int64)
     if (tenthousandths > _MAX_U).any() or (tenthousandths < _MIN_U).any():
         raise _too_much(chain.uid, "has an ellipsoid too large for seven columns of ANISOU")
-    if (found.b_equivalent >= 999.995).any():
+    if (ellipsoids.b_equivalent >= 999.995).any():
         raise _too_much(chain.uid, "has an ellipsoid whose equivalent B-factor is over 999.99 Å²")
-    for k, r in enumerate(found.residue.tolist()):
+    for k, r in enumerate(ellipsoids.residue.tolist()):
         # All three record names are followed by the same: serial number, names, numbers.
         place = (
             f"{serial:>5}  {ell.ATOM:<3} {ell.RESIDUE} {letter}"
             f"{chain.auth_seq_id[r]:>4}{codes[r]:1}"
         )
-        x, y, z = (f"{value:8.3f}" for value in found.centre[k].tolist())
+        x, y, z = (f"{value:8.3f}" for value in ellipsoids.centre[k].tolist())
         lines.append(
-            f"HETATM{place}   {x}{y}{z}  1.00{found.b_equivalent[k]:6.2f}          {ell.ELEMENT:>2}"
+            f"HETATM{place}   {x}{y}{z}  1.00{ellipsoids.b_equivalent[k]:6.2f}          "
+            f"{ell.ELEMENT:>2}"
         )
         u = "".join(f"{value:>7}" for value in tenthousandths[k].tolist())
         lines.append(f"ANISOU{place} {u}      {ell.ELEMENT:>2}")

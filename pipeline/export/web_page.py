@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -37,7 +38,7 @@ def web_page(entry: Sequence[StoredChain], viewer_script: str | None = None) -> 
     first = entry[0].chain
     about = first.metadata
     chains = [stored.chain.auth_asym_id for stored in entry]
-    residues: list[dict] = []
+    residues: list[dict[str, Any]] = []
     for number, stored in enumerate(entry):
         residues += _residues(stored, number, len(residues))
     b_factors = [r["b"] for r in residues if r["there"]]
@@ -71,7 +72,7 @@ def web_page(entry: Sequence[StoredChain], viewer_script: str | None = None) -> 
     )
 
 
-def _residues(stored: StoredChain, chain: int, begin: int) -> list[dict]:
+def _residues(stored: StoredChain, chain: int, begin: int) -> list[dict[str, Any]]:
     """What the page knows of each row; unresolved ones have no centre."""
     found = []
     names, codes = residue_names(stored.chain), insertion_codes(stored.chain)

@@ -17,7 +17,7 @@ from pipeline.fetch.crew import Crew
 from pipeline.fetch.display import Display, show_summary
 from pipeline.fetch.download import Downloader
 from pipeline.fetch.entry_ids import BadEntryId, Wanted, alphafold_entry, pdb_entry
-from pipeline.fetch.fetch_entry import MEBIBYTE, EntryFetcher
+from pipeline.fetch.fetch_entry import EntryFetcher
 from pipeline.fetch.options import POLITE_CONNECTIONS, POLITE_RATE, FetchOptions
 from pipeline.fetch.pace import Pace
 from pipeline.fetch.problems import SERVER_AT_FAULT, CannotWrite
@@ -28,6 +28,7 @@ from pipeline.filters import Manifest, ManifestError
 from pipeline.sources import printable
 from pipeline.termination import FAILURE, OK, leave, status_of
 from pipeline.usage_error import UsageError
+from pipeline.words import MEBIBYTE
 
 GIVE_UP_AFTER = 20
 """Entries in a row that fail by the server's fault: it is down, and gets no more requests."""

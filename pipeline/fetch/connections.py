@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import urllib.request
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pipeline.fetch.problems import FetchProblem
 from pipeline.fetch.speed_guard import watch_socket
+from pipeline.software import version_of
 
 
 class _PlainConnection(HTTPConnection):
@@ -36,10 +36,7 @@ class _EncryptedPool(urllib3.HTTPSConnectionPool):
 
 def user_agent() -> str:
     """Who asks, so that a server's keeper can tell."""
-    try:
-        own = version("ellipsoid-flow")
-    except PackageNotFoundError:  # a checkout that was not installed
-        own = "0"
+    own = version_of("ellipsoid-flow") or "0"
     return f"ellipsoid-flow/{own} (pipeline.fetch) urllib3/{urllib3.__version__}"
 
 

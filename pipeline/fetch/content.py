@@ -31,10 +31,11 @@ from pipeline.sources import (
     sniff,
 )
 from pipeline.sources.decompress import iter_decompressed
+from pipeline.words import MEBIBYTE
 
 SUFFIXES = {"gzip": ".gz", "zstd": ".zst", None: ""}
 """Of a file's name, by its compression."""
-LARGEST_COLUMN = 128 << 20
+LARGEST_COLUMN = 128 * MEBIBYTE
 """Bytes; the largest entries have under ten million atoms, and a number has eight bytes."""
 _LAYERS = 2
 _PIECE = 1 << 18
@@ -84,7 +85,7 @@ def check_content(
         with open(path, "rb", buffering=0) as file:
             stream, compression = _unpacked(file.read, max_bytes)
             head = stream.look(HEAD_BYTES)
-            _expect_format(head, format)
+            _check_format(head, format)
             if compression is None and format != "bcif" and not has_end:
                 raise FetchProblem(
                     "end-unknown",
@@ -99,10 +100,10 @@ def check_content(
     except SourceError as error:
         raise FetchProblem(error.reason, str(error), transient=True) from None
     if not _is_named(wanted, names):
-        found = ", ".join(sorted(names)) or "none"
+        said = ", ".join(sorted(names)) or "none"
         raise FetchProblem(
             "wrong-entry",
-            f"the file that came is of another entry (it says {found}); was the entry superseded?",
+            f"the file that came is of another entry (it says {said}); was the entry superseded?",
         )
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -146,18 +147,19 @@ def _limited(pieces: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
         if n > max_bytes:
             raise FetchProblem(
                 "too-large",
-                f"unpacks to more than the limit of {max_bytes >> 20:,} MiB; raise --max-file-size",
+                f"unpacks to more than the limit of {max_bytes // MEBIBYTE:,} MiB; "
+                "raise --max-file-size",
             )
         yield piece
 
 
-def _expect_format(head: bytes, format: Format) -> None:
-    found = sniff(head)
-    if found is None:
+def _check_format(head: bytes, format: Format) -> None:
+    came = sniff(head)
+    if came is None:
         # Such as a page that excuses the server.
         raise FetchProblem("not-a-structure", describe_content(head), transient=True)
-    if found != format:
-        raise FetchProblem("wrong-format", f"{format} was asked for, and {found} came")
+    if came != format:
+        raise FetchProblem("wrong-format", f"{format} was asked for, and {came} came")
 
 
 def _bcif_names(stream: _Stream) -> set[str]:
@@ -183,7 +185,7 @@ def _bcif_names(stream: _Stream) -> set[str]:
         ) from None
     except msgpack.BufferFull:
         raise FetchProblem(
-            "too-large", f"a single column has more than {LARGEST_COLUMN >> 20} MiB"
+            "too-large", f"a single column has more than {LARGEST_COLUMN // MEBIBYTE} MiB"
         ) from None
     except (ValueError, msgpack.UnpackException) as error:
         raise FetchProblem(

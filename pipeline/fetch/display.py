@@ -11,8 +11,8 @@ from rich.console import Console
 from pipeline.console import print_rows
 from pipeline.fetch.state import Row
 from pipeline.progress_line import ProgressLine
+from pipeline.words import MEBIBYTE, mebibytes
 
-MEBIBYTE = 1 << 20
 REASONS_SHOWN = 8
 
 
@@ -54,7 +54,7 @@ def show_summary(
             f"there + {count['failed']:,} failed",
         ),
         *_failures(rows),
-        ("size", f"{n_bytes / MEBIBYTE:,.1f} MiB, {came / MEBIBYTE:,.1f} MiB of them new"),
+        ("size", f"{mebibytes(n_bytes)}, {mebibytes(came)} of them new"),
         ("time", f"{seconds:,.1f} s"),
         ("look at", f"{table} (every entry, with URL, SHA-256 and reason)"),
     ]

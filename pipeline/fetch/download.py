@@ -15,6 +15,7 @@ from pipeline.fetch.connections import Connections
 from pipeline.fetch.pace import Pace
 from pipeline.fetch.problems import CannotWrite, FetchProblem, Stopped
 from pipeline.fetch.speed_guard import SpeedGuard, Transfer
+from pipeline.words import MEBIBYTE
 
 MOST_REDIRECTS = 5
 LONGEST_PAUSE = 600.0
@@ -60,7 +61,7 @@ class Downloader:
             self._guard.transfer() as transfer,
             self._answer(url, transfer) as response,
         ):
-            _expect_content(response)
+            _check_status(response)
             claimed = response.headers.get("Content-Length", "")
             if claimed.isdecimal() and int(claimed) > self._max_bytes:
                 raise self._too_large(f"the server announces {int(claimed):,} bytes")
@@ -125,7 +126,7 @@ class Downloader:
             raise _network_problem(failed, transfer) from failed
 
     def _too_large(self, what: str) -> FetchProblem:
-        limit = self._max_bytes >> 20
+        limit = self._max_bytes // MEBIBYTE
         return FetchProblem(
             "too-large", f"{what} beyond the limit of {limit:,} MiB; raise --max-file-size"
         )
@@ -160,7 +161,7 @@ def redirected(url: str, target: str) -> str:
     return new
 
 
-def _expect_content(response: urllib3.BaseHTTPResponse) -> None:
+def _check_status(response: urllib3.BaseHTTPResponse) -> None:
     status = response.status
     if status == 200:
         return

@@ -18,11 +18,11 @@ from pipeline.fetch.pace import Pace
 from pipeline.fetch.problems import CannotWrite, FetchProblem
 from pipeline.fetch.servers import fill_in
 from pipeline.fetch.state import Known, Row, State
+from pipeline.words import MEBIBYTE
 
 FIRST_PAUSE = 1.0
 LONGEST_BACK_OFF = 60.0
 """Seconds between attempts: doubled each time, up to the longest."""
-MEBIBYTE = 1 << 20
 
 
 class EntryFetcher:

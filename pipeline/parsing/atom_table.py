@@ -75,7 +75,7 @@ class AtomTable:
     def __len__(self) -> int:
         return len(self.model)
 
-    def select(self, rows: NDArray | slice) -> AtomTable:
+    def select(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> AtomTable:
         """The given rows (a mask, indices or a slice), in the order given."""
         columns = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays: dict[str, Any] = {

@@ -121,9 +121,9 @@ class _UnpackerOfBytes(msgpack.Unpacker):
         return _text(super().unpack())
 
 
-def _with_texts(found: dict[Any, Any]) -> dict[Any, Any]:
+def _with_texts(raw: dict[Any, Any]) -> dict[Any, Any]:
     """A map of byte strings with text for its keys, and for the values that are text."""
-    texts = {_text(key): value for key, value in found.items()}
+    texts = {_text(key): value for key, value in raw.items()}
     return {key: _text(value) if key in _TEXTS else value for key, value in texts.items()}
 
 
@@ -145,7 +145,7 @@ def _read_blocks(
             unpacker.skip()
             continue
         for _ in range(unpacker.read_array_header()):
-            header, found = "", {}
+            header, categories = "", {}
             for _ in range(unpacker.read_map_header()):
                 key = unpacker.unpack()
                 if key == "header":
@@ -153,11 +153,11 @@ def _read_blocks(
                 elif key == "categories":
                     for _ in range(unpacker.read_array_header()):
                         category = _read_category(unpacker, wanted)
-                        found[category.get("name", "")] = category
+                        categories[category.get("name", "")] = category
                 else:
                     unpacker.skip()
-            found.pop("", None)
-            blocks.append((header, found))
+            categories.pop("", None)
+            blocks.append((header, categories))
     return blocks
 
 
@@ -235,22 +235,22 @@ class BinaryCategory:
         if table is None:
             text = [b"" if t is None else t.encode() for t in self._as_text(values, mask)]
             width = max(map(len, text), default=1)
-            _expect_sane_width(width, self.n_rows)
+            _check_sane_width(width, self.n_rows)
             return np.array(text, f"S{item_size(max(width, 1))}")[rows]
-        _expect_sane_width(table.dtype.itemsize, self.n_rows)
-        found = table[values[rows]]
+        _check_sane_width(table.dtype.itemsize, self.n_rows)
+        texts = table[values[rows]]
         if mask is not None:
-            found[mask[rows] != 0] = b""
-        return found
+            texts[mask[rows] != 0] = b""
+        return texts
 
     def integers(self, tags: Sequence[str], rows: Rows) -> list[NDArray[np.int32]]:
         """Columns as int32, `ABSENT` where there is no whole number."""
-        found = []
+        columns = []
         for tag in tags:
             values, valid, _ = self._fixed(tag, 0, rows)
             valid &= (values > -(2**31)) & (values < 2**31)
-            found.append(np.where(valid, values, ABSENT).astype(np.int32))
-        return found
+            columns.append(np.where(valid, values, ABSENT).astype(np.int32))
+        return columns
 
     def fixed(
         self, tags: Sequence[str], places: int, rows: Rows
@@ -302,8 +302,8 @@ class BinaryCategory:
         if table is None:
             return self._as_text(values, mask)
         words = self._as_text(table, None)
-        found = [words[k] for k in values.tolist()]
-        return found if mask is None else self._without(found, mask)
+        texts = [words[k] for k in values.tolist()]
+        return texts if mask is None else self._without(texts, mask)
 
     def _as_text(self, values: NDArray, mask: NDArray | None) -> Column:
         if values.dtype.kind == "S":
@@ -375,7 +375,7 @@ class BinaryCategory:
             words = [word.strip() for word in words]
         words = [b"" if w in (b".", b"?") else w for w in words]
         width = item_size(max(map(len, words), default=1) or 1)
-        _expect_sane_width(width, len(words))
+        _check_sane_width(width, len(words))
         # The entry behind the last, which index -1 finds, is "no value".
         table = np.array([*words, b""], f"S{width}")
         if len(indices) and not (indices.min() >= -1 and indices.max() < len(words)):
@@ -392,7 +392,7 @@ class BinaryCategory:
         return values
 
 
-def _expect_sane_width(width: int, n: int) -> None:
+def _check_sane_width(width: int, n: int) -> None:
     if width > 64 and width * n > MAX_MATRIX:
         raise ParseError(
             "overlong-value", f"a column of {n} values has one that is {width} bytes long"

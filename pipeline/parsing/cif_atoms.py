@@ -49,7 +49,7 @@ def read_atoms(
     ParseError
         The table has no atom or residue names, or a column does not decode.
     """
-    _require(table)
+    _check_columns(table)
     rows: slice | NDArray = slice(0, table.n_rows)
     heads = table.run_heads(_RESIDUE_TAGS)
     has_models = "pdbx_pdb_model_num" in table and table.n_rows
@@ -78,9 +78,9 @@ def read_atoms(
         """One column per tuple of tags: the first of them that the table has."""
         tags = [next((t for t in names if t in table), None) for names in alternatives]
         present = list(dict.fromkeys(t for t in tags if t is not None))
-        found = dict(zip(present, table.names(present, where), strict=True))
+        columns = dict(zip(present, table.names(present, where), strict=True))
         length = n if counts is None or where is rows else len(counts)
-        return [empty_names(length) if t is None else found[t] for t in tags]
+        return [empty_names(length) if t is None else columns[t] for t in tags]
 
     wanted = {
         "model": ("pdbx_pdb_model_num",),
@@ -174,8 +174,8 @@ def _split_insertion_codes(
         The insertion codes.
     """
     odd = np.flatnonzero((numbers == ABSENT) & (texts != b""))
-    found = [_NUMBER_AND_CODE.fullmatch(text) for text in texts[odd].tolist()]
-    for row, match in zip(odd.tolist(), found, strict=True):
+    matches = [_NUMBER_AND_CODE.fullmatch(text) for text in texts[odd].tolist()]
+    for row, match in zip(odd.tolist(), matches, strict=True):
         if match and ins_code[row] in (b"", match[2]):
             numbers[row], ins_code[row] = int(match[1]), match[2]
     return ins_code
@@ -190,7 +190,7 @@ def _b_factors(table: TextTable | BinaryCategory, rows: NDArray) -> NDArray[np.f
     return np.where(valid, values, 0) / 10**places
 
 
-def _require(table: TextTable | BinaryCategory) -> None:
+def _check_columns(table: TextTable | BinaryCategory) -> None:
     missing = [tag for tag in _COORDINATES if tag not in table]
     if missing:
         raise NotAStructure(

@@ -229,7 +229,7 @@ def _entities(category: Categories) -> dict[str, Polymer]:
         kinds.setdefault(ident, "polymer")
     accessions = _accessions(category)
     taxonomies = _taxonomies(category)
-    found = {}
+    polymers = {}
     for ident, kind in kinds.items():
         protein: bool | None = False
         if kind == "polymer" or (not kind and ident in types):
@@ -237,23 +237,23 @@ def _entities(category: Categories) -> dict[str, Polymer]:
             protein = kind_of_polymer in _PROTEIN_TYPES if kind_of_polymer else None
         elif not kind:
             protein = None
-        found[ident] = Polymer(
+        polymers[ident] = Polymer(
             is_protein=protein,
             entity_id=ident,
             sequence=sequences.get(ident) if protein is not False else None,
             uniprot=accessions.get(ident),
             taxonomy=taxonomies.get(ident),
         )
-    return found
+    return polymers
 
 
 def _sequences(category: Categories) -> dict[str, tuple[str, ...]]:
     rows = category("entity_poly_seq")
     columns = rows.get("entity_id", []), rows.get("num", []), rows.get("mon_id", [])
-    found, broken = _sequences_in_order(*columns)
+    sequences, broken = _sequences_in_order(*columns)
     if broken:
-        found, broken = _sequences_in_order(*_in_order(*columns))
-    return {k: tuple(v) for k, v in found.items() if k not in broken}
+        sequences, broken = _sequences_in_order(*_in_order(*columns))
+    return {k: tuple(v) for k, v in sequences.items() if k not in broken}
 
 
 def _in_order(entities: Column, numbers: Column, comps: Column) -> tuple[Column, Column, Column]:
@@ -279,7 +279,7 @@ def _sequences_in_order(
     entities: Column, numbers: Column, comps: Column
 ) -> tuple[dict[str, list[str]], set[str]]:
     """Components of each entity, and the entities whose numbers do not count up from 1."""
-    found: dict[str, list[str]] = {}
+    sequences: dict[str, list[str]] = {}
     broken = set()
     begin = 0
     while begin < min(len(entities), len(numbers), len(comps)):
@@ -292,7 +292,7 @@ def _sequences_in_order(
         begin = end
         if entity is None:
             continue
-        if entity in found:
+        if entity in sequences:
             broken.add(entity)
         if here != _counting(len(here)):
             firsts = _first_of_alternatives(here, members)
@@ -300,8 +300,8 @@ def _sequences_in_order(
                 broken.add(entity)
                 continue
             members = firsts
-        found[entity] = [m or "UNK" for m in members]
-    return found, broken
+        sequences[entity] = [m or "UNK" for m in members]
+    return sequences, broken
 
 
 _NUMBERS: list[str | None] = []
@@ -334,7 +334,7 @@ def _first_of_alternatives(numbers: Column, comps: Column) -> Column | None:
 
 def _accessions(category: Categories) -> dict[str, str]:
     reference = category("struct_ref")
-    found: dict[str, str] = {}
+    accessions: dict[str, str] = {}
     n = len(reference.get("entity_id", []))
     for entity, name, code in zip(
         reference.get("entity_id", []),
@@ -343,7 +343,7 @@ def _accessions(category: Categories) -> dict[str, str]:
         strict=False,
     ):
         if entity and code and (name or "").upper() in ("UNP", "SWS", "TREMBL", "UNIPROT"):
-            found.setdefault(entity, code)
+            accessions.setdefault(entity, code)
     target = category("ma_target_ref_db_details")
     n = len(target.get("target_entity_id", []))
     for entity, name, code in zip(
@@ -353,12 +353,12 @@ def _accessions(category: Categories) -> dict[str, str]:
         strict=False,
     ):
         if entity and code and (name or "").upper() == "UNP":
-            found.setdefault(entity, code)
-    return found
+            accessions.setdefault(entity, code)
+    return accessions
 
 
 def _taxonomies(category: Categories) -> dict[str, int]:
-    found: dict[str, int] = {}
+    taxonomies: dict[str, int] = {}
     for name, key, tag in (
         ("entity_src_gen", "entity_id", "pdbx_gene_src_ncbi_taxonomy_id"),
         ("entity_src_nat", "entity_id", "pdbx_ncbi_taxonomy_id"),
@@ -369,8 +369,8 @@ def _taxonomies(category: Categories) -> dict[str, int]:
         for entity, number in zip(rows.get(key, []), rows.get(tag, []), strict=False):
             taxon = whole_number((number or "").split(",")[0].strip())  # chimeras list several
             if entity and taxon is not None and taxon > 0:
-                found.setdefault(entity, taxon)
-    return found
+                taxonomies.setdefault(entity, taxon)
+    return taxonomies
 
 
 def _assemblies(category: Categories) -> tuple[Assembly, ...]:
@@ -385,9 +385,9 @@ def _assemblies(category: Categories) -> tuple[Assembly, ...]:
         except (KeyError, IndexError):
             continue
         if None not in numbers:
-            found = np.array(numbers, np.float64)
-            if np.isfinite(found).all():  # an exponent may be too large
-                operators[ident] = (found[:9].reshape(3, 3), found[9:])
+            operator = np.array(numbers, np.float64)
+            if np.isfinite(operator).all():  # an exponent may be too large
+                operators[ident] = (operator[:9].reshape(3, 3), operator[9:])
     parts: dict[str, list[AssemblyPart]] = {}
     unknown: set[str] = set()
     n_operators = 0

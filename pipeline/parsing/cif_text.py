@@ -92,7 +92,7 @@ class CifText:
             data += b"\n"
         self.data = data
         self.buffer = np.frombuffer(data, np.uint8)
-        expect_sane_lines(self.buffer)
+        check_sane_lines(self.buffer)
         newlines = np.flatnonzero(self.buffer == _NEWLINE)
         # line k is data[starts[k] : starts[k + 1] - 1]
         self.starts = np.concatenate(([0], newlines + 1))
@@ -126,9 +126,9 @@ class CifText:
                 boundaries.append((line, "loop", ""))
             elif word == b"data_":
                 boundaries.append((line, "data", text[5:].decode("utf-8", "replace").strip()))
-            _expect_few_tags(len(boundaries))
+            _check_few_tags(len(boundaries))
         tag_lines = np.flatnonzero(first == _UNDERSCORE)
-        _expect_few_tags(len(tag_lines))
+        _check_few_tags(len(tag_lines))
         boundaries += self._category_starts(outside_text(tag_lines))
         boundaries.sort()
         blocks = [k for k, entry in enumerate(boundaries) if entry[1] == "data"]
@@ -177,12 +177,12 @@ class CifText:
         difference = (heads[1:] != heads[:-1]).argmax(axis=1)
         starts = np.ones(len(lines), bool)
         starts[1:] = (difference <= point[1:]) | (point[1:] == 0) | (np.diff(lines) != 1)
-        found = []
+        tag_lines = []
         for line in lines[starts].tolist():
             match = _CATEGORY.match(self.data, self.starts[line])
             # A tag without a category is core CIF (small molecules).
-            found.append((line, "tag", match[1].decode("latin-1").lower() if match else ""))
-        return found
+            tag_lines.append((line, "tag", match[1].decode("latin-1").lower() if match else ""))
+        return tag_lines
 
     def category(self, name: str, tags: Collection[str] = ()) -> Mapping[str, Column]:
         """Values of a category: tag (lower case, without the category) → column.
@@ -206,17 +206,17 @@ class CifText:
             if not loop and tags and b"\n;" not in region:
                 words.update(_wanted_items(region, tags))
                 continue
-            found = split_words(region)
+            parts = split_words(region)
             if loop:
                 n_tags = 0
-                while n_tags < len(found) and found[n_tags].startswith(b"_"):
+                while n_tags < len(parts) and parts[n_tags].startswith(b"_"):
                     n_tags += 1
-                n = (len(found) - n_tags) // n_tags if n_tags else 0
+                n = (len(parts) - n_tags) // n_tags if n_tags else 0
                 for k in range(n_tags):
-                    tag = _tag_name(found[k])
-                    words.setdefault(tag, found[n_tags + k : n_tags * (n + 1) : n_tags])
+                    tag = _tag_name(parts[k])
+                    words.setdefault(tag, parts[n_tags + k : n_tags * (n + 1) : n_tags])
             else:
-                for item, value in zip(found[::2], found[1::2], strict=False):
+                for item, value in zip(parts[::2], parts[1::2], strict=False):
                     if not item.startswith(b"_"):
                         raise Irregular(f"the values of _{name} do not alternate with its tags")
                     words.setdefault(_tag_name(item), [value])
@@ -294,7 +294,7 @@ class CifText:
 
 def _wanted_items(region: bytes, tags: Collection[str]) -> dict[str, list[bytes]]:
     """Values of some tags of a category that is no loop: a category may have a hundred items."""
-    found = {}
+    wanted = {}
     encoded = {tag.encode(): tag for tag in tags}
     for item in (b"\n" + region).split(b"\n_")[1:]:
         head = item.split(None, 1)
@@ -303,8 +303,8 @@ def _wanted_items(region: bytes, tags: Collection[str]) -> dict[str, list[bytes]
             values = split_words(head[1]) if len(head) > 1 else []
             if len(values) != 1:
                 raise Irregular(f"{tag} has not one value")
-            found[tag] = values
-    return found
+            wanted[tag] = values
+    return wanted
 
 
 class Columns(Mapping[str, Column]):
@@ -323,7 +323,7 @@ class Columns(Mapping[str, Column]):
         return len(self._encoded)
 
 
-def _expect_few_tags(n: int) -> None:
+def _check_few_tags(n: int) -> None:
     if n > MAX_TAGS:
         raise ParseError(
             "too-many-rows",
@@ -331,7 +331,7 @@ def _expect_few_tags(n: int) -> None:
         )
 
 
-def expect_sane_lines(text: NDArray[np.uint8]) -> None:
+def check_sane_lines(text: NDArray[np.uint8]) -> None:
     """Refuse a file of more lines than any structure has, before they are indexed."""
     n_lines = int(np.count_nonzero(text == _NEWLINE))
     if n_lines > MAX_LINES:
@@ -368,16 +368,16 @@ def split_words(region: bytes) -> list[bytes]:
 def tokenise_raw(data: bytes) -> list[tuple[bytes, bool]]:
     """Split CIF text into (word, is bare) pairs; quoted words keep their quotes, and text fields
     are quoted on one line, so that a column of words stays a column."""
-    found = []
+    words = []
     for match in _TOKEN.finditer(data):
         kind = match.lastgroup
         if kind == "text":
-            found.append((b'"' + match["text"].replace(b"\n", b" ").strip() + b'"', False))
+            words.append((b'"' + match["text"].replace(b"\n", b" ").strip() + b'"', False))
         elif kind == "open":  # a text field that nothing closes: the file is cut within it
             break
         elif kind != "comment":
-            found.append((match[0], kind == "bare"))
-    return found
+            words.append((match[0], kind == "bare"))
+    return words
 
 
 class TextTable(ABC):
@@ -415,8 +415,8 @@ class TextTable(ABC):
         fields = [self.field(tag)[rows] for tag in tags]
         if len(fields) > 1 and all(f.shape[1] <= 8 for f in fields):
             size = item_size(max(f.shape[1] for f in fields))
-            found = names(stack(fields), cif_values=True).astype(f"S{size}")
-            return list(found.reshape(len(fields), -1))
+            columns = names(stack(fields), cif_values=True).astype(f"S{size}")
+            return list(columns.reshape(len(fields), -1))
         return [names(field, cif_values=True) for field in fields]
 
     def integers(self, tags: Sequence[str], rows: Rows) -> list[NDArray[np.int32]]:
@@ -507,7 +507,7 @@ class TokenTable(TextTable):
                 "some row is incomplete",
             )
         if raw is None and n_rows:
-            _expect_rows_on_lines(text, starts, len(tags))
+            _check_rows_on_lines(text, starts, len(tags))
             if mid_line and not left_over and n_rows > 1:
                 # The file ends within its last line. The last value may lack its end; it is the
                 # model number in most files, so it is whole if it equals the one before.
@@ -530,7 +530,7 @@ class TokenTable(TextTable):
         return gather(self._text, starts, lengths)
 
 
-def _expect_rows_on_lines(text: Field, starts: NDArray, n_tags: int) -> None:
+def _check_rows_on_lines(text: Field, starts: NDArray, n_tags: int) -> None:
     """Refuse a table with a short or long row, whose values all later rows would inherit.
 
     CIF lets rows run over lines as they like, but a writer that puts one row on some line does so
@@ -556,7 +556,7 @@ def gather(text: NDArray[np.uint8], starts: NDArray, lengths: NDArray) -> Field:
     starts, lengths : (n,) int
     """
     width = int(lengths.max())
-    _expect_sane_width(width, len(starts))
+    _check_sane_width(width, len(starts))
     padded = text
     if int(starts[-1]) + width > len(text):
         padded = np.concatenate((text, np.full(width, BLANK, np.uint8)))
@@ -590,11 +590,11 @@ def matrix_of_words(words: list[bytes]) -> Field:
     if not words:
         return np.zeros((0, 1), np.uint8)
     width = max(map(len, words))
-    _expect_sane_width(width, len(words))
+    _check_sane_width(width, len(words))
     return np.frombuffer(b"".join(w.ljust(width) for w in words), np.uint8).reshape(-1, width)
 
 
-def _expect_sane_width(width: int, n: int) -> None:
+def _check_sane_width(width: int, n: int) -> None:
     """One word of a megabyte would make a megabyte of every row."""
     if width > 64 and width * n > MAX_MATRIX:
         raise ParseError(

@@ -54,8 +54,8 @@ def decimals(
         # What has no digit ('?', '.', blanks) is no number in any layout.
         rows = rows[((field[rows] - np.uint8(48)) < 10).any(axis=1)]
         if len(rows):
-            found = _decimals_of_any_layout(field[rows], places, cif_values)
-            values[rows], valid[rows], exact[rows] = found
+            decoded = _decimals_of_any_layout(field[rows], places, cif_values)
+            values[rows], valid[rows], exact[rows] = decoded
     return values, valid, exact
 
 
@@ -167,9 +167,9 @@ def _decimals_of_wide_fields(
         ):
             where = np.flatnonzero(chosen)
             if len(where):
-                found = read(rows[where, :end], places, cif_values=cif_values)
+                decoded = read(rows[where, :end], places, cif_values=cif_values)
                 where += begin
-                values[where], valid[where], exact[where] = found
+                values[where], valid[where], exact[where] = decoded
     return values, valid, exact
 
 
@@ -220,9 +220,9 @@ def _decimals_of_any_layout(
     values[~valid] = 0
     if cif_values and not valid.all():
         for row in np.flatnonzero(~valid & (n_digits > 0)).tolist():
-            found = _cif_decimal(field[row].tobytes(), places)
-            if found is not None:
-                values[row], exact[row] = found
+            decimal = _cif_decimal(field[row].tobytes(), places)
+            if decimal is not None:
+                values[row], exact[row] = decimal
                 valid[row] = True
     return values, valid, exact
 
@@ -350,13 +350,13 @@ def names(field: Field, *, cif_values: bool = False) -> NDArray[np.bytes_]:
         first = word & _LAST_BYTE
         odd |= (first == _DOUBLE_QUOTE) | (first == _SINGLE_QUOTE)
         word[(word == _ABSENT_DOT) | (word == _ABSENT_MARK)] = _ZERO
-    found = word.astype(f"<u{size}").view(f"S{size}")
+    texts = word.astype(f"<u{size}").view(f"S{size}")
     if odd.any():
         # Quoted names and names that hold a blank: as few distinct ones as ligands have.
         raw = _strings(field[odd])
         bare = {w: _bare(w, cif_values) for w in set(raw)}
-        found[odd] = [bare[w] for w in raw]
-    return found
+        texts[odd] = [bare[w] for w in raw]
+    return texts
 
 
 def _inked(word: NDArray[np.uint64]) -> NDArray[np.uint64]:

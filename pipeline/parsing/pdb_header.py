@@ -183,16 +183,16 @@ def _mer(word: str) -> int | None:
 
 
 def _sequences(lines: list[str]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = defaultdict(list)
+    sequences: dict[str, list[str]] = defaultdict(list)
     for line in lines:
         chain = line[10:12].strip() or "_"
-        if len(found[chain]) <= MAX_RESIDUES:  # what is longer is refused as a whole
-            found[chain] += line[19:70].split()
-    return {k: tuple(v) for k, v in found.items() if v}
+        if len(sequences[chain]) <= MAX_RESIDUES:  # what is longer is refused as a whole
+            sequences[chain] += line[19:70].split()
+    return {k: tuple(v) for k, v in sequences.items() if v}
 
 
 def _missing_residues(lines: list[str]) -> dict[str, list[tuple[str, int, str]]]:
-    found: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+    missing: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
     model = None
     for line in lines:
         number, code = whole_number(line[21:26].strip()), line[26:27].strip()
@@ -204,8 +204,8 @@ def _missing_residues(lines: list[str]) -> dict[str, list[tuple[str, int, str]]]
         if model is None:
             model = this_model
         if this_model == model:
-            found[chain].append((name, number, code))
-    return found
+            missing[chain].append((name, number, code))
+    return missing
 
 
 def _specification(lines: list[str]) -> list[tuple[str, str]]:
@@ -219,19 +219,19 @@ def _specification(lines: list[str]) -> list[tuple[str, str]]:
 
 
 def _molecules(lines: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    molecules: dict[str, str] = {}
     molecule = ""
     for key, value in _specification(lines):
         if key.endswith("MOL_ID"):
             molecule = value
         elif key == "CHAIN" and molecule:
             for chain in value.split(","):
-                found[_chain_id(chain)] = molecule
-    return found
+                molecules[_chain_id(chain)] = molecule
+    return molecules
 
 
 def _taxonomy(lines: list[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    taxa: dict[str, int] = {}
     molecule = ""
     for key, value in _specification(lines):
         if key.endswith("MOL_ID"):
@@ -239,19 +239,19 @@ def _taxonomy(lines: list[str]) -> dict[str, int]:
         elif key == "ORGANISM_TAXID":
             number = whole_number(value.split(",")[0].strip())
             if number is not None and number > 0:
-                found.setdefault(molecule, number)
-    return found
+                taxa.setdefault(molecule, number)
+    return taxa
 
 
 def _accessions(records: dict[str, list[str]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    accessions: dict[str, str] = {}
     for line in records["DBREF"]:
         if line[26:32].strip() in ("UNP", "SWS", "UNIPROT") and line[33:41].strip():
-            found.setdefault(line[11:13].strip() or "_", line[33:41].strip())
+            accessions.setdefault(line[11:13].strip() or "_", line[33:41].strip())
     for line in records["DBREF2"]:  # accessions too long for DBREF
         if line[18:40].strip():
-            found.setdefault(line[11:13].strip() or "_", line[18:40].strip())
-    return found
+            accessions.setdefault(line[11:13].strip() or "_", line[18:40].strip())
+    return accessions
 
 
 def _assemblies(lines: list[str]) -> tuple[Assembly, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
 from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
-from pipeline.parsing.cif_text import expect_sane_lines
+from pipeline.parsing.cif_text import check_sane_lines
 from pipeline.parsing.errors import NotAStructure, ParseError
 from pipeline.parsing.fields import (
     BLANK,
@@ -60,7 +60,7 @@ class PdbText:
             data += b"\n"
         self.data = data
         padded = np.frombuffer(data + b" " * _WIDTH, np.uint8)
-        expect_sane_lines(padded)
+        check_sane_lines(padded)
         newlines = np.flatnonzero(padded == 10)
         self.starts = np.concatenate(([0], newlines[:-1] + 1))
         self.lengths = newlines - self.starts
@@ -162,12 +162,12 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         np.repeat(column, counts) for column in (comp_id, chain, seq_id, ins_code)
     )
     segid = rows[:, 72:76]
-    for found in wide:
-        comp_id = _with(comp_id, found.rows, found.comp_id)
-        blank = found.chain == b""
-        chain = _with(chain, found.rows, np.where(blank, BLANK_CHAIN, found.chain))
-        seq_id[found.rows] = found.seq_id
-        ins_code[found.rows] = found.ins_code
+    for records in wide:
+        comp_id = _with(comp_id, records.rows, records.comp_id)
+        blank = records.chain == b""
+        chain = _with(chain, records.rows, np.where(blank, BLANK_CHAIN, records.chain))
+        seq_id[records.rows] = records.seq_id
+        ins_code[records.rows] = records.ins_code
     if len(mended):
         residues = (segment, chain, seq_id, ins_code, comp_id)
         pdb.n_wide_residues = len(changes(*(column[mended] for column in residues)))

@@ -203,7 +203,7 @@ def _judge(metadata: EntryMetadata, accept: Accept | None) -> None:
         raise _RejectedError(metadata, why)
 
 
-def _expect_no_excess(info: EntryInfo) -> None:
+def _check_no_excess(info: EntryInfo) -> None:
     """Texts are repeated for every chain: a title of a megabyte would be a gigabyte in the shard.
     A sequence longer than a model may be would only be aligned."""
     told = info.metadata
@@ -232,7 +232,7 @@ def _read_pdb(
 ) -> tuple[AtomTable, EntryInfo, str]:
     pdb = pdb_text.PdbText(data)
     info = read_header(pdb.header(RECORDS, REMARKS))
-    _expect_no_excess(info)
+    _check_no_excess(info)
     _judge(info.metadata, accept)
     if info.may_look_predicted:
         info = with_signs(info, pdb.header(SIGNS), len(pdb.lines_of(b"PARENT")) > 0)
@@ -288,7 +288,7 @@ def _read_document(
             raise ParseError("truncated", "the file ends within the first row of its atom table")
         raise NotAStructure("no-atoms", "the file's atom_site table has no rows")
     info = read_entry(document.category, document.name)
-    _expect_no_excess(info)
+    _check_no_excess(info)
     _judge(info.metadata, accept)
     if info.may_look_predicted:
         again = partial(cif_atoms.read_atoms, table, models, every_b_factor=True)

@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT, AtomTable
 from pipeline.parsing.fields import changes, codes, is_name
-from pipeline.residues import UNKNOWN, Component, Linking, component, override_names
+from pipeline.residues import (
+    MAX_PEPTIDE_BOND,
+    UNKNOWN,
+    Component,
+    Linking,
+    component,
+    override_names,
+)
 
-MAX_PEPTIDE_BOND = 2500
-"""0.001 Å. A C–N bond is 1.33 Å; an unmodelled residue between leaves at least 3 Å."""
+_MAX_PEPTIDE_BOND = round(1000 * MAX_PEPTIDE_BOND)
+"""0.001 Å."""
 
 _MIN_ALPHA_STEP = 2000
 """0.001 Å. CA atoms of two residues are 2.9 Å (cis) or 3.8 Å apart; nearer ones are two
@@ -231,7 +238,7 @@ class BackboneGeometry:
         """Whether C of the one and N of the other run are within bonding distance."""
         gap = self._position(b"C")[before] - self._position(b"N")[after]
         with np.errstate(invalid="ignore"):
-            return (gap * gap).sum(axis=-1) <= MAX_PEPTIDE_BOND**2
+            return (gap * gap).sum(axis=-1) <= _MAX_PEPTIDE_BOND**2
 
 
 def numbered_by_place(atoms: AtomTable) -> AtomTable:

@@ -67,16 +67,16 @@ def place(
     if m == n and (list(observed) == list(sequence) or all(map(agrees, range(m), sequence))):
         return list(range(1, n + 1))
     if missing and m + len(missing) == n:
-        found = None
+        numbers = None
         if not alternatives:
-            found = _merge_stretches(list(observed), list(keys), missing, list(sequence))
-        if found is None:
-            found = _merge(keys, missing, sequence, agrees)
-        if found is not None:
-            return found
-    found = _by_numbers(observed, keys, sequence)
-    if found is not None:
-        return found
+            numbers = _merge_stretches(list(observed), list(keys), missing, list(sequence))
+        if numbers is None:
+            numbers = _merge(keys, missing, sequence, agrees)
+        if numbers is not None:
+            return numbers
+    numbers = _by_numbers(observed, keys, sequence)
+    if numbers is not None:
+        return numbers
     if m * n > MAX_CELLS:
         return None
     return _align(observed, keys, bonded(), sequence, alternatives)

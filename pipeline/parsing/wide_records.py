@@ -55,7 +55,7 @@ def coordinate_fields(rows: Field) -> Field:
 
 
 def mend(
-    rows: Field, odd: NDArray[np.int64], columns: Callable[[NDArray, int], Field]
+    rows: Field, odd: NDArray[np.int64], columns: Callable[[NDArray[np.int64], int], Field]
 ) -> tuple[NDArray[np.int64], list[WideValues]]:
     """Move what stands too far to the right to where it belongs.
 

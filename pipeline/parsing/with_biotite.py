@@ -70,23 +70,23 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
         for tag in tags:
             if tag in site:
                 column = site[tag]
-                found = column.as_array(str).tolist()
+                texts = column.as_array(str).tolist()
                 if file_format == "bcif" and column.data.array.dtype == np.float64:
                     # Twelve decimals would tell of binary fractions, not of coordinates.
-                    found = [f"{value:.6f}" for value in column.data.array.tolist()]
+                    texts = [f"{value:.6f}" for value in column.data.array.tolist()]
                 if column.mask is not None:
                     present = column.mask.array == 0
-                    found = [v if p else "" for v, p in zip(found, present, strict=True)]
-                return ["" if v in (".", "?") else v.strip() for v in found]
+                    texts = [v if p else "" for v, p in zip(texts, present, strict=True)]
+                return ["" if v in (".", "?") else v.strip() for v in texts]
         return None
 
     def text(*tags: str) -> NDArray[np.bytes_]:
-        found = values(*tags)
-        return empty_names(n) if found is None else _names(np.array(found, str))
+        texts = values(*tags)
+        return empty_names(n) if texts is None else _names(np.array(texts, str))
 
     def numbers(*tags: str) -> NDArray[np.int32]:
-        found = values(*tags) or [""] * n
-        whole = [int(v) if _WHOLE.fullmatch(v) else ABSENT for v in found]
+        texts = values(*tags) or [""] * n
+        whole = [int(v) if _WHOLE.fullmatch(v) else ABSENT for v in texts]
         return np.array([v if abs(v) < 2**31 else ABSENT for v in whole], np.int32)
 
     model = numbers("pdbx_PDB_model_num")

@@ -250,15 +250,15 @@ def _drops(table: pa.Table) -> tuple[Reason, ...]:
 
 
 def _reasons(table: pa.Table, name: str, message: str) -> tuple[Reason, ...]:
-    found = []
+    reasons = []
     for reason, n in _by_number({str(k): n for k, n in _counted(table["reason"]).items()}):
         rows = table.filter(pc.equal(pc.fill_null(table["reason"], "None"), reason))
         examples = tuple(
             Example(str(row[name]), str(row[message] or ""))
             for row in rows.slice(0, EXAMPLES).select([name, message]).to_pylist()
         )
-        found.append(Reason(reason, n, examples))
-    return tuple(found)
+        reasons.append(Reason(reason, n, examples))
+    return tuple(reasons)
 
 
 def _counted(column: pa.ChunkedArray | pa.Array) -> dict[Any, int]:
@@ -341,13 +341,13 @@ def _entries(ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 def _years(dates: pa.ChunkedArray) -> tuple[dict[int, int], int]:
-    found, n_undated = Counter[int](), 0
+    years, n_undated = Counter[int](), 0
     for text, n in _counted(pc.utf8_slice_codeunits(dates, 0, 4)).items():
         if text and text.isascii() and text.isdigit() and FIRST_YEAR <= int(text) <= LAST_YEAR:
-            found[int(text)] += n
+            years[int(text)] += n
         else:
             n_undated += n
-    return dict(sorted(found.items())), n_undated
+    return dict(sorted(years.items())), n_undated
 
 
 def _confidence(index: pa.Table, length: NDArray[np.float64]) -> tuple[Confidence, ...]:
@@ -437,9 +437,9 @@ def _read_splits(table: pa.Table, index: pa.Table, build: dict[str, Any]) -> Spl
 def _split_order(names: pa.ChunkedArray) -> list[str | None]:
     """The usual three first, chains in no split last."""
     usual = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
-    found = _counted(names)
-    named = sorted((n for n in found if n is not None), key=lambda n: (usual.get(n, 3), n))
-    return [*named, *([None] if None in found else [])]
+    numbers = _counted(names)
+    named = sorted((n for n in numbers if n is not None), key=lambda n: (usual.get(n, 3), n))
+    return [*named, *([None] if None in numbers else [])]
 
 
 def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -132,7 +132,7 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
     return [round(k * step, 10) for k in range(first, last + 1)]
 
 
-def size_classes(sizes: Sequence[int] | NDArray) -> list[tuple[int, int, int]]:
+def size_classes(sizes: Sequence[int] | NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """(from, to, how many) of positive whole numbers, in classes that double: 1, 2, 3–4, 5–8 …"""
     array = np.asarray(sizes, np.int64)
     if not len(array):

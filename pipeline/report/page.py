@@ -33,8 +33,9 @@ from pipeline.report.histogram import Histogram, histogram
 from pipeline.report.reasons import meaning
 from pipeline.report.reference_composition import SWISS_PROT_PERCENT, SWISS_PROT_RELEASE
 from pipeline.report.scan_shards import Scan
-from pipeline.report.wording import count, legible, plain, several, share, size
+from pipeline.report.wording import count, legible, plain, share, size
 from pipeline.residues import ONE_LETTER, RESTYPES
+from pipeline.words import MEBIBYTE, several
 
 MOST_ROWS = 12
 """Rows of a list that the data make as long as they like; what is over is summed up."""
@@ -161,7 +162,7 @@ def _derived_from(build: dict[str, Any]) -> list[str]:
 def _origin(numbers: Numbers) -> dict[str, Any]:
     files_found, drops = numbers.files, numbers.drops
     n_dropped = sum(r.n for r in drops or ())
-    found: dict[str, Any] = {
+    context: dict[str, Any] = {
         "file_bars": [],
         "chain_bars": [],
         "file_note": "",
@@ -172,41 +173,42 @@ def _origin(numbers: Numbers) -> dict[str, Any]:
         "not_found": "",
     }
     if files_found is not None:
-        found["file_bars"] = _file_bars(files_found)
-        found["file_note"] = _file_note(files_found)
-        found["flags"] = files_found.flags[:MOST_ROWS]
-        found["none_failed"] = not files_found.n_failed
-        found["failed_share"] = share(files_found.n_failed, files_found.found)
+        context["file_bars"] = _file_bars(files_found)
+        context["file_note"] = _file_note(files_found)
+        context["flags"] = files_found.flags[:MOST_ROWS]
+        context["none_failed"] = not files_found.n_failed
+        context["failed_share"] = share(files_found.n_failed, files_found.found)
         for status, reasons in (("failed", files_found.failed), ("skipped", files_found.skipped)):
-            found["reasons"] += [_reason_row(status, r) for r in reasons]
+            context["reasons"] += [_reason_row(status, r) for r in reasons]
     if drops is not None:
         n_read = numbers.chains.n + n_dropped
-        found["chain_bars"] = [
+        context["chain_bars"] = [
             _bar("read", n_read, n_read, "all"),
             _bar("dropped", n_dropped, n_read, "dropped"),
             *_sub_bars(drops, n_read, "dropped"),
             _bar("kept", numbers.chains.n, n_read, "ok"),
         ]
-        found["reasons"] += [_reason_row("dropped", r) for r in drops]
-    hidden = len(found["reasons"]) - MOST_REASONS
-    found["reasons"], found["n_more_reasons"] = found["reasons"][:MOST_REASONS], max(0, hidden)
+        context["reasons"] += [_reason_row("dropped", r) for r in drops]
+    hidden = len(context["reasons"]) - MOST_REASONS
+    context["reasons"] = context["reasons"][:MOST_REASONS]
+    context["n_more_reasons"] = max(0, hidden)
     manifest = numbers.build.get("manifest")
     if manifest and manifest.get("not_found"):
         first = ", ".join(legible(n, 40) for n in manifest.get("first_not_found", ())[:10])
-        found["not_found"] = (
+        context["not_found"] = (
             f"{count(manifest['not_found'])} of the manifest's {count(manifest['entries'])} "
             f"entries were not among the files: {first}"
             + (" …" if manifest["not_found"] > 10 else "")
         )
-    return found
+    return context
 
 
-def _file_bars(found: Files) -> list[Bar]:
-    bars = [_bar("found", found.found, found.found, "all")]
-    for name, reasons in (("failed", found.failed), ("skipped", found.skipped)):
-        bars.append(_bar(name, sum(r.n for r in reasons), found.found, name))
-        bars += _sub_bars(reasons, found.found, name)
-    return [*bars, _bar("read", found.ok, found.found, "ok")]
+def _file_bars(files: Files) -> list[Bar]:
+    bars = [_bar("found", files.found, files.found, "all")]
+    for name, reasons in (("failed", files.failed), ("skipped", files.skipped)):
+        bars.append(_bar(name, sum(r.n for r in reasons), files.found, name))
+        bars += _sub_bars(reasons, files.found, name)
+    return [*bars, _bar("read", files.ok, files.found, "ok")]
 
 
 def _sub_bars(reasons: Sequence[Reason], whole: int, kind: str) -> list[Bar]:
@@ -223,9 +225,9 @@ def _bar(name: str, n: int, whole: int, kind: str = "", note: str = "") -> Bar:
     return Bar(name, n, count(n), share(n, whole), width, kind, note)
 
 
-def _file_note(found: Files) -> str:
-    formats = ", ".join(f"{count(n)} {_FORMATS.get(f, legible(f, 20))}" for f, n in found.formats)
-    return f"{size(found.n_bytes)} as stored" + (f": {formats}." if formats else ".")
+def _file_note(files: Files) -> str:
+    formats = ", ".join(f"{count(n)} {_FORMATS.get(f, legible(f, 20))}" for f, n in files.formats)
+    return f"{size(files.n_bytes)} as stored" + (f": {formats}." if formats else ".")
 
 
 _FORMATS = {"pdb": "PDB", "cif": "mmCIF", "bcif": "BinaryCIF"}
@@ -421,33 +423,33 @@ def _quality_figures(chains: Chains) -> list[Figure]:
     ]
 
 
-def _confidence_figure(found: Confidence) -> Figure:
-    n = f"{several(found.chains, 'chain')} with {several(found.residues, 'residue')}"
-    if found.kind == "plddt":
+def _confidence_figure(confidence: Confidence) -> Figure:
+    n = f"{several(confidence.chains, 'chain')} with {several(confidence.residues, 'residue')}"
+    if confidence.kind == "plddt":
         return Figure(
             "pLDDT",
             histogram_chart(
-                found.means,
+                confidence.means,
                 "Histogram of mean pLDDT",
                 "mean pLDDT of a chain",
                 "chains",
                 colour=_plddt_band,
             ),
-            f"{_middle(found.means, '')}, in {n}. Colours are the bands of AlphaFold DB: very high "
-            "(over 90), confident (over 70), low (over 50), very low.",
+            f"{_middle(confidence.means, '')}, in {n}. Colours are the bands of AlphaFold DB: very "
+            "high (over 90), confident (over 70), low (over 50), very low.",
         )
-    title = "B-factor" if found.kind is None else f"Confidence: {legible(found.kind, 40)}"
-    unit = " Å²" if found.kind is None else ""
+    title = "B-factor" if confidence.kind is None else f"Confidence: {legible(confidence.kind, 40)}"
+    unit = " Å²" if confidence.kind is None else ""
     return Figure(
         title,
         histogram_chart(
-            found.means,
+            confidence.means,
             f"Histogram of mean values: {title}",
-            "mean B-factor of a chain / Å²" if found.kind is None else "mean of a chain",
+            "mean B-factor of a chain / Å²" if confidence.kind is None else "mean of a chain",
             "chains",
             unit,
         ),
-        f"{_middle(found.means, unit)}, in {n}.{_above(found.means, unit, 'chains')}",
+        f"{_middle(confidence.means, unit)}, in {n}.{_above(confidence.means, unit, 'chains')}",
     )
 
 
@@ -573,12 +575,12 @@ def _ellipsoid_row(k: int, scan: Scan) -> dict[str, Any]:
 
 
 def _splits(numbers: Numbers) -> dict[str, Any] | None:
-    found = numbers.splits
-    if found is None:
+    splits = numbers.splits
+    if splits is None:
         return None
-    if isinstance(found, str):
-        return {"problem": found, "rows": [], "figures": [], "remarks": [], "strip": []}
-    shown = found.splits[:MOST_ROWS]
+    if isinstance(splits, str):
+        return {"problem": splits, "rows": [], "figures": [], "remarks": [], "strip": []}
+    shown = splits.splits[:MOST_ROWS]
     rows = [
         {
             "name": "in no split" if s.name is None else legible(s.name, 60),
@@ -596,27 +598,27 @@ def _splits(numbers: Numbers) -> dict[str, Any] | None:
     return {
         "problem": "",
         "rows": rows,
-        "figures": _cluster_figures(found),
-        "remarks": _split_remarks(found, numbers.chains.n),
-        "method": legible(found.method or "", 40),
+        "figures": _cluster_figures(splits),
+        "remarks": _split_remarks(splits, numbers.chains.n),
+        "method": legible(splits.method or "", 40),
     }
 
 
-def _cluster_figures(found: Splits) -> list[Figure]:
-    if not found.cluster_sizes:
+def _cluster_figures(splits: Splits) -> list[Figure]:
+    if not splits.cluster_sizes:
         return []
-    caption = f"{several(found.n_clusters or 0, 'cluster')}; the largest has "
-    caption += f"{several(found.largest_cluster, 'chain')}."
-    if found.n_components is not None:
+    caption = f"{several(splits.n_clusters or 0, 'cluster')}; the largest has "
+    caption += f"{several(splits.largest_cluster, 'chain')}."
+    if splits.n_components is not None:
         caption += (
-            f" Entries that share clusters form {several(found.n_components, 'component')}, the "
-            f"largest with {several(found.largest_component, 'chain')}."
+            f" Entries that share clusters form {several(splits.n_components, 'component')}, the "
+            f"largest with {several(splits.largest_component, 'chain')}."
         )
     return [
         Figure(
             "Cluster sizes",
             column_chart(
-                _class_columns(found.cluster_sizes),
+                _class_columns(splits.cluster_sizes),
                 "Sequence clusters by number of chains",
                 "chains in a cluster",
                 "clusters",
@@ -626,23 +628,23 @@ def _cluster_figures(found: Splits) -> list[Figure]:
     ]
 
 
-def _split_remarks(found: Splits, n_chains: int) -> list[str]:
+def _split_remarks(splits: Splits, n_chains: int) -> list[str]:
     remarks = []
-    if found.is_of_other_data:
+    if splits.is_of_other_data:
         remarks.append(
             "These splits were made for a dataset with another digest: run python -m "
             "pipeline.split again."
         )
-    if found.n_unknown:
+    if splits.n_unknown:
         remarks.append(
-            f"splits.parquet lists {several(found.n_unknown, 'chain')} that this dataset does not "
+            f"splits.parquet lists {several(splits.n_unknown, 'chain')} that this dataset does not "
             "have."
         )
-    if found.n_unlisted:
+    if splits.n_unlisted:
         remarks.append(
-            f"{several(found.n_unlisted, 'chain')} of {count(n_chains)} are not in splits.parquet."
+            f"{several(splits.n_unlisted, 'chain')} of {count(n_chains)} are not in splits.parquet."
         )
-    hidden = len(found.splits) - MOST_ROWS
+    hidden = len(splits.splits) - MOST_ROWS
     if hidden > 0:
         remarks.append(f"{several(hidden, 'further split')} not shown.")
     return remarks
@@ -704,7 +706,7 @@ def _shard_figures(numbers: Numbers, scan: Scan) -> list[Figure]:
         f"{several(n, 'shard')} of {size(min(scan.shard_bytes))} to "
         f"{size(max(scan.shard_bytes))}{spread}."
     )
-    sizes = [b / (1 << 20) for b in scan.shard_bytes]
+    sizes = [b / MEBIBYTE for b in scan.shard_bytes]
     return [
         Figure(
             "Shard sizes",

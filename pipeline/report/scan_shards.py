@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.features import atom14_positions, unpack_mask
 from pipeline.frames import backbone_frames, is_frame
 from pipeline.gaussians import Shape, from_rigid_and_sidechain, local_mean_and_scale
-from pipeline.residues import ATOM14_EXISTS, RESTYPES, UNKNOWN
+from pipeline.residues import ATOM14_EXISTS, N_TYPES, UNKNOWN
 from pipeline.shards import Rows, open_shard, read_rows
 from pipeline.storage import Folder
 
@@ -25,7 +25,6 @@ _BIN = 0.005
 _LOW, _HIGH = -10.0, 14.0
 """Range of the counted values: Å, or the logarithm of Å³."""
 
-N_TYPES = len(RESTYPES)
 AXES = 3
 
 
@@ -245,8 +244,8 @@ class _Measured:
         values = [*thin.T, *mean.T, log_volume]
         for k, value in enumerate(values):
             bins = np.rint((np.clip(value, _LOW, _HIGH) - _LOW) / _BIN).astype(np.int64)
-            found = np.bincount(types * self._n_bins + bins, minlength=N_TYPES * self._n_bins)
-            self._counts[kind, k] += found.reshape(N_TYPES, self._n_bins)
+            counts = np.bincount(types * self._n_bins + bins, minlength=N_TYPES * self._n_bins)
+            self._counts[kind, k] += counts.reshape(N_TYPES, self._n_bins)
 
     def n_types(self) -> NDArray[np.int64]:
         return self._counts[0, 0].sum(axis=1)

@@ -24,11 +24,6 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f}\u00a0%" if percent < 99.95 else "100\u00a0%"
 
 
-def several(n: int, thing: str, things: str | None = None) -> str:
-    """1 file, 2 files"""
-    return f"{n:,} {thing if n == 1 else things or thing + 's'}"
-
-
 def size(n_bytes: float) -> str:
     """21.2 MiB"""
     value, units = float(n_bytes), ["bytes", "KiB", "MiB", "GiB", "TiB"]

@@ -8,6 +8,7 @@ from .atom14 import (
     N_SLOTS,
     SLOT_OF_NAME,
 )
+from .bonds import MAX_PEPTIDE_BOND
 from .components import (
     COMPONENTS_SOURCE,
     COMPONENTS_VERSION,
@@ -38,6 +39,7 @@ from .torsions import (
 from .types import (
     AATYPE_OF_LETTER,
     MASK,
+    N_TYPES,
     ONE_LETTER,
     RESTYPES,
     UNKNOWN,
@@ -61,8 +63,10 @@ __all__ = [
     "COMPONENTS_VERSION",
     "KINDS",
     "MASK",
+    "MAX_PEPTIDE_BOND",
     "N_KINDS",
     "N_SLOTS",
+    "N_TYPES",
     "ONE_LETTER",
     "RESTYPES",
     "SLOT_OF",

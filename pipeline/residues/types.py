@@ -11,6 +11,8 @@ RESTYPES: tuple[str, ...] = (
 )  # fmt: skip
 """Three-letter names; the place in this tuple is the ``aatype``."""
 
+N_TYPES = len(RESTYPES)
+
 UNKNOWN = 20
 """``aatype`` of X: no single standard residue stands for this position."""
 

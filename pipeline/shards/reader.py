@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,13 +45,13 @@ class Rows:
 
     residues: NDArray[np.int64]
     atoms: NDArray[np.int64] | None
-    lists: dict[str, NDArray]
+    lists: dict[str, NDArray[Any]]
     scalars: pa.Table
 
     def __len__(self) -> int:
         return len(self.residues) - 1
 
-    def of_chain(self, k: int) -> dict[str, NDArray]:
+    def of_chain(self, k: int) -> dict[str, NDArray[Any]]:
         """The lists of one chain, as views."""
         found = {}
         for name, values in self.lists.items():
@@ -178,7 +179,7 @@ def _ends(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
 
 
-def _flatten(column: pa.ChunkedArray) -> tuple[NDArray, NDArray[np.int64]]:
+def _flatten(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """(values of all lists, offset of each list and the end)."""
     chunk = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     offsets = chunk.offsets.to_numpy().astype(np.int64)

@@ -146,10 +146,10 @@ def record_batch(
     def each(value: Callable[[Chain], Any]) -> list[Any]:
         return [value(c) for c in chains]
 
-    def joined(value: Callable[[Chain], NDArray]) -> NDArray:
+    def joined(value: Callable[[Chain], NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate([value(c) for c in chains])
 
-    def per_residue(values: NDArray | pa.Array) -> pa.Array:
+    def per_residue(values: NDArray[Any] | pa.Array) -> pa.Array:
         return _list_array(residues, values)
 
     metadata = each(lambda c: c.metadata)
@@ -179,25 +179,25 @@ def record_batch(
         assert len(inner) * width == len(values)
     arrays = []
     for field in schema:
-        found = columns.get(field.name)
-        if found is None:
+        column = columns.get(field.name)
+        if column is None:
             get, source = _SCALARS[field.name]
-            found = [get(record) for record in (features, chains, metadata)[source]]
-        if isinstance(found, pa.Array):
+            column = [get(record) for record in (features, chains, metadata)[source]]
+        if isinstance(column, pa.Array):
             # Casting declares the elements non-null, which spares a level in the file.
-            arrays.append(found if found.type == field.type else found.cast(field.type))
+            arrays.append(column if column.type == field.type else column.cast(field.type))
         else:
-            arrays.append(pa.array(found, field.type))
+            arrays.append(pa.array(column, field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _scalar_sources() -> dict[str, tuple[Callable[[Any], Any], int]]:
     """Where each scalar column comes from: 0 the features, 1 the chain, 2 its entry's metadata."""
-    found: dict[str, tuple[Callable[[Any], Any], int]] = {}
+    sources: dict[str, tuple[Callable[[Any], Any], int]] = {}
     for source, kind in reversed(list(enumerate((ChainFeatures, Chain, EntryMetadata)))):
         for field in fields(kind):
-            found[field.name] = attrgetter(field.name), source
-    return found
+            sources[field.name] = attrgetter(field.name), source
+    return sources
 
 
 _SCALARS = _scalar_sources()
@@ -207,7 +207,7 @@ def _offsets(lengths: Sequence[int]) -> pa.Array:
     return pa.array(np.concatenate(([0], np.cumsum(lengths))).astype(np.int32))
 
 
-def _list_array(offsets: pa.Array, values: NDArray | pa.Array) -> pa.Array:
+def _list_array(offsets: pa.Array, values: NDArray[Any] | pa.Array) -> pa.Array:
     inner = values if isinstance(values, pa.Array) else pa.array(values)
     kind = pa.list_(pa.field("element", inner.type, nullable=False))
     return pa.ListArray.from_arrays(offsets, inner, type=kind)

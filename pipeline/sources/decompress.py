@@ -133,7 +133,7 @@ def iter_decompressed(
             continue
         if _is_cut_magic(head) or (kind == "zstd" and _is_cut_skippable_magic(head)):
             raise TruncatedStream(_sentence(name, f"ends within the header of a {kind} stream"))
-        _expect_padding(feed, kind, name)
+        _check_padding(feed, kind, name)
         return
 
 
@@ -204,7 +204,7 @@ def _zstd_frame(feed: _Feed, name: str, chunk: int) -> Iterator[bytes]:
     feed.give_back(len(frame.unused_data))
 
 
-def _expect_padding(feed: _Feed, kind: Compression, name: str) -> None:
+def _check_padding(feed: _Feed, kind: Compression, name: str) -> None:
     # Tapes and block devices pad with zeros. Anything else may be data whose header was damaged.
     while piece := feed.take(_CHUNK):
         if piece.count(0) != len(piece):

@@ -83,22 +83,22 @@ def open_unchanged(source: SourceFile, root: Folder) -> Iterator[Stored]:
         with named_errors(source.path):
             folder, name = place_of(source.path, root)
             stored = stack.enter_context(open_stored(folder, name))
-        _expect_unchanged(stored, source)
+        _check_unchanged(stored, source)
         yield stored
         # An object never changes in place, and asking for it again would be one request more.
         if isinstance(stored, StoredHere):
-            _expect_unchanged(stored, source)
+            _check_unchanged(stored, source)
 
 
-def _expect_unchanged(stored: Stored, source: SourceFile) -> None:
+def _check_unchanged(stored: Stored, source: SourceFile) -> None:
     if isinstance(stored, StoredRemotely):
-        _expect_same_object(stored, source)
+        _check_same_object(stored, source)
     else:
         assert isinstance(stored, StoredHere)
-        _expect_same_file(stored, source)
+        _check_same_file(stored, source)
 
 
-def _expect_same_file(stored: StoredHere, source: SourceFile) -> None:
+def _check_same_file(stored: StoredHere, source: SourceFile) -> None:
     name = describe_name(source.path)
     with named_errors(source.path):
         status = os.fstat(stored.descriptor)
@@ -111,7 +111,7 @@ def _expect_same_file(stored: StoredHere, source: SourceFile) -> None:
         raise SourceChanged(_changed(name))
 
 
-def _expect_same_object(stored: StoredRemotely, source: SourceFile) -> None:
+def _check_same_object(stored: StoredRemotely, source: SourceFile) -> None:
     with named_errors(source.path):
         modified = stored.modified()
     same_size = source.member is not None or stored.size == source.size

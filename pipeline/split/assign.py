@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.seeded import seed_bytes
 from pipeline.split.chains import Chains
 from pipeline.split.components import clusters_of_chains, components_of_entries, hub_clusters
 from pipeline.split.leaks import Leaks, find_leaks
@@ -119,12 +119,13 @@ def assign_splits(
     leaks = find_leaks(chains.keys if options.leak == "sequence" else clusters[:, None], split)
     if options.method == "cluster" and len(leaks):
         raise AssertionError("components were cut; this is a mistake of the program")
-    found = Assignment(
+    assignment = Assignment(
         tuple(options.names), clusters, components, split, reasons, leaks, tuple(warnings)
     )
     if options.on_leak == "drop":
-        found = _without_leaks(found)
-    return replace(found, warnings=(*found.warnings, *_about_splits(found, entries, options)))
+        assignment = _without_leaks(assignment)
+    about = _about_splits(assignment, entries, options)
+    return replace(assignment, warnings=(*assignment.warnings, *about))
 
 
 def share_out(
@@ -158,7 +159,7 @@ def share_out(
     total = int(weights.sum()) + sum(loads)
     lacking = [f * total - load for f, load in zip(fractions, loads, strict=True)]
     large = LARGE_GROUP * min(fractions) * total
-    keys = [hashlib.blake2b(f"{seed}:{i}".encode(), digest_size=16).digest() for i in ids]
+    keys = [seed_bytes(f"{seed}:{i}") for i in ids]
     order = sorted(
         range(len(ids)), key=lambda g: (-w if (w := int(weights[g])) > large else 0, keys[g])
     )
@@ -213,8 +214,8 @@ def _by_date(chains: Chains, options: SplitOptions) -> NDArray[np.int64]:
 def _by_list(
     chains: Chains, split_list: SplitList, names: Sequence[str]
 ) -> tuple[NDArray[np.int64], list[str]]:
-    found, unused = split_list.look_up(chains.uids, chains.entry_ids, chains.asym_ids)
-    if all(name is None for name in found):
+    listed_splits, unused = split_list.look_up(chains.uids, chains.entry_ids, chains.asym_ids)
+    if all(name is None for name in listed_splits):
         raise UsageError(
             f"--split-list names no chain of this dataset ({listed(unused)}; the dataset has "
             f"{listed(chains.uids)})"
@@ -226,15 +227,16 @@ def _by_list(
         warnings.append(
             f"{len(unused):,} of the list are not in the dataset, such as {listed(unused)}"
         )
-    return np.array([number[name] for name in found], np.int64), warnings
+    return np.array([number[name] for name in listed_splits], np.int64), warnings
 
 
-def _without_leaks(found: Assignment) -> Assignment:
-    leaking = found.leaks.chains
+def _without_leaks(assignment: Assignment) -> Assignment:
+    leaking = assignment.leaks.chains
     reasons = [
-        "leak" if leaks else reason for leaks, reason in zip(leaking, found.reasons, strict=True)
+        "leak" if leaks else reason
+        for leaks, reason in zip(leaking, assignment.reasons, strict=True)
     ]
-    return replace(found, split=np.where(leaking, NO_SPLIT, found.split), reasons=reasons)
+    return replace(assignment, split=np.where(leaking, NO_SPLIT, assignment.split), reasons=reasons)
 
 
 LARGE_COMPONENT = 0.2
@@ -273,14 +275,15 @@ def _about_components(
 
 
 def _about_splits(
-    found: Assignment, entries: NDArray[np.int64], options: SplitOptions
+    assignment: Assignment, entries: NDArray[np.int64], options: SplitOptions
 ) -> list[str]:
+    split = assignment.split
     warnings = [
-        f"{name} is empty" for k, name in enumerate(found.names) if not (found.split == k).any()
+        f"{name} is empty" for k, name in enumerate(assignment.names) if not (split == k).any()
     ]
-    kept = found.split >= 0
+    kept = split >= 0
     n_parted = int(
-        (np.bincount(np.unique(np.stack([entries, found.split])[:, kept], axis=1)[0]) > 1).sum()
+        (np.bincount(np.unique(np.stack([entries, split])[:, kept], axis=1)[0]) > 1).sum()
     )
     if n_parted and options.unit == "entry":
         warnings.append(f"{n_parted:,} entries have chains in several splits")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class Chains:
         return np.array([number[entry] for entry in self.entry_ids], np.int64)
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, Sequence]) -> Chains:
+    def from_columns(cls, columns: Mapping[str, Sequence[Any]]) -> Chains:
         """Put rows in order and number their sequences.
 
         Parameters
@@ -77,7 +78,7 @@ class Chains:
         order = sorted(range(len(uids)), key=uids.__getitem__)
         nothing: list[None] = [None] * len(uids)
 
-        def in_order(name: str) -> list:
+        def in_order(name: str) -> list[Any]:
             values = columns.get(name, nothing)
             return [values[k] for k in order]
 

@@ -83,23 +83,23 @@ def split(options: SplitOptions) -> None:
         dataset.build["digest"], options.identity(version), options.method, options.seed
     )
     if not (options.overwrite or options.dry_run) and folder.exists(FILE_NAME):
-        _see_that_it_is_the_same(folder, metadata)
+        _check_same(folder, metadata)
     chains = read_chains(dataset)
     if not len(chains):
         raise UsageError(f"{folder} has no chains, so there is nothing to split")
     similar = None
     if mmseqs is not None:
         similar = mmseqs.similar_sequences(chains, options, _threads(options))
-    found = assign_splits(chains, options, similar, split_list)
-    if len(found.leaks) and options.on_leak == "refuse":
-        raise Refused(_refusal(chains, found, options))
-    content = splits_file(splits_table(chains, found, metadata))
-    for what, numbers in summary_rows(chains, found, options, version):
+    assignment = assign_splits(chains, options, similar, split_list)
+    if len(assignment.leaks) and options.on_leak == "refuse":
+        raise Refused(_refusal(chains, assignment, options))
+    content = splits_file(splits_table(chains, assignment, metadata))
+    for what, numbers in summary_rows(chains, assignment, options, version):
         print(f"{what:<12} {numbers}")
     if options.on_leak == "report":
-        for sentence in found.leaks.sentences(chains.uids, found.names, found.split):
+        for sentence in assignment.leaks.sentences(chains.uids, assignment.names, assignment.split):
             print(f"{'':<12} {sentence}")
-    for warning in found.warnings:
+    for warning in assignment.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if options.dry_run:
         print(f"dry run: {folder.describe(FILE_NAME)} was not written")
@@ -115,7 +115,7 @@ def _threads(options: SplitOptions) -> int:
     return available_jobs()
 
 
-def _see_that_it_is_the_same(folder: Folder, metadata: dict[str, str]) -> None:
+def _check_same(folder: Folder, metadata: dict[str, str]) -> None:
     """Before much is computed: what is there was made from the same data with the same options."""
     known = read_metadata(folder)
     differing = [key for key, value in metadata.items() if known.get(key) != value]
@@ -127,13 +127,13 @@ def _see_that_it_is_the_same(folder: Folder, metadata: dict[str, str]) -> None:
         raise UsageError(f"{path} is there already, made {why}; --overwrite replaces it")
 
 
-def _refusal(chains: Chains, found: Assignment, options: SplitOptions) -> str:
+def _refusal(chains: Chains, assignment: Assignment, options: SplitOptions) -> str:
     what = "sequence" if options.leak == "sequence" else "cluster"
-    pairs = found.leaks.sentences(chains.uids, found.names, found.split)
+    pairs = assignment.leaks.sentences(chains.uids, assignment.names, assignment.split)
     return "\n".join(
         [
-            f"{len(found.leaks):,} of {len(chains):,} chains have a {what} that is in an earlier "
-            "split too, such as",
+            f"{len(assignment.leaks):,} of {len(chains):,} chains have a {what} that is in an "
+            "earlier split too, such as",
             *(f"  {pair}" for pair in pairs),
             "nothing was written: --on-leak drop leaves these chains out, --on-leak report accepts "
             "them, and with --method cluster there are none",

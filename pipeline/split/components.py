@@ -67,7 +67,9 @@ def clusters_of_chains(keys: Integers, similar: Integers | None = None) -> Integ
     return connected_components(n + n_keys, left, right)[:n]
 
 
-def components_of_entries(entries: Integers, clusters: Integers, linked: NDArray) -> Integers:
+def components_of_entries(
+    entries: Integers, clusters: Integers, linked: NDArray[np.bool_]
+) -> Integers:
     """Entries that share clusters, directly or by way of others.
 
     Parameters

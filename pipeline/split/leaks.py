@@ -29,7 +29,9 @@ class Leaks:
     def __len__(self) -> int:
         return int(self.chains.sum())
 
-    def sentences(self, uids: Sequence[str], names: Sequence[str], split: NDArray) -> list[str]:
+    def sentences(
+        self, uids: Sequence[str], names: Sequence[str], split: NDArray[np.int64]
+    ) -> list[str]:
         """The pairs, one a line."""
         return [
             f"{uids[b]} ({names[split[b]]}) repeats {uids[a]} ({names[split[a]]})"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.usage_error import UsageError
+from pipeline.words import dashed
 
 NOWHERE = "none"
 """What stands for no split on the command line."""
@@ -122,7 +123,7 @@ class SplitOptions:
         # An option without effect is a misunderstanding, and this one could cost a test set.
         for name, method in (("before", "time"), ("undated", "time"), ("split_list", "list")):
             if getattr(self, name) is not None and self.method != method:
-                option = "--" + name.replace("_", "-")
+                option = dashed(name)
                 raise UsageError(f"{option} is for --method {method}, not {self.method}")
         if self.max_component is not None:
             if self.method != "cluster" or self.unit != "entry":
@@ -169,22 +170,22 @@ class SplitOptions:
 
     def identity(self, mmseqs_version: str | None = None) -> dict[str, Any]:
         """The options that decide the result, as JSON-able values; no paths, no thread counts."""
-        found: dict[str, Any] = {
+        decisive: dict[str, Any] = {
             name: getattr(self, name) for name in ("method", "names", "unit", "leak", "on_leak")
         }
         if self.by_share:
-            found |= {n: getattr(self, n) for n in ("fractions", "balance", "seed")}
+            decisive |= {n: getattr(self, n) for n in ("fractions", "balance", "seed")}
         if self.method == "cluster":
-            found["max_component"] = self.max_component
+            decisive["max_component"] = self.max_component
         if self.method == "time":
-            found |= {"before": self.before, "undated": self.undated}
+            decisive |= {"before": self.before, "undated": self.undated}
         if self.split_list is not None:
-            found["split_list_sha256"] = hashlib.sha256(self.split_list.read_bytes()).hexdigest()
-        found["clusters"] = "mmseqs" if self.with_mmseqs else "identical"
+            decisive["split_list_sha256"] = hashlib.sha256(self.split_list.read_bytes()).hexdigest()
+        decisive["clusters"] = "mmseqs" if self.with_mmseqs else "identical"
         if self.with_mmseqs:
-            found |= {n: getattr(self, n) for n in ("clustering", "min_identity", "coverage")}
-            found["mmseqs_version"] = mmseqs_version
-        return found
+            decisive |= {n: getattr(self, n) for n in ("clustering", "min_identity", "coverage")}
+            decisive["mmseqs_version"] = mmseqs_version
+        return decisive
 
 
 def is_day(text: str) -> bool:

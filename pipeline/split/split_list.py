@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.entry_ids import chain_key, entry_key
 from pipeline.usage_error import UsageError
@@ -59,7 +60,7 @@ class SplitList:
                             f"{line}: {split} is none of the splits {' '.join(names)}; name all "
                             "that the list uses with --names"
                         )
-                    known: dict = by_chain_uid
+                    known: dict[Any, str | None] = by_chain_uid
                     key: str | tuple[str, str] = chain_key(values.get("chain_uid", ""))
                     if not key:
                         known = by_entry

@@ -72,7 +72,7 @@ class ChainList:
         if "chain_uid" in header:
             rows = csv.DictReader(text.splitlines())
             names = frozenset(name for row in rows if (name := (row["chain_uid"] or "").strip()))
-            found = cls(sha256, names, may_be_entries=False)
+            chain_list = cls(sha256, names, may_be_entries=False)
         elif "entry_id" in header:
             return cls(sha256, frozenset(), True, Manifest.read(path))
         else:
@@ -82,10 +82,10 @@ class ChainList:
                     f"--list {path}: {strange[:40]!r} is no name; the first line of a CSV names a "
                     "column chain_uid or entry_id"
                 )
-            found = cls(sha256, names, may_be_entries=True)
-        if not found.names:
+            chain_list = cls(sha256, names, may_be_entries=True)
+        if not chain_list.names:
             raise ListError(f"--list {path} names nothing")
-        return found
+        return chain_list
 
     def chosen(self, index: pa.Table) -> tuple[NDArray[np.bool_], set[str]]:
         """(which rows of an index are named, the names that were found)."""
@@ -101,17 +101,17 @@ class ChainList:
             by_key.setdefault(chain_key(name), set()).add(name)
             if self.may_be_entries:
                 by_key.setdefault(entry_key(name), set()).add(name)
-        found: set[str] = set()
+        matched: set[str] = set()
         mask = []
         for uid, entry in zip(index["chain_uid"].to_pylist(), columns[0], strict=True):
             names = by_key.get(chain_key(uid), set())
             if self.may_be_entries:
                 names = names | by_key.get(entry_key(entry), set())
-            found |= names
+            matched |= names
             mask.append(bool(names))
-        return np.array(mask, bool), found
+        return np.array(mask, bool), matched
 
-    def not_found(self, found: set[str]) -> list[str]:
+    def not_found(self, matched: set[str]) -> list[str]:
         """What the list names and no dataset has."""
         wanted = set(self.manifest.entries) if self.manifest is not None else self.names
-        return sorted(wanted - found)
+        return sorted(wanted - matched)

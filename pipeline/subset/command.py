@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,8 +35,8 @@ from pipeline.subset.write_shards import write_shards
 from pipeline.termination import leave, say, status_of
 from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
+from pipeline.words import MEBIBYTE, mebibytes, several
 
-MEBIBYTE = 1 << 20
 _REPLACEABLE = re.compile(
     r"shards|\.build|(index|inputs|drops|plan|splits)\.parquet|build\.json|options\.yaml"
     r"|report\.html"
@@ -212,10 +213,9 @@ def _write_table(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=3, write_page_checksum=True)
 
 
-def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict) -> None:
+def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict[str, Any]) -> None:
     counts, origin = summary["counts"], summary["derived_from"]
     n_before = sum(source.index.num_rows for source in sources)
-    size = counts["shard_bytes"] / MEBIBYTE
     lines = [
         ("dataset", f"{options.out_dir}"),
         (
@@ -223,18 +223,14 @@ def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict) -> N
             f"{counts['chains']:,} of {n_before:,}, {counts['entries']:,} entries, "
             f"{counts['residues']:,} residues",
         ),
-        ("size", f"{size:,.1f} MiB, {_several(len(summary['shards']), 'shard')}"),
+        ("size", f"{mebibytes(counts['shard_bytes'])}, {several(len(summary['shards']), 'shard')}"),
         ("digest", summary["digest"]),
     ]
     if origin["duplicates"]:
-        text = f"{_several(origin['duplicates'], 'chain')} that several datasets have, kept once"
+        text = f"{several(origin['duplicates'], 'chain')} that several datasets have, kept once"
         lines.insert(2, ("duplicates", text))
     for name, text in lines:
         print(f"{name:<12} {text}")
-
-
-def _several(n: int, thing: str) -> str:
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def run() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.built_dataset import BuiltDataset
+from pipeline.words import dashed, told
 
 _STRICT = {
     "base_thickness": "ellipsoids of a dataset have one thickness",
@@ -78,26 +79,22 @@ def joint_config(sources: Sequence[Source], allow_mixed: bool) -> dict[str, Any]
                 if key in _MIXABLE
                 else "build one of them again with the other's"
             )
-            option = f"--{key.replace('_', '-')}" if not key.endswith("_version") else key
+            option = dashed(key) if not key.endswith("_version") else key
             raise SubsetError(
-                f"{first} and {other} were built with different {option} ({_told(here)} and "
-                f"{_told(there)}): {why}; {advice}"
+                f"{first} and {other} were built with different {option} ({told(here)} and "
+                f"{told(there)}): {why}; {advice}"
             )
     return _common([source.config for source in sources])
 
 
-def _told(value: object) -> str:
-    return "none" if value is None else str(value)
-
-
 def _common(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Key by key what all say, null where they do not agree."""
-    found: dict[str, Any] = {}
+    common: dict[str, Any] = {}
     for key in dict.fromkeys(key for config in configs for key in config):
         values = [config.get(key) for config in configs]
         dicts = [value for value in values if isinstance(value, dict)]
         if len(dicts) == len(values):
-            found[key] = _common(dicts)
+            common[key] = _common(dicts)
         else:
-            found[key] = values[0] if all(value == values[0] for value in values) else None
-    return found
+            common[key] = values[0] if all(value == values[0] for value in values) else None
+    return common

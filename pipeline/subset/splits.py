@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -54,7 +55,7 @@ def carried_splits(
                 f"{sources[0]} and {source} were split apart, so that the one may train with "
                 "sequences that the other tests with"
             )
-    rows: dict[str, dict] = {}
+    rows: dict[str, dict[str, Any]] = {}
     wanted = set(uids)
     for source, table in zip(sources, tables, strict=True):
         for row in table.to_pylist():

@@ -33,7 +33,7 @@ def build_json(
     inputs = tables.inputs.select(["input", "status", "reason", "message"]).to_pylist()
     statuses = Counter(record["status"] for record in inputs)
     reasons: dict[str, dict[str, int]] = {}
-    examples: dict[str, dict[str, dict]] = {}
+    examples: dict[str, dict[str, dict[str, Any]]] = {}
     for status in ("skipped", "failed"):
         those = [r for r in inputs if r["status"] == status and r["reason"]]
         reasons[status] = dict(Counter(r["reason"] for r in those).most_common())

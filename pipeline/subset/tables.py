@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,9 +56,9 @@ def subset_tables(sources: Sequence[Source], rows: pa.Table, part: NDArray[np.in
         residues[source, entry] += length
         shard[entry] = number
         kept.add((entry, model, asym))
-    inputs: dict[tuple, dict] = {}
-    drops: dict[tuple, dict] = {}
-    plan: dict[tuple, dict] = {}
+    inputs: dict[tuple[Any, ...], dict[str, Any]] = {}
+    drops: dict[tuple[Any, ...], dict[str, Any]] = {}
+    plan: dict[tuple[Any, ...], dict[str, Any]] = {}
     for k, source in enumerate(sources):
         here = pa.array(sorted(entry for s, entry in chains if s == k), pa.string())
         for record in _of_entries(source, "inputs.parquet", here):
@@ -92,6 +93,6 @@ def subset_tables(sources: Sequence[Source], rows: pa.Table, part: NDArray[np.in
     )
 
 
-def _of_entries(source: Source, name: str, entries: pa.Array) -> list[dict]:
+def _of_entries(source: Source, name: str, entries: pa.Array) -> list[dict[str, Any]]:
     table = source.dataset.table(name)
     return table.filter(pc.is_in(table["entry_id"], entries)).to_pylist()

@@ -38,6 +38,7 @@ from pipeline.verify.check_shard import (
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Expected, Findings, Problem
 from pipeline.verify.probe import KILLS, deadly
+from pipeline.words import mebibytes
 
 SPLITS = "splits.parquet"
 """What pipeline.split leaves beside the index."""
@@ -106,7 +107,7 @@ def check_dataset(
         shards per process.
     """
     started = time.monotonic()
-    expect_dataset(layout)
+    check_is_dataset(layout)
     with _small_files_here(layout) as here:
         findings = _check_dataset(layout, here, how, on_shard)
     return dataclasses.replace(findings, seconds=time.monotonic() - started)
@@ -156,7 +157,7 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
     )
 
 
-def expect_dataset(layout: Layout) -> None:
+def check_is_dataset(layout: Layout) -> None:
     """See that there is something to verify.
 
     Raises
@@ -374,14 +375,14 @@ def _across(
         for r in reports
         if r.rows is not None and _is_part(r.name)
     }
-    found = list(check_tables.check_inputs(tables, rows, shards))
+    problems = list(check_tables.check_inputs(tables, rows, shards))
     if "plan.parquet" in tables:
         inputs = tables.get("inputs.parquet")
-        found += check_tables.check_plan(layout, inputs, records)
-    yield from found
+        problems += check_tables.check_plan(layout, inputs, records)
+    yield from problems
     if summary is not None:
         # What is wrong itself is no witness against build.json.
-        blamed = {problem.file for problem in found}
+        blamed = {problem.file for problem in problems}
         witnesses = {name: table for name, table in tables.items() if name not in blamed}
         yield from check_tables.check_summary(summary, witnesses, rows)
 
@@ -410,7 +411,7 @@ def _twice(rows: pa.Table, reports: Sequence[ShardReport]) -> Iterator[Problem]:
 
 def _wrong_digest(
     said: str,
-    found: str,
+    digest: str,
     reports: Sequence[ShardReport],
     expected: Sequence[Expected],
     records: Mapping[str, PartRecord],
@@ -429,7 +430,7 @@ def _wrong_digest(
         and records[e.name].shard_sha256 != report.sha256
     ]
     whose = "the rows" if all(r.rows is not None for r in reports) else "the rows and the index"
-    sentence = f"digest is {said[:12]}…, and {whose} give {found[:12]}…"
+    sentence = f"digest is {said[:12]}…, and {whose} give {digest[:12]}…"
     return [*problems, Problem(BUILD_JSON, "digest", sentence, "rewrite")]
 
 
@@ -454,11 +455,11 @@ def _strays(layout: Layout, here: Layout, names: set[str]) -> Iterator[Problem]:
     ):
         left = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         if left:
-            size = sum(path.stat().st_size for path in left) / (1 << 20)
+            size = sum(path.stat().st_size for path in left)
             yield Problem(
                 here.name(folder),
                 "leftover",
-                f"holds {len(left):,} files of {whose} ({size:,.1f} MiB); {who} sweeps them up",
+                f"holds {len(left):,} files of {whose} ({mebibytes(size)}); {who} sweeps them up",
                 "none",
                 damage=False,
             )

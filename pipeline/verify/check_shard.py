@@ -489,7 +489,7 @@ def _chains(rows: Rows, codes: NDArray[np.uint8]) -> Iterator[Chain]:
         )
 
 
-def _ins_codes(texts: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _ins_codes(texts: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Codes of insertion codes as text, and which texts are none."""
     codes, good = np.zeros(len(texts), np.uint8), np.ones(len(texts), bool)
     for k in np.flatnonzero(texts != ""):
@@ -499,13 +499,13 @@ def _ins_codes(texts: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return codes, good
 
 
-def _close(stored: NDArray, again: NDArray) -> NDArray:
+def _close(stored: NDArray[Any], again: NDArray[Any]) -> NDArray[Any]:
     return np.isclose(
         stored, again, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE, equal_nan=True
     )
 
 
-def _ends(counts: Sequence[int] | NDArray) -> NDArray[np.int64]:
+def _ends(counts: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)))
 
 

@@ -458,7 +458,7 @@ def check_summary(
         for status in ("skipped", "failed") if len(records) == counts["found"] else ():
             those = [r for r in records if r["status"] == status and r["reason"]]
             reasons = Counter(r["reason"] for r in those)
-            examples: dict[str, dict] = {}
+            examples: dict[str, dict[str, Any]] = {}
             for r in those:
                 example = {"input": r["input"], "message": r["message"]}
                 examples.setdefault(r["reason"], example)

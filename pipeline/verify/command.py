@@ -24,13 +24,14 @@ from pipeline.verify.check_dataset import (
     Thoroughness,
     VerifyError,
     check_dataset,
-    expect_dataset,
+    check_is_dataset,
 )
 from pipeline.verify.display import Progression, show_findings, show_repair
 from pipeline.verify.findings import Findings
-from pipeline.verify.lock import InUse, expect_unlocked, locked
+from pipeline.verify.lock import InUse, check_unlocked, locked
 from pipeline.verify.options import VerifyOptions
 from pipeline.verify.repair import CannotRepair, Places, Repair, repair_dataset
+from pipeline.words import dashed
 
 WHOLE, DAMAGED = OK, FAILURE
 
@@ -85,9 +86,9 @@ def verify(options: VerifyOptions, console: Console | None = None) -> int:
             f"{layout.folder}: --repair is for folders of this machine; without it, the command "
             "says what to delete there, so that the build's own command makes it again"
         )
-    expect_dataset(layout)
+    check_is_dataset(layout)
     if not options.repair:
-        expect_unlocked(layout, lambda sentence: console.print(sentence, highlight=False))
+        check_unlocked(layout, lambda sentence: console.print(sentence, highlight=False))
         findings = _look(layout, options, console)
         show_findings(console, layout, findings)
         _write_json(options.json, findings, None, None)
@@ -147,7 +148,7 @@ def _check(options: VerifyOptions) -> None:
             )
     for name in ("pdb_dir", "pdb_list", "manifest"):
         path: Path | None = getattr(options, name)
-        option = "--" + name.replace("_", "-")
+        option = dashed(name)
         if path is not None and not options.repair:
             raise UsageError(f"{option} says where inputs are, for --repair; give both or neither")
         if path is not None and not path.exists():

@@ -13,6 +13,7 @@ from pipeline.progress_line import ProgressLine
 from pipeline.verify.check_shard import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE
 from pipeline.verify.findings import Findings, Problem
 from pipeline.verify.repair import Repair
+from pipeline.words import several
 
 PROBLEMS_SHOWN = 20
 PER_FILE = 3
@@ -52,8 +53,8 @@ def show_findings(console: Console, layout: Layout, findings: Findings) -> None:
         last = f"{findings.dataset} is whole"
     else:
         n_files = len({p.file for p in damage})
-        last = f"{findings.dataset} is damaged: {_several(len(damage), 'problem')} in "
-        last += _several(n_files, "file")
+        last = f"{findings.dataset} is damaged: {several(len(damage), 'problem')} in "
+        last += several(n_files, "file")
     console.print(last, style="" if findings.is_whole else "red", highlight=False, markup=False)
 
 
@@ -89,7 +90,7 @@ def _told(problems: Sequence[Problem]) -> list[str]:
 
 def _checked(findings: Findings) -> str:
     text = (
-        f"{_several(findings.n_shards, 'shard')}, {findings.n_chains:,} chains, "
+        f"{several(findings.n_shards, 'shard')}, {findings.n_chains:,} chains, "
         f"{findings.n_residues:,} residues; "
     )
     if findings.n_recomputed:
@@ -107,7 +108,7 @@ def _advice(layout: Layout, findings: Findings) -> list[tuple[str, str]]:
     elif rebuild or rewrite:
         what = []
         if rebuild:
-            what.append(f"builds {_several(len(rebuild), 'shard')} again from the inputs")
+            what.append(f"builds {several(len(rebuild), 'shard')} again from the inputs")
         if rewrite:
             what.append(f"writes {_some(rewrite)} anew")
         command = f"python -m pipeline.verify {layout.root} --repair"
@@ -122,10 +123,6 @@ def _advice(layout: Layout, findings: Findings) -> list[tuple[str, str]]:
             "again, and report it if that does not help"
         )
     return [("what to do" if k == 0 else "", row) for k, row in enumerate(rows)]
-
-
-def _several(n: int, thing: str) -> str:
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def _some(names: Sequence[str], n: int = 5) -> str:

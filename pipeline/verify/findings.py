@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Remedy = Literal["rebuild", "rewrite", "by-hand", "other-version", "none"]
 """What helps: ``rebuild`` a shard from its inputs, ``rewrite`` a table from shards and records
@@ -116,7 +116,7 @@ class Findings:
     def is_whole(self) -> bool:
         return not self.damage
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """As ``--json`` writes it."""
         return {
             "dataset": self.dataset,

@@ -30,7 +30,7 @@ def locked(layout: Layout) -> Iterator[None]:
         yield
 
 
-def expect_unlocked(layout: Layout, tell: Callable[[str], None]) -> None:
+def check_unlocked(layout: Layout, tell: Callable[[str], None]) -> None:
     """See that nobody is writing to the dataset, without writing anything.
 
     Parameters

@@ -25,7 +25,7 @@ from pipeline.build.command import _beside
 from pipeline.build.display import Display
 from pipeline.build.earlier import latest_plan
 from pipeline.build.finalise import UnfinishedBuild, finalise
-from pipeline.build.options import MEBIBYTE, BuildOptions, Reading, config_hash
+from pipeline.build.options import BuildOptions, Reading, config_hash
 from pipeline.build.plan import Part, make_plan, read_plan
 from pipeline.build.records import DropRecord, InputRecord, PartRecord
 from pipeline.build.workers import Crew, Job, available_jobs
@@ -46,6 +46,7 @@ from pipeline.verify import check_tables
 from pipeline.verify.check_dataset import STAGE
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Expected, Findings
+from pipeline.words import MEBIBYTE, dashed
 
 
 class CannotRepair(Exception):
@@ -217,7 +218,7 @@ class _Repair:
         """Where an input of the build is now."""
         given: Path | None = getattr(self._places, name)
         said: Path | None = getattr(options, name)
-        option = "--" + name.replace("_", "-")
+        option = dashed(name)
         if given is not None:
             if not _is_there(given):
                 raise CannotRepair(f"{option} {given}: there is no such file or folder")
@@ -244,13 +245,13 @@ class _Repair:
         pdb_dir = None if options.pdb_dir is None else self._place("pdb_dir", options)
         pdb_list = None if options.pdb_list is None else self._place("pdb_list", options)
         try:
-            found = discover(pdb_dir, pdb_list, exclude=[self.layout.root])
+            discovery = discover(pdb_dir, pdb_list, exclude=[self.layout.root])
         except (SourceError, StorageError) as error:
             raise CannotRepair(f"the inputs are not reachable: {error}") from error
         # An updated dataset has parts that no fresh plan makes.
         for parts in (
             latest_plan(self.layout),
-            make_plan(group_entries(found.files), options.part_size * MEBIBYTE),
+            make_plan(group_entries(discovery.files), options.part_size * MEBIBYTE),
         ):
             if [self.layout.shard(p.number).name for p in parts] == list(self._expected):
                 break
@@ -260,7 +261,7 @@ class _Repair:
                 f"{len(self._expected):,}: they have changed since the build, or --pdb-dir is "
                 "another folder"
             )
-        return parts, _beside(found)
+        return parts, _beside(discovery)
 
     # ---- records --------------------------------------------------------------------------------
 
@@ -461,7 +462,7 @@ class _Repair:
         whole_before = self._summary is not None and BUILD_JSON not in self._rewrite
         if whole_before:
             assert self._summary is not None
-            self._expect_same(summary, self._summary)
+            self._check_same(summary, self._summary)
         names = [path.name for path in self.stage.results]
         return names if self._done.other_bytes else [n for n in names if n in self._rewrite]
 
@@ -477,15 +478,15 @@ class _Repair:
             return []
         return self._plan_anew(options)[1]
 
-    def _expect_same(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    def _check_same(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
         for key in ("digest", "config_hash", "counts", "reasons", "drop_reasons"):
-            found, said = now[key], before[key]
+            new, said = now[key], before[key]
             if key == "counts":
-                found = {k: v for k, v in found.items() if k != "shard_bytes"}
+                new = {k: v for k, v in new.items() if k != "shard_bytes"}
                 said = {k: v for k, v in said.items() if k != "shard_bytes"}
-            if found != said:
+            if new != said:
                 raise CannotRepair(
-                    f"the tables cannot be written as they were: {key} would be {found}, and "
+                    f"the tables cannot be written as they were: {key} would be {new}, and "
                     f"build.json says {said}"
                 )
 
