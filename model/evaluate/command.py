@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from model.errors import AlreadyThere, CannotLoad, RequestError
+from model.errors import AlreadyThere, CannotLoad
 from model.evaluate.compare import (
     PER_CHAIN,
     CannotCompare,
@@ -32,6 +32,7 @@ from model.sample.samples import same_columns
 from model.trained_network import device_named, load_network, open_dataset, untrained_for
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.dataset import DamagedShard, ShardDataset, UnreadableDataset
+from pipeline.errors import UsageError
 from pipeline.residues import RESTYPES
 from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, say, status_of
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: evaluate(options),
-        usage=(RequestError, AlreadyThere, BadLocation),
+        usage=(UsageError, AlreadyThere, BadLocation),
         failure=(
             CannotLoad,
             CannotCompare,
@@ -71,7 +72,7 @@ def evaluate(options: EvaluateOptions) -> None:
 
     Raises
     ------
-    RequestError, AlreadyThere, BadLocation
+    UsageError, AlreadyThere, BadLocation
         Before anything is sampled.
     CannotLoad, CannotCompare, Diverged, UnreadableDataset, DamagedShard, StorageError, OSError
     """
@@ -155,10 +156,10 @@ def _check(options: EvaluateOptions) -> None:
         at_least_one["limit"] = options.limit
     for name, value in at_least_one.items():
         if value < 1:
-            raise RequestError(f"--{name.replace('_', '-')} is at least 1, found {value}")
+            raise UsageError(f"--{name.replace('_', '-')} is at least 1, found {value}")
     for name in ("temperature", "noise_scale", "novelty_chains"):
         if (getattr(options, name) or 0) < 0:
-            raise RequestError(f"--{name.replace('_', '-')} is not negative")
+            raise UsageError(f"--{name.replace('_', '-')} is not negative")
 
 
 def _split(options: EvaluateOptions) -> ShardDataset | None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.errors import RequestError
 from model.sample.problems import Problem
 from pipeline.embed.chain_sequences import ChainSequence, chain_sequence
 from pipeline.embed.language_model import ModelError, load
+from pipeline.errors import UsageError
 from pipeline.residues import sequence_string
 
 
@@ -32,16 +32,16 @@ def embedded(problems: Sequence[Problem], model: str, width: int) -> list[Proble
 
     Raises
     ------
-    RequestError
+    UsageError
         The network was trained with none, or with others.
     CannotEmbed
     """
     if not width:
-        raise RequestError("--esm: the network was trained without embeddings; leave it out")
+        raise UsageError("--esm: the network was trained without embeddings; leave it out")
     try:
         language_model = load(model)
         if language_model.dimension != width:
-            raise RequestError(
+            raise UsageError(
                 f"--esm: {model} gives {language_model.dimension} numbers per residue, and the "
                 f"network was trained with {width}"
             )

@@ -15,7 +15,6 @@ import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from model.checkpoint import NotACheckpoint
-from model.errors import RequestError
 from model.train.check_batch import BadBatch
 from model.train.check_loss import BadLoss
 from model.train.checkpoints import FOLDER, BestCheckpoints, LastCheckpoint, WholeFiles
@@ -28,6 +27,7 @@ from model.visualize.watch import WatchAttention
 from pipeline.batching import OtherInputs, ProteinDataModule
 from pipeline.batching.data_module import UnusableOptions
 from pipeline.dataset import CacheError, DamagedShard, UnreadableDataset
+from pipeline.errors import UsageError
 from pipeline.storage import BadLocation, StorageError
 
 LOGGERS = (
@@ -43,7 +43,7 @@ EXPECTED_ERRORS = (
     FileNotFoundError,
     NotACheckpoint,
     OtherInputs,
-    RequestError,
+    UsageError,
     StorageError,
     UnreadableDataset,
     UnusableOptions,

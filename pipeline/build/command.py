@@ -31,12 +31,12 @@ from pipeline.build.update import Update, update_plan
 from pipeline.build.workers import Crew, Job, WorkersFail, available_jobs
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.console import standard_console
+from pipeline.errors import UsageError
 from pipeline.filters import Manifest, ManifestError
 from pipeline.layout import Layout
 from pipeline.sources import Discovery, SourceError, discover, group_entries, place_kind
 from pipeline.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.termination import leave, terminable
-from pipeline.usage_error import UsageError
 
 OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -17,10 +17,10 @@ from pipeline.build.finalise import withdraw
 from pipeline.build.map_part import OutputError
 from pipeline.build.options import MEBIBYTE, Reading
 from pipeline.build.store_lock import InUse, store_lock, wait_until_free
+from pipeline.errors import UsageError
 from pipeline.file_lock import Held, file_lock
 from pipeline.layout import Layout
 from pipeline.storage import StorageError, open_folder
-from pipeline.usage_error import UsageError
 
 
 def layout_of(out_dir: Path) -> Layout:

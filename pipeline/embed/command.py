@@ -27,6 +27,7 @@ from pipeline.embed.display import Progression
 from pipeline.embed.embed_part import Part, PartCounts, embed_part
 from pipeline.embed.language_model import LanguageModel, ModelError, load, require_packages
 from pipeline.embed.options import EmbedOptions
+from pipeline.errors import UsageError
 from pipeline.file_lock import Held, file_lock
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, Folder, StorageError
@@ -39,7 +40,6 @@ from pipeline.stored_embeddings import (
     metadata_of,
 )
 from pipeline.termination import status_of
-from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
 
 MEBIBYTE = 1 << 20

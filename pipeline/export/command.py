@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipeline.atomic_files import appears_whole
 from pipeline.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.command_line import parse_options
+from pipeline.errors import UsageError
 from pipeline.export.chain_ids import Changed, Kind, with_own_ids
 from pipeline.export.choose import chosen_rows
 from pipeline.export.errors import ExportError
@@ -24,7 +25,6 @@ from pipeline.export.web_page import web_page
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, say, status_of
-from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
 
 _FORMATS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}

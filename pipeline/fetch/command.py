@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.command_line import parse_options
 from pipeline.console import standard_console
+from pipeline.errors import UsageError
 from pipeline.fetch.connections import Connections
 from pipeline.fetch.crew import Crew
 from pipeline.fetch.display import Display, show_summary
@@ -27,7 +28,6 @@ from pipeline.fetch.state import Known, Row, State
 from pipeline.filters import Manifest, ManifestError
 from pipeline.sources import printable
 from pipeline.termination import FAILURE, OK, leave, status_of
-from pipeline.usage_error import UsageError
 
 GIVE_UP_AFTER = 20
 """Entries in a row that fail by the server's fault: it is down, and gets no more requests."""

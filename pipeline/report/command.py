@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from pipeline.built_dataset import UnreadableDataset
 from pipeline.command_line import parse_options
+from pipeline.errors import UsageError
 from pipeline.report import write_report
 from pipeline.report.options import ReportOptions
 from pipeline.shards import DamagedShard
 from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, status_of
-from pipeline.usage_error import UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.command_line import parse_options
+from pipeline.errors import Failure, UsageError
 from pipeline.layout import Layout
 from pipeline.shards import DamagedShard
 from pipeline.split.assign import Assignment, assign_splits
@@ -28,10 +29,9 @@ from pipeline.split.table import (
 )
 from pipeline.storage import BadLocation, Folder, StorageError
 from pipeline.termination import leave, status_of
-from pipeline.usage_error import UsageError
 
 
-class Refused(Exception):
+class Refused(Failure):
     """Sequences leak, and the options do not allow it."""
 
 

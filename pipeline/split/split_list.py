@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.entry_ids import chain_key, entry_key
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
 
 Key = tuple[str, ...]
 

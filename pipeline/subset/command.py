@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.build.options import config_hash
 from pipeline.built_dataset import UnreadableDataset
 from pipeline.command_line import parse_options
+from pipeline.errors import UsageError
 from pipeline.filters import ManifestError
 from pipeline.layout import Layout
 from pipeline.report import write_report
@@ -32,7 +33,6 @@ from pipeline.subset.summary import build_json
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
 from pipeline.termination import leave, say, status_of
-from pipeline.usage_error import UsageError
 from pipeline.where import WhereError
 
 MEBIBYTE = 1 << 20

@@ -15,10 +15,10 @@ from pipeline.build.output_folder import layout_of
 from pipeline.build.workers import WorkersFail
 from pipeline.command_line import parse_options
 from pipeline.console import standard_console
+from pipeline.errors import UsageError
 from pipeline.layout import Layout
 from pipeline.storage import BadLocation
 from pipeline.termination import FAILURE, OK, end_with, leave, status_of
-from pipeline.usage_error import UsageError
 from pipeline.verify.check_dataset import (
     NotADataset,
     Thoroughness,
