@@ -55,12 +55,14 @@ def output_folder(
     Yields
     ------
     callable
-        Raises `UsageError` if another build has taken the folder since, which only a store allows.
+        Raises `InUse` if another build has taken the folder since, which only a store allows.
 
     Raises
     ------
+    InUse
+        Another build is writing to it.
     UsageError
-        Another build is writing to it, or another configuration wrote it.
+        Another configuration wrote it.
     OutputError
         It cannot be written to.
     """
@@ -78,14 +80,9 @@ def output_folder(
                 )
             _sweep_up_tasks(layout, tell)
             _claim(layout, reading, overwrite)
-        except InUse as error:
-            raise UsageError(str(error)) from None
         except OSError as error:
             raise OutputError.of(f"cannot write to {layout.folder}", error) from error
-        try:
-            yield expect_ours
-        except InUse as error:
-            raise UsageError(str(error)) from None
+        yield expect_ours
 
 
 @contextlib.contextmanager
@@ -108,7 +105,7 @@ def task_folder(
 
     Raises
     ------
-    UsageError
+    InUse
         A build is writing to it, or the same task.
     OutputError
     """
@@ -130,8 +127,6 @@ def task_folder(
                 name = layout.name(own)
                 stack.enter_context(store_lock(layout.folder, name, work, tell))
                 wait_until_free(layout.folder, layout.name(layout.lock), tell)
-        except InUse as error:
-            raise UsageError(str(error)) from None
         except OSError as error:
             raise OutputError.of(f"cannot write to {layout.folder}", error) from error
         yield Layout(layout.root, work)
@@ -171,7 +166,7 @@ def _locked(
         try:
             stack.enter_context(file_lock(path, shared=shared))
         except Held as holder:
-            raise UsageError(
+            raise InUse(
                 f"{what} is writing to {layout.folder} ({holder}); wait for it, or give another "
                 "--out-dir"
             ) from None

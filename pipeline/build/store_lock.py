@@ -28,7 +28,7 @@ POLL_SECONDS = 1.0
 
 
 class InUse(UsageError):
-    """Another build writes to the folder. One sentence."""
+    """Somebody else writes to the folder: a build, or a repair. One sentence."""
 
 
 @dataclass(frozen=True, slots=True)
