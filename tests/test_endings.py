@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 import importlib
+import pkgutil
 import re
 import shlex
 import shutil
+import signal
 from pathlib import Path
 from types import ModuleType
 
 import build_runs as runs
 import pytest
 
+import model
+import pipeline
 from pipeline.build.map_part import OutputError
 from pipeline.build.workers import WorkersFail
+from pipeline.errors import Failure, UsageError
 from pipeline.file_lock import file_lock
 from pipeline.sources import Unreadable
 from pipeline.storage import StorageError
@@ -172,14 +177,14 @@ def test_a_build_that_cannot_write_says_how_it_goes_on(
 ) -> None:
     error = OutputError("cannot write out")
     error.__cause__ = cause
+    # A repair that failed has changed nothing: there is nothing to go on with.
+    assert ended_by(error, "pipeline.verify", capfd) == ("error: cannot write out\n", 1)
     kept = "The parts that were finished are kept: "
     remedy = "make room (or mend the permissions) and run the same command again."
     if isinstance(cause, StorageError):
         remedy = "the same command goes on from there."
     found = ended_by(error, "pipeline.build", capfd)
     assert found == (f"error: cannot write out\n{kept}{remedy}\n", 1)
-    # A repair that failed has changed nothing: there is nothing to go on with.
-    assert ended_by(error, "pipeline.verify", capfd) == ("error: cannot write out\n", 1)
 
 
 def test_a_build_whose_workers_fail_says_how_it_goes_on(capfd: pytest.CaptureFixture) -> None:
@@ -197,3 +202,104 @@ def test_an_input_folder_that_cannot_be_searched_is_wrong_usage(
     monkeypatch.setattr(module_of("pipeline.build"), "discover", discover)
     found = ended("pipeline.build", COMMANDS["pipeline.build"][1], capfd)
     assert found == ("error: the folder in cannot be read: Permission denied\n", 2)
+
+
+# --- all errors --------------------------------------------------------------------------------
+
+ANSWERED = {
+    "pipeline.parsing.errors.ParseError": "costs a file, which is counted",
+    "pipeline.parsing.read_chains._RejectedError": "costs a chain, which is counted",
+    "pipeline.sources.errors.SourceError": "costs a file; a search that fails is a UsageError",
+    "pipeline.build.map_part.FileTimeout": "costs a file, which is counted",
+    "pipeline.build.clusters.WorkerLost": "another worker gets the part",
+    "pipeline.build.cluster_task.Revoked": "a worker's reply to a build that has ended",
+    "pipeline.build.cluster_task.Unfit": "a worker's reply; of an array job's task a UsageError",
+    "pipeline.fetch.entry_ids.BadEntryId": "costs an entry, which is counted",
+    "pipeline.fetch.problems.FetchProblem": "costs an entry, which is counted",
+    "pipeline.fetch.problems.Stopped": "ends a thread",
+    "pipeline.file_lock.Held": "each command says in words of its own what is in use",
+    "pipeline.subset.splits.SplitsLeftOut": "a note beside a subset that is finished",
+    "model.sample.inputs.InputError": "costs an input, which is told",
+}
+"""Errors that somebody answers before they reach a command's `main`, and their kinds: how."""
+
+
+def our_errors() -> list[type[BaseException]]:
+    """Every exception class of the packages."""
+    for package in (pipeline, model):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    found, left = [], [BaseException]
+    while left:
+        for kind in left.pop().__subclasses__():
+            left.append(kind)
+            if kind.__module__.partition(".")[0] in ("pipeline", "model") and kind not in found:
+                found.append(kind)
+    return found
+
+
+def name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def test_an_error_that_nobody_answers_is_wrong_usage_or_a_failure() -> None:
+    kinds = our_errors()
+    assert {name_of(kind) for kind in kinds} >= {*ANSWERED}
+    for kind in kinds:
+        is_answered = any(name_of(parent) in ANSWERED for parent in kind.__mro__)
+        roots = [root for root in (UsageError, Failure) if issubclass(kind, root)]
+        assert len(roots) == (not is_answered), name_of(kind)
+
+
+def test_no_two_errors_have_one_name() -> None:
+    names = [kind.__name__ for kind in our_errors()]
+    assert len(names) == len({*names})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_error_ends_every_command_alike(command: str, capfd: pytest.CaptureFixture) -> None:
+    for kind in our_errors():
+        if issubclass(kind, UsageError | Failure):
+            said, status = ended_by(kind("a sentence"), command, capfd)
+            assert said.partition("\n")[0] == "error: a sentence", name_of(kind)
+            assert status == (2 if issubclass(kind, UsageError) else 1), name_of(kind)
+
+
+def test_every_error_ends_training_with_1_and_its_sentence() -> None:
+    for kind in our_errors():
+        if issubclass(kind, UsageError | Failure):
+
+            def work(*_: object, kind: type = kind) -> None:
+                raise kind("a sentence")
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module_of("model.train"), "train", work)
+                with pytest.raises(SystemExit) as end:
+                    module_of("model.train").main(["fit"])
+            assert end.value.code == "error: a sentence", name_of(kind)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), ValueError("a defect")])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_defect_is_shown_where_it_happened(
+    command: str, error: Exception, capfd: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(type(error), match="a defect"):
+        ended_by(error, command, capfd)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_ctrl_c_while_the_process_ends_is_not_answered_any_more(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = module_of(command)
+    monkeypatch.setattr(module, "main", lambda: 7)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as end:
+            module.run()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert end.value.code == 7

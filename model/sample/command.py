@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from model.errors import AlreadyThere, CannotLoad
 from model.output_folder import make_folder
-from model.sample.embedded import CannotEmbed
 from model.sample.options import SampleOptions
-from model.sample.run import Diverged
 from model.sample.sampler import Sampler, read_problems
 from model.sample.samples import save_structures, save_tables
 from model.trained_network import load_network, untrained_for
 from pipeline.command_line import parse_options, to_yaml
-from pipeline.errors import UsageError
 from pipeline.export.errors import ExportError
 from pipeline.termination import FAILURE, OK, end_with, leave, say, status_of
 
@@ -33,10 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: sample(options),
-        usage=(UsageError, AlreadyThere),
-        failure=(CannotLoad, CannotEmbed, Diverged),
         interrupted="the files that are there are whole",
-        cannot="cannot write",
     )
 
 
@@ -45,9 +38,9 @@ def sample(options: SampleOptions) -> int:
 
     Raises
     ------
-    UsageError, AlreadyThere
+    UsageError
         Before anything is written.
-    CannotLoad, CannotEmbed, Diverged, OSError
+    Failure, OSError
     """
 
     def note(sentence: str) -> None:

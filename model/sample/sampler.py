@@ -108,7 +108,7 @@ class Sampler:
         ------
         UsageError
             The language model is not the one that the network was trained with.
-        CannotEmbed
+        ModelError
         """
         if request.esm is not None:
             problems = embedded(problems, request.esm, self.c_embedding)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from model.errors import AlreadyThere, CannotLoad
 from model.flow import TASKS, Flow, NoisyProtein, Times, clean_from_batch, draw_noise
 from model.flow.clean import BATCH_KEYS
 from model.flow.tasks import held_for
@@ -20,9 +19,7 @@ from model.visualize.options import VisualizeOptions
 from model.visualize.statistics import console_line
 from pipeline.batching import collate
 from pipeline.command_line import parse_options
-from pipeline.dataset import DamagedShard, UnreadableDataset
 from pipeline.errors import UsageError
-from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, status_of
 
 COLUMNS = [key for key in BATCH_KEYS if key != "lengths"]
@@ -42,10 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: visualize(options),
-        usage=(UsageError, AlreadyThere, BadLocation),
-        failure=(CannotLoad, UnreadableDataset, DamagedShard, StorageError),
         interrupted="the files that are there are whole",
-        cannot="cannot write",
     )
 
 
@@ -54,9 +48,9 @@ def visualize(options: VisualizeOptions) -> None:
 
     Raises
     ------
-    UsageError, AlreadyThere, BadLocation
+    UsageError
         Before anything is written.
-    CannotLoad, UnreadableDataset, DamagedShard, StorageError, OSError
+    Failure, OSError
     """
     if not 0 <= options.time <= 1:
         raise UsageError(f"--time is from 0 (noise) to 1 (clean), found {options.time}")

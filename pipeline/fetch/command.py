@@ -21,11 +21,11 @@ from pipeline.fetch.entry_ids import BadEntryId, Wanted, alphafold_entry, pdb_en
 from pipeline.fetch.fetch_entry import MEBIBYTE, EntryFetcher
 from pipeline.fetch.options import POLITE_CONNECTIONS, POLITE_RATE, FetchOptions
 from pipeline.fetch.pace import Pace
-from pipeline.fetch.problems import SERVER_AT_FAULT, CannotWrite
-from pipeline.fetch.servers import NoSuchAddress, url_pattern
+from pipeline.fetch.problems import SERVER_AT_FAULT
+from pipeline.fetch.servers import url_pattern
 from pipeline.fetch.speed_guard import SpeedGuard
 from pipeline.fetch.state import Known, Row, State
-from pipeline.filters import Manifest, ManifestError
+from pipeline.filters import Manifest
 from pipeline.sources import printable
 from pipeline.termination import FAILURE, OK, leave, status_of
 
@@ -47,8 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: fetch(options),
-        usage=(UsageError, ManifestError, NoSuchAddress),
-        failure=(CannotWrite,),
         interrupted="files that were finished are kept; run the same command again to go on",
         cannot=None,
     )
@@ -59,7 +57,7 @@ def fetch(options: FetchOptions, console: Console | None = None) -> int:
 
     Raises
     ------
-    UsageError, ManifestError, NoSuchAddress
+    UsageError
         Before anything is downloaded.
     CannotWrite
         Files that were finished are kept.
