@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.network import FlowNetwork, NetworkConfig
 from pipeline.atomic_files import appears_whole
+from pipeline.errors import Failure
 
 FORMAT = 1
 INFO = "flow"
@@ -27,7 +28,7 @@ PREFIX = "network."
 """Of the network's weights in a checkpoint of training."""
 
 
-class NotACheckpoint(ValueError):
+class NotACheckpoint(Failure, ValueError):
     """The file holds no network that this version can read."""
 
 

@@ -1,13 +1,11 @@
 """What ends the commands of the model with a sentence."""
 
-
-class RequestError(ValueError):
-    """What was asked for cannot mean anything sensible; the sentence says what to change."""
+from pipeline.errors import Failure, UsageError
 
 
-class AlreadyThere(Exception):
+class AlreadyThere(UsageError):
     """The folder holds files already."""
 
 
-class CannotLoad(Exception):
+class CannotLoad(Failure):
     """There is no usable checkpoint; the sentence says why."""

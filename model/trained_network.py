@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from model.checkpoint import CheckpointInfo, NotACheckpoint, load_flow
-from model.errors import CannotLoad, RequestError
+from model.errors import CannotLoad
 from model.network import FlowNetwork
 from pipeline.dataset import ShardDataset
+from pipeline.errors import UsageError
 from pipeline.termination import say
 
 DEFAULT = Path(__file__).parent / "checkpoints" / "default.ckpt"
@@ -54,7 +55,7 @@ def device_named(name: str | None) -> torch.device:
 
     Raises
     ------
-    RequestError
+    UsageError
         There is no such device here.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -63,7 +64,7 @@ def device_named(name: str | None) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
         reason = str(error).partition("\n")[0]
-        raise RequestError(f"--device {name} cannot be used here: {reason}") from error
+        raise UsageError(f"--device {name} cannot be used here: {reason}") from error
     return device
 
 
@@ -84,18 +85,18 @@ def open_dataset(
 
     Raises
     ------
-    RequestError
+    UsageError
         Nothing is chosen, or the embeddings are not those of the network.
     UnreadableDataset, DamagedShard, StorageError
     """
     try:
         dataset = ShardDataset(path, embedding=embedding, **options)
     except ValueError as error:  # a wrong condition, or nothing fulfils it
-        raise RequestError(str(error)) from error
+        raise UsageError(str(error)) from error
     stored = 0 if dataset.embeddings is None else dataset.embeddings.dimension
     if stored and stored != c_embedding:
         trained = f"with {c_embedding}" if c_embedding else "without embeddings"
-        raise RequestError(
+        raise UsageError(
             f"--embedding has {stored} numbers per residue, and the network was trained {trained}"
         )
     if c_embedding and not stored:

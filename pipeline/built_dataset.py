@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import Failure
 from pipeline.shards import SCHEMA_VERSION
 from pipeline.storage import Folder, open_folder, store_failure
 
 
-class UnreadableDataset(Exception):
+class UnreadableDataset(Failure):
     """A folder is no finished dataset, or not one that this program reads. One sentence."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.chain import Chain, EntryMetadata
 from pipeline.entry_ids import entry_key
+from pipeline.errors import UsageError
 from pipeline.features import ChainFeatures
 from pipeline.residues import UNKNOWN
 
@@ -188,7 +189,7 @@ class Filters:
         return None
 
 
-class ManifestError(ValueError):
+class ManifestError(UsageError):
     """A manifest that cannot be used; the sentence says which line and why."""
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from pipeline.atomic_files import publish
+from pipeline.errors import Failure, UsageError
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 15.0
@@ -36,11 +37,11 @@ _GCS_OPTIONS = ("endpoint_override", "project_id", "retry_limit_seconds", "schem
 _CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 
 
-class BadLocation(ValueError):
+class BadLocation(UsageError):
     """What was given names no folder; the sentence says what would."""
 
 
-class StorageError(OSError):
+class StorageError(Failure, OSError):
     """A store does not answer, has no such bucket, or refuses. One sentence for people."""
 
 

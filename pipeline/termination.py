@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
+from pipeline.errors import Failure, UsageError
+
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses of all commands."""
 
@@ -49,34 +51,31 @@ def end_with(sentence: str, status: int) -> int:
 
 
 def status_of(
-    command: Callable[[], int | None],
-    *,
-    usage: tuple[type[Exception], ...],
-    failure: tuple[type[Exception], ...],
-    interrupted: str,
-    cannot: str | None = "cannot write",
+    command: Callable[[], int | None], *, interrupted: str, cannot: str | None = "cannot write"
 ) -> int:
     """Run a command, tell of what is expected to go wrong in a sentence, and the exit status.
+
+    A `UsageError` ends it with `USAGE`, a `Failure` with `FAILURE`. What is neither is a defect: a
+    traceback.
 
     Parameters
     ----------
     command : callable
         Its status; None is `OK`.
-    usage, failure : tuples of exception types
-        What ends it with `USAGE` and with `FAILURE`. What is in neither is a defect: a traceback.
     interrupted : str
         What is left after Ctrl-C or SIGTERM.
     cannot : str, optional
-        What an `OSError` that is in neither kept from being done; None where it is a defect, too.
+        What an `OSError` that is no `Failure` kept from being done; None where it is a defect, too.
     """
     try:
         with terminable():
             status = command()
         return OK if status is None else status
-    except usage as error:
+    except UsageError as error:
         return end_with(f"error: {error}", USAGE)
-    except failure as error:
-        return end_with(f"error: {error}", FAILURE)
+    except Failure as error:
+        advice = "" if error.remedy is None else f"\n{error.remedy}"
+        return end_with(f"error: {error}{advice}", FAILURE)
     except OSError as error:
         if cannot is None:
             raise

@@ -32,6 +32,8 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import UsageError
+
 MAX_DEPTH = 100
 """Parentheses and NOTs inside one another; each costs a level of Python's stack."""
 
@@ -39,7 +41,7 @@ MAX_PREDICATES = 1000
 """Arrow walks a chain of ORs recursively, and dies of 20,000; IN has no such limit."""
 
 
-class WhereError(ValueError):
+class WhereError(UsageError):
     """A condition that cannot be understood; the message shows where, and what was expected."""
 
 

@@ -18,9 +18,9 @@ from pipeline.build.command import main
 from pipeline.build.obsolete import Obsolete
 from pipeline.build.plan import Part, make_plan
 from pipeline.build.update import update_plan
+from pipeline.errors import UsageError
 from pipeline.layout import Layout
 from pipeline.sources import Entry, SourceFile, discover, group_entries
-from pipeline.usage_error import UsageError
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 
 SMALL = 6_000  # bytes of a part: two peptides

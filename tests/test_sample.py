@@ -27,12 +27,13 @@ from sample_network import (
 from model.errors import AlreadyThere
 from model.metrics import Structure, rmsd, superpose
 from model.network import FlowNetwork
-from model.sample import Request, RequestError, Sampler, Samples
-from model.sample.embedded import CannotEmbed, embedded
+from model.sample import Request, Sampler, Samples
+from model.sample.embedded import embedded
 from model.sample.inputs import InputError, InputStructure, read_inputs
 from model.sample.problems import Problem, design_problem, packing_problem
 from model.sample.run import Drawing, batches, run_problems
 from model.sample.sampler import read_problems
+from pipeline.errors import UsageError
 from pipeline.parsing import read_chains
 from pipeline.residues import ATOM14_EXISTS, ONE_LETTER, sequence_string
 
@@ -237,10 +238,10 @@ def test_embeddings_are_read_only_where_the_whole_sequence_is_given(
 
 
 def test_a_language_model_is_asked_for_only_by_networks_that_know_one(flow: Sampler) -> None:
-    with pytest.raises(RequestError, match="trained without embeddings"):
+    with pytest.raises(UsageError, match="trained without embeddings"):
         flow.sample("packing", input=UBIQUITIN, esm="nowhere")
     problems, _ = read_problems(Request("packing", input=UBIQUITIN))
-    with pytest.raises(CannotEmbed, match="nowhere"):
+    with pytest.raises(match="nowhere"):
         embedded(problems, "./nowhere", 5)
 
 
@@ -432,7 +433,7 @@ def test_residues_without_a_backbone_are_left_out_and_the_rest_is_packed(
     ],
 )
 def test_wrong_requests_are_refused_in_words(flow: Sampler, options: dict, sentence: str) -> None:
-    with pytest.raises(RequestError, match=sentence):
+    with pytest.raises(UsageError, match=sentence):
         flow.sample(**options)
 
 
@@ -459,7 +460,7 @@ def test_a_motif_without_coordinates_is_refused(flow: Sampler, tmp_path: Path) -
         line for line in ubiquitin_lines() if not (int(line[22:26]) == 12 and is_backbone(line))
     ]
     path = write_pdb(tmp_path / "gap.pdb", lines)
-    with pytest.raises(RequestError, match="'A10-20': 1 of its residues have no backbone"):
+    with pytest.raises(UsageError, match="'A10-20': 1 of its residues have no backbone"):
         flow.sample("inpainting", input=path, contigs="5/A10-20")
 
 

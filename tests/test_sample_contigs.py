@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odd_inputs import ENTRIES, moved, numbered, write
 
-from model.errors import RequestError
 from model.sample.contigs import Contigs, Free, draw_contigs, format_contigs, parse_contigs
 from model.sample.inputs import InputStructure, read_inputs
 from model.sample.residue_ranges import ResidueRange, parse_fixed, remarks
+from pipeline.errors import UsageError
 
 RANGES = st.builds(
     lambda chain, first, more, codes: ResidueRange(chain, first, first + more, *codes),
@@ -108,7 +108,7 @@ def test_contigs_of_rfdiffusion_are_read(text: str, expected: Contigs) -> None:
     ],
 )
 def test_what_is_wrong_with_contigs_is_named(text: str, token: str, advice: str) -> None:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         parse_contigs(text)
     assert token in str(caught.value)
     assert advice in str(caught.value)
@@ -119,7 +119,7 @@ def test_any_text_is_read_or_refused_in_words(text: str) -> None:
     sentence, contigs = "--contigs", None
     try:
         contigs = parse_contigs(text)
-    except RequestError as error:
+    except UsageError as error:
         sentence = str(error)
     assert "--contigs" in sentence
     if contigs is not None:
@@ -133,7 +133,7 @@ def test_fixed_residues_are_ranges_and_single_ones() -> None:
 
 @pytest.mark.parametrize("token", ["10-20", "A", "A5xy", "A.25", "A5A6"])
 def test_what_names_no_residues_is_named(token: str) -> None:
-    with pytest.raises(RequestError, match=f"'{token}' names no residues"):
+    with pytest.raises(UsageError, match=f"'{token}' names no residues"):
         parse_fixed(f"A1,{token}")
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from odd_inputs import ENTRIES, FORMATS, copies, numbered, without, write
 
-from model.errors import RequestError
 from model.sample.inputs import InputError, InputStructure, read_inputs
 from model.sample.problems import Problem
 from model.sample.request import Request
 from model.sample.residue_ranges import ResidueRange, find_rows
 from model.sample.sampler import read_problems
+from pipeline.errors import UsageError
 
 pytestmark = [
     pytest.mark.parametrize("entry", ENTRIES),
@@ -65,7 +65,7 @@ def test_a_contig_across_missing_residues_is_refused_and_its_parts_are_named(
     tmp_path: Path, kind: str, entry: str
 ) -> None:
     path = write(tmp_path, kind, without(numbered(entry, ladder((1, 40))), (20, 21, 22)))
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         inpainted(path, "5/A10-30/5")
     assert "'A10-30': 19 and 23 of chain A of odd are not bonded" in str(caught.value)
     assert "keep the parts (A10-19, A23-30), with new residues between" in str(caught.value)
@@ -78,7 +78,7 @@ def test_a_contig_across_missing_residues_is_refused_and_its_parts_are_named(
 def test_a_gap_that_was_numbered_away_is_refused_too(tmp_path: Path, kind: str, entry: str) -> None:
     atoms = numbered(entry, ladder((1, 19), (500, 502), (20, 37)))
     path = write(tmp_path, kind, without(atoms, (500, 501, 502)))
-    with pytest.raises(RequestError, match="19 and 20 of chain A of odd are not bonded"):
+    with pytest.raises(UsageError, match="19 and 20 of chain A of odd are not bonded"):
         inpainted(path, "A10-30")
 
 
@@ -100,10 +100,10 @@ def test_a_range_across_a_fused_protein_is_refused_and_its_parts_are_named(
     tmp_path: Path, kind: str, entry: str, residues: str, parts: str
 ) -> None:
     path = write(tmp_path, kind, numbered(entry, ladder((1, 10), (1001, 1010), (11, 20))))
-    with pytest.raises(RequestError, match="do not rise from 5 to") as caught:
+    with pytest.raises(UsageError, match="do not rise from 5 to") as caught:
         inpainted(path, residues)
     assert parts in str(caught.value)
-    with pytest.raises(RequestError, match="do not rise from 5 to"):
+    with pytest.raises(UsageError, match="do not rise from 5 to"):
         fixed_numbers(path, residues)
     each = parts.replace(", ", "/")
     assert len(kept_numbers(path, each)) == len(fixed_numbers(path, parts)[0])
@@ -116,7 +116,7 @@ def test_a_residue_that_is_there_twice_cannot_be_named(
     (chain,) = read(write(tmp_path, kind, numbered(entry, ladder((1, 20))))).chains
     numbers = np.minimum(chain.auth_seq_id, 18)
     structure = InputStructure.of("odd", [replace(chain, auth_seq_id=numbers)])
-    with pytest.raises(RequestError, match="has 3 residues 18; number them anew to name one"):
+    with pytest.raises(UsageError, match="has 3 residues 18; number them anew to name one"):
         find_rows(ResidueRange("A", 5, 18), structure)
     assert find_rows(ResidueRange("A", 5, 17), structure).tolist() == list(range(4, 17))
 
@@ -156,11 +156,11 @@ def test_a_code_that_is_not_there_is_named_with_those_that_are(
 ) -> None:
     path = write(tmp_path, kind, numbered(entry, KABAT))
     for residues in ("A52C", "A52a", "A50-52C", "A52C-60"):
-        with pytest.raises(RequestError, match=r"has no residue 52[Ca]; it has 52 52A 52B"):
+        with pytest.raises(UsageError, match=r"has no residue 52[Ca]; it has 52 52A 52B"):
             fixed_numbers(path, residues)
-    with pytest.raises(RequestError, match=r"52B comes before 53|52A comes before 52B"):
+    with pytest.raises(UsageError, match=r"52B comes before 53|52A comes before 52B"):
         fixed_numbers(path, "A52B-52A")
-    with pytest.raises(RequestError, match="'A52B-60' and 'A50-52B' have residues in common"):
+    with pytest.raises(UsageError, match="'A52B-60' and 'A50-52B' have residues in common"):
         inpainted(path, "A50-52B/4/A52B-60")
     assert inpainted(path, "A50-52A/4/A52B-60")[1] == []
 
@@ -225,5 +225,5 @@ def test_chains_that_are_not_there_or_named_twice_are_refused(
         ((_, found),) = read_inputs(path, chains)
         assert isinstance(found, InputError)
         assert sentence in str(found)
-    with pytest.raises(RequestError, match=r"'A.3:5': odd has no chain A.3; it has A A.2 B"):
+    with pytest.raises(UsageError, match=r"'A.3:5': odd has no chain A.3; it has A A.2 B"):
         fixed_numbers(path, "A.3:5")

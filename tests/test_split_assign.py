@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import UsageError
 from pipeline.split.assign import NO_SPLIT, Assignment, assign_splits, share_out
 from pipeline.split.chains import Chains
 from pipeline.split.components import connected_components, hub_clusters
 from pipeline.split.leaks import find_leaks
 from pipeline.split.options import SplitOptions
 from pipeline.split.split_list import SplitList
-from pipeline.usage_error import UsageError
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 

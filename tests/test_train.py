@@ -25,7 +25,6 @@ from model.checkpoint import (
     load_weights,
     save_flow,
 )
-from model.errors import RequestError
 from model.flow import TASKS
 from model.losses import FlowLoss, LossTerm, LossWeights
 from model.network import FlowNetwork, NetworkConfig
@@ -35,6 +34,7 @@ from model.train.check_loss import BadLoss, check_loss
 from model.train.checkpoints import WholeFiles
 from model.train.command import main
 from model.train.optimizer import build_optimizer, factor, parameter_groups
+from pipeline.errors import UsageError
 
 TINY = NetworkConfig(n_blocks=1, c_s=16, c_z=4, n_heads=2, c_hidden=4, n_gaussians=2, n_points=2)
 CONFIGS = sorted((Path(__file__).parents[1] / "model" / "configs").glob("*.yaml"))
@@ -417,7 +417,7 @@ def test_the_loss_that_is_logged_is_that_of_a_batch_however_many_are_accumulated
 
 def test_a_spatial_crop_is_refused_where_frames_are_hidden(dataset: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"data__crop": "spatial", "model__tasks__inpainting": 0}
-    with pytest.raises(RequestError, match=r"contiguous, or set to 0 model\.tasks\.unconditional$"):
+    with pytest.raises(UsageError, match=r"contiguous, or set to 0 model\.tasks\.unconditional$"):
         fit(dataset, tmp_path / "hidden", 1, **options)
     fit(dataset, tmp_path / "given", 1, **options, model__tasks__unconditional=0)
     assert last(tmp_path / "given").is_file()

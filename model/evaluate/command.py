@@ -9,10 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from model.errors import AlreadyThere, CannotLoad, RequestError
 from model.evaluate.compare import (
     PER_CHAIN,
-    CannotCompare,
     Difference,
     compare,
     read_per_chain,
@@ -27,13 +25,13 @@ from model.flow.tasks import TASKS
 from model.metrics import write_csv
 from model.output_folder import make_folder, write, written
 from model.sample.request import usual_noise
-from model.sample.run import Diverged, Drawing, run_problems
+from model.sample.run import Drawing, run_problems
 from model.sample.samples import same_columns
 from model.trained_network import device_named, load_network, open_dataset, untrained_for
 from pipeline.command_line import parse_options, to_yaml
-from pipeline.dataset import DamagedShard, ShardDataset, UnreadableDataset
+from pipeline.dataset import ShardDataset
+from pipeline.errors import UsageError
 from pipeline.residues import RESTYPES
-from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, say, status_of
 
 
@@ -52,17 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: evaluate(options),
-        usage=(RequestError, AlreadyThere, BadLocation),
-        failure=(
-            CannotLoad,
-            CannotCompare,
-            Diverged,
-            UnreadableDataset,
-            DamagedShard,
-            StorageError,
-        ),
         interrupted="the files that are there are whole",
-        cannot="cannot write",
     )
 
 
@@ -71,9 +59,9 @@ def evaluate(options: EvaluateOptions) -> None:
 
     Raises
     ------
-    RequestError, AlreadyThere, BadLocation
+    UsageError
         Before anything is sampled.
-    CannotLoad, CannotCompare, Diverged, UnreadableDataset, DamagedShard, StorageError, OSError
+    Failure, OSError
     """
     _check(options)
     other = None if options.against is None else read_per_chain(options.against)
@@ -155,10 +143,10 @@ def _check(options: EvaluateOptions) -> None:
         at_least_one["limit"] = options.limit
     for name, value in at_least_one.items():
         if value < 1:
-            raise RequestError(f"--{name.replace('_', '-')} is at least 1, found {value}")
+            raise UsageError(f"--{name.replace('_', '-')} is at least 1, found {value}")
     for name in ("temperature", "noise_scale", "novelty_chains"):
         if (getattr(options, name) or 0) < 0:
-            raise RequestError(f"--{name.replace('_', '-')} is not negative")
+            raise UsageError(f"--{name.replace('_', '-')} is not negative")
 
 
 def _split(options: EvaluateOptions) -> ShardDataset | None:

@@ -14,12 +14,13 @@ from typing import Any
 
 from model.metrics import Interval, mean_interval, paired_difference
 from pipeline.command_line import parse_options
+from pipeline.errors import Failure
 
 PER_CHAIN = "per_chain.csv"
 NAN = float("nan")
 
 
-class CannotCompare(Exception):
+class CannotCompare(Failure):
     """A table cannot be read, or has no chain of the other; the sentence names it."""
 
 

@@ -8,10 +8,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from model.errors import RequestError
 from model.flow.clean import Clean
 from model.flow.noise import Noise
 from model.flow.state import Times
+from pipeline.errors import UsageError
 
 Task = Literal["packing", "design", "inpainting", "unconditional"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -29,7 +29,7 @@ class TaskWeights:
     def __post_init__(self) -> None:
         weights = [getattr(self, task) for task in TASKS]
         if min(weights) < 0 or sum(weights) <= 0:
-            raise RequestError(f"task weights must be non-negative and not all zero, found {self}")
+            raise UsageError(f"task weights must be non-negative and not all zero, found {self}")
 
 
 def draw_tasks(weights: TaskWeights, noise: Noise) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.errors import RequestError
 from model.flow import Flow, NoisyProtein, Prediction
 from model.flow.residue_error import residue_error
 from model.flow.target import Target
@@ -21,6 +20,7 @@ from model.losses.structure import (
     tips,
     true_ellipsoids,
 )
+from pipeline.errors import UsageError
 from pipeline.frames import to_global
 
 TIME_BINS = 4
@@ -62,7 +62,7 @@ class LossWeights:
     def __post_init__(self) -> None:
         for name, weight in asdict(self).items():
             if not 0 <= weight < float("inf"):
-                raise RequestError(f"the weight of {name} is a number from 0, found {weight}")
+                raise UsageError(f"the weight of {name} is a number from 0, found {weight}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from model.attention import ATTENTIONS, Kind
 from model.attention.gaussian_attention import GAMMA_INIT
-from model.errors import RequestError
+from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.attention not in ATTENTIONS:
             known = ", ".join(ATTENTIONS)
-            raise RequestError(f"attention is one of {known}, found {self.attention!r}")
+            raise UsageError(f"attention is one of {known}, found {self.attention!r}")
         for name in ("n_blocks", "c_s", "c_z", "n_heads", "c_hidden", "n_gaussians", "n_points"):
             if getattr(self, name) < 1:
-                raise RequestError(f"{name} is at least 1, found {getattr(self, name)}")
+                raise UsageError(f"{name} is at least 1, found {getattr(self, name)}")

@@ -1,8 +1,7 @@
 """``python -m model.sample``: proteins from a trained network, and the same in Python."""
 
-from model.errors import RequestError
 from model.sample.request import Request
 from model.sample.sampler import Sampler
 from model.sample.samples import Sample, Samples
 
-__all__ = ["Request", "RequestError", "Sample", "Sampler", "Samples"]
+__all__ = ["Request", "Sample", "Sampler", "Samples"]

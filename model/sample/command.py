@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from model.errors import AlreadyThere, CannotLoad, RequestError
 from model.output_folder import make_folder
-from model.sample.embedded import CannotEmbed
 from model.sample.options import SampleOptions
-from model.sample.run import Diverged
 from model.sample.sampler import Sampler, read_problems
 from model.sample.samples import save_structures, save_tables
 from model.trained_network import load_network, untrained_for
@@ -32,10 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: sample(options),
-        usage=(RequestError, AlreadyThere),
-        failure=(CannotLoad, CannotEmbed, Diverged),
         interrupted="the files that are there are whole",
-        cannot="cannot write",
     )
 
 
@@ -44,9 +38,9 @@ def sample(options: SampleOptions) -> int:
 
     Raises
     ------
-    RequestError, AlreadyThere
+    UsageError
         Before anything is written.
-    CannotLoad, CannotEmbed, Diverged, OSError
+    Failure, OSError
     """
 
     def note(sentence: str) -> None:

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from model.errors import RequestError
 from model.sample.residue_ranges import ResidueRange, parse_residue_range
+from pipeline.errors import UsageError
 from pipeline.seeded import seeded
 
 _FREE = re.compile(r"(\d+)(?:-(\d+))?")
@@ -40,7 +40,7 @@ def parse_contigs(text: str) -> Contigs:
 
     Raises
     ------
-    RequestError
+    UsageError
         Names the token that cannot be read.
 
     Examples
@@ -50,7 +50,7 @@ def parse_contigs(text: str) -> Contigs:
     """
     words = _without_brackets(text).split()
     if not words:
-        raise RequestError('--contigs is empty; write segments such as "10-20/A45-60/15"')
+        raise UsageError('--contigs is empty; write segments such as "10-20/A45-60/15"')
     chains = []
     for k, word in enumerate(words):
         tokens = word.split("/")
@@ -59,13 +59,13 @@ def parse_contigs(text: str) -> Contigs:
             # Before the end of the text, a break is allowed and means nothing.
             tokens.pop()
         elif not last:
-            raise RequestError(
+            raise UsageError(
                 f"--contigs: a blank begins a chain, and the one before it ends in /0: write "
                 f"{word + '/0 ' + words[k + 1]!r}, or {word + '/' + words[k + 1]!r} for one chain"
             )
         segments = tuple(_segment(token, word) for token in tokens)
         if not any(isinstance(s, ResidueRange) or s.least > 0 for s in segments):
-            raise RequestError(f"--contigs: the chain {word!r} may come out empty")
+            raise UsageError(f"--contigs: the chain {word!r} may come out empty")
         chains.append(segments)
     return tuple(chains)
 
@@ -90,27 +90,27 @@ def draw_contigs(contigs: Contigs, seed: int, name: str) -> Contigs:
 
 def _segment(token: str, word: str) -> Segment:
     if token == "":
-        raise RequestError(f"--contigs: {word!r} has a / too many: nothing is before or after it")
+        raise UsageError(f"--contigs: {word!r} has a / too many: nothing is before or after it")
     match = _FREE.fullmatch(token)
     if match is not None:
         least = int(match[1])
         most = least if match[2] is None else int(match[2])
         if most < least:
-            raise RequestError(f"--contigs: {token!r} ends before it begins; write {most}-{least}")
+            raise UsageError(f"--contigs: {token!r} ends before it begins; write {most}-{least}")
         if most == 0:
-            raise RequestError(
+            raise UsageError(
                 f"--contigs: {token!r} within {word!r}: a chain ends in '/0 ', with a blank before "
                 "the next one"
             )
         if most > MAX_FREE:
-            raise RequestError(f"--contigs: {token!r} is more than {MAX_FREE:,} new residues")
+            raise UsageError(f"--contigs: {token!r} is more than {MAX_FREE:,} new residues")
         return Free(least, most)
     try:
         residues = parse_residue_range(token)
-    except RequestError as error:
-        raise RequestError(f"--contigs: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"--contigs: {error}") from error
     if residues is None:
-        raise RequestError(
+        raise UsageError(
             f"--contigs: {token!r} is neither a number of new residues (15 or 10-20) nor residues "
             "of the input (A45-60, A52A-60, or 1:45-60 for a chain whose id is not of letters)"
         )

@@ -7,15 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.errors import RequestError
 from model.sample.problems import Problem
 from pipeline.embed.chain_sequences import ChainSequence, chain_sequence
-from pipeline.embed.language_model import ModelError, load
+from pipeline.embed.language_model import load
+from pipeline.errors import UsageError
 from pipeline.residues import sequence_string
-
-
-class CannotEmbed(Exception):
-    """The language model cannot be had or run; the sentence says what to do."""
 
 
 def embedded(problems: Sequence[Problem], model: str, width: int) -> list[Problem]:
@@ -32,24 +28,21 @@ def embedded(problems: Sequence[Problem], model: str, width: int) -> list[Proble
 
     Raises
     ------
-    RequestError
+    UsageError
         The network was trained with none, or with others.
-    CannotEmbed
+    ModelError
     """
     if not width:
-        raise RequestError("--esm: the network was trained without embeddings; leave it out")
-    try:
-        language_model = load(model)
-        if language_model.dimension != width:
-            raise RequestError(
-                f"--esm: {model} gives {language_model.dimension} numbers per residue, and the "
-                f"network was trained with {width}"
-            )
-        chains = [_chains_of(problem) for problem in problems]
-        sequences = list(dict.fromkeys(c.sequence for some in chains for c in some))
-        states = dict(zip(sequences, language_model.embed(sequences), strict=True))
-    except ModelError as error:
-        raise CannotEmbed(str(error)) from error
+        raise UsageError("--esm: the network was trained without embeddings; leave it out")
+    language_model = load(model)
+    if language_model.dimension != width:
+        raise UsageError(
+            f"--esm: {model} gives {language_model.dimension} numbers per residue, and the "
+            f"network was trained with {width}"
+        )
+    chains = [_chains_of(problem) for problem in problems]
+    sequences = list(dict.fromkeys(c.sequence for some in chains for c in some))
+    states = dict(zip(sequences, language_model.embed(sequences), strict=True))
     return [
         replace(problem, embedding=np.concatenate([states[c.sequence][c.rows] for c in some]))
         for problem, some in zip(problems, chains, strict=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import RequestError
 from model.metrics import Structure
 from pipeline.chain import Chain
+from pipeline.errors import UsageError
 from pipeline.export.chain_ids import distinct
 from pipeline.parsing import ParsedEntry, ParseError, read_chains
 from pipeline.sources import Entry, SourceError, decompress, discover, group_entries, read_source
@@ -116,20 +116,20 @@ def read_inputs(
 
     Raises
     ------
-    RequestError
+    UsageError
         There is no such file, or nothing in the folder.
     """
     if not path.exists():
-        raise RequestError(f"--input {path} does not exist")
+        raise UsageError(f"--input {path} does not exist")
     try:
         found = discover(path)
     except SourceError as error:
-        raise RequestError(f"--input {path}: {error}") from error
+        raise UsageError(f"--input {path}: {error}") from error
     for problem in found.problems:
         yield problem.name, InputError(problem.message)
     entries = group_entries(found.files)
     if not entries and not found.problems:
-        raise RequestError(f"--input {path} holds no files")
+        raise UsageError(f"--input {path} holds no files")
     taken: set[str] = set()
     for entry in entries:
         # What qualifies equal stems becomes part of the name: names are those of files, too.

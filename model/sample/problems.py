@@ -10,13 +10,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import RequestError
 from model.flow.tasks import Task
 from model.metrics import Structure
 from model.sample.contigs import Contigs
 from model.sample.inputs import InputError, InputStructure
 from model.sample.residue_ranges import ResidueRange, find_rows, parts_of
 from pipeline.chain import Chain
+from pipeline.errors import UsageError
 from pipeline.frames import is_frame
 from pipeline.residues import AATYPE_OF_LETTER, MAX_PEPTIDE_BOND, N_SLOTS, ONE_LETTER, UNKNOWN
 
@@ -147,7 +147,7 @@ def design_problem(
 
     Raises
     ------
-    RequestError, InputError
+    UsageError, InputError
         What is fixed does not fit the input.
     """
     given = structure.structure
@@ -197,7 +197,7 @@ def inpainting_problem(
 
     Raises
     ------
-    RequestError
+    UsageError
         The contigs do not fit the input.
     """
     rows: list[int] = []
@@ -211,7 +211,7 @@ def inpainting_problem(
                 _check_bonded(segment, of_segment, structure)
                 other = next((owner[row] for row in of_segment if row in owner), None)
                 if other is not None:
-                    raise RequestError(
+                    raise UsageError(
                         f"--contigs: {str(segment)!r} and {str(other)!r} have residues in common"
                     )
                 owner |= dict.fromkeys(of_segment, segment)
@@ -227,7 +227,7 @@ def inpainting_problem(
     known = structure.structure
     if start > 0:
         if n != len(known):
-            raise RequestError(
+            raise UsageError(
                 f"--start needs contigs of as many residues as {structure.name} has, "
                 f"{len(known)}, so that each has a place to start from; found {n}"
             )
@@ -302,7 +302,7 @@ def unconditional_problem(name: str, lengths: Sequence[int]) -> Problem:
 def new_labels(lengths: Sequence[int]) -> tuple[ChainLabels, ...]:
     """Labels A, B, C … of chains that are numbered from 1."""
     if len(lengths) > len(CHAIN_IDS):
-        raise RequestError(f"{len(lengths)} chains: there are letters for {len(CHAIN_IDS)}")
+        raise UsageError(f"{len(lengths)} chains: there are letters for {len(CHAIN_IDS)}")
     return tuple(
         ChainLabels(
             label_asym_id=ident,
@@ -374,7 +374,7 @@ def _spread(
 def _check_resolved(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
     missing = [row for row in rows if not structure.resolved[row]]
     if missing:
-        raise RequestError(
+        raise UsageError(
             f"--contigs: {str(residues)!r}: {len(missing)} of its residues have no backbone in "
             f"{structure.name}; keep the parts around them, with new residues between"
         )
@@ -394,7 +394,7 @@ def _check_bonded(residues: ResidueRange, rows: list[int], structure: InputStruc
     parts = ", ".join(
         parts_of(structure, rows[a], rows[b]) for a, b in zip(starts, ends, strict=True)
     )
-    raise RequestError(
+    raise UsageError(
         f"--contigs: {str(residues)!r}: {structure.number(rows[k])} and "
         f"{structure.number(rows[k + 1])} of chain {residues.chain} of {structure.name} are not "
         f"bonded (C–N {distance[k]:.1f} Å), so something is missing between them; keep the parts "

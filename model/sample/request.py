@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.errors import RequestError
 from model.flow.tasks import Task
+from pipeline.errors import UsageError
 from pipeline.words import dashed
 
 
@@ -106,17 +106,17 @@ class Request:
 
         Raises
         ------
-        RequestError
+        UsageError
         """
         for name in ("number", "steps", "best_of", "batch_size"):
             if getattr(self, name) < 1:
-                raise RequestError(f"{dashed(name)} is at least 1, found {getattr(self, name)}")
+                raise UsageError(f"{dashed(name)} is at least 1, found {getattr(self, name)}")
         for name in ("temperature", "noise_scale"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
-                raise RequestError(f"{dashed(name)} is a number from 0, found {value}")
+                raise UsageError(f"{dashed(name)} is a number from 0, found {value}")
         if not 0 <= self.start < 1:
-            raise RequestError(f"--start is a time from 0 to below 1, found {self.start}")
+            raise UsageError(f"--start is a time from 0 to below 1, found {self.start}")
         belongs = {
             "sequence": "packing",
             "esm": "packing",
@@ -127,28 +127,28 @@ class Request:
         }
         for name, task in belongs.items():
             if getattr(self, name) is not None and self.task != task:
-                raise RequestError(f"{dashed(name)} is for --task {task}, not for {self.task}")
+                raise UsageError(f"{dashed(name)} is for --task {task}, not for {self.task}")
         if self.task == "unconditional":
             self._check_unconditional()
         elif self.input is None:
-            raise RequestError(f"--task {self.task} needs --input: a structure file or a folder")
+            raise UsageError(f"--task {self.task} needs --input: a structure file or a folder")
         if self.task == "inpainting" and self.contigs is None:
-            raise RequestError('--task inpainting needs --contigs, such as "10-20/A45-60/15"')
+            raise UsageError('--task inpainting needs --contigs, such as "10-20/A45-60/15"')
         if self.chains is not None and self.input is None:
-            raise RequestError("--chains is for --input, which is not given")
+            raise UsageError("--chains is for --input, which is not given")
 
     def _check_unconditional(self) -> None:
         if self.start > 0:
             if self.input is None:
-                raise RequestError("--start noises an input: give --input")
+                raise UsageError("--start noises an input: give --input")
             if self.lengths is not None:
-                raise RequestError("--start takes the length of its input; leave out --lengths")
+                raise UsageError("--start takes the length of its input; leave out --lengths")
         elif self.input is not None:
-            raise RequestError(
+            raise UsageError(
                 "--task unconditional reads no --input, unless --start says how far to noise it"
             )
         elif self.lengths is None:
-            raise RequestError("--task unconditional needs --lengths, such as 80 120 80+60")
+            raise UsageError("--task unconditional needs --lengths, such as 80 120 80+60")
 
 
 def parse_length(text: str) -> tuple[int, ...]:
@@ -156,11 +156,11 @@ def parse_length(text: str) -> tuple[int, ...]:
 
     Raises
     ------
-    RequestError
+    UsageError
     """
     parts = text.split("+")
     if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise RequestError(
+        raise UsageError(
             f"--lengths {text!r}: expected a number of residues, or one for each chain as in 80+60"
         )
     return tuple(int(part) for part in parts)

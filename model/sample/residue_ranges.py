@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import RequestError
 from model.sample.inputs import InputStructure
+from pipeline.errors import UsageError
 from pipeline.residues import UNKNOWN
 
 # Author's numbers may be negative: A-5--2 is -5 to -2. An insertion code is a letter.
@@ -53,7 +53,7 @@ def parse_residue_range(token: str) -> ResidueRange | None:
 
     Raises
     ------
-    RequestError
+    UsageError
         It ends before it begins.
     """
     match = _RANGE.fullmatch(token)
@@ -66,7 +66,7 @@ def parse_residue_range(token: str) -> ResidueRange | None:
     last = int(match[5])
     if last < first:
         turned = ResidueRange(chain, last, first, match[6], code)
-        raise RequestError(f"{token!r} ends before it begins; write {turned}")
+        raise UsageError(f"{token!r} ends before it begins; write {turned}")
     return ResidueRange(chain, first, last, code, match[6])
 
 
@@ -75,14 +75,14 @@ def parse_fixed(text: str) -> list[ResidueRange]:
 
     Raises
     ------
-    RequestError
+    UsageError
         Names the token.
     """
     found = []
     for token in re.split(r"[,\s]+", text.strip(", \t")):
         residues = parse_residue_range(token)
         if residues is None:
-            raise RequestError(
+            raise UsageError(
                 f"--fixed: {token!r} names no residues; write chain and numbers, as in "
                 "A10-20,A35,A52A, or 1:10-20 for a chain whose id is not of letters"
             )
@@ -95,19 +95,19 @@ def find_rows(residues: ResidueRange, structure: InputStructure) -> NDArray[np.i
 
     Raises
     ------
-    RequestError
+    UsageError
         There is no such chain; the first or last residue is not there, or twice; or the numbers of
         the chain do not say which residues lie between.
     """
     chain = structure.find_chain(residues.chain)
     if chain is None:
-        raise RequestError(
+        raise UsageError(
             f"{str(residues)!r}: {structure.name} has no chain {residues.chain}; it has "
             f"{' '.join(structure.chain_ids)}"
         )
     begin, end = (_row_of(e, residues, chain, structure) for e in residues.ends)
     if end < begin:
-        raise RequestError(
+        raise UsageError(
             f"{str(residues)!r}: residue {structure.number(end)} comes before "
             f"{structure.number(begin)} in chain {residues.chain} of {structure.name}; write the "
             f"parts that you mean, in the order of the file: {parts_of(structure, end, begin)}"
@@ -121,7 +121,7 @@ def find_rows(residues: ResidueRange, structure: InputStructure) -> NDArray[np.i
     stray[rows] = False
     between = (numbers < residues.first) | (numbers > residues.last)
     if stray.any() or (between & structure.numbered)[rows].any():
-        raise RequestError(
+        raise UsageError(
             f"{str(residues)!r}: the numbers of chain {residues.chain} of {structure.name} do not "
             f"rise from {structure.number(begin)} to {structure.number(end)}; write the parts that "
             f"you mean; in the file's order, {parts_of(structure, begin, end)} stand there"
@@ -140,14 +140,14 @@ def _row_of(
         return int(rows[0])
     where = f"{str(residues)!r}: chain {residues.chain} of {structure.name}"
     if len(rows):
-        raise RequestError(
+        raise UsageError(
             f"{where} has {len(rows)} residues {number}{code}; number them anew to name one"
         )
     if len(alike):
         there = " ".join(structure.number(row) for row in alike)
-        raise RequestError(f"{where} has no residue {number}{code}; it has {there}")
+        raise UsageError(f"{where} has no residue {number}{code}; it has {there}")
     numbers = structure.auth_seq_id[in_chain]
-    raise RequestError(
+    raise UsageError(
         f"{where} has no residue {number}{code}; its residues go from {numbers.min()} to "
         f"{numbers.max()}"
     )
@@ -162,7 +162,7 @@ def remarks(ranges: Sequence[ResidueRange], structure: InputStructure) -> list[s
 
     Raises
     ------
-    RequestError
+    UsageError
         As `find_rows`.
     """
     named = np.zeros(len(structure.structure), bool)

@@ -16,6 +16,7 @@ from model.flow.tasks import Held
 from model.metrics import Structure, superpose
 from model.sample.problems import Problem
 from pipeline.batching import collate
+from pipeline.errors import Failure
 from pipeline.frames import backbone_frames
 from pipeline.residues import ATOM14_EXISTS, UNKNOWN
 
@@ -23,7 +24,7 @@ MAX_PAIRS = 1_000_000
 """Residues² of a batch: what bounds the memory of the pair representation."""
 
 
-class Diverged(Exception):
+class Diverged(Failure):
     """The network's coordinates are no numbers; the sentence names the sample."""
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from model.errors import RequestError
 from model.flow.tasks import Task
 from model.sample.contigs import Contigs, draw_contigs, parse_contigs
 from model.sample.embedded import embedded
@@ -27,6 +26,7 @@ from model.sample.residue_ranges import ResidueRange, parse_fixed, remarks
 from model.sample.run import Drawing, Network, Output, run_problems
 from model.sample.samples import Sample, Samples
 from model.trained_network import device_named, load_network
+from pipeline.errors import UsageError
 
 Report = Callable[[str], None]
 
@@ -86,7 +86,7 @@ class Sampler:
 
         Raises
         ------
-        RequestError
+        UsageError
             The options do not go together.
         InputError
             An input cannot be used.
@@ -106,9 +106,9 @@ class Sampler:
 
         Raises
         ------
-        RequestError
+        UsageError
             The language model is not the one that the network was trained with.
-        CannotEmbed
+        ModelError
         """
         if request.esm is not None:
             problems = embedded(problems, request.esm, self.c_embedding)
@@ -166,7 +166,7 @@ def read_problems(
 
     Raises
     ------
-    RequestError
+    UsageError
         The options do not go together, or do not fit the only input.
     """
     request.check()
@@ -187,7 +187,7 @@ def read_problems(
             problems += _problems_of(request, name, structure, contigs, fixed)
         except InputError as error:
             errors.append(error)
-        except RequestError as error:
+        except UsageError as error:
             if not request.input.is_dir():
                 raise
             errors.append(InputError(f"{name}: {error}"))

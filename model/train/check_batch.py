@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.flow.clean import BATCH_KEYS
+from pipeline.errors import Failure
 from pipeline.residues import UNKNOWN
 
 _TRAILING = {
@@ -23,7 +24,7 @@ _TRAILING = {
 }
 
 
-class BadBatch(ValueError):
+class BadBatch(Failure, ValueError):
     """A batch that cannot be trained on; the message names the chains."""
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from model.losses import LossTerm, LossWeights
+from pipeline.errors import Failure
 
 
-class BadLoss(RuntimeError):
+class BadLoss(Failure, RuntimeError):
     """A loss or a gradient is not finite; the message names terms and chains."""
 
 

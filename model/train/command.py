@@ -14,10 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from model.checkpoint import NotACheckpoint
-from model.errors import RequestError
-from model.train.check_batch import BadBatch
-from model.train.check_loss import BadLoss
 from model.train.checkpoints import FOLDER, BestCheckpoints, LastCheckpoint, WholeFiles
 from model.train.ema import EMA
 from model.train.flow_module import FlowModule
@@ -25,28 +21,12 @@ from model.train.progress import Progress
 from model.train.run_folder import RunFolder, SavedConfig
 from model.train.training_log import TrainingLog
 from model.visualize.watch import WatchAttention
-from pipeline.batching import OtherInputs, ProteinDataModule
-from pipeline.batching.data_module import UnusableOptions
-from pipeline.dataset import CacheError, DamagedShard, UnreadableDataset
-from pipeline.storage import BadLocation, StorageError
+from pipeline.batching import ProteinDataModule
+from pipeline.errors import Failure, UsageError
 
 LOGGERS = (
     ("pytorch_lightning.loggers.CSVLogger", "csv"),
     ("pytorch_lightning.loggers.TensorBoardLogger", "tensorboard"),
-)
-EXPECTED_ERRORS = (
-    BadBatch,
-    BadLoss,
-    BadLocation,
-    CacheError,
-    DamagedShard,
-    FileNotFoundError,
-    NotACheckpoint,
-    OtherInputs,
-    RequestError,
-    StorageError,
-    UnreadableDataset,
-    UnusableOptions,
 )
 
 
@@ -171,5 +151,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(export(words[1:]))
     try:
         train(None if arguments is None else words)
-    except EXPECTED_ERRORS as error:
+    except (UsageError, Failure, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import EMA_KEY, PREFIX
-from model.errors import RequestError
+from pipeline.errors import UsageError
 
 
 class EMA(pl.Callback):
@@ -28,7 +28,7 @@ class EMA(pl.Callback):
 
     def __init__(self, decay: float = 0.999):
         if not 0 <= decay < 1:
-            raise RequestError(f"decay is from 0 to below 1, found {decay}")
+            raise UsageError(f"decay is from 0 to below 1, found {decay}")
         self.decay = decay
         self.updates = 0
         self._weights: dict[str, Tensor] = {}

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import INFO, CheckpointInfo, load_weights
-from model.errors import RequestError
 from model.flow import (
     Flow,
     NoisyProtein,
@@ -34,6 +33,7 @@ from model.train.check_loss import BadLoss, check_loss
 from model.train.loss_sums import LossSums, means, weighted
 from model.train.optimizer import OptimizerConfig, build_optimizer
 from pipeline.dataset import SpatialCrop
+from pipeline.errors import UsageError
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class FlowModule(pl.LightningModule):
     ):
         super().__init__()
         if not 0 <= self_conditioning <= 1:
-            raise RequestError(f"self_conditioning is a probability, found {self_conditioning}")
+            raise UsageError(f"self_conditioning is a probability, found {self_conditioning}")
         self.network = FlowNetwork(network)
         self.task_weights, self.optimizer_config = tasks, optimizer
         self.self_conditioning, self.seed = self_conditioning, seed
@@ -255,7 +255,7 @@ class FlowModule(pl.LightningModule):
         data: Any = getattr(self.trainer, "datamodule", None)
         hiding = [k for k in ("inpainting", "unconditional") if getattr(self.task_weights, k) > 0]
         if hiding and isinstance(getattr(data, "crop", None), SpatialCrop):
-            raise RequestError(
+            raise UsageError(
                 "data.crop is spatial: which residues are left tells where the others are, so it "
                 "is for tasks that give all frames. Take data.crop contiguous, or set to 0 "
                 + " and ".join(f"model.tasks.{task}" for task in hiding)
@@ -278,14 +278,14 @@ class FlowModule(pl.LightningModule):
         Raises
         ------
         FileNotFoundError, NotACheckpoint
-        RequestError
+        UsageError
             None agrees.
         """
         given, _ = load_weights(path)
         mine = self.network.state_dict()
         fitting = {k: v for k, v in given.items() if k in mine and v.shape == mine[k].shape}
         if not fitting:
-            raise RequestError(f"{path} has no weight that fits this network")
+            raise UsageError(f"{path} has no weight that fits this network")
         others = [
             f"{name} is {tuple(given[name].shape)} there and {tuple(mine[name].shape)} here"
             if name in given and name in mine

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from model.errors import RequestError
+from pipeline.errors import UsageError
 
 GAMMA = "gamma_weight"
 """Name of the parameters that set how much geometry weighs."""
@@ -50,7 +50,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.warmup_steps < 0 or self.weight_decay < 0:
-            raise RequestError("lr is above 0, warmup_steps and weight_decay not below")
+            raise UsageError("lr is above 0, warmup_steps and weight_decay not below")
 
 
 def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -82,12 +82,12 @@ def build_optimizer(
 
     Raises
     ------
-    RequestError
+    UsageError
         A cosine without an end.
     """
     end = config.decay_steps or max_steps
     if config.schedule == "cosine" and end <= 0:
-        raise RequestError(
+        raise UsageError(
             "a cosine schedule has to know its end: give trainer.max_steps, "
             "model.optimizer.decay_steps, or model.optimizer.schedule=constant"
         )

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from model.errors import AlreadyThere, CannotLoad, RequestError
 from model.flow import TASKS, Flow, NoisyProtein, Times, clean_from_batch, draw_noise
 from model.flow.clean import BATCH_KEYS
 from model.flow.tasks import held_for
@@ -20,8 +19,7 @@ from model.visualize.options import VisualizeOptions
 from model.visualize.statistics import console_line
 from pipeline.batching import collate
 from pipeline.command_line import parse_options
-from pipeline.dataset import DamagedShard, UnreadableDataset
-from pipeline.storage import BadLocation, StorageError
+from pipeline.errors import UsageError
 from pipeline.termination import leave, status_of
 
 COLUMNS = [key for key in BATCH_KEYS if key != "lengths"]
@@ -41,10 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: visualize(options),
-        usage=(RequestError, AlreadyThere, BadLocation),
-        failure=(CannotLoad, UnreadableDataset, DamagedShard, StorageError),
         interrupted="the files that are there are whole",
-        cannot="cannot write",
     )
 
 
@@ -53,19 +48,19 @@ def visualize(options: VisualizeOptions) -> None:
 
     Raises
     ------
-    RequestError, AlreadyThere, BadLocation
+    UsageError
         Before anything is written.
-    CannotLoad, UnreadableDataset, DamagedShard, StorageError, OSError
+    Failure, OSError
     """
     if not 0 <= options.time <= 1:
-        raise RequestError(f"--time is from 0 (noise) to 1 (clean), found {options.time}")
+        raise UsageError(f"--time is from 0 (noise) to 1 (clean), found {options.time}")
     heads = options.heads or [0]
     network, info = load_network(options.ckpt)
     check_choice(network, options.layers, heads)
     batch = collate([find_chain(options, info.network.c_embedding)])
     noisy = noisy_protein(batch, options)
     if not bool(noisy.mask.any()):
-        raise RequestError(f"{options.chain} has no residue with a frame to look at")
+        raise UsageError(f"{options.chain} has no residue with a frame to look at")
     device = device_named(options.device)
     network = network.to(device)
     make_folder(options.out_dir, options.overwrite)
@@ -83,7 +78,7 @@ def find_chain(options: VisualizeOptions, c_embedding: int) -> dict[str, Any]:
 
     Raises
     ------
-    RequestError
+    UsageError
         There is none of this name; the message has names that are near.
     UnreadableDataset, DamagedShard, StorageError
     """
@@ -92,7 +87,7 @@ def find_chain(options: VisualizeOptions, c_embedding: int) -> dict[str, Any]:
     if options.chain not in known:
         near = near_names(options.chain, known)
         hint = f"; did you mean {' or '.join(near)}?" if near else f", such as {known[0]}"
-        raise RequestError(
+        raise UsageError(
             f"there is no chain {options.chain} among the {len(known)} of {options.dataset}{hint}"
         )
     return dict(dataset[known.index(options.chain)])

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.attention import AttentionMaps
-from model.errors import RequestError
 from model.flow import NoisyProtein
 from model.network import BlockInput, FlowNetwork
 from model.visualize.head_view import HeadView
 from model.visualize.statistics import AttentionStatistics, mean_of, statistics_of
+from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def check_choice(network: FlowNetwork, layers: Sequence[int] | None, heads: Sequ
 
     Raises
     ------
-    RequestError
+    UsageError
     """
     for name, chosen, n in (
         ("layer", layers, network.config.n_blocks),
@@ -86,7 +86,7 @@ def check_choice(network: FlowNetwork, layers: Sequence[int] | None, heads: Sequ
     ):
         for number in chosen or ():
             if not 0 <= number < n:
-                raise RequestError(f"there is no {name} {number}: the network has 0 to {n - 1}")
+                raise UsageError(f"there is no {name} {number}: the network has 0 to {n - 1}")
 
 
 @torch.no_grad()

@@ -11,10 +11,10 @@ from typing import Any
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from model.errors import RequestError
 from model.flow import TASKS, NoisyProtein
 from model.visualize.look import LayerView, check_choice, look
 from model.visualize.statistics import console_line
+from pipeline.errors import UsageError
 
 FOLDER = "attention"
 
@@ -55,11 +55,11 @@ class WatchAttention(pl.Callback):
         layers: Sequence[int] | None = None,
     ):
         if vis_interval < 0:
-            raise RequestError(f"vis_interval is a number of steps, or 0, found {vis_interval}")
+            raise UsageError(f"vis_interval is a number of steps, or 0, found {vis_interval}")
         if not vis_heads or min(vis_heads) < 0:
-            raise RequestError(f"vis_heads are numbers of heads from 0, found {list(vis_heads)}")
+            raise UsageError(f"vis_heads are numbers of heads from 0, found {list(vis_heads)}")
         if item < 0:
-            raise RequestError(f"item is a number from 0, found {item}")
+            raise UsageError(f"item is a number from 0, found {item}")
         self.vis_interval, self.item = vis_interval, item
         self.vis_heads = tuple(dict.fromkeys(vis_heads))
         self.layers = None if layers is None else tuple(layers)

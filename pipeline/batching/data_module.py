@@ -19,12 +19,13 @@ from pipeline.batching.collate import collate
 from pipeline.batching.loader import ResumableLoader
 from pipeline.batching.sampler import LengthBatchSampler, OtherInputs
 from pipeline.dataset import ContiguousCrop, ShardDataset, SpatialCrop
+from pipeline.errors import UsageError
 from pipeline.where import WhereError
 
 _log = logging.getLogger(__name__)
 
 
-class UnusableOptions(ValueError):
+class UnusableOptions(UsageError):
     """Options that mean nothing for this dataset; the sentence says which."""
 
 

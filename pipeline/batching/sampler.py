@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
 from pipeline.batching.epoch_plan import EpochPlan, plan_epoch, population
+from pipeline.errors import UsageError
 
 _PLAN = 1
 """Version of the algorithm. States of another one do not continue."""
 
 
-class OtherInputs(ValueError):
+class OtherInputs(UsageError):
     """A state belongs to other data or options than those it is loaded into."""
 
 

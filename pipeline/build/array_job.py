@@ -28,9 +28,9 @@ from pipeline.build.plan import Part, read_plan
 from pipeline.build.records import InputRecord, PartRecord, read_record
 from pipeline.build.resume import finished_parts
 from pipeline.build.workers import Crew, Job, available_jobs
+from pipeline.errors import UsageError
 from pipeline.layout import Layout
 from pipeline.storage import StorageError
-from pipeline.usage_error import UsageError
 from pipeline.words import MEBIBYTE, dashed
 
 PARTS_NAMED = 10

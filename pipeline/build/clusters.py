@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pipeline.build.workers import WorkersFail
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
 
 CONNECT_SECONDS = 30.0
 WORKERS_SECONDS = 60.0

@@ -19,7 +19,7 @@ from pipeline.build.conclude import conclude
 from pipeline.build.display import Display, show_next_lines, show_plan
 from pipeline.build.earlier import EarlierBuild, keep_plan
 from pipeline.build.event_log import EventLog
-from pipeline.build.finalise import UnfinishedBuild, withdraw
+from pipeline.build.finalise import withdraw
 from pipeline.build.map_part import OutputError
 from pipeline.build.obsolete import Obsolete
 from pipeline.build.options import BuildOptions, Reading
@@ -31,23 +31,16 @@ from pipeline.build.update import Update, update_plan
 from pipeline.build.workers import Crew, Job, WorkersFail, available_jobs
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.console import standard_console
-from pipeline.filters import Manifest, ManifestError
+from pipeline.errors import UsageError
+from pipeline.filters import Manifest
 from pipeline.layout import Layout
 from pipeline.sources import Discovery, SourceError, discover, group_entries, place_kind
 from pipeline.storage import BadLocation, Folder, StorageError, open_folder
-from pipeline.termination import leave, terminable
-from pipeline.usage_error import UsageError
+from pipeline.termination import FAILURE, OK, leave, status_of
 from pipeline.words import MEBIBYTE, dashed
-
-OK, FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 MIN_MEMORY = 64
 """MiB that building small files takes, and some room."""
-
-INTERRUPTED_MESSAGE = (
-    "interrupted: the parts in flight are dropped, those that were finished are kept; run the same "
-    "command again to go on"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,31 +55,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "Turn a folder of protein structure files into Parquet shards.",
         arguments,
     )
+    return status_of(
+        lambda: _build_or_advise(options),
+        interrupted="the parts in flight are dropped, those that were finished are kept; run the "
+        "same command again to go on",
+        cannot=None,
+    )
+
+
+def _build_or_advise(options: BuildOptions) -> int:
+    """Build; if that fails halfway, say what becomes of the other half."""
     try:
-        with terminable():
-            return build(options)
-    except (UsageError, ManifestError, SourceError) as error:
-        return _end_with(f"error: {error}", USAGE)
+        return build(options)
     except OutputError as error:
-        remedy = "make room (or mend the permissions) and run the same command again."
+        then = "make room (or mend the permissions) and run the same command again."
         if isinstance(error.__cause__, StorageError):
-            remedy = "the same command goes on from there."
-        return _end_with(
-            f"error: {error}\nThe parts that were finished are kept: {remedy}", FAILURES
-        )
+            then = "the same command goes on from there."
+        error.remedy = f"The parts that were finished are kept: {then}"
+        raise
     except WorkersFail as error:
-        advice = "The parts that were finished are kept; the same command goes on from there."
-        return _end_with(f"error: {error}\n{advice}", FAILURES)
-    except (UnfinishedBuild, StorageError) as error:
-        return _end_with(f"error: {error}", FAILURES)
-    except KeyboardInterrupt:
-        return _end_with(INTERRUPTED_MESSAGE, INTERRUPTED)
-
-
-def _end_with(sentence: str, status: int) -> int:
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    errors.print(sentence, markup=False)
-    return status
+        error.remedy = "The parts that were finished are kept; the same command goes on from there."
+        raise
 
 
 def build(options: BuildOptions, console: Console | None = None) -> int:
@@ -94,7 +83,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
 
     Raises
     ------
-    UsageError, ManifestError, SourceError
+    UsageError
         Before anything is written.
     StorageError
         A store of the input or output does not answer, has no such bucket, or refuses.
@@ -121,7 +110,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
             return _status(join(options, layout, console, log, tell, started))
     _check(options)
     reading = options.reading()
-    inputs = discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
+    inputs = _search(options, layout)
     entries, others = group_entries(inputs.files), _beside(inputs)
     if options.obsolete is not None:
         entries, left_out = Obsolete.read(options.obsolete).part(entries)
@@ -162,7 +151,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
 
 
 def _status(is_fine: bool) -> int:
-    return OK if is_fine else FAILURES
+    return OK if is_fine else FAILURE
 
 
 def _build(
@@ -218,6 +207,13 @@ def _renew(earlier: EarlierBuild, update: Update, layout: Layout) -> None:
         earlier.renew(update)
     except OSError as error:
         raise OutputError.of(f"cannot write to {layout.folder}", error) from error
+
+
+def _search(options: BuildOptions, layout: Layout) -> Discovery:
+    try:
+        return discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
+    except SourceError as error:
+        raise UsageError(str(error)) from error
 
 
 def _beside(inputs: Discovery) -> list[InputRecord]:

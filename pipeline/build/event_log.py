@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from pipeline.build.map_part import OutputError
 from pipeline.build.records import PartRecord
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
 
 
 class EventLog:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, plan_table
 from pipeline.build.records import DropRecord, InputRecord, PartRecord, records_table
+from pipeline.errors import Failure
 from pipeline.filters import Manifest
 from pipeline.layout import Layout
 from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, dataset_digest, shard_schema
@@ -35,7 +36,7 @@ LICENCES = {
 }
 
 
-class UnfinishedBuild(Exception):
+class UnfinishedBuild(Failure):
     """Parts are missing, or do not belong to the plan."""
 
 

@@ -22,6 +22,7 @@ from pipeline.build.plan import Part, read_plan
 from pipeline.build.progress import NoProgress, ProgressFile
 from pipeline.build.records import DropRecord, InputRecord, PartRecord
 from pipeline.chain import Chain
+from pipeline.errors import Failure
 from pipeline.features import ChainFeatures, compute_features
 from pipeline.filters import Drop, Manifest
 from pipeline.layout import Layout
@@ -55,7 +56,7 @@ Casualties = Mapping[str, tuple[str, str]]
 """Inputs that are not read any more (they killed a worker): name → (reason, message)."""
 
 
-class OutputError(Exception):
+class OutputError(Failure):
     """The output cannot be written: no space, no permission. Nothing is wrong with the input."""
 
     @classmethod

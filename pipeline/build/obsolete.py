@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline.build.records import InputRecord
 from pipeline.entry_ids import entry_key
+from pipeline.errors import UsageError
 from pipeline.sources import Entry
-from pipeline.usage_error import UsageError
 
 _OBSLTE = re.compile(r"OBSLTE\s+(\d\d-[A-Z]{3}-\d\d)\s+(\w{4,12})((?:\s+\w{4,12})*)\s*$")
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}$")

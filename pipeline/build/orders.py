@@ -15,10 +15,10 @@ from pipeline.build.finalise import write_table
 from pipeline.build.options import Reading
 from pipeline.build.plan import Part, plan_table, read_plan
 from pipeline.build.records import InputRecord
+from pipeline.errors import UsageError
 from pipeline.filters import Filters
 from pipeline.layout import Layout
 from pipeline.storage import StorageError
-from pipeline.usage_error import UsageError
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from pipeline.build.finalise import withdraw
 from pipeline.build.map_part import OutputError
 from pipeline.build.options import Reading
 from pipeline.build.store_lock import InUse, store_lock, wait_until_free
+from pipeline.errors import UsageError
 from pipeline.file_lock import Held, file_lock
 from pipeline.layout import Layout
 from pipeline.storage import StorageError, open_folder
-from pipeline.usage_error import UsageError
 from pipeline.words import MEBIBYTE, dashed, told
 
 
@@ -57,12 +57,14 @@ def output_folder(
     Yields
     ------
     callable
-        Raises `UsageError` if another build has taken the folder since, which only a store allows.
+        Raises `InUse` if another build has taken the folder since, which only a store allows.
 
     Raises
     ------
+    InUse
+        Another build is writing to it.
     UsageError
-        Another build is writing to it, or another configuration wrote it.
+        Another configuration wrote it.
     OutputError
         It cannot be written to.
     """
@@ -80,14 +82,9 @@ def output_folder(
                 )
             _sweep_up_tasks(layout, tell)
             _claim(layout, reading, overwrite)
-        except InUse as error:
-            raise UsageError(str(error)) from None
         except OSError as error:
             raise OutputError.of(f"cannot write to {layout.folder}", error) from error
-        try:
-            yield check_ours
-        except InUse as error:
-            raise UsageError(str(error)) from None
+        yield check_ours
 
 
 @contextlib.contextmanager
@@ -110,7 +107,7 @@ def task_folder(
 
     Raises
     ------
-    UsageError
+    InUse
         A build is writing to it, or the same task.
     OutputError
     """
@@ -132,8 +129,6 @@ def task_folder(
                 name = layout.name(own)
                 stack.enter_context(store_lock(layout.folder, name, work, tell))
                 wait_until_free(layout.folder, layout.name(layout.lock), tell)
-        except InUse as error:
-            raise UsageError(str(error)) from None
         except OSError as error:
             raise OutputError.of(f"cannot write to {layout.folder}", error) from error
         yield Layout(layout.root, work)
@@ -173,7 +168,7 @@ def _locked(
         try:
             stack.enter_context(file_lock(path, shared=shared))
         except Held as holder:
-            raise UsageError(
+            raise InUse(
                 f"{what} is writing to {layout.folder} ({holder}); wait for it, or give another "
                 "--out-dir"
             ) from None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.errors import UsageError
 from pipeline.storage import Folder, StorageError
 
 BEAT_SECONDS = 15.0
@@ -26,8 +27,8 @@ PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 1.0
 
 
-class InUse(Exception):
-    """Another build writes to the folder. One sentence."""
+class InUse(UsageError):
+    """Somebody else writes to the folder: a build, or a repair. One sentence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from pipeline.build.options import Reading
 from pipeline.build.plan import Part, plan_table
 from pipeline.build.progress import COMPUTING, IDLE, ProgressNote
 from pipeline.build.records import PartRecord, read_record
+from pipeline.errors import Failure
 from pipeline.layout import Layout
 
 POLL_SECONDS = 0.2
@@ -66,7 +67,7 @@ _PR_SET_PDEATHSIG = 1
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
-class WorkersFail(Exception):
+class WorkersFail(Failure):
     """Workers die, or raise what they should not, and no input is to blame."""
 
 

@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from pipeline.built_dataset import BuiltDataset
 from pipeline.dataset.fields import FIELDS, columns_of, decode
+from pipeline.errors import Failure
 from pipeline.shards import DamagedShard, open_shard, read_rows
 from pipeline.storage import Folder
 from pipeline.words import MEBIBYTE
@@ -39,7 +40,7 @@ _ANEW = "delete its folder, and the cache is made anew"
 Arrays = dict[str, NDArray[Any]]
 
 
-class CacheError(Exception):
+class CacheError(Failure):
     """The cache cannot be made: no space, no permission."""
 
 

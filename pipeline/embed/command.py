@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,12 +23,12 @@ from pipeline.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.command_line import parse_options
 from pipeline.embed.display import Progression
 from pipeline.embed.embed_part import Part, PartCounts, embed_part
-from pipeline.embed.language_model import LanguageModel, ModelError, check_packages, load
+from pipeline.embed.language_model import LanguageModel, check_packages, load
 from pipeline.embed.options import EmbedOptions
+from pipeline.errors import UsageError
 from pipeline.file_lock import Held, file_lock
-from pipeline.shards import DamagedShard
 from pipeline.software import version_of
-from pipeline.storage import BadLocation, Folder, StorageError
+from pipeline.storage import Folder
 from pipeline.stored_embeddings import (
     EMBEDDINGS,
     FORMAT_VERSION,
@@ -38,8 +37,7 @@ from pipeline.stored_embeddings import (
     identity_metadata,
     metadata_of,
 )
-from pipeline.termination import status_of
-from pipeline.usage_error import UsageError
+from pipeline.termination import leave, status_of
 from pipeline.where import WhereError
 from pipeline.words import mebibytes, several
 
@@ -66,8 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     return status_of(
         command,
-        usage=(BadLocation, UsageError, WhereError),
-        failure=(DamagedShard, ModelError, StorageError, UnreadableDataset),
         interrupted="the same command goes on behind the last part",
         cannot=f"cannot write into {options.dataset}",
     )
@@ -75,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of ``python -m pipeline.embed``."""
-    sys.exit(main())
+    leave(main())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +88,8 @@ def embed(options: EmbedOptions) -> dict[str, Any]:
 
     Raises
     ------
-    UsageError, WhereError, BadLocation
-    UnreadableDataset, DamagedShard, ModelError, StorageError, OSError
+    UsageError
+    Failure, OSError
         Parts that are finished stay.
     """
     options.check()

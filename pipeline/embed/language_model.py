@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.embed.windows import N_SPECIAL, Window, batches_of, windows_of
+from pipeline.errors import Failure
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ _CONFIG = (
 _UNUSED = ("contact_head.", "pooler.", "lm_head.")
 
 
-class ModelError(Exception):
+class ModelError(Failure):
     """The language model cannot be had or run. One sentence that says what to do."""
 
 

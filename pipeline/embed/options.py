@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.atomic_files import appears_whole
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built_dataset import BuiltDataset
 from pipeline.command_line import parse_options
+from pipeline.errors import UsageError
 from pipeline.export.chain_ids import Changed, Kind, with_own_ids
 from pipeline.export.choose import chosen_rows
 from pipeline.export.errors import ExportError
@@ -21,11 +22,7 @@ from pipeline.export.pdb import pdb_text
 from pipeline.export.read_back import differences
 from pipeline.export.stored_chains import StoredChain, read_entries
 from pipeline.export.web_page import web_page
-from pipeline.shards import DamagedShard
-from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, say, status_of
-from pipeline.usage_error import UsageError
-from pipeline.where import WhereError
 from pipeline.words import several
 
 _FORMATS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
@@ -46,10 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: export(options),
-        usage=(UsageError, WhereError, BadLocation),
-        failure=(ExportError, UnreadableDataset, DamagedShard, StorageError),
         interrupted="the files that are there are whole",
-        cannot="cannot write",
     )
 
 
@@ -58,9 +52,9 @@ def export(options: ExportOptions) -> None:
 
     Raises
     ------
-    UsageError, WhereError, BadLocation
+    UsageError
         Before anything is written.
-    ExportError, UnreadableDataset, DamagedShard, StorageError, OSError
+    Failure, OSError
     """
     single, kind = _check(options)
     script = _viewer_script(options.viewer_script)

@@ -1,5 +1,7 @@
 """What can go wrong with an export."""
 
+from pipeline.errors import Failure
 
-class ExportError(Exception):
+
+class ExportError(Failure):
     """What was asked for cannot be written; one sentence that says what can."""

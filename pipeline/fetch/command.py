@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.command_line import parse_options
 from pipeline.console import standard_console
+from pipeline.errors import UsageError
 from pipeline.fetch.connections import Connections
 from pipeline.fetch.crew import Crew
 from pipeline.fetch.display import Display, show_summary
@@ -20,14 +21,13 @@ from pipeline.fetch.entry_ids import BadEntryId, Wanted, alphafold_entry, pdb_en
 from pipeline.fetch.fetch_entry import EntryFetcher
 from pipeline.fetch.options import POLITE_CONNECTIONS, POLITE_RATE, FetchOptions
 from pipeline.fetch.pace import Pace
-from pipeline.fetch.problems import SERVER_AT_FAULT, CannotWrite
-from pipeline.fetch.servers import NoSuchAddress, url_pattern
+from pipeline.fetch.problems import SERVER_AT_FAULT
+from pipeline.fetch.servers import url_pattern
 from pipeline.fetch.speed_guard import SpeedGuard
 from pipeline.fetch.state import Known, Row, State
-from pipeline.filters import Manifest, ManifestError
+from pipeline.filters import Manifest
 from pipeline.sources import printable
 from pipeline.termination import FAILURE, OK, leave, status_of
-from pipeline.usage_error import UsageError
 from pipeline.words import MEBIBYTE
 
 GIVE_UP_AFTER = 20
@@ -48,8 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: fetch(options),
-        usage=(UsageError, ManifestError, NoSuchAddress),
-        failure=(CannotWrite,),
         interrupted="files that were finished are kept; run the same command again to go on",
         cannot=None,
     )
@@ -60,7 +58,7 @@ def fetch(options: FetchOptions, console: Console | None = None) -> int:
 
     Raises
     ------
-    UsageError, ManifestError, NoSuchAddress
+    UsageError
         Before anything is downloaded.
     CannotWrite
         Files that were finished are kept.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.errors import Failure
+
 
 class FetchProblem(Exception):
     """An entry was not fetched; ``str(error)`` says what was found and what to do.
@@ -29,7 +31,7 @@ SERVER_AT_FAULT = frozenset(
 """Reasons that the next entry is likely to share."""
 
 
-class CannotWrite(Exception):
+class CannotWrite(Failure):
     """The output folder does not take what was fetched: a full disk, a permission."""
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
+from pipeline.errors import UsageError
 from pipeline.fetch.entry_ids import Wanted
 from pipeline.sources import Format
 
@@ -39,7 +40,7 @@ _BLANK = re.compile(r"\{([^{}]*)\}")
 _BLANKS = ("id", "ID", "middle", "format")
 
 
-class NoSuchAddress(ValueError):
+class NoSuchAddress(UsageError):
     """The server does not have the format, or a mirror is no URL; the sentence says what to do."""
 
 

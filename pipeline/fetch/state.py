@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from pipeline.atomic_files import appears_whole
+from pipeline.errors import UsageError
 from pipeline.fetch.problems import CannotWrite
 from pipeline.file_lock import Held, file_lock
 from pipeline.sources.names import FETCH_STATE
-from pipeline.usage_error import UsageError
 
 
 @dataclass(frozen=True, slots=True)

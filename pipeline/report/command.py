@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.built_dataset import UnreadableDataset
 from pipeline.command_line import parse_options
+from pipeline.errors import UsageError
 from pipeline.report import write_report
 from pipeline.report.options import ReportOptions
-from pipeline.shards import DamagedShard
-from pipeline.storage import BadLocation, StorageError
 from pipeline.termination import leave, status_of
-from pipeline.usage_error import UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: _report(options),
-        usage=(BadLocation, UsageError),
-        failure=(DamagedShard, StorageError, UnreadableDataset),
         interrupted="no page was written",
         cannot=f"cannot write the report to {options.output or options.dataset}",
     )

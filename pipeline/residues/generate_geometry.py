@@ -183,7 +183,9 @@ def flap_angle(*ring: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.degrees(np.angle(-np.exp(1j * turned)))
 
 
-def _least_deviations(basis: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray:
+def _least_deviations(
+    basis: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Least absolute deviations, by reweighted least squares: files have odd rings."""
     weight = np.ones(len(values))
     for _ in range(30):

@@ -14,6 +14,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.errors import Failure
 from pipeline.shards.schema import RESIDUES, SCHEMA_VERSION
 from pipeline.storage import store_failure
 
@@ -22,7 +23,7 @@ LISTS = frozenset(field.name for field in RESIDUES)
 ATOM_LISTS = frozenset({"x", "y", "z"})
 
 
-class DamagedShard(Exception):
+class DamagedShard(Failure):
     """A shard cannot be read as what it should be. The sentence names it and says what to do."""
 
 

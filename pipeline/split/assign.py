@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import UsageError
 from pipeline.seeded import seed_bytes
 from pipeline.split.chains import Chains
 from pipeline.split.components import clusters_of_chains, components_of_entries, hub_clusters
 from pipeline.split.leaks import Leaks, find_leaks
 from pipeline.split.options import NOWHERE, SplitOptions, listed
 from pipeline.split.split_list import SplitList
-from pipeline.usage_error import UsageError
 
 NO_SPLIT = -1
 

@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built_dataset import BuiltDataset
 from pipeline.command_line import parse_options
+from pipeline.errors import Failure, UsageError
 from pipeline.layout import Layout
-from pipeline.shards import DamagedShard
 from pipeline.split.assign import Assignment, assign_splits
 from pipeline.split.chains import Chains, read_chains
-from pipeline.split.mmseqs import MMseqs, MMseqsError
+from pipeline.split.mmseqs import MMseqs
 from pipeline.split.options import SplitOptions
 from pipeline.split.split_list import SplitList
 from pipeline.split.summary import summary_rows
@@ -26,12 +26,11 @@ from pipeline.split.table import (
     splits_metadata,
     splits_table,
 )
-from pipeline.storage import BadLocation, Folder, StorageError
+from pipeline.storage import Folder, StorageError
 from pipeline.termination import leave, status_of
-from pipeline.usage_error import UsageError
 
 
-class Refused(Exception):
+class Refused(Failure):
     """Sequences leak, and the options do not allow it."""
 
 
@@ -50,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: split(options),
-        usage=(BadLocation, UsageError),
-        failure=(DamagedShard, MMseqsError, Refused, SplitsError, StorageError, UnreadableDataset),
         interrupted="nothing was written",
         cannot=None,
     )
@@ -67,8 +64,7 @@ def split(options: SplitOptions) -> None:
 
     Raises
     ------
-    UsageError, UnreadableDataset, DamagedShard, MMseqsError, Refused, SplitsError, BadLocation,
-    StorageError
+    UsageError, Failure
         Nothing is written.
     """
     options.check()

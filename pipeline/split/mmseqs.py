@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import Failure, UsageError
 from pipeline.split.chains import Chains
 from pipeline.split.options import SplitOptions
-from pipeline.usage_error import UsageError
 
 WORKFLOWS = {
     "greedy": ["easy-cluster"],
@@ -37,7 +37,7 @@ HOW_TO_GET_IT = (
 )
 
 
-class MMseqsError(Exception):
+class MMseqsError(Failure):
     """MMseqs2 is missing or failed; the sentence says what to do."""
 
 

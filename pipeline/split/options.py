@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
 from pipeline.words import dashed
 
 NOWHERE = "none"

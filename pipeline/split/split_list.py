@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.entry_ids import chain_key, entry_key
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
 
 Key = tuple[str, ...]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import Failure
 from pipeline.split.assign import NO_SPLIT, Assignment
 from pipeline.split.chains import Chains
 from pipeline.storage import Folder, StorageError
@@ -28,7 +29,7 @@ SCHEMA = pa.schema(
 """One row per chain in the order of ``chain_uid``; ``reason`` says why ``split`` is null."""
 
 
-class SplitsError(Exception):
+class SplitsError(Failure):
     """splits.parquet cannot be read or written; the sentence says what to do."""
 
 

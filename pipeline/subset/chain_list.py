@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from pipeline.chain import Chain
 from pipeline.entry_ids import chain_key, entry_key
+from pipeline.errors import UsageError
 from pipeline.filters import Manifest
 
 _COLUMNS = ("entry_id", "label_asym_id", "auth_asym_id")
 
 
-class ListError(ValueError):
+class ListError(UsageError):
     """A list that cannot be used; the sentence says why."""
 
 

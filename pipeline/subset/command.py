@@ -15,26 +15,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.build.options import config_hash
-from pipeline.built_dataset import UnreadableDataset
 from pipeline.command_line import parse_options
-from pipeline.filters import ManifestError
+from pipeline.errors import UsageError
 from pipeline.layout import Layout
 from pipeline.report import write_report
-from pipeline.shards import SCHEMA_VERSION, UNITS, DamagedShard
+from pipeline.shards import SCHEMA_VERSION, UNITS
 from pipeline.split.table import FILE_NAME as SPLITS
 from pipeline.split.table import splits_file
-from pipeline.storage import BadLocation, StorageError
-from pipeline.subset.chain_list import ChainList, ListError
+from pipeline.subset.chain_list import ChainList
 from pipeline.subset.choose import NAMED, Choice, choose
 from pipeline.subset.options import SubsetOptions
-from pipeline.subset.sources import Source, SubsetError, joint_config, open_sources
+from pipeline.subset.sources import Source, joint_config, open_sources
 from pipeline.subset.splits import SplitsLeftOut, carried_splits
 from pipeline.subset.summary import build_json
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
 from pipeline.termination import leave, say, status_of
-from pipeline.usage_error import UsageError
-from pipeline.where import WhereError
 from pipeline.words import MEBIBYTE, mebibytes, several
 
 _REPLACEABLE = re.compile(
@@ -59,8 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     return status_of(
         lambda: subset(options),
-        usage=(UsageError, WhereError, ListError, ManifestError, BadLocation),
-        failure=(SubsetError, UnreadableDataset, DamagedShard, StorageError),
         interrupted=f"{options.out_dir} is as it was, or whole",
         cannot=f"cannot write {options.out_dir}",
     )
@@ -71,8 +65,7 @@ def subset(options: SubsetOptions) -> None:
 
     Raises
     ------
-    UsageError, WhereError, ListError, ManifestError, BadLocation
-    SubsetError, UnreadableDataset, DamagedShard, StorageError, OSError
+    UsageError, Failure, OSError
         Nothing was written.
     """
     _check(options)

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.built_dataset import BuiltDataset
+from pipeline.errors import Failure
 from pipeline.words import dashed, told
 
 _STRICT = {
@@ -24,7 +25,7 @@ _MIXABLE = {
 }
 
 
-class SubsetError(Exception):
+class SubsetError(Failure):
     """The datasets cannot be joined, or nothing is left of them. One sentence."""
 
 

@@ -24,6 +24,7 @@ from pipeline.build.finalise import REQUESTS_AT_ONCE
 from pipeline.build.options import config_hash
 from pipeline.build.records import PartRecord
 from pipeline.build.workers import available_jobs
+from pipeline.errors import Failure, UsageError
 from pipeline.layout import Layout
 from pipeline.shards import SCHEMA_VERSION, dataset_digest, shard_schema
 from pipeline.verify import check_tables
@@ -50,11 +51,11 @@ BYTES_PER_WORKER = 32 << 20
 """A worker takes a second or two to start, in which one process checks about so much."""
 
 
-class NotADataset(Exception):
+class NotADataset(UsageError):
     """There is nothing to verify; the sentence says what to give instead."""
 
 
-class VerifyError(Exception):
+class VerifyError(Failure):
     """The verification itself failed."""
 
 

@@ -10,17 +10,13 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.atomic_files import appears_whole
-from pipeline.build.map_part import OutputError
 from pipeline.build.output_folder import layout_of
-from pipeline.build.workers import WorkersFail
 from pipeline.command_line import parse_options
 from pipeline.console import standard_console
+from pipeline.errors import UsageError
 from pipeline.layout import Layout
-from pipeline.storage import BadLocation
 from pipeline.termination import FAILURE, OK, end_with, leave, status_of
-from pipeline.usage_error import UsageError
 from pipeline.verify.check_dataset import (
-    NotADataset,
     Thoroughness,
     VerifyError,
     check_dataset,
@@ -28,7 +24,7 @@ from pipeline.verify.check_dataset import (
 )
 from pipeline.verify.display import Progression, show_findings, show_repair
 from pipeline.verify.findings import Findings
-from pipeline.verify.lock import InUse, check_unlocked, locked
+from pipeline.verify.lock import check_unlocked, locked
 from pipeline.verify.options import VerifyOptions
 from pipeline.verify.repair import CannotRepair, Places, Repair, repair_dataset
 from pipeline.words import dashed
@@ -53,12 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         first="dataset",
     )
     return status_of(
-        lambda: verify(options),
-        usage=(UsageError, NotADataset, InUse, BadLocation),
-        failure=(VerifyError, WorkersFail, OutputError, OSError),
+        lambda: _verify(options),
         interrupted="no file of the dataset is half-written",
         cannot=None,
     )
+
+
+def _verify(options: VerifyOptions) -> int:
+    try:
+        return verify(options)
+    except OSError as error:
+        # It may be about anything, here or where inputs are: the system says best what.
+        raise VerifyError(str(error)) from error
 
 
 def run() -> None:
@@ -71,7 +73,7 @@ def verify(options: VerifyOptions, console: Console | None = None) -> int:
 
     Raises
     ------
-    UsageError, NotADataset, InUse, BadLocation
+    UsageError
         Nothing was looked at.
     VerifyError, StorageError
         The verification failed.

@@ -5,13 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from pipeline.build import store_lock
+from pipeline.build.store_lock import InUse, wait_until_free
 from pipeline.file_lock import Held, take
 from pipeline.layout import Layout
-
-
-class InUse(Exception):
-    """A build, or a repair, is writing to the dataset."""
 
 
 @contextlib.contextmanager
@@ -45,8 +41,8 @@ def check_unlocked(layout: Layout, tell: Callable[[str], None]) -> None:
     """
     if not layout.folder.is_local:
         try:
-            store_lock.wait_until_free(layout.folder, layout.name(layout.lock), tell)
-        except store_lock.InUse:
+            wait_until_free(layout.folder, layout.name(layout.lock), tell)
+        except InUse:
             raise InUse(f"a build is writing to {layout.folder}; wait for its end") from None
         return
     with (

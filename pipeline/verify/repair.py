@@ -30,6 +30,7 @@ from pipeline.build.plan import Part, make_plan, read_plan
 from pipeline.build.records import DropRecord, InputRecord, PartRecord
 from pipeline.build.workers import Crew, Job, available_jobs
 from pipeline.command_line import parse_options
+from pipeline.errors import Failure
 from pipeline.layout import Layout
 from pipeline.shards import dataset_digest
 from pipeline.sources import (
@@ -49,7 +50,7 @@ from pipeline.verify.findings import Expected, Findings
 from pipeline.words import MEBIBYTE, dashed
 
 
-class CannotRepair(Exception):
+class CannotRepair(Failure):
     """Nothing was changed; the sentence says why, and what would help."""
 
 
