@@ -31,7 +31,7 @@ STRUCTURES = Path(__file__).parents[2] / "shared" / "structures"
 RECONCILED = {
     "labels_set_aside", "entity_by_atoms", "entity_by_sequence", "entity_unclear",
     "entity_set_aside", "label_seq_set_aside", "label_seq_missing", "sequence_differs",
-    "split_by_segid", "repeated_numbers", "left_out",
+    "split_by_segid", "split_by_ter", "repeated_numbers", "left_out",
 }  # fmt: skip
 
 ENTRIES = pytest.mark.parametrize("entry", STRETCHES)
@@ -497,6 +497,52 @@ def test_seqres_is_stronger_than_a_segid(entry):
     atoms = two_molecules(entry)
     text = with_segid(atoms, ["PROA"] * 12 + ["PROB"] * 11, seqres("P", names(atoms)))
     assert shape(read(text)) == [("P", 23)]
+
+
+# ---- several molecules under one id ----------------
+
+
+@ENTRIES
+@pytest.mark.parametrize("first", [13, 101, 1001, -20], ids=["on", "gap", "far", "fall"])
+def test_molecules_under_one_id_with_a_ter_between_are_two_chains(entry, first):
+    atoms = two_molecules(entry)
+    head = [a for a in atoms if int(a.number) <= 12]
+    tail = by_residue(
+        [a for a in atoms if int(a.number) > 12], lambda p: {"number": str(first + p - 1)}
+    )
+    parsed = read(pdb_text(head, "TER", tail, "TER", "END"))
+    assert shape(parsed) == [("P", 12), ("P.2", 11)]
+    assert parsed.flags == ["split_by_ter:P"]
+
+
+@ENTRIES
+def test_a_peptide_bond_is_stronger_than_a_ter(entry):
+    groups = residues(change(stretch(entry), record="ATOM"))
+    text = pdb_text(*groups[:9], "TER", *groups[9:], "TER", "END")
+    parsed = read(text)
+    assert shape(parsed) == [("A", 20)]
+    assert parsed.flags == []
+
+
+@ENTRIES
+def test_seqres_is_stronger_than_a_ter(entry):
+    groups = residues(change(two_molecules(entry), record="ATOM"))
+    head = seqres("P", [g[0].comp for g in groups])
+    parsed = read(pdb_text(head, *groups[:12], "TER", *groups[12:], "TER", "END"))
+    assert shape(parsed) == [("P", 23)]
+    assert parsed.flags == []
+
+
+@ENTRIES
+@BOTH
+@pytest.mark.parametrize("lacking", [1, 3])
+def test_residues_that_only_the_second_copy_has_are_part_of_the_second_copy(entry, kind, lacking):
+    whole = change(stretch(entry), record="ATOM", seq=".")
+    parsed = read(
+        in_format(kind, [*(a for a in whole if int(a.number) > lacking), *moved(whole, 40)])
+    )
+    assert shape(parsed) == [("A", 20 - lacking), ("A.2", 20)]
+    assert parsed.flags == ["several_chains_of_one_id:A"]
 
 
 @ENTRIES
