@@ -35,6 +35,7 @@ RECONCILED = {
 }  # fmt: skip
 
 ENTRIES = pytest.mark.parametrize("entry", STRETCHES)
+BACKBONE = ("N", "CA", "C", "O")
 BOTH = pytest.mark.parametrize("kind", ["pdb", "cif"])
 
 
@@ -237,6 +238,21 @@ def test_alternates_of_two_components_stay_one_residue(entry, kind):
     assert shape(parsed) == [("A", 20)]
     assert parsed.chains[0].n_microhet == 1
     assert parsed.flags == []
+
+
+@BOTH
+@ENTRIES
+@pytest.mark.parametrize("place", [5, 6, 8])
+def test_alternates_of_a_side_chain_merge_no_residues_that_share_a_number(entry, kind, place):
+    side_chain = [a for a in residues(stretch(entry))[place - 1] if a.name not in BACKBONE]
+    split: list[Atom] = []
+    for atom in stretch(entry):
+        labels = "AB" if atom in side_chain else [""]
+        split += [replace(atom, altloc=label) for label in labels]
+    parsed = read(in_format(kind, one_number(split)))
+    assert spelled(parsed) == spelled(read(in_format(kind, stretch(entry))))
+    assert parsed.chains[0].n_microhet == 0
+    assert parsed.flags == ["repeated_numbers:A:3"]
 
 
 @BOTH

@@ -135,14 +135,14 @@ class _Piece:
 
     def __init__(self, atoms: AtomTable, begin: int, end: int):
         rows = slice(begin, end)
-        self._names = set(atoms.name[rows][atoms.located[rows]].tolist())
-        self._labelled = bool((atoms.altloc[rows] != b"").any())
-        alphas = np.flatnonzero((atoms.name[rows] == b"CA") & atoms.located[rows])
+        certain = atoms.located[rows] & (atoms.altloc[rows] == b"")
+        self._names = set(atoms.name[rows][certain].tolist())
+        alphas = np.flatnonzero((atoms.name[rows] == b"CA") & certain)
         self._alpha = atoms.coords[rows][alphas[:1]].astype(np.float64)
 
     def is_another_than(self, other: _Piece) -> bool:
         """Whether both have a backbone of their own, at places of their own, and no alternate
-        location is involved on either side."""
+        location is involved in either backbone."""
         return (
             self._is_whole
             and other._is_whole
@@ -151,7 +151,7 @@ class _Piece:
 
     @property
     def _is_whole(self) -> bool:
-        return not self._labelled and self._names >= _BACKBONE
+        return self._names >= _BACKBONE
 
 
 def _cut_where_atoms_come_again(atoms: AtomTable, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
