@@ -146,6 +146,15 @@ def test_labels_that_tell_apart_chains_under_one_author_id_stay(entry):
 
 
 @ENTRIES
+def test_labels_that_no_peptide_bond_joins_tell_apart_molecules_that_are_numbered_through(entry):
+    first = change(stretch(entry, 12), asym="A", chain="Z", seq=".")
+    second = by_residue(moved(stretch(entry, 8, 12), 60), lambda p: {"number": str(p + 12)})
+    parsed = read(cif_text([*first, *change(second, asym="B", chain="Z", seq=".")]))
+    assert shape(parsed) == [("A", 12), ("B", 8)]
+    assert parsed.flags == []
+
+
+@ENTRIES
 def test_a_label_that_names_a_whole_chain_stays_whatever_ligands_have(entry):
     atoms = change(stretch(entry), asym="C", chain="A", seq=".")
     acid = change(moved(stretch("1ubi", 1), 60), record="HETATM", number="301", asym="D", seq=".")

@@ -65,6 +65,7 @@ def polymer_residues(
     select = partial(_select_polymer, runs, geometry)
     flags += reconcile.set_labels_aside(
         runs,
+        geometry,
         info,
         select,
         lambda chosen: _cut_where_residues_come_again(chosen, runs, atoms, geometry),

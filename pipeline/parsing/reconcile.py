@@ -36,12 +36,15 @@ Split = Callable[[NDArray], list[NDArray]]
 """Runs of a polymer → its copies under one id."""
 
 
-def set_labels_aside(runs: Runs, info: EntryInfo, select: Select, split: Split) -> list[str]:
+def set_labels_aside(
+    runs: Runs, geometry: BackboneGeometry, info: EntryInfo, select: Select, split: Split
+) -> list[str]:
     """Let the author's ids be the chains where label ids cut through an author's chain.
 
     Only in files without entity records. There label ids may be no more than numbers that a writer
     made up: some give every HETATM residue of a polymer an id of its own. With entity records a
-    label is a chain, and a cleaved chain is two.
+    label is a chain, and a cleaved chain is two. A peptide bond from one label to the next proves
+    the cut: molecules may be numbered through under one author's id.
 
     Returns
     -------
@@ -64,7 +67,10 @@ def set_labels_aside(runs: Runs, info: EntryInfo, select: Select, split: Split) 
         if not len(chosen):
             continue
         # Labels that tell apart chains under one author id are right.
-        is_cut |= any(len(np.unique(runs.asym[copy])) > 1 for copy in split(chosen))
+        for copy in split(chosen):
+            before, after = copy[:-1], copy[1:]
+            at_label = np.flatnonzero(runs.asym[before] != runs.asym[after])
+            is_cut |= bool(geometry.bonded(before[at_label], after[at_label]).any())
         if set(runs.label_asym[chosen].tolist()) != {author}:
             flags.append(f"labels_set_aside:{text(author)}")
     if not is_cut:
