@@ -236,21 +236,6 @@ def test_residues_of_one_name_under_one_number_are_told_by_atoms_that_come_again
 
 @BOTH
 @ENTRIES
-def test_alternates_of_two_components_stay_one_residue(entry, kind):
-    atoms = list(stretch(entry))
-    at = residues(atoms)[4]
-    other = [replace(a, comp="ALA", altloc="B") for a in at if a.name in ("N", "CA", "C", "O")]
-    written = [a for a in atoms if a not in at]
-    begin = atoms.index(at[0])
-    written[begin:begin] = [*(replace(a, altloc="A") for a in at), *other]
-    parsed = read(in_format(kind, change(written, seq=".")))
-    assert shape(parsed) == [("A", 20)]
-    assert parsed.chains[0].n_microhet == 1
-    assert parsed.flags == []
-
-
-@BOTH
-@ENTRIES
 @pytest.mark.parametrize("place", [5, 6, 8])
 def test_alternates_of_a_side_chain_merge_no_residues_that_share_a_number(entry, kind, place):
     side_chain = [a for a in residues(stretch(entry))[place - 1] if a.name not in BACKBONE]
@@ -262,6 +247,21 @@ def test_alternates_of_a_side_chain_merge_no_residues_that_share_a_number(entry,
     assert spelled(parsed) == spelled(read(in_format(kind, stretch(entry))))
     assert parsed.chains[0].n_microhet == 0
     assert parsed.flags == ["repeated_numbers:A:3"]
+
+
+@BOTH
+@ENTRIES
+def test_alternates_of_two_components_stay_one_residue(entry, kind):
+    atoms = list(stretch(entry))
+    at = residues(atoms)[4]
+    other = [replace(a, comp="ALA", altloc="B") for a in at if a.name in ("N", "CA", "C", "O")]
+    written = [a for a in atoms if a not in at]
+    begin = atoms.index(at[0])
+    written[begin:begin] = [*(replace(a, altloc="A") for a in at), *other]
+    parsed = read(in_format(kind, change(written, seq=".")))
+    assert shape(parsed) == [("A", 20)]
+    assert parsed.chains[0].n_microhet == 1
+    assert parsed.flags == []
 
 
 @BOTH
@@ -648,6 +648,13 @@ def test_a_file_that_lacks_more_than_five_residues_says_so(entry):
         for a in stretch(entry)
     ]
     assert read(in_format("pdb", atoms)).flags == ["left_out:114/120"]
+
+
+@ENTRIES
+@BOTH
+def test_residues_that_have_the_names_of_nucleotides_are_left_out_with_a_flag(entry, kind):
+    atoms = by_residue(stretch(entry), lambda p: {"comp": "I"} if p in (4, 9, 15) else {})
+    assert read(in_format(kind, change(atoms, seq="."))).flags == ["left_out:17/20"]
 
 
 @ENTRIES

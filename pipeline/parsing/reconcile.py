@@ -298,7 +298,8 @@ def left_out(runs: Runs, geometry: BackboneGeometry, kept: NDArray[np.int64]) ->
     kept : (k,) int
         Runs of resolved residues within the rows of a chain.
     """
-    may_be = np.flatnonzero((runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER))
+    # A nucleotide's name on a residue with a backbone is a name of one letter: I, C, DA.
+    may_be = np.flatnonzero(runs.linking != Linking.WATER)
     if not _are_too_few(len(kept), len(may_be)):
         return []
     seen = geometry.with_backbone(may_be)
