@@ -31,7 +31,8 @@ STRUCTURES = Path(__file__).parents[2] / "shared" / "structures"
 RECONCILED = {
     "labels_set_aside", "entity_by_atoms", "entity_by_sequence", "entity_unclear",
     "entity_set_aside", "label_seq_set_aside", "label_seq_missing", "sequence_differs",
-    "split_by_segid", "split_by_ter", "repeated_numbers", "left_out",
+    "split_by_segid", "split_by_ter", "put_in_order",
+    "repeated_numbers", "left_out",
 }  # fmt: skip
 
 ENTRIES = pytest.mark.parametrize("entry", STRETCHES)
@@ -467,7 +468,7 @@ def test_protein_and_ligand_under_one_label_are_told_apart_by_their_entities(ent
     assert parsed.metadata.n_ligands == 1
 
 
-# ---- segment ids ----------------
+# ---- residues and molecules in an odd order ----------------
 
 
 def with_segid(atoms, segids: list[str], head: list[str] | None = None) -> str:
@@ -485,6 +486,54 @@ def two_molecules(entry: str, chain: str = "P") -> list[Atom]:
         moved(stretch(entry, 11, 12), 40), lambda p: {"number": str(p + 12), "seq": str(p + 12)}
     )
     return change([*first, *second], chain=chain, record="ATOM")
+
+
+@ENTRIES
+@BOTH
+@pytest.mark.parametrize("places", [{1}, {7}, {7, 8}, {1, 9, 15, 16}])
+@pytest.mark.parametrize("gap", [set(), {10}], ids=["whole", "gap"])
+def test_modified_residues_sorted_behind_a_chain_are_put_back(entry, kind, places, gap):
+    whole = by_residue(
+        change(stretch(entry), record="ATOM", seq="."),
+        lambda p: {"comp": "MSE", "record": "HETATM"} if p in places else {},
+    )
+    whole = [a for a in whole if int(a.number) not in gap]
+    apart = sorted(whole, key=lambda a: a.record)  # ATOM before HETATM, stably
+    parsed, expected = read(in_format(kind, apart)), read(in_format(kind, whole))
+    assert parsed.flags == [f"put_in_order:A:{len(places)}"]
+    assert spelled(parsed) == spelled(expected)
+    assert parsed.chains[0].residue_index.tolist() == expected.chains[0].residue_index.tolist()
+    assert parsed.chains[0].coords.tobytes() == expected.chains[0].coords.tobytes()
+
+
+@ENTRIES
+@pytest.mark.parametrize("described", [True, False], ids=["SEQRES", "no SEQRES"])
+def test_modified_residues_behind_ter_are_put_back_where_bonds_join_them(entry, described):
+    whole = by_residue(
+        change(stretch(entry), record="ATOM"),
+        lambda p: {"comp": "MSE", "record": "HETATM"} if p in (4, 9) else {},
+    )
+    atoms = [a for a in whole if a.record == "ATOM" and a.number != "10"]
+    behind = [a for a in whole if a.record == "HETATM"]
+    head = seqres("A", names(whole)) if described else []
+    parsed = read(pdb_text(head, atoms, "TER", behind, "END"))
+    assert shape(parsed) == [("A", 19)]
+    assert spelled(parsed)[:9] == spelled(read(pdb_text(whole)))[:9]
+    assert parsed.flags == ["put_in_order:A:2"]
+
+
+@ENTRIES
+@BOTH
+def test_a_free_amino_acid_whose_number_is_within_a_gap_stays_a_ligand(entry, kind):
+    chain = [a for a in change(stretch(entry), record="ATOM", seq=".") if a.number != "10"]
+    acid = change(moved(residues(stretch(entry))[9], 60), record="HETATM", seq=".")
+    parsed = read(in_format(kind, [*chain, *acid]))
+    assert shape(parsed) == [("A", 19)]
+    assert parsed.metadata.n_ligands == 1
+    assert parsed.flags == []
+
+
+# ---- segment ids ----------------
 
 
 @ENTRIES

@@ -78,6 +78,9 @@ def polymer_residues(
     n_of_id: dict[str, int] = {}
     for asym, of_chain in reconcile.chains_of(runs, info):
         asym_id = runs.asym_ids[asym]
+        of_chain, moved = reconcile.in_order(of_chain, runs, geometry)
+        if len(moved):
+            flags.append(f"put_in_order:{asym_id}:{len(moved)}")
         polymer = describer.polymer(asym, of_chain, flags)
         if polymer.is_protein is False:
             continue
