@@ -533,6 +533,24 @@ def test_a_free_amino_acid_whose_number_is_within_a_gap_stays_a_ligand(entry, ki
     assert parsed.flags == []
 
 
+@ENTRIES
+@pytest.mark.parametrize("end", ["END", "ENDMDL"])
+@pytest.mark.parametrize("chain", ["A", "B"])
+def test_other_atoms_behind_an_end_are_left_out_with_a_flag(entry, end, chain):
+    first, second = stretch(entry, 12), change(stretch(entry, 8, 12), chain=chain)
+    parsed = read(pdb_text(first, end, second, end))
+    assert shape(parsed) == [("A", 12)]
+    assert parsed.flags == [f"atoms_behind_end:{len(second)}"]
+    assert read(pdb_text(first, end, second, end), models="all").flags == []
+
+
+@ENTRIES
+def test_the_same_atoms_behind_an_end_are_another_model_and_need_no_flag(entry):
+    parsed = read(pdb_text(stretch(entry), "END", moved(stretch(entry), 40), "END"))
+    assert shape(parsed) == [("A", 20)]
+    assert parsed.flags == []
+
+
 # ---- segment ids ----------------
 
 
