@@ -323,6 +323,16 @@ def test_label_seq_that_repeats_the_authors_number_is_replaced_by_places_of_the_
 
 
 @ENTRIES
+@pytest.mark.parametrize("same", [2, 5, 20])
+def test_label_seq_that_comes_again_along_a_bonded_chain_cuts_nothing(entry, same):
+    atoms = by_residue(stretch(entry), lambda p: {"seq": str((p - 1) // same + 1)})
+    parsed = read(cif_text(atoms, before=entity(names(atoms))))
+    assert shape(parsed) == [("A", 20)]
+    assert parsed.chains[0].residue_index.tolist() == list(range(1, 21))
+    assert parsed.flags == ["label_seq_set_aside:A"]
+
+
+@ENTRIES
 def test_label_seq_that_agrees_is_believed_whatever_the_author_numbers(entry):
     atoms = by_residue(stretch(entry), lambda place: {"number": str(200 - 3 * place)})
     parsed = read(cif_text(atoms, before=entity(names(atoms))))

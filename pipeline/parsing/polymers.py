@@ -253,6 +253,11 @@ def _split_copies(
     # TER is the only sign of the end of a chain without id and without a SEQRES.
     by_ter = asym_id == "_" and polymer.sequence is None
     copies = _cut_where_residues_come_again(chosen, runs, atoms, geometry, by_label, by_ter)
+    if by_label and len(copies) > 1:
+        # A number that comes again along a bonded chain is wrong.
+        ends, heads = np.array([c[-1] for c in copies]), np.array([c[0] for c in copies])
+        if geometry.bonded(ends[:-1], heads[1:]).any():
+            copies = _cut_where_residues_come_again(chosen, runs, atoms, geometry)
     if len(copies) > 1:
         flags.append(f"several_chains_of_one_id:{asym_id}")
     if polymer.sequence is not None:

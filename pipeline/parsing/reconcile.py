@@ -250,7 +250,7 @@ def placed(
     said = runs.seq[chosen].astype(np.int64)
     by_label = None
     n_wrong = len(chosen)
-    if said.min() >= 1 and said.max() <= len(sequence):
+    if said.min() >= 1 and said.max() <= len(sequence) and not _joins(said, chosen, runs):
         n_wrong = n_differing(chosen, said, runs, polymer)
         if not n_wrong:
             return said
@@ -269,6 +269,13 @@ def placed(
     if n_differ:
         flags.append(f"sequence_differs:{label}:{n_differ}")
     return places
+
+
+def _joins(places: NDArray[np.int64], chosen: NDArray, runs: Runs) -> bool:
+    """Whether residues of several author numbers have one place."""
+    if (np.diff(places) > 0).all():
+        return False
+    return len(np.unique(places)) < len(merged_repeats(chosen, runs)[1])
 
 
 def placed_by_names(
