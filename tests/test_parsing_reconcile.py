@@ -31,7 +31,7 @@ STRUCTURES = Path(__file__).parents[2] / "shared" / "structures"
 RECONCILED = {
     "labels_set_aside", "entity_by_atoms", "entity_by_sequence", "entity_unclear",
     "entity_set_aside", "label_seq_set_aside", "label_seq_missing", "sequence_differs",
-    "split_by_segid", "split_by_ter", "put_in_order",
+    "split_by_segid", "split_by_ter", "joined_over_ter", "put_in_order",
     "repeated_numbers", "left_out",
 }  # fmt: skip
 
@@ -605,7 +605,7 @@ def test_seqres_is_stronger_than_a_segid(entry):
 
 
 @ENTRIES
-@pytest.mark.parametrize("first", [13, 101, 1001, -20], ids=["on", "gap", "far", "fall"])
+@pytest.mark.parametrize("first", [13, 16, -20], ids=["on", "gap", "fall"])
 def test_molecules_under_one_id_with_a_ter_between_are_two_chains(entry, first):
     atoms = two_molecules(entry)
     head = [a for a in atoms if int(a.number) <= 12]
@@ -615,6 +615,14 @@ def test_molecules_under_one_id_with_a_ter_between_are_two_chains(entry, first):
     parsed = read(pdb_text(head, "TER", tail, "TER", "END"))
     assert shape(parsed) == [("P", 12), ("P.2", 11)]
     assert parsed.flags == ["split_by_ter:P"]
+
+
+@ENTRIES
+def test_a_ter_at_a_gap_that_the_missing_residues_could_span_joins_with_a_flag(entry):
+    groups = residues(change(stretch(entry), record="ATOM"))
+    parsed = read(pdb_text(*groups[:9], "TER", *groups[12:], "TER", "END"))
+    assert shape(parsed) == [("A", 17)]
+    assert parsed.flags == ["joined_over_ter:A"]
 
 
 @ENTRIES

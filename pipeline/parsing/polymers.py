@@ -326,7 +326,8 @@ def _cut_at_breaks(
     """Cut runs where the segment id (columns 73–76) changes, or a TER stands, and no peptide bond
     joins.
 
-    A segment id that is blank, or repeats the id of the chain or of the entry, says nothing.
+    A segment id that is blank, or repeats the id of the chain or of the entry, says nothing. A TER
+    may mark that residues are missing, if the missing ones could span the gap.
     """
     by_segid = by_ter = np.zeros(len(chosen) - 1, bool)
     if runs.segid is not None:
@@ -339,9 +340,16 @@ def _cut_at_breaks(
         by_ter = np.diff(runs.stretch[chosen]) != 0
     if not by_segid.any() and not by_ter.any():
         return [chosen]
-    apart = ~geometry.bonded(chosen[:-1], chosen[1:])
+    before, after = chosen[:-1], chosen[1:]
+    apart = ~geometry.bonded(before, after)
+    by_segid = by_segid & apart
+    by_ter = by_ter & apart & ~by_segid
+    far = geometry.too_far(before, after)
     asym_id = runs.asym_ids[runs.asym[chosen[0]]]
-    for name, found in (("segid", by_segid), ("ter", by_ter & ~by_segid)):
-        if (found & apart).any() and f"split_by_{name}:{asym_id}" not in flags:
-            flags.append(f"split_by_{name}:{asym_id}")
-    return np.split(chosen, np.flatnonzero((by_segid | by_ter) & apart) + 1)
+    found = {
+        f"split_by_segid:{asym_id}": by_segid,
+        f"split_by_ter:{asym_id}": by_ter & far,
+        f"joined_over_ter:{asym_id}": by_ter & ~far,
+    }
+    flags += [flag for flag, where in found.items() if where.any() and flag not in flags]
+    return np.split(chosen, np.flatnonzero(by_segid | (by_ter & far)) + 1)

@@ -16,6 +16,9 @@ from pipeline.residues import UNKNOWN, Component, Linking, component, override_n
 MAX_PEPTIDE_BOND = 2500
 """0.001 Å. A C–N bond is 1.33 Å; an unmodelled residue between leaves at least 3 Å."""
 
+MAX_ALPHA_STEP = 4000
+"""0.001 Å. What a residue adds to the length of a chain at most: 3.8 Å from CA to CA."""
+
 _MIN_ALPHA_STEP = 2000
 """0.001 Å. CA atoms of two residues are 2.9 Å (cis) or 3.8 Å apart; nearer ones are two
 conformers of one."""
@@ -222,9 +225,24 @@ class BackboneGeometry:
 
     def bonded(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
         """Whether C of the one and N of the other run are within bonding distance."""
-        gap = self._position(b"C")[before] - self._position(b"N")[after]
         with np.errstate(invalid="ignore"):
-            return (gap * gap).sum(axis=-1) <= MAX_PEPTIDE_BOND**2
+            return self._squared_gap(before, after) <= MAX_PEPTIDE_BOND**2
+
+    def too_far(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
+        """Whether the residues that are missing between two runs, by the author's numbers, could
+        not reach from C of the one to N of the other; also where none is missing, or numbers fall.
+        """
+        step = self._runs.auth_seq[after].astype(float) - self._runs.auth_seq[before]
+        reach = np.maximum(step, 0) * MAX_ALPHA_STEP
+        with np.errstate(invalid="ignore"):
+            far = self._squared_gap(before, after) > np.where(
+                step > 1, reach**2, MAX_PEPTIDE_BOND**2
+            )
+        return far | (step < 0)
+
+    def _squared_gap(self, before: NDArray, after: NDArray) -> NDArray[np.float64]:
+        gap = self._position(b"C")[before] - self._position(b"N")[after]
+        return (gap * gap).sum(axis=-1)
 
 
 def numbered_by_place(atoms: AtomTable) -> AtomTable:
