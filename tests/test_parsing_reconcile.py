@@ -31,10 +31,12 @@ STRUCTURES = Path(__file__).parents[2] / "shared" / "structures"
 RECONCILED = {
     "labels_set_aside", "entity_by_atoms", "entity_by_sequence", "entity_unclear",
     "entity_set_aside", "label_seq_set_aside", "label_seq_missing", "sequence_differs",
-    "split_by_segid", "repeated_numbers", "left_out",
+    "split_by_segid", "split_by_ter", "joined_over_ter", "put_in_order",
+    "repeated_numbers", "left_out",
 }  # fmt: skip
 
 ENTRIES = pytest.mark.parametrize("entry", STRETCHES)
+BACKBONE = ("N", "CA", "C", "O")
 BOTH = pytest.mark.parametrize("kind", ["pdb", "cif"])
 
 
@@ -145,6 +147,15 @@ def test_labels_that_tell_apart_chains_under_one_author_id_stay(entry):
 
 
 @ENTRIES
+def test_labels_that_no_peptide_bond_joins_tell_apart_molecules_that_are_numbered_through(entry):
+    first = change(stretch(entry, 12), asym="A", chain="Z", seq=".")
+    second = by_residue(moved(stretch(entry, 8, 12), 60), lambda p: {"number": str(p + 12)})
+    parsed = read(cif_text([*first, *change(second, asym="B", chain="Z", seq=".")]))
+    assert shape(parsed) == [("A", 12), ("B", 8)]
+    assert parsed.flags == []
+
+
+@ENTRIES
 def test_a_label_that_names_a_whole_chain_stays_whatever_ligands_have(entry):
     atoms = change(stretch(entry), asym="C", chain="A", seq=".")
     acid = change(moved(stretch("1ubi", 1), 60), record="HETATM", number="301", asym="D", seq=".")
@@ -226,6 +237,21 @@ def test_residues_of_one_name_under_one_number_are_told_by_atoms_that_come_again
 
 @BOTH
 @ENTRIES
+@pytest.mark.parametrize("place", [5, 6, 8])
+def test_alternates_of_a_side_chain_merge_no_residues_that_share_a_number(entry, kind, place):
+    side_chain = [a for a in residues(stretch(entry))[place - 1] if a.name not in BACKBONE]
+    split: list[Atom] = []
+    for atom in stretch(entry):
+        labels = "AB" if atom in side_chain else [""]
+        split += [replace(atom, altloc=label) for label in labels]
+    parsed = read(in_format(kind, one_number(split)))
+    assert spelled(parsed) == spelled(read(in_format(kind, stretch(entry))))
+    assert parsed.chains[0].n_microhet == 0
+    assert parsed.flags == ["repeated_numbers:A:3"]
+
+
+@BOTH
+@ENTRIES
 def test_alternates_of_two_components_stay_one_residue(entry, kind):
     atoms = list(stretch(entry))
     at = residues(atoms)[4]
@@ -293,6 +319,16 @@ def test_label_seq_that_repeats_the_authors_number_is_replaced_by_places_of_the_
     parsed = read(cif_text(shifted, before=entity(kinds)))
     assert parsed.chains[0].residue_index.tolist() == list(range(1, 13))
     assert parsed.chains[0].auth_seq_id.tolist() == list(range(1 + shift, 13 + shift))
+    assert parsed.flags == ["label_seq_set_aside:A"]
+
+
+@ENTRIES
+@pytest.mark.parametrize("same", [2, 5, 20])
+def test_label_seq_that_comes_again_along_a_bonded_chain_cuts_nothing(entry, same):
+    atoms = by_residue(stretch(entry), lambda p: {"seq": str((p - 1) // same + 1)})
+    parsed = read(cif_text(atoms, before=entity(names(atoms))))
+    assert shape(parsed) == [("A", 20)]
+    assert parsed.chains[0].residue_index.tolist() == list(range(1, 21))
     assert parsed.flags == ["label_seq_set_aside:A"]
 
 
@@ -442,7 +478,7 @@ def test_protein_and_ligand_under_one_label_are_told_apart_by_their_entities(ent
     assert parsed.metadata.n_ligands == 1
 
 
-# ---- segment ids ----------------
+# ---- residues and molecules in an odd order ----------------
 
 
 def with_segid(atoms, segids: list[str], head: list[str] | None = None) -> str:
@@ -460,6 +496,72 @@ def two_molecules(entry: str, chain: str = "P") -> list[Atom]:
         moved(stretch(entry, 11, 12), 40), lambda p: {"number": str(p + 12), "seq": str(p + 12)}
     )
     return change([*first, *second], chain=chain, record="ATOM")
+
+
+@ENTRIES
+@BOTH
+@pytest.mark.parametrize("places", [{1}, {7}, {7, 8}, {1, 9, 15, 16}])
+@pytest.mark.parametrize("gap", [set(), {10}], ids=["whole", "gap"])
+def test_modified_residues_sorted_behind_a_chain_are_put_back(entry, kind, places, gap):
+    whole = by_residue(
+        change(stretch(entry), record="ATOM", seq="."),
+        lambda p: {"comp": "MSE", "record": "HETATM"} if p in places else {},
+    )
+    whole = [a for a in whole if int(a.number) not in gap]
+    apart = sorted(whole, key=lambda a: a.record)  # ATOM before HETATM, stably
+    parsed, expected = read(in_format(kind, apart)), read(in_format(kind, whole))
+    assert parsed.flags == [f"put_in_order:A:{len(places)}"]
+    assert spelled(parsed) == spelled(expected)
+    assert parsed.chains[0].residue_index.tolist() == expected.chains[0].residue_index.tolist()
+    assert parsed.chains[0].coords.tobytes() == expected.chains[0].coords.tobytes()
+
+
+@ENTRIES
+@pytest.mark.parametrize("described", [True, False], ids=["SEQRES", "no SEQRES"])
+def test_modified_residues_behind_ter_are_put_back_where_bonds_join_them(entry, described):
+    whole = by_residue(
+        change(stretch(entry), record="ATOM"),
+        lambda p: {"comp": "MSE", "record": "HETATM"} if p in (4, 9) else {},
+    )
+    atoms = [a for a in whole if a.record == "ATOM" and a.number != "10"]
+    behind = [a for a in whole if a.record == "HETATM"]
+    head = seqres("A", names(whole)) if described else []
+    parsed = read(pdb_text(head, atoms, "TER", behind, "END"))
+    assert shape(parsed) == [("A", 19)]
+    assert spelled(parsed)[:9] == spelled(read(pdb_text(whole)))[:9]
+    assert parsed.flags == ["put_in_order:A:2"]
+
+
+@ENTRIES
+@BOTH
+def test_a_free_amino_acid_whose_number_is_within_a_gap_stays_a_ligand(entry, kind):
+    chain = [a for a in change(stretch(entry), record="ATOM", seq=".") if a.number != "10"]
+    acid = change(moved(residues(stretch(entry))[9], 60), record="HETATM", seq=".")
+    parsed = read(in_format(kind, [*chain, *acid]))
+    assert shape(parsed) == [("A", 19)]
+    assert parsed.metadata.n_ligands == 1
+    assert parsed.flags == []
+
+
+@ENTRIES
+@pytest.mark.parametrize("end", ["END", "ENDMDL"])
+@pytest.mark.parametrize("chain", ["A", "B"])
+def test_other_atoms_behind_an_end_are_left_out_with_a_flag(entry, end, chain):
+    first, second = stretch(entry, 12), change(stretch(entry, 8, 12), chain=chain)
+    parsed = read(pdb_text(first, end, second, end))
+    assert shape(parsed) == [("A", 12)]
+    assert parsed.flags == [f"atoms_behind_end:{len(second)}"]
+    assert read(pdb_text(first, end, second, end), models="all").flags == []
+
+
+@ENTRIES
+def test_the_same_atoms_behind_an_end_are_another_model_and_need_no_flag(entry):
+    parsed = read(pdb_text(stretch(entry), "END", moved(stretch(entry), 40), "END"))
+    assert shape(parsed) == [("A", 20)]
+    assert parsed.flags == []
+
+
+# ---- segment ids ----------------
 
 
 @ENTRIES
@@ -497,6 +599,60 @@ def test_seqres_is_stronger_than_a_segid(entry):
     atoms = two_molecules(entry)
     text = with_segid(atoms, ["PROA"] * 12 + ["PROB"] * 11, seqres("P", names(atoms)))
     assert shape(read(text)) == [("P", 23)]
+
+
+# ---- several molecules under one id ----------------
+
+
+@ENTRIES
+@pytest.mark.parametrize("first", [13, 16, -20], ids=["on", "gap", "fall"])
+def test_molecules_under_one_id_with_a_ter_between_are_two_chains(entry, first):
+    atoms = two_molecules(entry)
+    head = [a for a in atoms if int(a.number) <= 12]
+    tail = by_residue(
+        [a for a in atoms if int(a.number) > 12], lambda p: {"number": str(first + p - 1)}
+    )
+    parsed = read(pdb_text(head, "TER", tail, "TER", "END"))
+    assert shape(parsed) == [("P", 12), ("P.2", 11)]
+    assert parsed.flags == ["split_by_ter:P"]
+
+
+@ENTRIES
+def test_a_ter_at_a_gap_that_the_missing_residues_could_span_joins_with_a_flag(entry):
+    groups = residues(change(stretch(entry), record="ATOM"))
+    parsed = read(pdb_text(*groups[:9], "TER", *groups[12:], "TER", "END"))
+    assert shape(parsed) == [("A", 17)]
+    assert parsed.flags == ["joined_over_ter:A"]
+
+
+@ENTRIES
+def test_a_peptide_bond_is_stronger_than_a_ter(entry):
+    groups = residues(change(stretch(entry), record="ATOM"))
+    text = pdb_text(*groups[:9], "TER", *groups[9:], "TER", "END")
+    parsed = read(text)
+    assert shape(parsed) == [("A", 20)]
+    assert parsed.flags == []
+
+
+@ENTRIES
+def test_seqres_is_stronger_than_a_ter(entry):
+    groups = residues(change(two_molecules(entry), record="ATOM"))
+    head = seqres("P", [g[0].comp for g in groups])
+    parsed = read(pdb_text(head, *groups[:12], "TER", *groups[12:], "TER", "END"))
+    assert shape(parsed) == [("P", 23)]
+    assert parsed.flags == []
+
+
+@ENTRIES
+@BOTH
+@pytest.mark.parametrize("lacking", [1, 3])
+def test_residues_that_only_the_second_copy_has_are_part_of_the_second_copy(entry, kind, lacking):
+    whole = change(stretch(entry), record="ATOM", seq=".")
+    parsed = read(
+        in_format(kind, [*(a for a in whole if int(a.number) > lacking), *moved(whole, 40)])
+    )
+    assert shape(parsed) == [("A", 20 - lacking), ("A.2", 20)]
+    assert parsed.flags == ["several_chains_of_one_id:A"]
 
 
 @ENTRIES
@@ -577,6 +733,13 @@ def test_a_file_that_lacks_more_than_five_residues_says_so(entry):
         for a in stretch(entry)
     ]
     assert read(in_format("pdb", atoms)).flags == ["left_out:114/120"]
+
+
+@ENTRIES
+@BOTH
+def test_residues_that_have_the_names_of_nucleotides_are_left_out_with_a_flag(entry, kind):
+    atoms = by_residue(stretch(entry), lambda p: {"comp": "I"} if p in (4, 9, 15) else {})
+    assert read(in_format(kind, change(atoms, seq="."))).flags == ["left_out:17/20"]
 
 
 @ENTRIES

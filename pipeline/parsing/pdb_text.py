@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,7 @@ class PdbText:
         self.atom_lines = records[self.lengths[records] >= _RESIDUE_END]
         self.n_cut_records = len(records) - len(self.atom_lines)
         self.n_wide_residues = 0  # with records that `wide_records` mended; set by `read_atoms`
+        self.n_behind_end = 0  # atoms left out for an END before them; set by `read_atoms`
         if not len(self.atom_lines):
             raise ParseError(
                 "unreadable-coordinates",
@@ -137,6 +139,8 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     breaks.sort()
     segment = np.searchsorted(breaks, lines)
     if segment[0] != segment[-1] and models == "first":
+        if not len(pdb.lines_of(b"MODEL")):
+            pdb.n_behind_end = _n_other_atoms(pdb, segment)
         lines = lines[segment == segment[0]]
         segment = segment[: len(lines)]
     model = _model_numbers(pdb, lines, segment)
@@ -209,6 +213,18 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         segid=None if is_constant(segid) else names(segid),
         rounded=not all_exact,
     )
+
+
+def _n_other_atoms(pdb: PdbText, segment: NDArray) -> int:
+    """Atoms behind the first END or ENDMDL that are not those before it, once more.
+
+    A trajectory has the same atoms again; files that were put behind each other have others.
+    """
+    names = pdb.fields(pdb.atom_lines)[:, 12:26]
+    first = names[segment == segment[0]]
+    bounds = [*changes(segment).tolist(), len(segment)]
+    later = [names[begin:end] for begin, end in pairwise(bounds)][1:]
+    return sum(len(other) for other in later if not np.array_equal(other, first))
 
 
 def _with(column: NDArray[np.bytes_], rows: NDArray, values: NDArray) -> NDArray[np.bytes_]:

@@ -64,7 +64,11 @@ def polymer_residues(
     """
     select = partial(_select_polymer, runs, geometry)
     flags += reconcile.set_labels_aside(
-        runs, info, select, lambda chosen: _cut_where_residues_come_again(chosen, runs, atoms)
+        runs,
+        geometry,
+        info,
+        select,
+        lambda chosen: _cut_where_residues_come_again(chosen, runs, atoms, geometry),
     )
     describer = reconcile.Describer(runs, geometry, info, select)
     chains: list[tuple[str, str, Polymer]] = []
@@ -74,6 +78,9 @@ def polymer_residues(
     n_of_id: dict[str, int] = {}
     for asym, of_chain in reconcile.chains_of(runs, info):
         asym_id = runs.asym_ids[asym]
+        of_chain, moved = reconcile.in_order(of_chain, runs, geometry)
+        if len(moved):
+            flags.append(f"put_in_order:{asym_id}:{len(moved)}")
         polymer = describer.polymer(asym, of_chain, flags)
         if polymer.is_protein is False:
             continue
@@ -245,24 +252,33 @@ def _split_copies(
     asym_id = runs.asym_ids[runs.asym[chosen[0]]]
     # TER is the only sign of the end of a chain without id and without a SEQRES.
     by_ter = asym_id == "_" and polymer.sequence is None
-    copies = _cut_where_residues_come_again(chosen, runs, atoms, by_label, by_ter)
+    copies = _cut_where_residues_come_again(chosen, runs, atoms, geometry, by_label, by_ter)
+    if by_label and len(copies) > 1:
+        # A number that comes again along a bonded chain is wrong.
+        ends, heads = np.array([c[-1] for c in copies]), np.array([c[0] for c in copies])
+        if geometry.bonded(ends[:-1], heads[1:]).any():
+            copies = _cut_where_residues_come_again(chosen, runs, atoms, geometry)
     if len(copies) > 1:
         flags.append(f"several_chains_of_one_id:{asym_id}")
-    if runs.segid is None or polymer.sequence is not None:
+    if polymer.sequence is not None:
         return copies
-    pieces = [p for copy in copies for p in _cut_at_segids(copy, runs, geometry, info)]
-    if len(pieces) > len(copies):
-        flags.append(f"split_by_segid:{asym_id}")
-    return pieces
+    return [p for copy in copies for p in _cut_at_breaks(copy, runs, geometry, info, flags)]
 
 
 def _cut_where_residues_come_again(
-    chosen: NDArray, runs: Runs, atoms: AtomTable, by_label: bool = False, by_ter: bool = False
+    chosen: NDArray,
+    runs: Runs,
+    atoms: AtomTable,
+    geometry: BackboneGeometry,
+    by_label: bool = False,
+    by_ter: bool = False,
 ) -> list[NDArray]:
     """Cut runs where residues come again, atoms and all.
 
     Files with more chains than letters reuse the id, and programs of molecular dynamics write none.
-    What comes again under another alternate label is the same residue, told in two places.
+    What comes again under another alternate label is the same residue, told in two places. A chain
+    may begin with residues that the one before it lacks: it begins at the last TER, or where the
+    numbers fall, if no peptide bond joins there.
 
     Parameters
     ----------
@@ -271,38 +287,69 @@ def _cut_where_residues_come_again(
     by_ter : bool
         Cut at each TER too.
     """
-    stretch = runs.stretch[chosen] if by_ter and runs.stretch is not None else None
+    stretch = None if runs.stretch is None else runs.stretch[chosen]
     keys = runs.seq[chosen].astype(np.int64) if by_label else runs.author_keys(chosen)
-    one_stretch = stretch is None or (stretch == stretch[0]).all()
+    one_stretch = not by_ter or stretch is None or (stretch == stretch[0]).all()
     if one_stretch and ((np.diff(keys) > 0).all() or len(np.unique(keys)) == len(keys)):
         return [chosen]
 
-    copies: list[list[int]] = [[]]
+    begins_stretch = np.zeros(len(chosen), bool)
+    if stretch is not None:
+        begins_stretch[1:] = np.diff(stretch) != 0
+    begins = begins_stretch.copy()
+    begins[1:] |= np.diff(keys) < 0
+    begins[1:] &= ~geometry.bonded(chosen[:-1], chosen[1:])
+    cuts = [0]
+    begin: int | None = None  # the last place where a chain may begin
     seen: dict[int, set[tuple[bytes, bytes]]] = {}
+    since: dict[int, set[tuple[bytes, bytes]]] = {}  # what has been seen from there on
     for k, (run, key) in enumerate(zip(chosen.tolist(), keys.tolist(), strict=True)):
         rows = slice(runs.firsts[run], runs.firsts[run] + runs.counts[run])
         here = set(zip(atoms.name[rows].tolist(), atoms.altloc[rows].tolist(), strict=True))
-        ended = stretch is not None and k > 0 and stretch[k] != stretch[k - 1]
-        if ended or not here.isdisjoint(seen.get(key, ())):
-            copies.append([])
-            seen = {}
-        copies[-1].append(run)
-        seen.setdefault(key, set()).update(here)
-    return [np.array(copy) for copy in copies]
+        if begins[k]:
+            begin, since = k, {}
+        if by_ter and begins_stretch[k]:
+            cuts.append(k)
+            begin, seen, since = None, {}, {}
+        elif not here.isdisjoint(seen.get(key, ())):
+            is_new = begin is not None and here.isdisjoint(since.get(key, ()))
+            cuts.append(begin if is_new and begin is not None else k)
+            begin, seen, since = None, since if is_new else {}, {}
+        for told in (seen, since):
+            told.setdefault(key, set()).update(here)
+    return np.split(chosen, cuts[1:])
 
 
-def _cut_at_segids(
-    chosen: NDArray, runs: Runs, geometry: BackboneGeometry, info: EntryInfo
+def _cut_at_breaks(
+    chosen: NDArray, runs: Runs, geometry: BackboneGeometry, info: EntryInfo, flags: list[str]
 ) -> list[NDArray]:
-    """Cut runs where the segment id (columns 73–76) changes and no peptide bond joins.
+    """Cut runs where the segment id (columns 73–76) changes, or a TER stands, and no peptide bond
+    joins.
 
-    A segment id that is blank, or repeats the id of the chain or of the entry, says nothing.
+    A segment id that is blank, or repeats the id of the chain or of the entry, says nothing. A TER
+    may mark that residues are missing, if the missing ones could span the gap.
     """
-    assert runs.segid is not None
-    segid = runs.segid[chosen]
-    silent = {b"", runs.auth_asym[chosen[0]], (info.metadata.file_entry_id or "").encode()}
-    tells = ~np.isin(segid, list(silent))
-    changed = (segid[1:] != segid[:-1]) & (segid[1:] != b"") & (segid[:-1] != b"")
-    changed &= tells[1:] | tells[:-1]
-    changed &= ~geometry.bonded(chosen[:-1], chosen[1:])
-    return np.split(chosen, np.flatnonzero(changed) + 1)
+    by_segid = by_ter = np.zeros(len(chosen) - 1, bool)
+    if runs.segid is not None:
+        segid = runs.segid[chosen]
+        silent = {b"", runs.auth_asym[chosen[0]], (info.metadata.file_entry_id or "").encode()}
+        tells = ~np.isin(segid, list(silent))
+        by_segid = (segid[1:] != segid[:-1]) & (segid[1:] != b"") & (segid[:-1] != b"")
+        by_segid &= tells[1:] | tells[:-1]
+    if runs.stretch is not None:
+        by_ter = np.diff(runs.stretch[chosen]) != 0
+    if not by_segid.any() and not by_ter.any():
+        return [chosen]
+    before, after = chosen[:-1], chosen[1:]
+    apart = ~geometry.bonded(before, after)
+    by_segid = by_segid & apart
+    by_ter = by_ter & apart & ~by_segid
+    far = geometry.too_far(before, after)
+    asym_id = runs.asym_ids[runs.asym[chosen[0]]]
+    found = {
+        f"split_by_segid:{asym_id}": by_segid,
+        f"split_by_ter:{asym_id}": by_ter & far,
+        f"joined_over_ter:{asym_id}": by_ter & ~far,
+    }
+    flags += [flag for flag, where in found.items() if where.any() and flag not in flags]
+    return np.split(chosen, np.flatnonzero(by_segid | (by_ter & far)) + 1)

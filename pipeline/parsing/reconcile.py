@@ -36,12 +36,15 @@ Split = Callable[[NDArray], list[NDArray]]
 """Runs of a polymer → its copies under one id."""
 
 
-def set_labels_aside(runs: Runs, info: EntryInfo, select: Select, split: Split) -> list[str]:
+def set_labels_aside(
+    runs: Runs, geometry: BackboneGeometry, info: EntryInfo, select: Select, split: Split
+) -> list[str]:
     """Let the author's ids be the chains where label ids cut through an author's chain.
 
     Only in files without entity records. There label ids may be no more than numbers that a writer
     made up: some give every HETATM residue of a polymer an id of its own. With entity records a
-    label is a chain, and a cleaved chain is two.
+    label is a chain, and a cleaved chain is two. A peptide bond from one label to the next proves
+    the cut: molecules may be numbered through under one author's id.
 
     Returns
     -------
@@ -64,7 +67,10 @@ def set_labels_aside(runs: Runs, info: EntryInfo, select: Select, split: Split) 
         if not len(chosen):
             continue
         # Labels that tell apart chains under one author id are right.
-        is_cut |= any(len(np.unique(runs.asym[copy])) > 1 for copy in split(chosen))
+        for copy in split(chosen):
+            before, after = copy[:-1], copy[1:]
+            at_label = np.flatnonzero(runs.asym[before] != runs.asym[after])
+            is_cut |= bool(geometry.bonded(before[at_label], after[at_label]).any())
         if set(runs.label_asym[chosen].tolist()) != {author}:
             flags.append(f"labels_set_aside:{text(author)}")
     if not is_cut:
@@ -97,6 +103,56 @@ def chains_of(runs: Runs, info: EntryInfo) -> list[tuple[int, NDArray]]:
         )
         chains += [(k, of_chain[known == e]) for e in dict.fromkeys(known.tolist())]
     return chains
+
+
+def in_order(
+    of_chain: NDArray, runs: Runs, geometry: BackboneGeometry
+) -> tuple[NDArray, NDArray[np.int64]]:
+    """(runs of a chain, those of them that stood behind the others and belong between them).
+
+    The latter count as standing before the TER from then on. Some programs sort all HETATM behind
+    all ATOM, modified residues too. Their numbers say where they belong, if the peptide bonds
+    agree: a ligand has none to the residues next to it.
+    """
+    may_move = runs.is_hetero_residue[of_chain]
+    hetero = runs.hetero[of_chain]
+    if not may_move.any() or hetero.all() or (runs.seq[of_chain] != ABSENT).any():
+        return of_chain, of_chain[:0]
+    fixed = np.flatnonzero(~hetero & (runs.linking[of_chain] == Linking.PEPTIDE))
+    if not len(fixed):
+        return of_chain, of_chain[:0]
+    keys = runs.author_keys(of_chain)
+    behind = np.arange(len(of_chain)) > fixed[-1]
+    late = np.flatnonzero(may_move & behind & (keys < keys[fixed[-1]]))
+    late = late[np.isin(of_chain[late], geometry.with_backbone(of_chain[late]))]
+    if not len(late) or (np.diff(keys[fixed]) <= 0).any():
+        return of_chain, of_chain[:0]
+    late = late[np.argsort(keys[late], kind="stable")]
+    gap = np.searchsorted(keys[fixed], keys[late])
+    stretch = of_chain[fixed]
+    is_open = np.append(True, ~geometry.bonded(stretch[:-1], stretch[1:]))
+    # In each gap all of them, or none: several may follow each other.
+    moved = []
+    for k in np.unique(gap[is_open[gap]]).tolist():
+        within = of_chain[late[gap == k]]
+        chain = np.concatenate(
+            (stretch[k - 1 : k] if k else stretch[:0], within, stretch[k : k + 1])
+        )
+        bonds = geometry.bonded(chain[:-1], chain[1:])
+        begin = int(k > 0)
+        has_bond = np.append(False, bonds) | np.append(bonds, False)
+        if has_bond[begin : begin + len(within)].all():
+            moved.append((k, within))
+    if not moved:
+        return of_chain, of_chain[:0]
+    runs_moved = np.concatenate([within for _, within in moved])
+    places = np.concatenate([np.full(len(within), fixed[k]) for k, within in moved])
+    runs.after_ter[runs_moved] = False
+    if runs.stretch is not None:
+        runs.stretch[runs_moved] = runs.stretch[of_chain[places]]
+    stay = ~np.isin(of_chain, runs_moved)
+    # What is moved stands behind all places, so that these do not shift.
+    return np.insert(of_chain[stay], places, runs_moved), runs_moved
 
 
 class Describer:
@@ -194,7 +250,7 @@ def placed(
     said = runs.seq[chosen].astype(np.int64)
     by_label = None
     n_wrong = len(chosen)
-    if said.min() >= 1 and said.max() <= len(sequence):
+    if said.min() >= 1 and said.max() <= len(sequence) and not _joins(said, chosen, runs):
         n_wrong = n_differing(chosen, said, runs, polymer)
         if not n_wrong:
             return said
@@ -213,6 +269,13 @@ def placed(
     if n_differ:
         flags.append(f"sequence_differs:{label}:{n_differ}")
     return places
+
+
+def _joins(places: NDArray[np.int64], chosen: NDArray, runs: Runs) -> bool:
+    """Whether residues of several author numbers have one place."""
+    if (np.diff(places) > 0).all():
+        return False
+    return len(np.unique(places)) < len(merged_repeats(chosen, runs)[1])
 
 
 def placed_by_names(
@@ -292,8 +355,8 @@ def left_out(runs: Runs, geometry: BackboneGeometry, kept: NDArray[np.int64]) ->
     kept : (k,) int
         Runs of resolved residues within the rows of a chain.
     """
-    may_be = (runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER)
-    may_be = np.flatnonzero(may_be & runs.has_alpha)
+    # A nucleotide's name on a residue with a backbone is a name of one letter: I, C, DA.
+    may_be = np.flatnonzero((runs.linking != Linking.WATER) & runs.has_alpha)
     if not _are_too_few(len(kept), len(may_be)):
         return []
     seen = geometry.with_backbone(may_be)

@@ -23,6 +23,9 @@ from pipeline.residues import (
 _MAX_PEPTIDE_BOND = round(1000 * MAX_PEPTIDE_BOND)
 """0.001 Å."""
 
+MAX_ALPHA_STEP = 4000
+"""0.001 Å. What a residue adds to the length of a chain at most: 3.8 Å from CA to CA."""
+
 _MIN_ALPHA_STEP = 2000
 """0.001 Å. CA atoms of two residues are 2.9 Å (cis) or 3.8 Å apart; nearer ones are two
 conformers of one."""
@@ -52,6 +55,8 @@ class Runs:
         Index into `comp_ids` and `components`, of the run's first atom; `atom_comp` of every atom.
     has_alpha : (r,) bool
         Some atom is named CA.
+    is_hetero_residue : (r,) bool
+        HETATM that may be a residue: peptide-linking or unknown, with a CA.
     part : (r,) int
         0, or how many residues directly before have the same chain, number and insertion code.
     segid : (r,) bytes or None
@@ -102,6 +107,8 @@ class Runs:
             [c.linking if c is not None else Linking.OTHER for c in self.components], np.int8
         )
         self.linking = linking[self.comp]
+        may_be_residue = (self.linking == Linking.PEPTIDE) | (self.linking == Linking.OTHER)
+        self.is_hetero_residue = may_be_residue & self.hetero & self.has_alpha
         self.aatypes = np.array([c.aatype if c else UNKNOWN for c in self.components], np.int8)
         self.part = self._parts(atoms)
 
@@ -152,14 +159,14 @@ class _Piece:
 
     def __init__(self, atoms: AtomTable, begin: int, end: int):
         rows = slice(begin, end)
-        self._names = set(atoms.name[rows][atoms.located[rows]].tolist())
-        self._labelled = bool((atoms.altloc[rows] != b"").any())
-        alphas = np.flatnonzero((atoms.name[rows] == b"CA") & atoms.located[rows])
+        certain = atoms.located[rows] & (atoms.altloc[rows] == b"")
+        self._names = set(atoms.name[rows][certain].tolist())
+        alphas = np.flatnonzero((atoms.name[rows] == b"CA") & certain)
         self._alpha = atoms.coords[rows][alphas[:1]].astype(np.float64)
 
     def is_another_than(self, other: _Piece) -> bool:
         """Whether both have a backbone of their own, at places of their own, and no alternate
-        location is involved on either side."""
+        location is involved in either backbone."""
         return (
             self._is_whole
             and other._is_whole
@@ -168,7 +175,7 @@ class _Piece:
 
     @property
     def _is_whole(self) -> bool:
-        return not self._labelled and self._names >= _BACKBONE
+        return self._names >= _BACKBONE
 
 
 def _cut_where_atoms_come_again(
@@ -236,9 +243,24 @@ class BackboneGeometry:
 
     def bonded(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
         """Whether C of the one and N of the other run are within bonding distance."""
-        gap = self._position(b"C")[before] - self._position(b"N")[after]
         with np.errstate(invalid="ignore"):
-            return (gap * gap).sum(axis=-1) <= _MAX_PEPTIDE_BOND**2
+            return self._squared_gap(before, after) <= _MAX_PEPTIDE_BOND**2
+
+    def too_far(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
+        """Whether the residues that are missing between two runs, by the author's numbers, could
+        not reach from C of the one to N of the other; also where none is missing, or numbers fall.
+        """
+        step = self._runs.auth_seq[after].astype(float) - self._runs.auth_seq[before]
+        reach = np.maximum(step, 0) * MAX_ALPHA_STEP
+        with np.errstate(invalid="ignore"):
+            far = self._squared_gap(before, after) > np.where(
+                step > 1, reach**2, _MAX_PEPTIDE_BOND**2
+            )
+        return far | (step < 0)
+
+    def _squared_gap(self, before: NDArray, after: NDArray) -> NDArray[np.float64]:
+        gap = self._position(b"C")[before] - self._position(b"N")[after]
+        return (gap * gap).sum(axis=-1)
 
 
 def numbered_by_place(atoms: AtomTable) -> AtomTable:
