@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 
@@ -281,15 +282,11 @@ def _sequences_in_order(
     """Components of each entity, and the entities whose numbers do not count up from 1."""
     sequences: dict[str, list[str]] = {}
     broken = set()
-    begin = 0
-    while begin < min(len(entities), len(numbers), len(comps)):
-        # Rows of one entity stand together, nearly always numbered 1, 2, 3 …
-        entity = entities[begin]
-        end = begin + 1
-        while end < len(entities) and entities[end] == entity:
-            end += 1
+    end = 0
+    # Rows of one entity stand together, nearly always numbered 1, 2, 3 …
+    for entity, of_entity in groupby(entities[: min(len(numbers), len(comps))]):
+        begin, end = end, end + len(list(of_entity))
         here, members = numbers[begin:end], comps[begin:end]
-        begin = end
         if entity is None:
             continue
         if entity in sequences:

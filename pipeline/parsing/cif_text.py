@@ -29,6 +29,7 @@ from pipeline.parsing.fields import (
     names,
     run_heads,
     stack,
+    windows,
 )
 
 _NEWLINE, _RETURN, _TAB = 10, 13, 9
@@ -172,7 +173,7 @@ class CifText:
         padded = self.buffer
         if self.starts[lines[-1]] + width > len(padded):
             padded = np.concatenate((padded, np.full(width, BLANK, np.uint8)))
-        heads = np.lib.stride_tricks.sliding_window_view(padded, width)[self.starts[lines]]
+        heads = windows(padded, width)[self.starts[lines]]
         point = (heads == ord(".")).argmax(axis=1)
         difference = (heads[1:] != heads[:-1]).argmax(axis=1)
         starts = np.ones(len(lines), bool)
@@ -348,10 +349,13 @@ def decode_words(words: list[bytes]) -> Column:
     """Words as text: unquoted and stripped, bare ``.`` and ``?`` as ``None``."""
     if not words:
         return []
-    text = b"\n".join(words).decode("utf-8", "replace").split("\n")
+    joined = b"\n".join(words)
+    text = joined.decode("utf-8", "replace").split("\n")
     column: Column = list(text)
     if "?" in text or "." in text:
         column = [None if t == "?" or t == "." else t for t in text]
+    if b"'" not in joined and b'"' not in joined:
+        return column
     for k, t in enumerate(text):
         if t[0] in "'\"" and len(t) > 1 and t[-1] == t[0]:
             column[k] = t[1:-1].strip(" \t")
@@ -560,7 +564,7 @@ def gather(text: NDArray[np.uint8], starts: NDArray, lengths: NDArray) -> Field:
     padded = text
     if int(starts[-1]) + width > len(text):
         padded = np.concatenate((text, np.full(width, BLANK, np.uint8)))
-    rows = np.lib.stride_tricks.sliding_window_view(padded, width)[starts]
+    rows = windows(padded, width)[starts]
     if (lengths != width).any():
         rows[np.arange(width) >= lengths[:, None]] = BLANK
     return rows

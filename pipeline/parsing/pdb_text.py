@@ -28,6 +28,7 @@ from pipeline.parsing.fields import (
     item_size,
     names,
     run_heads,
+    windows,
 )
 from pipeline.parsing.residue_numbers import read_residue_numbers
 from pipeline.parsing.wide_records import WideValues, coordinate_fields, mend
@@ -65,7 +66,7 @@ class PdbText:
         newlines = np.flatnonzero(padded == 10)
         self.starts = np.concatenate(([0], newlines[:-1] + 1))
         self.lengths = newlines - self.starts
-        self._windows = np.lib.stride_tricks.sliding_window_view(padded, _WIDTH)
+        self._windows = windows(padded, _WIDTH)
         # The record name as one integer; a short line is not read into the next one.
         heads = np.zeros((len(self.starts), 8), np.uint8)
         heads[:, :6] = self._windows[self.starts, :6]
@@ -240,7 +241,7 @@ def _model_numbers(pdb: PdbText, lines: NDArray, segment: NDArray) -> NDArray[np
     headers = pdb.lines_of(b"MODEL")
     numbers = np.ones(len(lines), np.int32)
     used: set[int] = set()
-    firsts = np.flatnonzero(np.diff(segment, prepend=-1))
+    firsts = changes(segment) if segment[0] != segment[-1] else np.zeros(1, np.int64)
     ends = [*firsts[1:].tolist(), len(lines)]
     for ordinal, (first, end) in enumerate(zip(firsts.tolist(), ends, strict=True), start=1):
         number = ordinal

@@ -76,14 +76,16 @@ def polymer_residues(
     parts: list[tuple[NDArray, NDArray, NDArray, NDArray]] = []  # runs, residue of run, rows, index
     sequences: list[NDArray[np.int8]] = []
     n_of_id: dict[str, int] = {}
+    may_move = bool(runs.is_hetero_residue.any())
     for asym, of_chain in reconcile.chains_of(runs, info):
         asym_id = runs.asym_ids[asym]
-        of_chain, moved = reconcile.in_order(of_chain, runs, geometry)
-        if len(moved):
-            flags.append(f"put_in_order:{asym_id}:{len(moved)}")
         polymer = describer.polymer(asym, of_chain, flags)
         if polymer.is_protein is False:
             continue
+        if may_move:
+            of_chain, moved = reconcile.in_order(of_chain, runs, geometry)
+            if len(moved):
+                flags.append(f"put_in_order:{asym_id}:{len(moved)}")
         chosen = of_chain[:0]
         if polymer.is_protein:
             chosen = reconcile.numbered_residues(of_chain, runs, geometry)

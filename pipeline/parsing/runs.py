@@ -73,7 +73,7 @@ class Runs:
             firsts = _cut_where_atoms_come_again(atoms, firsts, unlabelled)
             run_of_alpha = np.searchsorted(firsts, alphas, side="right") - 1
         self.firsts = firsts
-        self.counts = np.diff(self.firsts, append=len(atoms))
+        self.counts = np.append(firsts[1:], len(atoms)) - firsts
         self.has_alpha = np.zeros(len(firsts), bool)
         self.has_alpha[run_of_alpha] = True
         self.auth_asym = atoms.auth_asym_id[self.firsts]
@@ -120,8 +120,11 @@ class Runs:
         self._group_by(self.auth_asym)
 
     def _group_by(self, asym: NDArray[np.bytes_]) -> None:
-        names, self.asym = _numbered(asym)
-        self.asym_ids = [text(name) or "_" for name in names]
+        heads = changes(asym)
+        ids: dict[bytes, int] = {}
+        numbers = [ids.setdefault(name, len(ids)) for name in asym[heads].tolist()]
+        self.asym = np.repeat(numbers, np.append(heads[1:], len(asym)) - heads)
+        self.asym_ids = [text(name) or "_" for name in ids]
 
     def _parts(self, atoms: AtomTable) -> NDArray[np.int64]:
         part = np.zeros(len(self), np.int64)
@@ -319,8 +322,9 @@ def text(name: bytes) -> str:
 
 
 def _numbered(names: NDArray[np.bytes_]) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Number distinct names in order of appearance: (names, number of each row)."""
+    """Number distinct names: (names, number of each row)."""
     heads = changes(names)
-    numbers: dict[bytes, int] = {}
-    of_heads = [numbers.setdefault(name, len(numbers)) for name in names[heads].tolist()]
-    return list(numbers), np.repeat(of_heads, np.diff(heads, append=len(names)))
+    code = codes(names)[heads]
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    counts = np.append(heads[1:], len(names)) - heads
+    return names[heads[first]].tolist(), np.repeat(inverse, counts)
