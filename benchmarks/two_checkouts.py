@@ -33,8 +33,9 @@ def build(checkout: Path, folder: Path, out: Path) -> tuple[float, dict]:
         ],
         cwd=checkout,
         env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(checkout)},
-        stderr=subprocess.DEVNULL,  # a summary; a folder may hold damaged files
-        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,  # a folder may hold damaged files
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

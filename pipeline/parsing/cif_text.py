@@ -93,8 +93,7 @@ class CifText:
             data += b"\n"
         self.data = data
         self.buffer = np.frombuffer(data, np.uint8)
-        check_sane_lines(self.buffer)
-        newlines = np.flatnonzero(self.buffer == _NEWLINE)
+        newlines = newlines_of(self.buffer)
         # line k is data[starts[k] : starts[k + 1] - 1]
         self.starts = np.concatenate(([0], newlines + 1))
         self._index(wanted)
@@ -278,8 +277,9 @@ class CifText:
             return TokenTable(tags, rows, closed)
         lengths = np.diff(self.starts[line : last + 1])
         table: TextTable | None = None
-        no_tabs = self.data.find(b"\t", self.starts[line], self.starts[last]) < 0
-        if no_tabs and (lengths == lengths[0]).all():
+        span = self.starts[line], self.starts[last]
+        is_plain = self.data.find(b"\t", *span) < 0 and self.data.find(b"#", *span) < 0
+        if is_plain and (lengths == lengths[0]).all():
             table = AlignedTable.over(tags, rows.reshape(len(lengths), -1), closed)
         if table is None:
             table = TokenTable(tags, rows, closed, mid_line)
@@ -332,13 +332,15 @@ def _check_few_tags(n: int) -> None:
         )
 
 
-def check_sane_lines(text: NDArray[np.uint8]) -> None:
-    """Refuse a file of more lines than any structure has, before they are indexed."""
-    n_lines = int(np.count_nonzero(text == _NEWLINE))
+def newlines_of(text: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Where lines end. A file of more lines than any structure has is refused before that."""
+    is_newline = text == _NEWLINE
+    n_lines = int(np.count_nonzero(is_newline))
     if n_lines > MAX_LINES:
         raise ParseError(
             "too-many-rows", f"the file has {n_lines:,} lines; at most {MAX_LINES:,} are read"
         )
+    return np.flatnonzero(is_newline)
 
 
 def _tag_name(word: bytes) -> str:
@@ -456,8 +458,8 @@ class AlignedTable(TextTable):
 
     @classmethod
     def over(cls, tags: Sequence[str], rows: Field, closed: bool) -> AlignedTable | None:
-        """The table over rows that end with a newline, or ``None`` if they are not aligned beyond
-        doubt.
+        """The table over rows that end with a newline and have neither tab nor ``#`` within, or
+        ``None`` if they are not aligned beyond doubt.
 
         Beyond doubt: blank columns cut the rows into as many fields as there are tags, the table
         holds exactly one word per row and tag, and each field has a word in every row.
@@ -477,7 +479,7 @@ class AlignedTable(TextTable):
                 field = ink[:, begin:end]
                 if not (field[:, 0].all() or field[:, -1].all() or field.any(axis=1).all()):
                     return None
-        if (rows == _HASH).any() or (rows[:, 0] == _SEMICOLON).any():
+        if (rows[:, 0] == _SEMICOLON).any():
             return None
         return cls(tags, rows, bounds, cut=not closed)
 

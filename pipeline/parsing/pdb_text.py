@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
 from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
-from pipeline.parsing.cif_text import check_sane_lines
+from pipeline.parsing.cif_text import newlines_of
 from pipeline.parsing.errors import NotAStructure, ParseError
 from pipeline.parsing.fields import (
     BLANK,
@@ -62,8 +62,7 @@ class PdbText:
             data += b"\n"
         self.data = data
         padded = np.frombuffer(data + b" " * _WIDTH, np.uint8)
-        check_sane_lines(padded)
-        newlines = np.flatnonzero(padded == 10)
+        newlines = newlines_of(padded)
         self.starts = np.concatenate(([0], newlines[:-1] + 1))
         self.lengths = newlines - self.starts
         self._windows = windows(padded, _WIDTH)
