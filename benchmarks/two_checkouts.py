@@ -2,9 +2,9 @@
 
     python benchmarks/two_checkouts.py FOLDER OTHER_CHECKOUT [--repeats N]
 
-Both build the files of a folder, format by format, with one worker and to disk, in turns in one
-run; of `--repeats` turns the least CPU time counts. The commands are started as a user starts them,
-so the two may differ in everything but the options. Printed as Markdown.
+Both build the files of a folder, all and format by format, with one worker and to disk, in turns in
+one run; of `--repeats` turns the least CPU time counts, start included. The commands are started as
+a user starts them, so the two may differ in everything but the options. Printed as Markdown.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-FORMATS = {"cif": (".cif", ".cif.gz"), "pdb": (".pdb", ".pdb.gz"), "bcif": (".bcif", ".bcif.gz")}
+FORMATS: dict[str, tuple[str, ...]] = {
+    "all": ("",),
+    "cif": (".cif", ".cif.gz"),
+    "pdb": (".pdb", ".pdb.gz"),
+    "bcif": (".bcif", ".bcif.gz"),
+}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
 
 
@@ -47,16 +52,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("other", type=Path, help="the checkout to compare with")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     options = parser.parse_args()
     checkouts = {"other": options.other.resolve(), "this": Path(__file__).resolve().parents[1]}
     print(f"{platform.machine()}, Python {platform.python_version()}, {options.folder.name}\n")
     print("| files | n | other, CPU s | this, CPU s | speed of this | digest |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as work:
-        for name, endings in FORMATS.items():
+        for name in options.formats:
             folder = Path(work) / name
             folder.mkdir()
-            paths = [p for p in options.folder.resolve().iterdir() if p.name.endswith(endings)]
+            paths = [
+                p for p in options.folder.resolve().iterdir() if p.name.endswith(FORMATS[name])
+            ]
             for path in paths:
                 (folder / path.name).symlink_to(path)
             least = dict.fromkeys(checkouts, float("inf"))
@@ -69,7 +77,7 @@ def main() -> None:
                     digests[key] = built["digest"]
             same = "the same" if digests["this"] == digests["other"] else "another"
             print(
-                f"| .{name} | {len(paths)} | {least['other']:.2f} | {least['this']:.2f} "
+                f"| {name} | {len(paths)} | {least['other']:.2f} | {least['this']:.2f} "
                 f"| {least['other'] / least['this']:.3f} | {same} |",
                 flush=True,
             )
