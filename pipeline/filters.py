@@ -7,7 +7,7 @@ what the chain's sequence and masks say, and what needs its geometry.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -258,6 +258,12 @@ class Manifest:
         """Entries of the manifest that are not among `entry_ids`."""
         found = {self._find(e) for e in entry_ids}
         return sorted(e for e in self.entries if e not in found)
+
+    def chains_not_among(self, entry_id: str, ids: Collection[str]) -> list[str]:
+        """Chains that the manifest lists of an entry, and that none of the ids names."""
+        key = self._find(entry_id)
+        wanted = None if key is None else self.entries[key]
+        return sorted(wanted.difference(ids)) if wanted is not None else []
 
     def _find(self, entry_id: str) -> str | None:
         for key in (entry_id, entry_id.rpartition("/")[2]):

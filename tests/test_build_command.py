@@ -427,6 +427,15 @@ def test_a_manifest_restricts_entries_and_chains_and_what_it_lists_in_vain_is_sa
     assert "2 of its 4 entries were not found: 8yyy, 9zzz\n" in capfd.readouterr().out
 
 
+def test_a_chain_of_the_manifest_that_its_entry_lacks_is_named(few: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("entry_id,chain\n1bd2,A\n1bd2,Q\n1a8o,\n")
+    runs.build_here(few, tmp_path / "out", manifest=manifest)
+    inputs = pq.read_table(tmp_path / "out" / "inputs.parquet").to_pylist()
+    flags = {r["entry_id"]: r["flags"] for r in inputs if r["status"] == "ok"}
+    assert flags == {"1bd2": ["manifest_chain_missing:Q"], "1a8o": []}
+
+
 def test_another_manifest_is_another_configuration(
     few: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:

@@ -204,9 +204,10 @@ def test_residues_without_a_readable_number_are_counted_on():
     atoms = [*residue("ALA", 9999, place=1)]
     for k, comp in enumerate(["GLY", "GLY", "SER"], start=2):
         atoms += residue(comp, "****", place=k)
-    found = read(in_format("pdb", atoms)).chains[0]
-    assert sequence_string(found.aatype) == "AGGS"
-    assert found.residue_index.tolist() == [9999, 10000, 10001, 10002]
+    parsed = read(in_format("pdb", atoms))
+    assert sequence(parsed) == "AGGS"
+    assert parsed.chains[0].residue_index.tolist() == [9999, 10000, 10001, 10002]
+    assert parsed.flags == ["numbers_guessed:3"]
 
 
 def test_sequence_and_atoms_that_disagree_fall_back_to_author_numbers_with_a_flag():

@@ -483,6 +483,11 @@ class _Mapper:
                 kept.append(chain)
             else:
                 self._drop(record, chain, drop, "chain")
+        if self._manifest is not None and parsed.rejected is None:
+            all_chains = (*parsed.chains, *parsed.dropped)
+            ids = {i for chain in all_chains for i in (chain.label_asym_id, chain.auth_asym_id)}
+            lacking = self._manifest.chains_not_among(entry.entry_id, ids)
+            record.flags = [*record.flags, *(f"manifest_chain_missing:{i}" for i in lacking)]
         record.n_chains, record.n_residues = len(kept), sum(map(len, kept))
         if parsed.rejected is not None:
             record.status, record.stage = "skipped", "filter"

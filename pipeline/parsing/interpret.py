@@ -63,10 +63,10 @@ def interpret(atoms: AtomTable, info: EntryInfo, entry_id: str) -> Interpretatio
     """
     if not len(atoms):
         return Interpretation([], [], [])
-    atoms = numbered_by_place(atoms)
+    atoms, n_guessed = numbered_by_place(atoms)
     runs = Runs(atoms)
     geometry = BackboneGeometry(atoms, runs)
-    flags: list[str] = []
+    flags = [f"numbers_guessed:{n_guessed}"] if n_guessed else []
     table = polymer_residues(atoms, runs, geometry, info, flags)
     metadata = _with_counts(info.metadata, runs, table)
     if table is None:

@@ -266,15 +266,16 @@ class BackboneGeometry:
         return (gap * gap).sum(axis=-1)
 
 
-def numbered_by_place(atoms: AtomTable) -> AtomTable:
+def numbered_by_place(atoms: AtomTable) -> tuple[AtomTable, int]:
     """The atoms, with author numbers that go on from the last one where the file gives none
-    (``****``).
+    (``****``); and how many residues have got one so.
 
     A residue ends where its name or chain changes and where an atom comes again.
     """
     unnumbered = (atoms.auth_seq_id == ABSENT) & (atoms.label_seq_id == ABSENT)
     if not unnumbered.any():
-        return atoms
+        return atoms, 0
+    n_residues = 0
     numbers = atoms.auth_seq_id.copy()
     last: dict[bytes, int] = {}
     residue: tuple[bytes, bytes] | None = None
@@ -290,10 +291,11 @@ def numbered_by_place(atoms: AtomTable) -> AtomTable:
         if residue != (chain, atoms.comp_id[row]) or atom in seen:
             residue, seen = (chain, atoms.comp_id[row]), set()
             last[chain] = last.get(chain, 0) + 1
+            n_residues += 1
         seen.add(atom)
         numbers[row] = last[chain]
         previous = row
-    return replace(atoms, auth_seq_id=numbers)
+    return replace(atoms, auth_seq_id=numbers), n_residues
 
 
 _IS_HYDROGEN = np.zeros(1 << 16, bool)
