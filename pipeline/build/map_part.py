@@ -26,7 +26,7 @@ from pipeline.errors import Failure
 from pipeline.features import ChainFeatures, compute_features
 from pipeline.filters import Drop, Manifest
 from pipeline.layout import Layout
-from pipeline.parsing import NotAStructure, ParsedEntry, ParseError, read_chains
+from pipeline.parsing import DroppedChain, NotAStructure, ParsedEntry, ParseError, read_chains
 from pipeline.shards import SCHEMA_VERSION, UNITS, ShardWriter, record_batch, shard_schema
 from pipeline.sources import (
     HEAD_BYTES,
@@ -484,7 +484,7 @@ class _Mapper:
             else:
                 self._drop(record, chain, drop, "chain")
         if self._manifest is not None and parsed.rejected is None:
-            all_chains = (*parsed.chains, *parsed.dropped)
+            all_chains: list[Chain | DroppedChain] = [*parsed.chains, *parsed.dropped]
             ids = {i for chain in all_chains for i in (chain.label_asym_id, chain.auth_asym_id)}
             lacking = self._manifest.chains_not_among(entry.entry_id, ids)
             record.flags = [*record.flags, *(f"manifest_chain_missing:{i}" for i in lacking)]
