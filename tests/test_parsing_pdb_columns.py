@@ -197,7 +197,8 @@ def test_what_can_be_read_in_two_ways_and_nothing_settles_is_absent_and_counted(
 def test_where_coordinates_are_is_not_guessed(spoil: Callable[[str], str]):
     lines = [spoil(line) for line in pdb_text(chain(["ALA"] * 4)).splitlines()]
     found = read("\n".join(lines) + "\n")
-    assert found.flags == []
+    # With a word too many the residue's number is unreadable too.
+    assert found.flags == (["numbers_guessed:4"] if " x " in lines[4] else [])
     (only,) = found.chains
     assert len(only.coords) == 16
     assert only.resolved.all()
