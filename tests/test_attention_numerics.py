@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from model.attention import ATTENTIONS, FrameAttention, native, oracle, tiled
 from model.attention.gaussians import HeadGaussians
+from model.attention.heads import Heads
 
 FAR = 200.0
 HAS_NATIVE = native.is_usable(torch.zeros(1))
@@ -118,7 +119,8 @@ def test_gradients_are_those_of_finite_differences(arithmetic: str, normalise: b
 
     def attend(q, k, v, mi, ci, mj, cj, strength, pair, pair_weight):
         query, key = HeadGaussians(mi, ci), HeadGaussians(mj, cj)
-        return tiled.attend(q, k, v, query, key, strength, mask, pair, pair_weight, normalise)
+        heads = Heads(q, k, v, mask, pair, pair_weight)
+        return tiled.attend(heads, query, key, strength, normalise)
 
     leaves = [x.detach().clone().requires_grad_() for x in leaves]
     assert torch.autograd.gradcheck(attend, leaves)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.attention.gaussians import centred
+from model.attention.heads import Heads
 from model.attention.maps import AttentionMaps
 from model.attention.oracle import masked_softmax
 from model.attention.precision import linear_in_full, without_autocast
@@ -56,30 +57,11 @@ class FrameAttention(nn.Module, ABC):
         nn.init.zeros_(self.to_output.bias)
 
     @abstractmethod
-    def attend(
-        self,
-        s: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        rigid: GaussianRigid,
-        mask: Tensor,
-        pair: Tensor | None,
-        pair_weight: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
+    def attend(self, heads: Heads, s: Tensor, rigid: GaussianRigid) -> tuple[Tensor, Tensor | None]:
         """Weighted values (B, H, N, C) and pairs (B, H, N, c_z) of `rigid`, centred."""
 
     @abstractmethod
-    def logits(
-        self,
-        s: Tensor,
-        q: Tensor,
-        k: Tensor,
-        rigid: GaussianRigid,
-        mask: Tensor,
-        pair: Tensor | None,
-        pair_weight: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    def logits(self, heads: Heads, s: Tensor, rigid: GaussianRigid) -> tuple[Tensor, Tensor]:
         """Logits of content and pair, and what the geometry adds; (B, H, N, N) each."""
 
     @abstractmethod
@@ -103,17 +85,9 @@ class FrameAttention(nn.Module, ABC):
         -------
         (B, N, c_s) float
         """
-        s, rigid, pair, pair_weight = self._prepare(s, z, rigid, mask)
-        dtype = rigid.translations.dtype
-        q, k, v = (
-            self._per_head(layer(s)).to(dtype)
-            for layer in (self.to_query, self.to_key, self.to_value)
-        )
+        heads, s, rigid = self._prepare(s, z, rigid, mask)
         with without_autocast(s):
-            points = self._point_values(s, rigid)
-            values, pair_values = self.attend(
-                s, q, k, torch.cat([v, points], dim=-1), rigid, mask, pair, pair_weight
-            )
+            values, pair_values = self.attend(heads, s, rigid)
             features = [values[..., : self.c_hidden], *self._in_frames(values, rigid)]
             merged = torch.cat([f.transpose(1, 2).flatten(2) for f in features], dim=-1)
         if self.to_pair_value is not None:
@@ -145,12 +119,9 @@ class FrameAttention(nn.Module, ABC):
         s, z, rigid, mask = s[one], None if z is None else z[one], rigid[one], mask[one]
         chosen = list(range(self.n_heads) if heads is None else heads)
         ca = rigid.translations[0]
-        s, rigid, pair, pair_weight = self._prepare(s, z, rigid, mask)
-        dtype = rigid.translations.dtype
-        q, k = (self._per_head(layer(s)).to(dtype) for layer in (self.to_query, self.to_key))
+        prepared = self._prepare(s, z, rigid, mask)
         with without_autocast(s):
-            before, geometry = self.logits(s, q, k, rigid, mask, pair, pair_weight)
-            before, geometry = before[:, chosen], geometry[:, chosen]
+            before, geometry = (x[:, chosen] for x in self.logits(*prepared))
             after = before + geometry
             attention = torch.where(mask[:, None, :, None], masked_softmax(after, mask), 0.0)
         return AttentionMaps(
@@ -165,15 +136,23 @@ class FrameAttention(nn.Module, ABC):
 
     def _prepare(
         self, s: Tensor, z: Tensor | None, rigid: GaussianRigid, mask: Tensor
-    ) -> tuple[Tensor, GaussianRigid, Tensor | None, Tensor | None]:
-        """(s without padding, centred rigids, pair, its projection onto the logits)."""
+    ) -> tuple[Heads, Tensor, GaussianRigid]:
+        """(queries, keys and values, s without padding, centred rigids)."""
         if self.to_pair_bias is None and z is not None:
             raise ValueError("this attention was built with c_z=0 and takes no pair representation")
         rigid = centred(rigid, mask)
+        s = torch.where(mask[..., None], s, 0.0)
+        dtype = rigid.translations.dtype
+        q, k, v = (
+            self._per_head(layer(s)).to(dtype)
+            for layer in (self.to_query, self.to_key, self.to_value)
+        )
+        with without_autocast(s):
+            v = torch.cat([v, self._point_values(s, rigid)], dim=-1)
         pair_weight = None
         if z is not None and self.to_pair_bias is not None:
-            pair_weight = self.to_pair_bias.weight.to(rigid.translations.dtype)
-        return torch.where(mask[..., None], s, 0.0), rigid, z, pair_weight
+            pair_weight = self.to_pair_bias.weight.to(dtype)
+        return Heads(q, k, v, mask, z, pair_weight), s, rigid
 
     def _per_head(self, x: Tensor) -> Tensor:
         """(B, N, H·C) to (B, H, N, C)."""

@@ -12,11 +12,17 @@ from torch.nn import functional
 from model.attention import oracle, tiled
 from model.attention.frame_attention import FrameAttention
 from model.attention.gaussians import HeadGaussians, LearnedGaussians, in_typical_scale
+from model.attention.heads import Heads
 from model.gaussian_rigid import GaussianRigid
 
 Gamma = Literal["softplus", "bounded"]
 GeometryNorm = Literal["zscore", "affine"]
 Implementation = Literal["tiled", "oracle"]
+
+IMPLEMENTATIONS = {
+    "tiled": (tiled.attend, tiled.overlap),
+    "oracle": (oracle.attend, oracle.overlap),
+}
 
 GAMMA_INIT = 8.0
 BOUNDED_MAX = 0.3
@@ -69,12 +75,13 @@ class GaussianAttention(FrameAttention):
         super().__init__(c_s=c_s, c_z=c_z, n_heads=n_heads, c_hidden=c_hidden, n_points=n_points)
         _check("gamma", gamma, ("softplus", "bounded"))
         _check("geometry_norm", geometry_norm, ("zscore", "affine"))
-        _check("implementation", implementation, ("tiled", "oracle"))
+        _check("implementation", implementation, tuple(IMPLEMENTATIONS))
         if geometry_norm == "affine" and gamma == "bounded":
             raise ValueError('geometry_norm="affine" has a weight of its own: gamma="softplus"')
         if not gamma_init > 0:
             raise ValueError(f"gamma_init is a positive weight, not {gamma_init}")
-        self.gamma, self.geometry_norm, self.implementation = gamma, geometry_norm, implementation
+        self.gamma, self.geometry_norm = gamma, geometry_norm
+        self._attend, self._overlap = IMPLEMENTATIONS[implementation]
         self.query_gaussians = LearnedGaussians(c_s, n_heads, n_gaussians)
         self.key_gaussians = LearnedGaussians(c_s, n_heads, n_gaussians)
         if gamma == "bounded":
@@ -93,43 +100,21 @@ class GaussianAttention(FrameAttention):
             return functional.softplus(self.gamma_weight)
         return math.sqrt(1 / 3) * functional.softplus(self.gamma_weight)
 
-    def attend(
-        self,
-        s: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        rigid: GaussianRigid,
-        mask: Tensor,
-        pair: Tensor | None,
-        pair_weight: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        query, key = self._gaussians(s, rigid, mask)
-        attend = tiled.attend if self.implementation == "tiled" else oracle.attend
-        weight = self.geometry_weight().to(q.dtype)
-        normalise = self.geometry_norm == "zscore"
-        return attend(q, k, v, query, key, weight, mask, pair, pair_weight, normalise)
+    def attend(self, heads: Heads, s: Tensor, rigid: GaussianRigid) -> tuple[Tensor, Tensor | None]:
+        query, key = self._gaussians(s, rigid, heads.mask)
+        strength = self.geometry_weight().to(heads.q.dtype)
+        return self._attend(heads, query, key, strength, self.geometry_norm == "zscore")
 
-    def logits(
-        self,
-        s: Tensor,
-        q: Tensor,
-        k: Tensor,
-        rigid: GaussianRigid,
-        mask: Tensor,
-        pair: Tensor | None,
-        pair_weight: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        query, key = self._gaussians(s, rigid, mask)
-        overlap = tiled.overlap if self.implementation == "tiled" else oracle.overlap
-        g = overlap(query, key)
+    def logits(self, heads: Heads, s: Tensor, rigid: GaussianRigid) -> tuple[Tensor, Tensor]:
+        query, key = self._gaussians(s, rigid, heads.mask)
+        g = self._overlap(query, key)
         if self.geometry_norm == "zscore":
-            g = oracle.row_zscore(g, mask)
+            g = oracle.row_zscore(g, heads.mask)
         else:
             # Weights do not see what is the same for all keys of a row, and people need not.
-            g = oracle.row_deviation(g, mask) / query.mean.shape[3]
-        weight = self.geometry_weight().to(q.dtype)[:, None, None]
-        return oracle.content_logits(q, k, pair, pair_weight), weight * g
+            g = oracle.row_deviation(g, heads.mask) / query.mean.shape[3]
+        strength = self.geometry_weight().to(heads.q.dtype)[:, None, None]
+        return oracle.content_logits(heads), strength * g
 
     def _gaussians(
         self, s: Tensor, rigid: GaussianRigid, mask: Tensor

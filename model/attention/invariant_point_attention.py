@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from model.attention import oracle
 from model.attention.frame_attention import POINT_UNIT, FrameAttention
+from model.attention.heads import Heads
 from model.attention.precision import linear_in_full
 from model.gaussian_rigid import GaussianRigid
 
@@ -51,34 +52,11 @@ class InvariantPointAttention(FrameAttention):
         """γ_h, (H,)."""
         return functional.softplus(self.head_weight)
 
-    def attend(
-        self,
-        s: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        rigid: GaussianRigid,
-        mask: Tensor,
-        pair: Tensor | None,
-        pair_weight: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        before, geometry = self.logits(s, q, k, rigid, mask, pair, pair_weight)
-        weights = oracle.masked_softmax(before + geometry, mask)
-        values = torch.einsum("bhij,bhjc->bhic", weights, v)
-        if pair is None:
-            return values, None
-        return values, torch.einsum("bhij,bijc->bhic", weights, pair.to(weights.dtype))
+    def attend(self, heads: Heads, s: Tensor, rigid: GaussianRigid) -> tuple[Tensor, Tensor | None]:
+        before, geometry = self.logits(heads, s, rigid)
+        return oracle.weighted_values(before + geometry, heads)
 
-    def logits(
-        self,
-        s: Tensor,
-        q: Tensor,
-        k: Tensor,
-        rigid: GaussianRigid,
-        mask: Tensor,
-        pair: Tensor | None,
-        pair_weight: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    def logits(self, heads: Heads, s: Tensor, rigid: GaussianRigid) -> tuple[Tensor, Tensor]:
         w_l, w_c = math.sqrt(1 / 3), math.sqrt(2 / (9 * self.n_query_points))
         query, key = (
             self._points(self.to_query_point, s, rigid),
@@ -91,8 +69,8 @@ class InvariantPointAttention(FrameAttention):
             + (key**2).sum(dim=-1)[..., None, :]
             - 2 * torch.einsum("bhic,bhjc->bhij", query, key)
         )
-        weight = self.geometry_weight().to(q.dtype)[:, None, None]
-        before = w_l * oracle.content_logits(q, k, pair, pair_weight)
+        weight = self.geometry_weight().to(heads.q.dtype)[:, None, None]
+        before = w_l * oracle.content_logits(heads)
         return before, (-0.5 * w_l * w_c) * weight * squared
 
     def _points(self, layer: nn.Linear, s: Tensor, rigid: GaussianRigid) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.attention.gaussians import HeadGaussians
+from model.attention.heads import Heads
 
 VARIANCE_EPS = 1e-5
 
@@ -81,11 +82,12 @@ def geometric_bias(
     return strength[:, None, None] * bias
 
 
-def content_logits(q: Tensor, k: Tensor, pair: Tensor | None, pair_weight: Tensor | None) -> Tensor:
-    """q_i·k_j/√c + pair_ij, (B, H, N, N); see `attend`."""
-    logits = torch.einsum("bhic,bhjc->bhij", q, k) * q.shape[-1] ** -0.5
-    if pair is not None and pair_weight is not None:
-        logits = logits + torch.einsum("bijc,hc->bhij", pair.to(q.dtype), pair_weight)
+def content_logits(heads: Heads) -> Tensor:
+    """q_i·k_j/√c + pair_ij, (B, H, N, N)."""
+    logits = torch.einsum("bhic,bhjc->bhij", heads.q, heads.k) * heads.q.shape[-1] ** -0.5
+    if heads.pair is not None and heads.pair_weight is not None:
+        pair = heads.pair.to(logits.dtype)
+        logits = logits + torch.einsum("bijc,hc->bhij", pair, heads.pair_weight)
     return logits
 
 
@@ -96,32 +98,30 @@ def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     return torch.where(keys, logits.masked_fill(~keys, lowest).softmax(dim=-1), 0.0)
 
 
+def weighted_values(logits: Tensor, heads: Heads) -> tuple[Tensor, Tensor | None]:
+    """Values and pairs averaged by the softmax of logits (B, H, N, N); see `attend`."""
+    weights = masked_softmax(logits, heads.mask)
+    values = torch.einsum("bhij,bhjc->bhic", weights, heads.v)
+    if heads.pair is None:
+        return values, None
+    return values, torch.einsum("bhij,bijc->bhic", weights, heads.pair.to(weights.dtype))
+
+
 def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    heads: Heads,
     query: HeadGaussians,
     key: HeadGaussians,
     strength: Tensor,
-    mask: Tensor,
-    pair: Tensor | None = None,
-    pair_weight: Tensor | None = None,
     normalise: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Weighted values of each head.
 
     Parameters
     ----------
-    q, k : (B, H, N, c) float
-    v : (B, H, N, C) float
-        Whatever is to be averaged: scalars and global points.
+    heads : Heads
     query, key : HeadGaussians
     strength : (H,) float
         γ, or a where `normalise` is False.
-    mask : (B, N) bool
-    pair : (B, N, N, c_z) float, optional
-    pair_weight : (H, c_z) float, optional
-        Projects the pair representation onto a bias of each head.
     normalise : bool
         z-score of g along rows; without it g is divided by the number of Gaussians.
 
@@ -132,10 +132,5 @@ def attend(
     pair_values : (B, H, N, c_z) float or None
         Σ_j a_ij pair_ij.
     """
-    logits = content_logits(q, k, pair, pair_weight)
-    logits = logits + geometric_bias(query, key, strength, mask, normalise)
-    weights = masked_softmax(logits, mask)
-    values = torch.einsum("bhij,bhjc->bhic", weights, v)
-    if pair is None:
-        return values, None
-    return values, torch.einsum("bhij,bijc->bhic", weights, pair.to(weights.dtype))
+    bias = geometric_bias(query, key, strength, heads.mask, normalise)
+    return weighted_values(content_logits(heads) + bias, heads)

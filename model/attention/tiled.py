@@ -21,6 +21,7 @@ from torch import Tensor
 
 from model.attention import native
 from model.attention.gaussians import HeadGaussians
+from model.attention.heads import Heads
 from model.attention.oracle import VARIANCE_EPS
 from model.attention.precision import without_autocast
 
@@ -35,22 +36,18 @@ CHUNK_ON_GPU = 1 << 20
 
 
 def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    heads: Heads,
     query: HeadGaussians,
     key: HeadGaussians,
     strength: Tensor,
-    mask: Tensor,
-    pair: Tensor | None = None,
-    pair_weight: Tensor | None = None,
     normalise: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Parameters and result as for `oracle.attend`."""
     arguments = (
-        *(q * q.shape[-1] ** -0.5, k, v),
+        *(heads.q * heads.q.shape[-1] ** -0.5, heads.k, heads.v),
         *(query.mean, query.covariance, key.mean, key.covariance),
-        *(strength, mask, pair, None if pair is None else pair_weight, normalise),
+        *(strength, heads.mask, heads.pair),
+        *(None if heads.pair is None else heads.pair_weight, normalise),
     )
     if torch.compiler.is_compiling():
         # Tiles are no graph: `torch.compile` works on what is before and behind. Decorating at
