@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from model.evaluate.held_out import COLUMNS, items_of
-from model.flow import Clean, NoisyProtein, Prediction, clean_from_batch
+from model.flow import Clean, Held, NoisyProtein, Prediction, clean_from_batch
 from model.flow.atoms import nearer_labels
 from model.flow.generate import generate
 from model.flow.residue_error import expected_error
 from model.flow.slots import existing_slots
-from model.flow.tasks import Held
 from model.network import FlowNetwork
 from model.trained_network import load_network, open_dataset
 from pipeline.batching import collate

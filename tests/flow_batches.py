@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.flow import Clean
+from model.flow import Clean, Held
 from model.flow.backbone import ideal_backbone
-from model.flow.tasks import Held
 from pipeline.batching import collate
 from pipeline.frames import backbone_frames, to_global
 from pipeline.residues import ATOM14_EXISTS

@@ -349,3 +349,13 @@ def test_every_word_of_the_glossary_is_in_the_file_it_names() -> None:
         text = (ROOT / where.strip("`")).read_text(encoding="utf-8").lower()
         stem = word.partition(" (")[0].removesuffix("y")
         assert stem in text, f"{word}: {where}"
+
+
+def test_the_places_that_a_fourth_modality_touches_are_those_that_name_the_three() -> None:
+    rows = _rows(_section(ROOT / "docs" / "model.md", "### A fourth modality"))[1:]
+    listed = {name for places, _ in rows for name in re.findall(r"`([^`]+\.py)`", places)}
+    assert all((ROOT / name).is_file() for name in listed)
+    named = re.compile(r"\b(?:held|times)[._](?:frames|atoms|sequence)\b")
+    for path in (ROOT / "model").rglob("*.py"):
+        if named.search(path.read_text(encoding="utf-8")):
+            assert str(path.relative_to(ROOT)) in listed, f"{path.name} names a modality"

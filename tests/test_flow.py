@@ -27,6 +27,7 @@ from model.flow import (
     TASKS,
     Clean,
     Flow,
+    Held,
     Noise,
     NoisyProtein,
     Prediction,
@@ -43,7 +44,7 @@ from model.flow.frames import squared_angle
 from model.flow.generate import generate, global_atoms, hidden_removed
 from model.flow.slots import existing_slots
 from model.flow.target import Target
-from model.flow.tasks import Held, held_for
+from model.flow.tasks import held_for
 from pipeline.residues import AATYPE_OF_LETTER, MASK
 
 

@@ -21,6 +21,7 @@ from model.flow import (
     TASKS,
     Clean,
     Flow,
+    Held,
     NoisyProtein,
     Times,
     clean_from_batch,
@@ -29,7 +30,7 @@ from model.flow import (
 )
 from model.flow.generate import generate
 from model.flow.product import self_conditioning
-from model.flow.tasks import Held, held_for
+from model.flow.tasks import held_for
 from model.network import FlowNetwork, NetworkConfig
 
 E = 6
@@ -68,7 +69,7 @@ def held_and_noise(task: str, clean: Clean, step: int):
 
 
 def at_zero(held: Held) -> Times:
-    return Times(*(torch.where(h, 1.0, 0.0) for h in (held.frames, held.atoms, held.sequence)))
+    return held.times(0.0, 0.0, 0.0)
 
 
 def bits(record: object) -> dict[str, Tensor]:

@@ -9,11 +9,10 @@ import torch
 from flow_batches import UIDS, batch_of, random_item, three_proteins
 from torch import Tensor
 
-from model.flow import Clean, NoisyProtein, Prediction, clean_from_batch
+from model.flow import MODALITIES, Clean, Held, NoisyProtein, Prediction, clean_from_batch
 from model.flow.residue_error import expected_error
 from model.flow.slots import existing_slots, swapped
 from model.flow.state import ProteinState
-from model.flow.tasks import Held
 
 OWN_ERROR = 0.5
 
@@ -112,10 +111,7 @@ def test_a_protein_is_judged_alike_alone_and_beside_one_of_another_task() -> Non
     clean = clean_from_batch(batch_of(random_item("a", 8, 1), random_item("b", 11, 2)))
     packing, free = held_in("packing", clean), held_in("unconditional", clean)
     mixed = Held(
-        *(
-            torch.stack([getattr(packing, name)[0], getattr(free, name)[1]])
-            for name in ("frames", "atoms", "sequence")
-        )
+        *(torch.stack([getattr(packing, name)[0], getattr(free, name)[1]]) for name in MODALITIES)
     )
     together, one = Knowing(clean.atoms), Knowing(clean.atoms[:1, :8])
     state = as_state(clean, clean.atoms + 0.3)

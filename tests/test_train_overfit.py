@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.flow import TASKS, Clean, Flow, clean_from_batch, draw_noise, draw_times
+from model.flow import TASKS, Clean, Flow, Held, clean_from_batch, draw_noise, draw_times
 from model.flow.generate import generate, global_atoms
 from model.flow.product import self_conditioning
-from model.flow.tasks import Held, held_for
+from model.flow.tasks import held_for
 from model.losses import FlowLoss
 from model.metrics import Structure, ca_rmsd, side_chain_rmsd
 from model.network import FlowNetwork, NetworkConfig

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from model.attention import ATTENTIONS, AttentionMaps
-from model.flow import Flow, NoisyProtein, Times, clean_from_batch, draw_noise
+from model.flow import Flow, NoisyProtein, clean_from_batch, draw_noise
 from model.flow.tasks import TASKS, held_for
 from model.network import FlowNetwork, NetworkConfig
 from model.visualize import (
@@ -64,9 +64,7 @@ def noisy_of(*items: dict, task: str = "packing", time: float = 0.5) -> NoisyPro
     uids = [item["chain_uid"] for item in items]
     noise = draw_noise(uids, batch["lengths"], clean.mask.shape[1], 0, 0)
     held = held_for(torch.full((len(items),), TASKS.index(task)), clean, noise)  # type: ignore[arg-type]
-    given = (held.frames, held.atoms, held.sequence)
-    times = Times(*(torch.where(mask, 1.0, time) for mask in given))
-    return Flow().corrupt(clean, times, noise)[0]
+    return Flow().corrupt(clean, held.times(time, time, time), noise)[0]
 
 
 def view_of(n: int, *, sign: int = 0, chains: int = 1, seed: int = 0) -> HeadView:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from model.flow.clean import BATCH_KEYS, clean_from_batch
 from model.flow.noise import draw_noise
-from model.flow.tasks import TASKS, Held, Task, held_for
+from model.flow.state import Held
+from model.flow.tasks import TASKS, Task, held_for
 from model.metrics import ModalRotamers, Structure, chi_angles, fit_modal_rotamers
 from model.sample.problems import Problem, new_labels, unconditional_problem
 from pipeline.batching import collate

@@ -4,7 +4,10 @@ from model.flow.clean import Clean, clean_from_batch
 from model.flow.noise import Noise, draw_noise
 from model.flow.product import Flow
 from model.flow.state import (
+    MODALITIES,
+    Held,
     NoisyProtein,
+    PerModality,
     Prediction,
     ProteinState,
     SelfConditioning,
@@ -13,11 +16,14 @@ from model.flow.state import (
 from model.flow.tasks import TASKS, Task, TaskWeights, draw_tasks, draw_times
 
 __all__ = [
+    "MODALITIES",
     "TASKS",
     "Clean",
     "Flow",
+    "Held",
     "Noise",
     "NoisyProtein",
+    "PerModality",
     "Prediction",
     "ProteinState",
     "SelfConditioning",

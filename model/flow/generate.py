@@ -13,8 +13,7 @@ from model.flow.noise import draw_noise, generator
 from model.flow.product import Flow
 from model.flow.residue_error import expected_error
 from model.flow.slots import existing_slots
-from model.flow.state import Network, NoisyProtein, ProteinState, Times
-from model.flow.tasks import Held
+from model.flow.state import Held, Network, NoisyProtein, ProteinState, Times
 from pipeline.residues import N_TYPES, UNKNOWN
 
 SEQUENCE_LEAD = 0.8
@@ -148,14 +147,7 @@ def generate(
         prediction = network(noisy)
         masked = (noisy.state.sequence > UNKNOWN) & noisy.mask
         logits = torch.where(masked[..., None], prediction.logits, logits)
-        now = _times(held, start, (k + 1) / steps)
-        # Padding, and residues that are not there, are at time 1 already.
-        next_times = Times(
-            *(
-                torch.where(noisy.mask, getattr(now, m), 1.0)
-                for m in ("frames", "atoms", "sequence")
-            )
-        )
+        next_times = _times(held, start, (k + 1) / steps).within(noisy.mask)
         draws = _draws(uids, lengths, size, seed, k + 1).to(device)
         noisy = flow.step(noisy, prediction, next_times, draws, temperature)
     state = _in_place(noisy, problem, held)
@@ -173,11 +165,7 @@ def _times(held: Held, start: float, share: float) -> Times:
     """Times when this share of the way from `start` to 1 is done; types are ahead."""
     time = start + (1 - start) * share if share < 1 else 1.0
     sequence = start + (1 - start) * share / SEQUENCE_LEAD if share < SEQUENCE_LEAD else 1.0
-    return Times(
-        frames=torch.where(held.frames, 1.0, time),
-        atoms=torch.where(held.atoms, 1.0, time),
-        sequence=torch.where(held.sequence, 1.0, sequence),
-    )
+    return held.times(time, time, sequence)
 
 
 def _draws(uids: Sequence[str], lengths: Sequence[int], size: int, seed: int, step: int) -> Tensor:

@@ -34,7 +34,7 @@ HELIX_TORSION = math.radians(135.0)
 
 
 class Flow:
-    """The product of the three modalities."""
+    """The product of the three modalities, which is made by hand: origin and slots couple them."""
 
     def __init__(self) -> None:
         self.frames, self.atoms, self.sequence = Frames(), Atoms(), Sequence()
@@ -109,7 +109,7 @@ class Flow:
         embedding, given = _embedding(clean, times)
         noisy = NoisyProtein(
             state=ProteinState(rotations, translations, backbone, atoms, sequence),
-            times=_at(mask, times),
+            times=times.within(mask),
             residue_index=clean.residue_index,
             chain_index=clean.chain_index,
             mask=mask,
@@ -119,9 +119,7 @@ class Flow:
         # Of a modified residue the file has only what it shares with its parent. While its type is
         # hidden, all slots flow, and would be trained to be absent where the file says nothing.
         untold = (sequence == MASK) & (sequence1 >= N_TYPES)
-        hidden = {
-            name: (getattr(times, name) < 1) & mask for name in ("frames", "atoms", "sequence")
-        }
+        hidden = times.map(lambda time: (time < 1) & mask)
         target = Target(
             rotations=r1,
             translations=x1,
@@ -130,10 +128,10 @@ class Flow:
             sequence=sequence1,
             atoms_mask=exists & complete[..., None],
             frame_mask=known,
-            frames_count=hidden["frames"] & known,
-            oxygen_count=hidden["frames"] & known & clean.oxygen_mask,
-            atoms_count=hidden["atoms"] & complete & existing_slots(sequence).any(-1) & ~untold,
-            sequence_count=hidden["sequence"] & (sequence == MASK) & (sequence1 < N_TYPES),
+            frames_count=hidden.frames & known,
+            oxygen_count=hidden.frames & known & clean.oxygen_mask,
+            atoms_count=hidden.atoms & complete & existing_slots(sequence).any(-1) & ~untold,
+            sequence_count=hidden.sequence & (sequence == MASK) & (sequence1 < N_TYPES),
         )
         return noisy, target
 
@@ -247,11 +245,6 @@ def _superposed(
     r = torch.where(free[:, None, None, None], turn[:, None] @ rotations, rotations)
     x = torch.where(free[:, None, None], centred @ turn.transpose(1, 2), x1)
     return r, x
-
-
-def _at(mask: Tensor, times: Times) -> Times:
-    """Times, 1 at padding, so that nothing there counts as hidden."""
-    return times.map(lambda time: torch.where(mask, time, 1.0))
 
 
 def _embedding(clean: Clean, times: Times) -> tuple[Tensor | None, Tensor | None]:

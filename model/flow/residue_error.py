@@ -13,9 +13,8 @@ from model.flow.clean import Clean
 from model.flow.noise import draw_noise
 from model.flow.product import Flow
 from model.flow.slots import existing_slots
-from model.flow.state import Network, NoisyProtein, Prediction, ProteinState, Times
+from model.flow.state import Held, Network, NoisyProtein, Prediction, ProteinState
 from model.flow.target import Target
-from model.flow.tasks import Held
 
 TIME_OF_ATOMS = 0.1
 """Time to which side chains are noised, with noise of scale 0, to ask how wrong they are. Nearly
@@ -98,11 +97,7 @@ def expected_error(
         at = torch.where(open_frames, TIME_OF_FRAMES, TIME_OF_ATOMS)[:, None]
     else:
         at = torch.full_like(mask, time, dtype=torch.float32)
-    times = Times(
-        frames=torch.where(held.frames, 1.0, at),
-        atoms=torch.where(held.atoms, 1.0, at),
-        sequence=torch.ones_like(mask, dtype=torch.float32),
-    )
+    times = held.times(at, at, 1.0)
     noise = draw_noise(uids, mask.sum(1).tolist(), mask.shape[1], seed, _STEP).to(mask.device)
     if noise_scale is None:
         scale = open_frames.to(noise.atoms.dtype)[:, None, None]

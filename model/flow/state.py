@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
 from model.tensor_record import TensorRecord
@@ -38,19 +39,48 @@ class ProteinState(TensorRecord):
 
 
 @dataclass(frozen=True)
-class Times(TensorRecord):
-    """Time of each modality at each residue, from 0 (prior) to 1 (clean).
-
-    A modality is hidden where its time is below 1.
+class PerModality(TensorRecord):
+    """Something of each modality at each residue.
 
     Attributes
     ----------
-    frames, atoms, sequence : (B, N) float
+    frames, atoms, sequence : (B, N)
     """
 
     frames: Tensor
     atoms: Tensor
     sequence: Tensor
+
+
+MODALITIES = tuple(field.name for field in fields(PerModality))
+"""Their names. docs/model.md lists what a further one touches."""
+
+
+@dataclass(frozen=True)
+class Times(PerModality):
+    """Time of each modality at each residue, float, from 0 (prior) to 1 (clean).
+
+    A modality is hidden where its time is below 1.
+    """
+
+    def within(self, mask: Tensor) -> Times:
+        """The same times, 1 outside a mask (B, N), so that nothing there counts as hidden."""
+        return self.map(lambda time: torch.where(mask, time, 1.0))
+
+
+@dataclass(frozen=True)
+class Held(PerModality):
+    """What is held clean of each residue, bool."""
+
+    def times(
+        self, frames: Tensor | float, atoms: Tensor | float, sequence: Tensor | float
+    ) -> Times:
+        """1 where a value is held, the given time of its modality elsewhere."""
+        return Times(
+            frames=torch.where(self.frames, 1.0, frames),
+            atoms=torch.where(self.atoms, 1.0, atoms),
+            sequence=torch.where(self.sequence, 1.0, sequence),
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.flow.clean import Clean
 from model.flow.noise import Noise
-from model.flow.state import Times
+from model.flow.state import Held, Times
 from pipeline.errors import UsageError
 
 Task = Literal["packing", "design", "inpainting", "unconditional"]
@@ -42,15 +42,6 @@ def draw_tasks(weights: TaskWeights, noise: Noise) -> Tensor:
     shares = torch.tensor([getattr(weights, task) for task in TASKS], dtype=torch.float64)
     edges = (torch.cumsum(shares, 0) / shares.sum())[:-1]
     return torch.searchsorted(edges, noise.choices[:, 0].double().cpu(), right=True)
-
-
-@dataclass(frozen=True)
-class Held:
-    """What is held clean, per residue; (B, N) bool each."""
-
-    frames: Tensor
-    atoms: Tensor
-    sequence: Tensor
 
 
 def held_for(tasks: Tensor, clean: Clean, noise: Noise) -> Held:
@@ -110,9 +101,4 @@ def draw_times(held: Held, noise: Noise) -> Times:
     -------
     Times
     """
-    u = noise.choices
-    times = {}
-    for k, name in enumerate(("frames", "atoms", "sequence")):
-        is_held = getattr(held, name)
-        times[name] = torch.where(is_held, 1.0, u[:, 8 + k, None].expand_as(noise.residues))
-    return Times(**times)
+    return held.times(*noise.choices[:, 8:11, None].unbind(1))

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from model.flow.clean import Clean, clean_from_batch
 from model.flow.generate import Generated, generate, global_atoms
-from model.flow.state import Network, NoisyProtein, ProteinState
-from model.flow.tasks import Held
+from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinState
 from model.metrics import Structure, superpose
 from model.sample.problems import Problem
 from pipeline.batching import collate
@@ -231,7 +230,7 @@ def _item(problem: Problem, origin: NDArray[np.float64]) -> dict[str, object]:
 
 def _held(problems: Sequence[Problem], clean: Clean) -> Held:
     masks = {}
-    for name in ("frames", "atoms", "sequence"):
+    for name in MODALITIES:
         padded = torch.zeros_like(clean.mask)
         for row, problem in zip(padded, problems, strict=True):
             row[: len(problem)] = torch.from_numpy(getattr(problem, f"held_{name}"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from model.flow import TASKS, Flow, NoisyProtein, Times, clean_from_batch, draw_noise
+from model.flow import TASKS, Flow, NoisyProtein, clean_from_batch, draw_noise
 from model.flow.clean import BATCH_KEYS
 from model.flow.tasks import held_for
 from model.output_folder import make_folder
@@ -106,12 +106,7 @@ def noisy_protein(batch: dict[str, Any], options: VisualizeOptions) -> NoisyProt
     n = clean.mask.shape[1]
     noise = draw_noise([options.chain], [n], n, options.seed, 0)
     held = held_for(torch.tensor([TASKS.index(options.task)]), clean, noise)
-    times = Times(
-        *(
-            torch.where(given, 1.0, options.time)
-            for given in (held.frames, held.atoms, held.sequence)
-        )
-    )
+    times = held.times(options.time, options.time, options.time)
     return Flow().corrupt(clean, times, noise)[0]
 
 

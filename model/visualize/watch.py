@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from model.flow import TASKS, NoisyProtein
+from model.flow import MODALITIES, TASKS, NoisyProtein
 from model.visualize.look import LayerView, check_choice, look
 from model.visualize.statistics import console_line
 from pipeline.errors import UsageError
@@ -150,7 +150,7 @@ def _described(batch: Mapping[str, Any], noisy: NoisyProtein, tasks: Any, item: 
     name = "" if uid is None else f"{'+'.join(map(str, _listed(uid[item])))}, "
     mask = noisy.mask[item]
     times = []
-    for modality in ("frames", "atoms", "sequence"):
+    for modality in MODALITIES:
         # What is hidden shares a time; what is held is at 1.
         of_residues = getattr(noisy.times, modality)[item][mask]
         if len(of_residues) and float(of_residues.min()) < 1:
