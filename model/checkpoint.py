@@ -13,11 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.attention.gaussian_attention import Implementation
 from model.network import FlowNetwork, NetworkConfig
 from pipeline.atomic_files import appears_whole
 from pipeline.errors import Failure
 
-FORMAT = 1
+FORMAT = 2
+READ_BY = {1: "the versions before side chains were torsions (0.1)"}
+"""Format → who reads files of it."""
+
 INFO = "flow"
 """Key of a checkpoint under which `CheckpointInfo` is."""
 
@@ -68,7 +72,9 @@ class CheckpointInfo:
         return {"format": FORMAT, **asdict(self)}
 
 
-def load_flow(path: str | Path, *, averaged: bool = True) -> tuple[FlowNetwork, CheckpointInfo]:
+def load_flow(
+    path: str | Path, *, averaged: bool = True, implementation: Implementation = "tiled"
+) -> tuple[FlowNetwork, CheckpointInfo]:
     """Read a network from a checkpoint of training, or from an exported one.
 
     Parameters
@@ -76,6 +82,8 @@ def load_flow(path: str | Path, *, averaged: bool = True) -> tuple[FlowNetwork, 
     path : str or Path
     averaged : bool
         Take the exponential moving average of the weights, if there is one.
+    implementation : {"tiled", "oracle"}
+        Of attention; a file says nothing of it.
 
     Returns
     -------
@@ -89,7 +97,7 @@ def load_flow(path: str | Path, *, averaged: bool = True) -> tuple[FlowNetwork, 
     NotACheckpoint
     """
     weights, info = load_weights(path, averaged=averaged)
-    network = FlowNetwork(info.network)
+    network = FlowNetwork(info.network, implementation)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -168,7 +176,10 @@ def save_flow(
 
 def _info(path: Path, plain: dict[str, Any]) -> CheckpointInfo:
     if (found := plain.pop("format", None)) != FORMAT:
-        raise NotACheckpoint(f"{path} has format {found}; this version reads format {FORMAT}")
+        other = READ_BY.get(found, "another version")
+        raise NotACheckpoint(
+            f"{path} has format {found}, which is read by {other}; this version reads {FORMAT}"
+        )
     known = {f.name for f in dataclasses.fields(CheckpointInfo)}
     network = plain.pop("network")
     strange = set(network) - {f.name for f in dataclasses.fields(NetworkConfig)}

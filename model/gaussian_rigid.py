@@ -133,10 +133,33 @@ class GaussianRigid(TensorRecord):
         variance = (torch.where(present, y - mean[..., None, :], 0.0) ** 2).sum(dim=-2) / count
         extended = variance > 0
         std = torch.where(extended, torch.where(extended, variance, 1.0).sqrt(), 0.0)
+        return cls.from_moments(
+            *(rotations, translations, mean, std, frame_mask),
+            base_thickness=base_thickness,
+            missing_thickness=missing_thickness,
+        )
+
+    @classmethod
+    def from_moments(
+        cls,
+        rotations: Tensor,
+        translations: Tensor,
+        local_mean: Tensor,
+        std: Tensor,
+        frame_mask: Tensor | None = None,
+        *,
+        base_thickness: float = BASE_THICKNESS,
+        missing_thickness: float = MISSING_THICKNESS,
+    ) -> GaussianRigid:
+        """Ellipsoids of the mean and standard deviation of atoms (..., 3) along the frames' axes.
+
+        Other parameters as in `from_frames`.
+        """
         scale = std + base_thickness
         if frame_mask is not None:
             scale = torch.where(frame_mask[..., None], scale, missing_thickness)
-        return cls(rotations, translations, mean, scale.log())
+            local_mean = torch.where(frame_mask[..., None], local_mean, 0.0)
+        return cls(rotations, translations, local_mean, scale.log())
 
     # ---- the frame ----------------------------------------------------------------------------
 

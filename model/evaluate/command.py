@@ -24,7 +24,6 @@ from model.evaluate.tally import Tally
 from model.flow.tasks import TASKS
 from model.metrics import write_csv
 from model.output_folder import make_folder, write, written
-from model.sample.request import usual_noise
 from model.sample.run import Drawing, run_problems
 from model.sample.samples import same_columns
 from model.trained_network import device_named, load_network, open_dataset, untrained_for
@@ -88,8 +87,13 @@ def evaluate(options: EvaluateOptions) -> None:
     items = items_of(held_out, options.limit)
     for task in tasks:
         started = time.monotonic()
-        noise = usual_noise(task) if options.noise_scale is None else options.noise_scale
-        drawing = Drawing(options.steps, options.seed, options.temperature, noise)
+        drawing = Drawing.of(
+            task,
+            steps=options.steps,
+            seed=options.seed,
+            temperature=options.temperature,
+            noise_scale=options.noise_scale,
+        )
         problems = [problem_of(task, item, options.seed) for item in items]
         outputs = run_problems(
             network,
@@ -116,7 +120,7 @@ def evaluate(options: EvaluateOptions) -> None:
         "chains": len(items),
         "checkpoint": "default" if options.ckpt is None else options.ckpt.name,
         "training_step": info.step,
-        "steps": options.steps,
+        "steps": "usual" if options.steps is None else options.steps,
         "seed": options.seed,
     }
     if options.against is not None:
@@ -138,11 +142,9 @@ def evaluate(options: EvaluateOptions) -> None:
 
 
 def _check(options: EvaluateOptions) -> None:
-    at_least_one = {"steps": options.steps, "batch_size": options.batch_size}
-    if options.limit is not None:
-        at_least_one["limit"] = options.limit
-    for name, value in at_least_one.items():
-        if value < 1:
+    for name in ("steps", "batch_size", "limit"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} is at least 1, found {value}")
     for name in ("temperature", "noise_scale", "novelty_chains"):
         if (getattr(options, name) or 0) < 0:

@@ -32,14 +32,14 @@ class EvaluateOptions:
         Name of the embeddings that pipeline.embed made of the dataset, for a network that was
         trained with them.
     steps
-        Evaluations of the network for each sample.
+        Evaluations of the network for each sample; without it 100, and 4 for packing.
     seed
         Of noise, motifs and bootstrap.
     temperature
-        Of residue types, as for model.sample; 0 takes the likeliest.
+        As for model.sample: of residue types, 1 without it; of torsions in packing, 0 without it,
+        which takes the likeliest.
     noise_scale
-        Of the noise that atoms and frames start from, as for model.sample; without it, 0 for
-        packing and 1 for the other tasks.
+        Of the noise that frames start from, as for model.sample.
     batch_size
         Proteins that go through the network together at most.
     baseline_split
@@ -66,9 +66,9 @@ class EvaluateOptions:
     where: str | None = None
     limit: int | None = None
     embedding: str | None = None
-    steps: int = 100
+    steps: int | None = None
     seed: int = 0
-    temperature: float = 1.0
+    temperature: float | None = None
     noise_scale: float | None = None
     batch_size: int = 8
     baseline_split: str = "train"

@@ -1,103 +1,86 @@
-"""Side-chain atoms: linear in the residue's frame."""
+"""Side chains: distributions over torsions, which do not flow.
+
+A side chain is given, or hidden whole. Of a hidden one the network predicts p(χ), and sees its own
+earlier prediction; nothing of the answer is mixed with noise. While a residue's type is hidden it
+has a CB and no side chain.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from model.flow.frames import amplify
-from model.flow.noise import Noise
-from model.flow.slots import existing_slots, swapped
-from model.flow.state import NoisyProtein, Prediction, ProteinState, Times
+from model.flow.slots import existing_slots
+from model.flow.state import NoisyProtein, Prediction
 from model.flow.target import Target
-
-PRIOR_STD = 1.0
-"""Å."""
-
-DATA_STD = 2.0
-"""Å, of a clean coordinate about its mean over residue types; see `precondition`."""
-
-TIE = 1e-3
-"""Å²: what rounding may make of two ways that are as long."""
+from model.torsions import Rotamers, build, smoothed
+from model.torsions.angles import periodic_chi
+from model.torsions.distribution import ChiDistribution, independent
 
 
 class Atoms:
-    """The modality of local side-chain atoms, (B, N, 10, 3).
-
-    While a residue's type is hidden, all ten slots flow; those that its type does not have end at
-    CA and are dropped when the type is revealed.
-    """
-
-    def sample_prior(self, noise: Noise, scale: float = 1.0) -> Tensor:
-        return noise.atoms * (PRIOR_STD * scale)
-
-    def interpolate(self, prior: Tensor, clean: Tensor, time: Tensor, noise: Noise) -> Tensor:
-        t = time[..., None, None]
-        between = (1 - t) * prior + t * clean
-        return torch.where(t == 1, clean, torch.where(t == 0, prior, between))
+    """The modality of side chains, (B, N, 10, 3) in the frames."""
 
     def to_clean(self, noisy: NoisyProtein, prediction: Prediction) -> Tensor:
-        held = noisy.times.atoms == 1
-        return torch.where(held[..., None, None], noisy.state.atoms, prediction.atoms)
+        """The likeliest rotamers; what is given stays as it is."""
+        return self.placed(noisy, prediction.chi.rotamers().likeliest())
+
+    def placed(self, noisy: NoisyProtein, chi: Tensor) -> Tensor:
+        """Side chains of these torsions where they are hidden.
+
+        Parameters
+        ----------
+        noisy : NoisyProtein
+        chi : (B, N, 4) float
+            Radians.
+        """
+        state = noisy.state
+        built = build(chi, state.sequence, state.backbone, noisy.mask)
+        hidden = (noisy.times.atoms < 1) & noisy.mask
+        shown = existing_slots(state.sequence) & noisy.mask[..., None]
+        atoms = torch.where(hidden[..., None, None], built, state.atoms)
+        return torch.where(shown[..., None], atoms, 0.0)
 
     def loss(
         self, noisy: NoisyProtein, prediction: Prediction, target: Target
     ) -> dict[str, Tensor]:
-        """``atoms``: squared error in Å² / (1 − min(t, 0.9))², averaged over slots.
+        """Of each residue the sum over its torsions that count.
 
-        An atom counts in proportion to 1 Å + its distance from CA, so that the far end of an
-        arginine, which moves most, is not averaged away among atoms that hardly move.
+        ``chi``: cross-entropy in nats of the smoothed bins, each χ given the true ones before it.
+        ``chi_offset``: Huber, in bins, of the offset within these bins. ``chi_of_blocks``: the
+        cross-entropy of what the blocks took the side chain for, each χ by itself, their mean.
         """
-        counted = existing_slots(noisy.state.sequence)
-        remoteness = 1 + torch.sqrt(target.atoms.square().sum(-1))
-        weight = torch.where(counted, remoteness, 0.0)
-        error = (prediction.atoms - target.atoms).square().sum(-1)
-        mean = (weight * error).sum(-1) / weight.sum(-1).clamp(min=1.0)
-        return {"atoms": mean * amplify(noisy.times.atoms)}
-
-    def step(
-        self,
-        state: ProteinState,
-        clean: Tensor,
-        times: Times,
-        next_times: Times,
-        draws: Tensor,
-        temperature: float,
-    ) -> Tensor:
-        t, dt = times.atoms, next_times.atoms - times.atoms
-        fraction = torch.where(dt > 0, dt / (1 - t).clamp(min=1e-6), 0.0).clamp(max=1.0)
-        between = torch.lerp(state.atoms, clean, fraction[..., None, None])
-        arrived = ((dt > 0) & (next_times.atoms == 1))[..., None, None]
-        return torch.where(arrived, clean, between)
-
-
-def nearer_labels(prior: Tensor, clean: Tensor, sequence: Tensor) -> Tensor:
-    """Clean atoms, with equivalent ones named so that the way from the prior is shorter.
-
-    Where both ways are as long, the names stay.
-
-    Parameters
-    ----------
-    prior, clean : (..., 10, 3) float
-    sequence : (...) int64
-    """
-    other = swapped(clean, sequence)
-    way = (clean - prior).square().sum((-1, -2))
-    other_way = (other - prior).square().sum((-1, -2))
-    return torch.where((other_way < way - TIE)[..., None, None], other, clean)
+        counted = target.chi_count
+        periodic = periodic_chi(noisy.state.sequence)
+        wanted, away = smoothed(target.chi, periodic)
+        log_p, offsets = prediction.chi.given(target.chi)
+        offset = torch.nn.functional.huber_loss(offsets, away, reduction="none")
+        found = {
+            "chi": _cross_entropy(wanted, log_p),
+            # What a bin that is nearly never right would be moved by is not asked.
+            "chi_offset": torch.where(wanted > 1e-3, wanted * offset, 0.0).sum(-1),
+        }
+        blocks = prediction.chi_of_blocks.unbind(2)
+        each = [
+            ChiDistribution(logits, noisy.state.sequence, independent, log_p.dtype)
+            for logits in blocks
+        ]
+        entropies = [_cross_entropy(wanted, one.given(target.chi)[0]) for one in each]
+        found["chi_of_blocks"] = sum(entropies, torch.zeros_like(found["chi"])) / max(
+            len(entropies), 1
+        )
+        return {name: torch.where(counted, error, 0.0).sum(-1) for name, error in found.items()}
 
 
-def precondition(time: Tensor) -> tuple[Tensor, Tensor]:
-    """(skip, scale) for a network that predicts clean = skip · x_t + scale · output.
+def rotamers_of(noisy: NoisyProtein, prediction: Prediction) -> Rotamers:
+    """What a prediction makes of the hidden side chains; weights of 0 where there is none."""
+    found = prediction.detach().chi.rotamers()
+    hidden = (noisy.times.atoms < 1) & noisy.mask
+    return found.map(
+        lambda value: torch.where(hidden[(...,) + (None,) * (value.ndim - 2)], value, 0.0)
+    )
 
-    The best linear guess of x₁ from x_t = (1 − t) x₀ + t x₁ and the standard deviation of what it
-    leaves, so that the output has about unit size at all times (T. Karras et al., "Elucidating the
-    design space of diffusion-based generative models", 2022, appendix B.6, for this path).
 
-    Parameters
-    ----------
-    time : (...) float
-    """
-    data, prior = DATA_STD**2, PRIOR_STD**2
-    total = time.square() * data + (1 - time).square() * prior
-    return time * data / total, (1 - time) * torch.sqrt(data * prior / total)
+def _cross_entropy(wanted: Tensor, log_p: Tensor) -> Tensor:
+    # Bins that a π-periodic torsion does not have: 0 · −∞.
+    return -(wanted * torch.where(wanted > 0, log_p, 0.0)).sum(-1)

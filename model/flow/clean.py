@@ -34,6 +34,8 @@ class Clean(TensorRecord):
     residue_index, chain_index : (B, N) int64
     mask : (B, N) bool
         False at padding.
+    placed : (B, N) bool
+        Nothing says that the place of the residue is a guess (`well_placed`).
     embedding : (B, N, E) float or None
     """
 
@@ -48,6 +50,7 @@ class Clean(TensorRecord):
     residue_index: Tensor
     chain_index: Tensor
     mask: Tensor
+    placed: Tensor
     embedding: Tensor | None = None
 
     @property
@@ -62,6 +65,16 @@ SIDE_CHAIN_REACH = 12.0
 """Å from CA, beyond which an atom is not one of the residue's: N, C and O are within 2.5 Å, the
 side chain of an arginine within 8."""
 
+MAX_B_FACTOR = 60.0
+"""Å², of CA: above, a side chain was hardly seen."""
+
+WORST_SHARE = 0.1
+"""Nor are those of a chain believed whose B-factors are the highest: how high is high differs from
+one structure to the next."""
+
+MIN_PLDDT = 70.0
+"""Where B-factors are confidences of a prediction: below, AlphaFold DB calls them low."""
+
 BATCH_KEYS = (
     "aatype",
     "residue_index",
@@ -73,7 +86,9 @@ BATCH_KEYS = (
     "residue_mask",
     "lengths",
 )
-"""Keys of a batch that the flow reads; ``embedding`` besides, where there is one."""
+"""Keys of a batch that the flow reads; `OPTIONAL_KEYS` besides, where there are any."""
+
+OPTIONAL_KEYS = ("b_factor", "confidence_kind", "embedding")
 
 
 def clean_from_batch(batch: Mapping[str, Any]) -> Clean:
@@ -122,5 +137,35 @@ def clean_from_batch(batch: Mapping[str, Any]) -> Clean:
         residue_index=batch["residue_index"].long(),
         chain_index=batch["chain_index"].long(),
         mask=mask,
+        placed=well_placed(batch, frame),
         embedding=batch.get("embedding"),
     )
+
+
+def well_placed(batch: Mapping[str, Any], present: Tensor) -> Tensor:
+    """Residues of which the file does not say that nobody knows where they are.
+
+    Parameters
+    ----------
+    batch : mapping
+        Without ``b_factor`` (that of CA) nothing is said. Where ``confidence_kind`` is ``plddt``,
+        B-factors are confidences.
+    present : (B, N) bool
+        Residues that have a B-factor.
+
+    Returns
+    -------
+    (B, N) bool
+        False where B is above `MAX_B_FACTOR` or among the worst tenth of the chain, ties not
+        counted; or where the confidence is below `MIN_PLDDT`.
+    """
+    if "b_factor" not in batch:
+        return torch.ones_like(present)
+    b = torch.nan_to_num(batch["b_factor"].float())
+    chain = batch["chain_index"]
+    same = (chain[:, :, None] == chain[:, None, :]) & present[:, None, :]
+    worse = (same & (b[:, None, :] >= b[:, :, None])).sum(-1)
+    believed = (b <= MAX_B_FACTOR) & (worse > WORST_SHARE * same.sum(-1))
+    kinds = batch.get("confidence_kind") or [None] * len(b)
+    confident = torch.tensor([kind == "plddt" for kind in kinds], device=b.device)
+    return torch.where(confident[:, None], b >= MIN_PLDDT, believed)

@@ -10,15 +10,23 @@ from torch import Tensor
 
 from model.flow.clean import Clean
 from model.flow.noise import draw_noise, generator
-from model.flow.product import Flow
-from model.flow.residue_error import expected_error
+from model.flow.product import Flow, self_conditioning
+from model.flow.residue_error import expected_frame_error, side_chain_error
 from model.flow.slots import existing_slots
 from model.flow.state import Held, Network, NoisyProtein, ProteinState, Times
+from model.torsions import N_BINS, library_rotamers
+from model.torsions.angles import N_CHI
 from pipeline.residues import N_TYPES, UNKNOWN
 
 SEQUENCE_LEAD = 0.8
-"""Share of the steps after which all types are revealed, so that the last atoms are placed for
-known types."""
+"""Share of the steps after which all types are revealed, so that the last frames move for known
+types."""
+
+PASSES = 4
+"""Of a packing, as many as the network has seen in training."""
+
+_TORSIONS = -2
+"""Step of the numbers that torsions are drawn with; steps of the sampler are 0 and up."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ def hidden_removed(clean: Clean, held: Held) -> Clean:
         frame_mask=frames,
         oxygen_mask=clean.oxygen_mask & frames,
         atoms_mask=clean.atoms_mask & atoms[..., None],
+        placed=clean.mask,
         embedding=embedding,
     )
 
@@ -88,48 +97,58 @@ def generate(
     uids: Sequence[str],
     *,
     steps: int = 100,
+    passes: int = PASSES,
     seed: int = 0,
     temperature: float = 1.0,
+    chi_temperature: float = 0.0,
     noise_scale: float = 1.0,
     start: float = 0.0,
     trajectory: list[NoisyProtein] | None = None,
 ) -> Generated:
     """Sample the hidden part of a problem, given the held part.
 
+    Hidden frames and types first: they flow from noise. Then the side chains, all that are not held
+    at once: the network sees its own prediction of the pass before.
+
     Parameters
     ----------
     network : callable
         `FlowNetwork`, in evaluation mode.
     problem : Clean
-        Hidden values are read only if `start` is above 0.
+        Hidden values are read only if `start` is above 0, side chains never.
     held : Held
     uids : sequence of str
         Name of each sample. A sample is a pure function of the network, its held values, its name,
         the seed and the options, whatever else is in the batch.
     steps : int
-        Evaluations of the network from time 0 to 1; one more is for the expected error.
+        Evaluations of the network from time 0 to 1, where any frame or type is hidden; one more is
+        for the expected error of frames.
+    passes : int
+        Evaluations of the network for the side chains.
     seed : int
     temperature : float
         Of types: logits are divided by it, 0 takes the likeliest.
+    chi_temperature : float
+        Of torsions; 0 takes the likeliest rotamers.
     noise_scale : float
-        Multiplies the standard deviation of the normal priors (translations and atoms); below 1
-        samples are less diverse.
+        Multiplies the standard deviation of the normal prior of translations; below 1 samples are
+        less diverse.
     start : float
-        Partial diffusion: the hidden values are noised to this time, and sampled from there.
+        Partial diffusion: hidden frames and types are noised to this time, and sampled from there.
     trajectory : list, optional
-        Filled with what the network is given at each step.
+        Filled with what the network is given at each step, hidden side chains as it took them for.
 
     Raises
     ------
     ValueError
-        An option outside its range.
+        An option outside its range, or a start above 0 without noise.
     """
-    if steps < 1:
-        raise ValueError(f"steps is at least 1, found {steps}")
+    if steps < 1 or passes < 1:
+        raise ValueError(f"steps and passes are at least 1, found {steps} and {passes}")
     if not 0 <= start < 1:
         raise ValueError(f"start is a time from 0 to below 1, found {start}")
-    if temperature < 0 or noise_scale < 0:
-        raise ValueError("temperature and noise_scale are not negative")
+    if min(temperature, chi_temperature, noise_scale) < 0:
+        raise ValueError("temperature, chi_temperature and noise_scale are not negative")
     # Side chains that are not all there cannot be held: they are made.
     held = replace(held, atoms=held.atoms & problem.complete)
     if start == 0:
@@ -141,38 +160,66 @@ def generate(
     noisy, _ = flow.corrupt(problem, _times(held, start, 0.0), noise, noise_scale)
     drawn = (noisy.state.sequence > UNKNOWN) & noisy.mask
     logits = torch.zeros(*noisy.mask.shape, N_TYPES, device=device)
-    for k in range(steps):
+    flowing = bool(((noisy.times.frames < 1) | (noisy.times.sequence < 1)).any())
+    for k in range(steps if flowing else 0):
         if trajectory is not None:
-            trajectory.append(noisy)
+            trajectory.append(_shown(noisy))
         prediction = network(noisy)
         masked = (noisy.state.sequence > UNKNOWN) & noisy.mask
         logits = torch.where(masked[..., None], prediction.logits, logits)
         next_times = _times(held, start, (k + 1) / steps).within(noisy.mask)
-        draws = _draws(uids, lengths, size, seed, k + 1).to(device)
+        draws = _draws(uids, lengths, (size, N_TYPES + 1), seed, k + 1).to(device)
         noisy = flow.step(noisy, prediction, next_times, draws, temperature)
-    state = _in_place(noisy, problem, held)
+    # Whatever the protein comes from, it is now one to be packed.
+    noisy = replace(noisy, self_conditioning=None)
+    for _ in range(passes):
+        if trajectory is not None:
+            trajectory.append(_shown(noisy))
+        prediction = network(noisy)
+        noisy = replace(noisy, self_conditioning=self_conditioning(noisy, prediction))
+    assert noisy.self_conditioning is not None
+    rotamers = noisy.self_conditioning.rotamers
+    chi = rotamers.likeliest()
+    if chi_temperature > 0:
+        draws = _draws(uids, lengths, (size, N_CHI, N_BINS), seed, _TORSIONS).to(device)
+        chi = prediction.chi.draw(draws, chi_temperature)
+    packed = replace(noisy.state, atoms=flow.atoms.placed(noisy, chi))
+    state = _in_place(replace(noisy, state=packed), problem, held)
+    frames = expected_frame_error(network, problem, held, state, uids, seed)
+    side_chains = side_chain_error(rotamers, state, noisy.mask)
     return Generated(
         state=state,
         atoms_mask=existing_slots(state.sequence) & noisy.mask[..., None],
         mask=noisy.mask,
-        expected_error=expected_error(network, problem, held, state, uids, seed),
+        expected_error=torch.sqrt(frames.square() + side_chains.square()),
         logits=logits,
         drawn=drawn,
     )
+
+
+def _shown(noisy: NoisyProtein) -> NoisyProtein:
+    """With hidden side chains as the network took them for, at first as their types have them."""
+    rotamers = library_rotamers(noisy.state.sequence, noisy.state.backbone.dtype)
+    if noisy.self_conditioning is not None:
+        rotamers = noisy.self_conditioning.rotamers.or_else(rotamers)
+    atoms = Flow().atoms.placed(noisy, rotamers.likeliest())
+    return replace(noisy, state=replace(noisy.state, atoms=atoms))
 
 
 def _times(held: Held, start: float, share: float) -> Times:
     """Times when this share of the way from `start` to 1 is done; types are ahead."""
     time = start + (1 - start) * share if share < 1 else 1.0
     sequence = start + (1 - start) * share / SEQUENCE_LEAD if share < SEQUENCE_LEAD else 1.0
-    return held.times(time, time, sequence)
+    return held.times(time, sequence)
 
 
-def _draws(uids: Sequence[str], lengths: Sequence[int], size: int, seed: int, step: int) -> Tensor:
-    """(B, N, 21) uniform numbers, a protein's independent of its batch."""
-    draws = torch.zeros(len(uids), size, N_TYPES + 1)
+def _draws(
+    uids: Sequence[str], lengths: Sequence[int], shape: tuple[int, ...], seed: int, step: int
+) -> Tensor:
+    """(B, *shape) uniform numbers, a protein's independent of its batch; N comes first in shape."""
+    draws = torch.zeros(len(uids), *shape)
     for row, uid, length in zip(draws, uids, lengths, strict=True):
-        row[:length] = torch.rand(length, N_TYPES + 1, generator=generator(seed, step, uid))
+        row[:length] = torch.rand(length, *shape[1:], generator=generator(seed, step, uid))
     return draws
 
 

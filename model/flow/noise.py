@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from model.flow.slots import N_SIDECHAIN
 from model.tensor_record import TensorRecord
 from pipeline.seeded import seed_bytes
 
@@ -30,8 +29,6 @@ class Noise(TensorRecord):
         Standard normal: the directions are uniform rotations.
     torsions : (B, N) float
         Uniform in [0, 1).
-    atoms : (B, N, 10, 3) float
-        Standard normal.
     sequence : (B, N) float
         Uniform in [0, 1).
     residues : (B, N) float
@@ -42,7 +39,6 @@ class Noise(TensorRecord):
     translations: Tensor
     quaternions: Tensor
     torsions: Tensor
-    atoms: Tensor
     sequence: Tensor
     residues: Tensor
 
@@ -96,7 +92,6 @@ def _draw(length: int, g: torch.Generator) -> Noise:
         translations=torch.randn(length, 3, generator=g),
         quaternions=torch.randn(length, 4, generator=g),
         torsions=torch.rand(length, generator=g),
-        atoms=torch.randn(length, N_SIDECHAIN, 3, generator=g),
         sequence=torch.rand(length, generator=g),
         residues=torch.rand(length, generator=g),
     )

@@ -9,10 +9,10 @@ import roma
 import torch
 from torch import Tensor
 
-from model.flow.atoms import Atoms, nearer_labels
+from model.flow.atoms import Atoms, rotamers_of
 from model.flow.backbone import ideal_backbone
 from model.flow.clean import Clean
-from model.flow.frames import Frames, FrameValue
+from model.flow.frames import Frames
 from model.flow.noise import Noise
 from model.flow.sequence import Sequence
 from model.flow.slots import existing_slots
@@ -24,6 +24,7 @@ from model.flow.state import (
     Times,
 )
 from model.flow.target import Target
+from model.torsions import chi_angles
 from pipeline.residues import MASK, N_TYPES, UNKNOWN
 
 MAX_SIZE = 1e4
@@ -55,7 +56,12 @@ class Flow:
             1 where a value is held.
         noise : Noise
         noise_scale : float
-            Multiplies the standard deviation of the normal priors.
+            Multiplies the standard deviation of the normal prior.
+
+        Raises
+        ------
+        ValueError
+            A time between 0 and 1 without noise: x_t = t x₁ would be the answer.
 
         Returns
         -------
@@ -64,6 +70,8 @@ class Flow:
             none.
         Target
         """
+        if noise_scale == 0 and bool(((times.frames > 0) & (times.frames < 1)).any()):
+            raise ValueError("without noise a protein between times 0 and 1 is the answer itself")
         held_frames = (times.frames == 1) & clean.mask
         # Where frames are held, a residue without one is not there at all.
         mask = clean.mask & ~(held_frames & ~clean.frame_mask)
@@ -93,18 +101,13 @@ class Flow:
         )
         there = mask | (clean.mask & (times.sequence == 1))
         sequence = torch.where(there, sequence, UNKNOWN)
-        exists = existing_slots(sequence1)
         complete = (
             clean.complete & _finite(clean.atoms) & (clean.atoms.abs() < MAX_SIZE).all(-1).all(-1)
         )
-        a0 = self.atoms.sample_prior(noise, noise_scale)
-        a1 = torch.where((complete[..., None] & exists)[..., None], clean.atoms, 0.0)
-        flowing = (times.atoms < 1)[..., None, None]
-        a1 = torch.where(flowing, nearer_labels(a0, a1, sequence1), a1)
-        time = torch.where(complete, times.atoms, 0.0)
-        atoms = self.atoms.interpolate(a0, a1, time, noise)
-        # Slots that the current type does not have are empty, not the remains of noise or answer.
-        atoms = torch.where(existing_slots(sequence)[..., None], atoms, 0.0)
+        held_atoms = (times.atoms == 1) & complete
+        shown = existing_slots(sequence) & held_atoms[..., None]
+        atoms = torch.where(shown[..., None], clean.atoms, 0.0)
+        times = replace(times, atoms=held_atoms.to(times.atoms.dtype))
 
         embedding, given = _embedding(clean, times)
         noisy = NoisyProtein(
@@ -116,34 +119,23 @@ class Flow:
             embedding=embedding,
             embedding_given=given,
         )
-        # Of a modified residue the file has only what it shares with its parent. While its type is
-        # hidden, all slots flow, and would be trained to be absent where the file says nothing.
-        untold = (sequence == MASK) & (sequence1 >= N_TYPES)
         hidden = times.map(lambda time: (time < 1) & mask)
+        chi, chi_known = chi_angles(b1, clean.atoms, clean.atoms_mask & known[..., None], sequence1)
+        told = hidden.atoms & (sequence == sequence1) & clean.placed
         target = Target(
             rotations=r1,
             translations=x1,
             backbone=b1,
-            atoms=a1,
+            chi=chi,
             sequence=sequence1,
-            atoms_mask=exists & complete[..., None],
             frame_mask=known,
+            oxygen_mask=known & clean.oxygen_mask,
             frames_count=hidden.frames & known,
             oxygen_count=hidden.frames & known & clean.oxygen_mask,
-            atoms_count=hidden.atoms & complete & existing_slots(sequence).any(-1) & ~untold,
             sequence_count=hidden.sequence & (sequence == MASK) & (sequence1 < N_TYPES),
+            chi_count=chi_known & told[..., None],
         )
         return noisy, target
-
-    def to_clean(
-        self, noisy: NoisyProtein, prediction: Prediction
-    ) -> tuple[FrameValue, Tensor, Tensor]:
-        """Clean frames, atoms and sequence that a prediction means."""
-        return (
-            self.frames.to_clean(noisy, prediction),
-            self.atoms.to_clean(noisy, prediction),
-            self.sequence.to_clean(noisy, prediction),
-        )
 
     def loss(
         self, noisy: NoisyProtein, prediction: Prediction, target: Target
@@ -159,12 +151,17 @@ class Flow:
             "translation": (target.frames_count, noisy.times.frames),
             "rotation": (target.frames_count, noisy.times.frames),
             "torsion": (target.oxygen_count, noisy.times.frames),
-            "atoms": (target.atoms_count, noisy.times.atoms),
+            **dict.fromkeys(
+                ("chi", "chi_offset", "chi_of_blocks"),
+                (target.chi_count.any(-1), noisy.times.atoms),
+            ),
             "sequence": (target.sequence_count, noisy.times.sequence),
         }
-        errors: dict[str, Tensor] = {}
-        for modality in (self.frames, self.atoms, self.sequence):
-            errors.update(modality.loss(noisy, prediction, target))
+        errors = {
+            **self.frames.loss(noisy, prediction, target),
+            **self.atoms.loss(noisy, prediction, target),
+            **self.sequence.loss(noisy, prediction, target),
+        }
         return {name: (error, *counts[name]) for name, error in errors.items()}
 
     def step(
@@ -176,6 +173,8 @@ class Flow:
         temperature: float = 1.0,
     ) -> NoisyProtein:
         """One step of the sampler, from ``noisy.times`` to `next_times`.
+
+        Frames and types move; side chains stay hidden until all of these are there.
 
         Parameters
         ----------
@@ -189,16 +188,14 @@ class Flow:
         temperature : float
             Of the sequence.
         """
-        frames, atoms, _ = self.to_clean(noisy, prediction)
         options = (noisy.times, next_times, draws, temperature)
         state = noisy.state
+        frames = self.frames.to_clean(noisy, prediction)
         sequence = self.sequence.step(state, prediction.logits, *options)
         rotations, translations, backbone = self.frames.step(state, frames, *options)
-        local = self.atoms.step(state, atoms, *options)
-        local = torch.where(existing_slots(sequence)[..., None], local, 0.0)
         return replace(
             noisy,
-            state=ProteinState(rotations, translations, backbone, local, sequence),
+            state=ProteinState(rotations, translations, backbone, state.atoms, sequence),
             times=next_times,
             self_conditioning=self_conditioning(noisy, prediction),
         )
@@ -210,8 +207,8 @@ def self_conditioning(noisy: NoisyProtein, prediction: Prediction) -> SelfCondit
     mask = noisy.mask[..., None]
     return SelfConditioning(
         translations=torch.where(mask, prediction.translations, 0.0),
-        atoms=torch.where(mask[..., None], prediction.atoms, 0.0),
         sequence=torch.where(mask, prediction.logits.float().softmax(-1), 0.0),
+        rotamers=rotamers_of(noisy, prediction),
         given=torch.ones(len(mask), dtype=torch.bool, device=mask.device),
     )
 

@@ -11,19 +11,16 @@ N_SIDECHAIN = 10
 FIRST = 4
 """Slot of atom14 that is side-chain slot 0 (CB)."""
 
-_NO_MORE = torch.zeros(1, N_SIDECHAIN, dtype=torch.bool)
-_EXISTS = torch.from_numpy(ATOM14_EXISTS[:, FIRST:].copy())
 _CB = torch.zeros(1, N_SIDECHAIN, dtype=torch.bool)
 _CB[0, 0] = True
-_FLOWING = torch.cat([_EXISTS, ~_NO_MORE])
-_BODY = torch.cat([_EXISTS, _CB])
+_EXISTS = torch.cat([torch.from_numpy(ATOM14_EXISTS[:, FIRST:].copy()), _CB])
 _SWAPPED = torch.from_numpy(SYMMETRIC_SLOTS[:, FIRST:].astype("int64")) - FIRST
 _SWAPPED = torch.cat([_SWAPPED, torch.arange(N_SIDECHAIN)[None]])
-assert len(_FLOWING) == len(_BODY) == len(_SWAPPED) == MASK + 1
+assert len(_EXISTS) == len(_SWAPPED) == MASK + 1
 
 
 def existing_slots(sequence: Tensor) -> Tensor:
-    """Slots that flow: those of the type, and all of them while the type is MASK.
+    """Slots that the type has; of MASK, whose CB follows from its frame, only that.
 
     Parameters
     ----------
@@ -34,15 +31,7 @@ def existing_slots(sequence: Tensor) -> Tensor:
     -------
     (..., 10) bool
     """
-    return _FLOWING.to(sequence.device)[sequence]
-
-
-def body_slots(sequence: Tensor) -> Tensor:
-    """Slots that make the residue's ellipsoid: those of the type, and only CB while it is MASK.
-
-    Parameters and result as for `existing_slots`.
-    """
-    return _BODY.to(sequence.device)[sequence]
+    return _EXISTS.to(sequence.device)[sequence]
 
 
 def swapped(atoms: Tensor, sequence: Tensor) -> Tensor:

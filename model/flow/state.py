@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.tensor_record import TensorRecord
+from model.torsions import ChiDistribution, Rotamers
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class ProteinState(TensorRecord):
         N, CA, C and O in the residue's frame: measured where frames are held clean, elsewhere
         ideal, with O placed by a torsion.
     atoms : (B, N, 10, 3) float
-        Slots 4–13 of atom14 in the residue's frame. What a slot holds that does not exist for the
-        residue's type is not to be read.
+        Slots 4–13 of atom14 in the residue's frame; zeros where the side chain is hidden, and in
+        slots that the residue's type does not have.
     sequence : (B, N) int64
         ``aatype``: 0–19, 20 = X, 21 = MASK.
     """
@@ -60,7 +61,8 @@ MODALITIES = tuple(field.name for field in fields(PerModality))
 class Times(PerModality):
     """Time of each modality at each residue, float, from 0 (prior) to 1 (clean).
 
-    A modality is hidden where its time is below 1.
+    A modality is hidden where its time is below 1. Side chains do not flow: they are given (1) or
+    hidden (0).
     """
 
     def within(self, mask: Tensor) -> Times:
@@ -72,13 +74,11 @@ class Times(PerModality):
 class Held(PerModality):
     """What is held clean of each residue, bool."""
 
-    def times(
-        self, frames: Tensor | float, atoms: Tensor | float, sequence: Tensor | float
-    ) -> Times:
-        """1 where a value is held, the given time of its modality elsewhere."""
+    def times(self, frames: Tensor | float, sequence: Tensor | float) -> Times:
+        """1 where a value is held, the given time of its modality elsewhere; of side chains 0."""
         return Times(
             frames=torch.where(self.frames, 1.0, frames),
-            atoms=torch.where(self.atoms, 1.0, atoms),
+            atoms=torch.where(self.atoms, 1.0, 0.0),
             sequence=torch.where(self.sequence, 1.0, sequence),
         )
 
@@ -91,17 +91,17 @@ class SelfConditioning(TensorRecord):
     ----------
     translations : (B, N, 3) float
         Predicted CA, Å.
-    atoms : (B, N, 10, 3) float
-        Predicted local atoms, Å.
     sequence : (B, N, 20) float
         Predicted probabilities.
+    rotamers : Rotamers
+        Of hidden side chains whose types were known; weights of 0 elsewhere.
     given : (B,) bool
         False: there is no earlier prediction for this item.
     """
 
     translations: Tensor
-    atoms: Tensor
     sequence: Tensor
+    rotamers: Rotamers
     given: Tensor
 
 
@@ -145,18 +145,21 @@ class Prediction(TensorRecord):
         Clean frames; those that are held clean come back bit by bit.
     torsion : (B, N, 2) float
         sin and cos of the torsion that places O, not normalised.
-    atoms : (B, N, 10, 3) float
-        Clean local atoms, all slots, Å.
+    chi : ChiDistribution
+        Of the side chains whose types are known.
+    chi_of_blocks : (B, N, K, 4, 36) float
+        What the blocks but the last took them for: logits of each χ by itself.
     logits : (B, N, 20) float
         Of the residue types.
     confidence : (B, N) float
-        Predicted log of (1 + the residue's error in Å); see `model.losses`.
+        Predicted log of (1 + the error of CA in Å); see `model.losses`.
     """
 
     rotations: Tensor
     translations: Tensor
     torsion: Tensor
-    atoms: Tensor
+    chi: ChiDistribution
+    chi_of_blocks: Tensor
     logits: Tensor
     confidence: Tensor
 

@@ -18,26 +18,25 @@ class Target(TensorRecord):
     rotations, translations : (B, N, 3, 3) and (B, N, 3) float
         Moved as the noisy protein was (origin; superposition where nothing is held).
     backbone : (B, N, 4, 3) float
-    atoms : (B, N, 10, 3) float
-        In the frame; zeros (CA) in slots that do not exist; equivalent atoms named as is nearer to
-        the prior.
+    chi : (B, N, 4) float
+        Radians; 0 where a torsion is not known.
     sequence : (B, N) int64
-    atoms_mask : (B, N, 10) bool
-        Slots that exist.
-    frame_mask : (B, N) bool
-        There is a frame to compare with, hidden or not.
-    frames_count, oxygen_count, atoms_count, sequence_count : (B, N) bool
+    frame_mask, oxygen_mask : (B, N) bool
+        There is a frame, or an O, to compare with, hidden or not.
+    frames_count, oxygen_count, sequence_count : (B, N) bool
         The value is hidden, and known: it carries loss.
+    chi_count : (B, N, 4) bool
+        Likewise, where the network is told the type.
     """
 
     rotations: Tensor
     translations: Tensor
     backbone: Tensor
-    atoms: Tensor
+    chi: Tensor
     sequence: Tensor
-    atoms_mask: Tensor
     frame_mask: Tensor
+    oxygen_mask: Tensor
     frames_count: Tensor
     oxygen_count: Tensor
-    atoms_count: Tensor
     sequence_count: Tensor
+    chi_count: Tensor

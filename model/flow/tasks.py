@@ -47,9 +47,10 @@ def draw_tasks(weights: TaskWeights, noise: Noise) -> Tensor:
 def held_for(tasks: Tensor, clean: Clean, noise: Noise) -> Held:
     """What each task holds clean.
 
-    Packing: frames and sequence. Design: frames, and in half of the samples the sequence and atoms
-    of a random part of the residues. Inpainting: everything at a motif of one to three segments.
-    Unconditional: nothing.
+    Packing: frames and sequence, and in one of eight samples the side chains of a random part of
+    the residues. Design: frames, and in half of the samples the sequence and atoms of a random part
+    of the residues. Inpainting: everything at a motif of one to three segments. Unconditional:
+    nothing.
 
     A residue without a frame cannot be part of a motif, and one that lacks atoms cannot hold them.
 
@@ -68,13 +69,16 @@ def held_for(tasks: Tensor, clean: Clean, noise: Noise) -> Held:
     # Design: the hidden share is 1 in half of the samples, else uniform in (0.1, 1).
     hidden_share = torch.where(u[:, 1] < 0.5, 1.0, 0.1 + 0.9 * u[:, 2])
     fixed = noise.residues >= hidden_share[:, None]
+    # Packing: around side chains that stay.
+    around = (u[:, 10] < 0.125)[:, None] & (noise.residues >= u[:, 11, None])
     motif = _motif(clean, noise)
     resolved = is_task["inpainting"] & motif & clean.frame_mask
     # In packing and design a residue without a frame is not part of the problem: it is masked.
     frames = is_task["packing"] | is_task["design"] | resolved
     known = clean.sequence < 20
     sequence = is_task["packing"] | (is_task["design"] & fixed) | resolved
-    atoms = ((is_task["design"] & fixed & known) | resolved) & clean.complete
+    atoms = (is_task["packing"] & around & known) | (is_task["design"] & fixed & known) | resolved
+    atoms &= clean.complete
     return Held(frames & clean.mask, atoms & clean.mask, sequence & clean.mask)
 
 
@@ -95,10 +99,10 @@ def _motif(clean: Clean, noise: Noise) -> Tensor:
 
 
 def draw_times(held: Held, noise: Noise) -> Times:
-    """One time per protein and modality, uniform in [0, 1), at residues that are not held; 1 there.
+    """Times of each protein: one for frames, one for types, uniform in [0, 1); 1 where held.
 
     Returns
     -------
     Times
     """
-    return held.times(*noise.choices[:, 8:11, None].unbind(1))
+    return held.times(noise.choices[:, 8, None], noise.choices[:, 9, None])

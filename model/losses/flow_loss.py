@@ -9,19 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.flow import Flow, NoisyProtein, Prediction
-from model.flow.residue_error import residue_error
+from model.flow.residue_error import frame_error
 from model.flow.target import Target
-from model.losses.structure import (
-    at_slot,
-    gaussian_nll,
-    gaussian_parameters,
-    pair_distances,
-    predicted_ellipsoids,
-    tips,
-    true_ellipsoids,
-)
+from model.losses.structure import pair_distances
 from pipeline.errors import UsageError
-from pipeline.frames import to_global
 
 TIME_BINS = 4
 """Equal bins of [0, 1) by which terms are logged."""
@@ -35,28 +26,24 @@ class LossWeights:
     ----------
     translation, rotation, torsion : float
         Of frames; see `model.flow.frames.Frames.loss`.
-    atoms : float
-        See `model.flow.atoms.Atoms.loss`.
+    chi, chi_offset, chi_of_blocks : float
+        Of side chains whose types are known; see `model.flow.atoms.Atoms.loss`.
     sequence : float
         Cross-entropy.
     pairs : float
-        Distances between residues.
-    gaussian : float
-        Local mean and log scale of the ellipsoids of predicted atoms.
-    nll : float
-        True atoms under predicted ellipsoids.
+        Distances between residues, where frames are hidden.
     confidence : float
-        Of the prediction of the error itself; it moves nothing else.
+        Of the prediction of the error of frames itself; it moves nothing else.
     """
 
     translation: float = 1.0
     rotation: float = 0.5
     torsion: float = 0.25
-    atoms: float = 0.5
+    chi: float = 1.0
+    chi_offset: float = 1.0
+    chi_of_blocks: float = 0.25
     sequence: float = 1.0
     pairs: float = 0.5
-    gaussian: float = 5.0
-    nll: float = 3e-4
     confidence: float = 0.1
 
     def __post_init__(self) -> None:
@@ -134,22 +121,10 @@ class FlowLoss:
             A term has no weight in `LossWeights`, or a weight no term.
         """
         per_residue = self._flow.loss(noisy, prediction, target)
-        times = noisy.times
-        frames, atoms, _ = self._flow.to_clean(noisy, prediction)
-        predicted, true = predicted_ellipsoids(frames, atoms, target), true_ellipsoids(target)
-        hidden = target.frames_count | target.atoms_count
-        time = torch.where(target.atoms_count, times.atoms, times.frames)
-
-        slot = tips(target)
-        predicted_tip = to_global(frames[0], frames[1], at_slot(atoms, slot))
-        true_tip = to_global(target.rotations, target.translations, at_slot(target.atoms, slot))
-        pairs = pair_distances(predicted, predicted_tip, true, true_tip, target, hidden)
-        body = target.frame_mask & (target.atoms_count | target.frames_count)
-        body = body & (target.atoms_count | (times.atoms == 1))
-        per_residue["pairs"] = (pairs, hidden, time)
-        per_residue["gaussian"] = (gaussian_parameters(predicted, true), body, time)
-        per_residue["nll"] = (gaussian_nll(predicted, target), body, time)
-        error = residue_error(noisy, prediction, target)
+        hidden, time = target.frames_count, noisy.times.frames
+        frames = self._flow.frames.to_clean(noisy, prediction)
+        per_residue["pairs"] = (pair_distances(frames, target, hidden), hidden, time)
+        error = frame_error(noisy, prediction, target)
         per_residue["confidence"] = (
             functional.huber_loss(
                 prediction.confidence, torch.log1p(error).detach(), reduction="none"

@@ -33,8 +33,10 @@ class NetworkConfig:
         Its first value.
     geometry_norm : {"zscore", "affine"}
         How the overlap becomes a bias.
-    attention_implementation : {"tiled", "oracle"}
-        "oracle" keeps everything of size N² · heads · Gaussians; for tests.
+    n_neighbours : int
+        Residues whose atoms' distances enter the pair representation, for each residue.
+    c_torsion : int
+        Channels of the head that predicts χ.
     c_embedding : int
         Channels of language-model embeddings; 0 without.
     """
@@ -49,14 +51,16 @@ class NetworkConfig:
     n_points: int = 8
     gamma: Literal["softplus", "bounded"] = "softplus"
     gamma_init: float = GAMMA_INIT
-    geometry_norm: Literal["zscore", "affine"] = "zscore"
-    attention_implementation: Literal["tiled", "oracle"] = "tiled"
+    geometry_norm: Literal["zscore", "affine"] = "affine"
+    n_neighbours: int = 32
+    c_torsion: int = 128
     c_embedding: int = 0
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTIONS:
             known = ", ".join(ATTENTIONS)
             raise UsageError(f"attention is one of {known}, found {self.attention!r}")
-        for name in ("n_blocks", "c_s", "c_z", "n_heads", "c_hidden", "n_gaussians", "n_points"):
+        sizes = ("n_blocks", "c_s", "c_z", "n_heads", "c_hidden", "n_gaussians", "n_points")
+        for name in (*sizes, "n_neighbours", "c_torsion"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is at least 1, found {getattr(self, name)}")

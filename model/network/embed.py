@@ -15,12 +15,17 @@ from model.flow.slots import N_SIDECHAIN, existing_slots
 from model.flow.state import NoisyProtein
 from model.gaussian_rigid import GaussianRigid
 from model.network.config import NetworkConfig
+from model.network.neighbours import NeighbourEdges
+from model.torsions import N_BINS
+from model.torsions.angles import N_CHI, dihedral
+from pipeline.frames import to_global
 from pipeline.residues import MASK, N_TYPES
 
 N_STATES = MASK + 1
 C_TIME = 16
 C_INDEX = 16
 MAX_CHAINS = 8
+C_BACKBONE = 8
 ATOM_UNIT = 3.0
 """Å: local coordinates are given in units of this, about the length of a side chain."""
 
@@ -38,10 +43,10 @@ class NodeEmbedding(nn.Module):
         super().__init__()
         self.residue_type = nn.Embedding(N_STATES, config.c_s)
         atoms = 3 * N_SIDECHAIN
-        body = atoms + N_SIDECHAIN + 3 + 3 + 2
+        body = atoms + N_SIDECHAIN + 3 + 3 + 2 + C_BACKBONE
         self.body = nn.Linear(body, config.c_s)
-        self.context = nn.Linear(3 * C_TIME + 3 + C_INDEX + MAX_CHAINS, config.c_s)
-        self.earlier = nn.Linear(atoms + N_TYPES + 1, config.c_s, bias=False)
+        self.context = nn.Linear(2 * C_TIME + 3 + C_INDEX + MAX_CHAINS, config.c_s)
+        self.earlier = nn.Linear(N_CHI * N_BINS + N_TYPES + 1, config.c_s, bias=False)
         self.language: nn.Sequential | None = None
         if config.c_embedding:
             self.language = nn.Sequential(
@@ -58,7 +63,7 @@ class NodeEmbedding(nn.Module):
     def forward(self, noisy: NoisyProtein, rigid: GaussianRigid) -> Tensor:
         state, times = noisy.state, noisy.times
         exists = existing_slots(state.sequence)
-        atoms = torch.where(exists[..., None], state.atoms, 0.0) / ATOM_UNIT
+        atoms = state.atoms / ATOM_UNIT
         angle = oxygen_torsion(state.backbone)
         body = [
             atoms.flatten(-2),
@@ -66,11 +71,13 @@ class NodeEmbedding(nn.Module):
             rigid.local_mean / ATOM_UNIT,
             rigid.log_scale,
             torch.stack([torch.sin(angle), torch.cos(angle)], -1),
+            backbone_torsions(noisy),
         ]
         s = self.residue_type(state.sequence) + self.body(torch.cat(body, -1))
-        modalities = torch.stack([times.frames, times.atoms, times.sequence], -1)
+        modalities = torch.stack([times.frames, times.sequence, times.atoms], -1)
         context = [
-            time_features(modalities).flatten(-2),
+            # Side chains have no time: they are given or not.
+            time_features(modalities[..., :2]).flatten(-2),
             (modalities < 1).to(atoms.dtype),
             index_features(noisy),
             nn.functional.one_hot(noisy.chain_index.clamp(0, MAX_CHAINS - 1), MAX_CHAINS).to(
@@ -81,7 +88,7 @@ class NodeEmbedding(nn.Module):
         earlier = noisy.self_conditioning
         if earlier is not None:
             given = earlier.given[:, None, None].to(atoms.dtype).expand(*atoms.shape[:2], 1)
-            known = [earlier.atoms.flatten(-2) / ATOM_UNIT, earlier.sequence]
+            known = [earlier.rotamers.marginal.flatten(-2), earlier.sequence]
             s = s + self.earlier(torch.cat([*known, given], -1) * given)
         else:
             # Nothing, of which the layer is nevertheless a part: on several devices every weight
@@ -100,7 +107,7 @@ class NodeEmbedding(nn.Module):
 
 
 class PairEmbedding(nn.Module):
-    """Pair features → (B, N, N, c_z): place along the chain, and Cα distances in bins."""
+    """Pair features → (B, N, N, c_z): place along the chain, Cα distances, atoms of neighbours."""
 
     edges: Tensor
 
@@ -112,6 +119,7 @@ class PairEmbedding(nn.Module):
         # The first row is for "no earlier prediction" and stays zero.
         self.earlier = nn.Embedding(n_bins + 1, config.c_z, padding_idx=0)
         self.held = nn.Linear(2, config.c_z, bias=False)
+        self.neighbours = NeighbourEdges(config.c_z, config.n_neighbours)
         self.norm = nn.LayerNorm(config.c_z)
         self.register_buffer("edges", torch.tensor(DISTANCE_EDGES), persistent=False)
 
@@ -137,12 +145,42 @@ class PairEmbedding(nn.Module):
         both = held[:, :, None] * held[:, None, :]
         either = torch.maximum(held[:, :, None], held[:, None, :])
         z = z + self.held(torch.stack([both, either], -1))
-        return self.norm(z)
+        return self.norm(self.neighbours(z, noisy))
 
     def _bins(self, points: Tensor) -> Tensor:
         squared = sum((points[:, :, None, k] - points[:, None, :, k]).square() for k in range(3))
         assert isinstance(squared, Tensor)
         return torch.bucketize(squared, self.edges.square())
+
+
+def backbone_torsions(noisy: NoisyProtein) -> Tensor:
+    """(B, N, 8) sines and cosines of φ, ψ and ω; then whether there is a residue before, and after.
+
+    ω is that of the bond to the residue before. A residue is next to another by its index.
+    """
+    state, index, chain = noisy.state, noisy.residue_index, noisy.chain_index
+    both = noisy.mask[:, :, None] & noisy.mask[:, None, :]
+    both = both & (chain[:, :, None] == chain[:, None, :])
+    apart = index[:, :, None] - index[:, None, :]
+    points = to_global(state.rotations, state.translations, state.backbone)
+    n, ca, c, _ = points.unbind(2)
+    found = []
+    present = []
+    for step in (1, -1):
+        there = both & (apart == step)
+        which = there.to(torch.uint8).argmax(-1)[..., None].expand_as(n)
+        other = [x.gather(1, which) for x in (n, ca, c)]
+        found += (
+            [dihedral(other[2], n, ca, c), dihedral(other[1], other[2], n, ca)]
+            if step == 1
+            else [dihedral(n, ca, c, other[0])]
+        )
+        present += [there.any(-1)] * (2 if step == 1 else 1)
+    angles = torch.stack(found, -1)
+    known = torch.stack(present, -1)
+    waves = torch.stack([torch.sin(angles), torch.cos(angles)], -1)
+    waves = torch.where(known[..., None], waves, 0.0).flatten(-2)
+    return torch.cat([waves, known[..., 1:].to(waves.dtype)], -1)
 
 
 def time_features(time: Tensor) -> Tensor:

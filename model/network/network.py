@@ -8,14 +8,25 @@ import torch
 from torch import Tensor, nn
 
 from model.attention import build_attention
+from model.attention.gaussian_attention import Implementation
 from model.attention.precision import linear_in_full
-from model.flow.atoms import precondition
 from model.flow.frames import MAX_AMPLIFIED_TIME
-from model.flow.slots import N_SIDECHAIN, body_slots
+from model.flow.slots import existing_slots
 from model.flow.state import NoisyProtein, Prediction
 from model.gaussian_rigid import GaussianRigid
 from model.network.config import NetworkConfig
-from model.network.embed import ATOM_UNIT, NodeEmbedding, PairEmbedding
+from model.network.embed import NodeEmbedding, PairEmbedding
+from model.torsions import (
+    N_BINS,
+    ChiDistribution,
+    ChiHead,
+    Rotamers,
+    build,
+    independent,
+    library_rotamers,
+)
+from model.torsions.angles import N_CHI
+from pipeline.gaussians import rotamer_moments
 from pipeline.residues import N_TYPES
 
 STEP = 3.0
@@ -49,9 +60,9 @@ class Transition(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, transition, and an update of frames and atoms."""
+    """Attention, transition, an update of frames, and what it takes the side chains for."""
 
-    def __init__(self, config: NetworkConfig):
+    def __init__(self, config: NetworkConfig, implementation: Implementation):
         super().__init__()
         self.norm = nn.LayerNorm(config.c_s)
         self.attention = build_attention(
@@ -65,12 +76,12 @@ class Block(nn.Module):
             gamma=config.gamma,
             gamma_init=config.gamma_init,
             geometry_norm=config.geometry_norm,
-            implementation=config.attention_implementation,
+            implementation=implementation,
         )
         self.transition = Transition(config.c_s)
         self.update_norm = nn.LayerNorm(config.c_s)
         self.update_frames = _zero(nn.Linear(config.c_s, 6))
-        self.update_atoms = _zero(nn.Linear(config.c_s, 3 * N_SIDECHAIN))
+        self.torsions = _zero(nn.Linear(config.c_s, N_CHI * N_BINS))
 
     def forward(self, s: Tensor, z: Tensor, rigid: GaussianRigid, mask: Tensor) -> Tensor:
         s = s + self.attention(self.norm(s), z, rigid, mask)
@@ -80,22 +91,29 @@ class Block(nn.Module):
 class FlowNetwork(nn.Module):
     """Predicts the clean state of a noisy protein, for every task.
 
-    Each block sees the ellipsoids of the protein as the blocks before have moved it, starting from
-    x_t. What is held clean is not moved.
+    Each block sees the ellipsoids of the protein as the blocks before have made it, starting from
+    x_t. What is held clean is not changed. The ellipsoid of a hidden side chain is that of a
+    distribution over rotamers: its type's, then the earlier prediction's, then the blocks'.
 
     Parameters
     ----------
     config : NetworkConfig
+    implementation : {"tiled", "oracle"}
+        Of Gaussian attention. The weights are the same; "oracle" keeps everything of size
+        N² · heads · Gaussians, for tests.
     """
 
-    def __init__(self, config: NetworkConfig):
+    def __init__(self, config: NetworkConfig, implementation: Implementation = "tiled"):
         super().__init__()
         self.config = config
         self.nodes = NodeEmbedding(config)
         self.pairs = PairEmbedding(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_blocks))
+        self.blocks = nn.ModuleList(Block(config, implementation) for _ in range(config.n_blocks))
+        # What the last block takes side chains for is the prediction itself.
+        del self.blocks[-1].torsions
         self.norm = nn.LayerNorm(config.c_s)
         self.torsion = nn.Linear(config.c_s, 2)
+        self.chi = ChiHead(config.c_s, config.c_torsion)
         self.types = _zero(nn.Linear(config.c_s, N_TYPES))
         self.confidence = nn.Sequential(
             nn.Linear(config.c_s, config.c_s // 2), nn.SiLU(), nn.Linear(config.c_s // 2, 1)
@@ -112,43 +130,45 @@ class FlowNetwork(nn.Module):
         """
         state, times, mask = noisy.state, noisy.times, noisy.mask
         frames_hidden = (times.frames < 1)[..., None]
-        atoms_hidden = (times.atoms < 1)[..., None, None]
         # Geometry stays in float32 (or float64), whatever autocast makes of the rest, and so do the
         # layers that coordinates come from: 16 bits are 0.03 Å of a step of 10 Å.
-        skip, scale = (v[..., None, None] for v in precondition(times.atoms))
+        dtype = state.rotations.dtype
         reach = (1 - times.frames.clamp(max=MAX_AMPLIFIED_TIME))[..., None]
-        body = body_slots(state.sequence)
-        rotations, translations, atoms = state.rotations, state.translations, state.atoms
-        moved = torch.zeros_like(atoms)
-        rigid = self._ellipsoids(noisy, rotations, translations, atoms, body)
+        rotations, translations = state.rotations, state.translations
+        rotamers = library_rotamers(state.sequence, dtype)
+        if noisy.self_conditioning is not None:
+            rotamers = noisy.self_conditioning.rotamers.or_else(rotamers)
+        rigid = self._ellipsoids(noisy, rotations, translations, rotamers)
         s = self.nodes(noisy, rigid)
         z = self.pairs(noisy)
-        for k, block in enumerate(self.blocks):
+        chi_of_blocks: list[Tensor] = []
+        for block in self.blocks:
             assert isinstance(block, Block)
             if capture is not None:
                 capture.append(BlockInput(block.norm(s), z, rigid, mask))
             s = block(s, z, rigid, mask)
             features = block.update_norm(s)
-            step = linear_in_full(block.update_frames, features, rotations.dtype) * reach
+            step = linear_in_full(block.update_frames, features, dtype) * reach
             step = torch.cat([step[..., :3], STEP * step[..., 3:]], -1)
             new = rigid.update_frame(step)
             rotations = torch.where(frames_hidden[..., None], new.rotations, rotations)
             translations = torch.where(frames_hidden, new.translations, translations)
-            change = linear_in_full(block.update_atoms, features, atoms.dtype)
-            change = change.unflatten(-1, (N_SIDECHAIN, 3))
-            moved = moved + ATOM_UNIT * change
-            atoms = torch.where(atoms_hidden, skip * state.atoms + scale * moved, state.atoms)
-            if k + 1 < len(self.blocks):
-                rigid = self._ellipsoids(noisy, rotations, translations, atoms, body)
+            if len(chi_of_blocks) + 1 < len(self.blocks):
+                logits = block.torsions(features).to(dtype).unflatten(-1, (N_CHI, N_BINS))
+                chi_of_blocks.append(logits)
+                taken = ChiDistribution(logits.detach(), state.sequence, independent, dtype)
+                rigid = self._ellipsoids(noisy, rotations, translations, taken.rotamers())
         s = self.norm(s)
+        none = s.new_zeros(*mask.shape, 0, N_CHI, N_BINS, dtype=dtype)
         return Prediction(
             rotations=rotations,
             translations=translations,
-            torsion=linear_in_full(self.torsion, s, rotations.dtype),
-            atoms=atoms,
-            logits=self.types(s).to(rotations.dtype),
+            torsion=linear_in_full(self.torsion, s, dtype),
+            chi=ChiDistribution(s, state.sequence, self.chi, dtype),
+            chi_of_blocks=torch.stack(chi_of_blocks, 2) if chi_of_blocks else none,
+            logits=self.types(s).to(dtype),
             # It learns how wrong the prediction is, and must not make it easier to tell.
-            confidence=self.confidence(s.detach())[..., 0].to(rotations.dtype),
+            confidence=self.confidence(s.detach())[..., 0].to(dtype),
         )
 
     def compile_layers(self) -> None:
@@ -166,11 +186,23 @@ class FlowNetwork(nn.Module):
         noisy: NoisyProtein,
         rotations: Tensor,
         translations: Tensor,
-        atoms: Tensor,
-        body: Tensor,
+        rotamers: Rotamers,
     ) -> GaussianRigid:
-        return GaussianRigid.from_frames(
-            rotations, translations, noisy.state.backbone, atoms, body, noisy.mask
+        """Of atoms that are given, or of what hidden side chains are taken for."""
+        state, mask = noisy.state, noisy.mask
+        body = existing_slots(state.sequence)
+        given = GaussianRigid.from_frames(
+            rotations, translations, state.backbone, state.atoms, body, mask
+        )
+        built = build(rotamers.chi, state.sequence, state.backbone, mask)
+        mean, std = rotamer_moments(state.backbone, built, body, rotamers.weight)
+        expected = GaussianRigid.from_moments(rotations, translations, mean, std, mask)
+        hidden = (noisy.times.atoms < 1)[..., None]
+        return GaussianRigid(
+            rotations,
+            translations,
+            torch.where(hidden, expected.local_mean, given.local_mean),
+            torch.where(hidden, expected.log_scale, given.log_scale),
         )
 
 

@@ -10,15 +10,6 @@ from pipeline.errors import UsageError
 from pipeline.words import dashed
 
 
-def usual_noise(task: Task) -> float:
-    """Scale of the noise from which one sample of a task is made.
-
-    For packing 0: on held-out chains χ1 is then right clearly more often than from noise of scale 1
-    (docs/results.md).
-    """
-    return 0.0 if task == "packing" else 1.0
-
-
 @dataclass(frozen=True)
 class Request:
     """What to sample, and how.
@@ -56,20 +47,21 @@ class Request:
     number
         Samples for each input or length.
     steps
-        Evaluations of the network from noise to protein.
+        Evaluations of the network from noise to protein, 100 without it. For packing, passes
+        through the network, of which each sees the one before; 4 without it.
     seed
         A sample is a function of the network, what is asked for, its name and this.
     temperature
-        Of residue types: the network's logits are divided by it. 1 draws types as the network
-        learned them, below 1 likelier ones, 0 the likeliest.
+        Of residue types: the network's logits are divided by it. 1, as without it, draws types as
+        the network learned them, below 1 likelier ones, 0 the likeliest. For packing, of torsions:
+        without it 0, which is the likeliest rotamers, where a packing is made once, and 1 where
+        several are.
     noise_scale
-        Multiplies the standard deviation of the noise that atoms and frames start from. 1 is what
-        the network learned; below 1 proteins are more alike and often better formed. Without it,
-        1, but 0 where a packing is made once: that gives one answer, near the likeliest, and 1
-        draws side chains in proportion to how likely they are.
+        Multiplies the standard deviation of the noise that frames start from. 1, as without it, is
+        what the network learned; below 1 proteins are more alike and often better formed.
     start
-        Partial diffusion: what is hidden starts from the input noised to this time, from 0 (all
-        noise) to below 1 (hardly any). With --task unconditional, a whole input is varied.
+        Partial diffusion: hidden frames and types start from the input noised to this time, from 0
+        (all noise) to below 1 (hardly any). With --task unconditional, a whole input is varied.
     best_of
         Make so many candidates for each sample and keep the one whose predicted error is least.
     batch_size
@@ -86,20 +78,13 @@ class Request:
     contigs: str | None = None
     esm: str | None = None
     number: int = 1
-    steps: int = 100
+    steps: int | None = None
     seed: int = 0
-    temperature: float = 1.0
+    temperature: float | None = None
     noise_scale: float | None = None
     start: float = 0.0
     best_of: int = 1
     batch_size: int = 8
-
-    @property
-    def noise(self) -> float:
-        """`noise_scale`, or what is taken without it."""
-        if self.noise_scale is not None:
-            return self.noise_scale
-        return usual_noise(self.task) if self.number == self.best_of == 1 else 1.0
 
     def check(self) -> None:
         """See that the options go together.
@@ -109,14 +94,25 @@ class Request:
         UsageError
         """
         for name in ("number", "steps", "best_of", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{dashed(name)} is at least 1, found {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{dashed(name)} is at least 1, found {value}")
         for name in ("temperature", "noise_scale"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise UsageError(f"{dashed(name)} is a number from 0, found {value}")
         if not 0 <= self.start < 1:
             raise UsageError(f"--start is a time from 0 to below 1, found {self.start}")
+        if self.task == "packing" and (self.start > 0 or self.noise_scale is not None):
+            name = "--start" if self.start > 0 else "--noise-scale"
+            raise UsageError(
+                f"{name} is for what flows from noise, and side chains do not: leave it out of "
+                "--task packing; --temperature draws other side chains"
+            )
+        if self.start > 0 and self.noise_scale == 0:
+            raise UsageError(
+                "--start noises the input: with --noise-scale 0 it would stay as it is"
+            )
         belongs = {
             "sequence": "packing",
             "esm": "packing",

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from model.flow.clean import Clean, clean_from_batch
-from model.flow.generate import Generated, generate, global_atoms
+from model.flow.generate import PASSES, Generated, generate, global_atoms
 from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinState
+from model.flow.tasks import Task
 from model.metrics import Structure, superpose
 from model.sample.problems import Problem
 from pipeline.batching import collate
@@ -29,13 +30,51 @@ class Diverged(Failure):
 
 @dataclass(frozen=True)
 class Drawing:
-    """How to sample; see `Request`."""
+    """How to sample; see `model.flow.generate.generate`."""
 
     steps: int = 100
+    passes: int = PASSES
     seed: int = 0
     temperature: float = 1.0
+    chi_temperature: float = 0.0
     noise_scale: float = 1.0
     start: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        temperature: float | None = None,
+        noise_scale: float | None = None,
+        start: float = 0.0,
+        alternatives: bool = False,
+    ) -> Drawing:
+        """What options mean for a task; see `Request`.
+
+        Parameters
+        ----------
+        steps, temperature, noise_scale : optional
+            Without them, what is usual for the task.
+        alternatives : bool
+            Several packings of one backbone are wanted: they are drawn.
+        """
+        if task == "packing":
+            usual = 1.0 if alternatives else 0.0
+            return cls(
+                passes=PASSES if steps is None else steps,
+                seed=seed,
+                chi_temperature=usual if temperature is None else temperature,
+            )
+        return cls(
+            steps=cls.steps if steps is None else steps,
+            seed=seed,
+            temperature=cls.temperature if temperature is None else temperature,
+            noise_scale=cls.noise_scale if noise_scale is None else noise_scale,
+            start=start,
+        )
 
 
 @dataclass(frozen=True)
@@ -136,8 +175,10 @@ def _run_batch(
         held,
         uids,
         steps=drawing.steps,
+        passes=drawing.passes,
         seed=drawing.seed,
         temperature=drawing.temperature,
+        chi_temperature=drawing.chi_temperature,
         noise_scale=drawing.noise_scale,
         start=drawing.start,
         trajectory=states,

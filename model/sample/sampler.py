@@ -116,8 +116,14 @@ class Sampler:
         uids = [_uid(problems[k].name, c) for k, c in candidates]
         best: dict[int, _Best] = {}
         left = dict.fromkeys(range(len(problems)), request.best_of)
-        drawing = Drawing(
-            request.steps, request.seed, request.temperature, request.noise, request.start
+        drawing = Drawing.of(
+            request.task,
+            steps=request.steps,
+            seed=request.seed,
+            temperature=request.temperature,
+            noise_scale=request.noise_scale,
+            start=request.start,
+            alternatives=request.number * request.best_of > 1,
         )
         outputs = run_problems(
             self.network,

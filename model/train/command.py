@@ -14,6 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+from model.flow.clean import BATCH_KEYS
 from model.train.checkpoints import FOLDER, BestCheckpoints, LastCheckpoint, WholeFiles
 from model.train.ema import EMA
 from model.train.flow_module import FlowModule
@@ -23,6 +24,8 @@ from model.train.training_log import TrainingLog
 from model.visualize.watch import WatchAttention
 from pipeline.batching import ProteinDataModule
 from pipeline.errors import Failure, UsageError
+
+COLUMNS = [*(key for key in BATCH_KEYS if key != "lengths"), "b_factor", "confidence_kind"]
 
 LOGGERS = (
     ("pytorch_lightning.loggers.CSVLogger", "csv"),
@@ -39,6 +42,8 @@ class TrainCLI(LightningCLI):
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(BestCheckpoints, "best")
         parser.add_lightning_class_args(WatchAttention, "watch")
+        # What the flow reads, and no more.
+        parser.set_defaults({"data.columns": COLUMNS})
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]

@@ -22,6 +22,7 @@ from model.flow import (
     draw_tasks,
     draw_times,
 )
+from model.flow.generate import PASSES
 from model.flow.noise import generator
 from model.flow.product import self_conditioning
 from model.flow.target import Target
@@ -54,9 +55,9 @@ class FlowModule(pl.LightningModule):
     tasks : TaskWeights
         How often a protein is of each task.
     optimizer : OptimizerConfig
-    self_conditioning : float
-        Share of batches in which the network is given its own first prediction (T. Chen et al.,
-        "Analog bits", 2022).
+    max_passes : int
+        Passes through the network, from 1 to so many for each batch: each is given the prediction
+        of the one before (T. Chen et al., "Analog bits", 2022), and the last is trained.
     seed : int
         Of noise, times and tasks, which are a pure function of it, of the number of batches so far
         and of the name of the chain.
@@ -81,18 +82,18 @@ class FlowModule(pl.LightningModule):
         loss: LossWeights = LossWeights(),  # noqa: B008
         tasks: TaskWeights = TaskWeights(),  # noqa: B008
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
-        self_conditioning: float = 0.5,
+        max_passes: int = PASSES,
         seed: int = 0,
         compile: bool = False,
         init_from: str | None = None,
         dump_bad_batches: bool = True,
     ):
         super().__init__()
-        if not 0 <= self_conditioning <= 1:
-            raise UsageError(f"self_conditioning is a probability, found {self_conditioning}")
+        if max_passes < 1:
+            raise UsageError(f"max_passes is at least 1, found {max_passes}")
         self.network = FlowNetwork(network)
         self.task_weights, self.optimizer_config = tasks, optimizer
-        self.self_conditioning, self.seed = self_conditioning, seed
+        self.max_passes, self.seed = max_passes, seed
         self.init_from, self.dump_bad_batches = init_from, dump_bad_batches
         self.batches = 0
         self._accumulated: list[Mapping[str, Any]] = []
@@ -125,13 +126,7 @@ class FlowModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         step = self.batches + 1
         noisy, target, tasks = self.corrupted(batch, step)
-        if self._conditions_itself(step):
-            with torch.no_grad():
-                prediction = self.network(noisy)
-            # Autocast keeps 16-bit copies of the weights that it made without gradients, and would
-            # use them in the pass that needs gradients.
-            torch.clear_autocast_cache()
-            noisy = replace(noisy, self_conditioning=self_conditioning(noisy, prediction))
+        noisy = self._conditioned(noisy, self._passes(step) - 1)
         prediction = self.network(noisy)
         with torch.autocast(self.device.type, enabled=False):
             total, terms = self._loss(noisy, prediction, target)
@@ -153,11 +148,22 @@ class FlowModule(pl.LightningModule):
         # Between the first forward pass of a step and its backward pass.
         self._accumulated = self._accumulated[-1:]
 
-    def _conditions_itself(self, step: int) -> bool:
-        """Of the whole batch, so that one in two batches needs the network only once; and of the
-        same batches on all ranks, so that they finish together."""
-        drawn = torch.rand((), generator=generator(self.seed, step, "self-conditioning"))
-        return bool(drawn < self.self_conditioning)
+    def _passes(self, step: int) -> int:
+        """Of the whole batch, so that few cost little; and of the same batches on all ranks, so
+        that they finish together."""
+        drawn = torch.rand((), generator=generator(self.seed, step, "passes"))
+        return 1 + int(drawn * self.max_passes)
+
+    @torch.no_grad()
+    def _conditioned(self, noisy: NoisyProtein, passes: int) -> NoisyProtein:
+        """The same, with what the network made of it in so many passes."""
+        for _ in range(passes):
+            prediction = self.network(noisy)
+            noisy = replace(noisy, self_conditioning=self_conditioning(noisy, prediction))
+        # Autocast keeps 16-bit copies of the weights that it made without gradients, and would use
+        # them in the pass that needs gradients.
+        torch.clear_autocast_cache()
+        return noisy
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         # Here, while the batch is still on the CPU, looking at it keeps no device waiting.
@@ -218,6 +224,7 @@ class FlowModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """The loss with the same noise, times and tasks in every validation."""
         noisy, target, _ = self.corrupted(batch, VALIDATION_STEP)
+        noisy = self._conditioned(noisy, self.max_passes - 1)
         prediction = self.network(noisy)
         with torch.autocast(self.device.type, enabled=False):
             self._validation.add(self._loss.terms(noisy, prediction, target))
@@ -304,7 +311,7 @@ class FlowModule(pl.LightningModule):
             "loss": asdict(self.loss_weights),
             "tasks": asdict(self.task_weights),
             "optimizer": asdict(self.optimizer_config),
-            "self_conditioning": self.self_conditioning,
+            "max_passes": self.max_passes,
             "seed": self.seed,
         }
 

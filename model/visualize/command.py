@@ -106,7 +106,7 @@ def noisy_protein(batch: dict[str, Any], options: VisualizeOptions) -> NoisyProt
     n = clean.mask.shape[1]
     noise = draw_noise([options.chain], [n], n, options.seed, 0)
     held = held_for(torch.tensor([TASKS.index(options.task)]), clean, noise)
-    times = held.times(options.time, options.time, options.time)
+    times = held.times(options.time, options.time)
     return Flow().corrupt(clean, times, noise)[0]
 
 

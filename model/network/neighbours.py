@@ -1,0 +1,122 @@
+"""Where the atoms of near residues are: edges of the pair representation.
+
+Distances as radial basis functions, and the relative orientation, are what the networks that pack
+side chains best go by (PIPPack, N. Z. Randolph and B. Kuhlman, 2024; ProteinMPNN, J. Dauparas et
+al., 2022). They are computed for the nearest residues alone and added into the dense
+representation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model.flow.state import NoisyProtein
+from model.torsions import build
+from model.torsions.angles import N_CHI
+from pipeline.frames import to_global, to_local
+from pipeline.residues import MASK, UNKNOWN
+from pipeline.residues.geometry import GROUP
+
+N_POINTS = 5
+"""N, CA, C, O and a virtual CB; of glycine as well, since a real one would tell the type."""
+
+N_BASES = 16
+NEAREST_BASIS, FURTHEST_BASIS = 2.0, 17.0
+"""Å: centres of the basis functions, 1 Å apart and as wide."""
+
+C_ORIENTATION = 9 + 3
+
+_IN_GROUP = torch.zeros(MASK + 1, N_CHI, 10)
+_IN_GROUP[: UNKNOWN + 1, :, 1:] = (
+    torch.from_numpy(GROUP.astype("int64"))[:, None] == torch.arange(N_CHI)[:, None]
+).float()
+
+
+class NeighbourEdges(nn.Module):
+    """Features of the edges to the nearest residues, (B, N, K, c_z), and which they are.
+
+    Parameters
+    ----------
+    c_z : int
+    n_neighbours : int
+        Residues whose virtual CB are nearest, the residue itself among them.
+    """
+
+    centres: Tensor
+
+    def __init__(self, c_z: int, n_neighbours: int):
+        super().__init__()
+        self.n_neighbours = n_neighbours
+        self.backbone = nn.Linear(N_POINTS * N_POINTS * N_BASES + C_ORIENTATION, c_z)
+        # What is earlier may not be there: no bias.
+        self.side_chain = nn.Linear(N_POINTS * N_CHI * N_BASES, c_z, bias=False)
+        centres = torch.linspace(NEAREST_BASIS, FURTHEST_BASIS, N_BASES)
+        self.register_buffer("centres", centres, persistent=False)
+
+    def forward(self, z: Tensor, noisy: NoisyProtein) -> Tensor:
+        """`z` (B, N, N, c_z) with the features of near pairs added."""
+        state, mask = noisy.state, noisy.mask
+        nothing = state.backbone.new_zeros(*mask.shape, N_CHI)
+        unknown = torch.full_like(state.sequence, UNKNOWN)
+        cb = build(nothing, unknown, state.backbone, mask)[:, :, :1]
+        local = torch.cat([state.backbone, cb], 2)
+        points = to_global(state.rotations, state.translations, local)
+        neighbours, there = _nearest(points[:, :, 4], mask, self.n_neighbours)
+        of_others = _take(points, neighbours)
+        rotations = _take(state.rotations, neighbours)
+        turned = (state.rotations[:, :, None, :, :, None] * rotations[..., None, :]).sum(-3)
+        way = to_local(state.rotations, state.translations, of_others[:, :, :, 1])
+        away = torch.sqrt(way.square().sum(-1, keepdim=True) + 1e-4)
+        features = torch.cat([self._bases(points, of_others), turned.flatten(-2), way / away], -1)
+        edges = self.backbone(features)
+        side_chains = self._side_chains(noisy)
+        if side_chains is not None:
+            centres, present = side_chains
+            bases = self._bases(points, _take(centres, neighbours))
+            here = _take(present, neighbours)[..., None, :, None]
+            bases = bases.unflatten(-1, (N_POINTS, N_CHI, N_BASES)) * here
+            edges = edges + self.side_chain(bases.flatten(-3))
+        edges = torch.where(there[..., None], edges, 0.0).to(z.dtype)
+        return z.scatter_add(2, neighbours[..., None].expand_as(edges), edges)
+
+    def _bases(self, points: Tensor, of_others: Tensor) -> Tensor:
+        """(B, N, K, P · Q · 16) of the distances of points (B, N, P, 3) to (B, N, K, Q, 3)."""
+        difference = points[:, :, None, :, None] - of_others[:, :, :, None]
+        distance = torch.sqrt(difference.square().sum(-1) + 1e-4)
+        return torch.exp(-(distance[..., None] - self.centres).square()).flatten(-3)
+
+    def _side_chains(self, noisy: NoisyProtein) -> tuple[Tensor, Tensor] | None:
+        """Centres (B, N, 4, 3) of what each χ turns, and whether there are atoms; given or earlier.
+
+        None: no side chain is given, and there is no earlier prediction.
+        """
+        state, given = noisy.state, (noisy.times.atoms == 1) & noisy.mask
+        atoms, known = state.atoms, given
+        if noisy.self_conditioning is not None:
+            rotamers = noisy.self_conditioning.rotamers
+            built = build(rotamers.likeliest(), state.sequence, state.backbone, noisy.mask)
+            atoms = torch.where(given[..., None, None], atoms, built)
+            known = given | (rotamers.weight.sum(-1) > 0)
+        elif not bool(given.any()):
+            return None
+        weight = _IN_GROUP.to(atoms)[state.sequence] * known[..., None, None]
+        count = weight.sum(-1)
+        local = (weight @ atoms) / count.clamp(min=1)[..., None]
+        return to_global(state.rotations, state.translations, local), (count > 0).to(atoms.dtype)
+
+
+def _nearest(points: Tensor, mask: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """(B, N, K) numbers of the nearest of points (B, N, 3), and whether there are so many."""
+    squared = sum((points[:, :, None, k] - points[:, None, :, k]).square() for k in range(3))
+    assert isinstance(squared, Tensor)
+    both = mask[:, :, None] & mask[:, None, :]
+    far = squared.masked_fill(~both, torch.inf)
+    nearest, which = far.topk(min(number, far.shape[-1]), largest=False)
+    return which, torch.isfinite(nearest)
+
+
+def _take(values: Tensor, which: Tensor) -> Tensor:
+    """(B, N, K, …) of values (B, N, …)."""
+    batch = torch.arange(len(which), device=which.device)[:, None, None]
+    return values[batch, which]

@@ -1,0 +1,162 @@
+"""`ChiDistribution`: what the network says of the side chains, to be asked.
+
+The distribution of a residue is p(χ1) p(χ2|χ1) p(χ3|χ1, χ2) p(χ4|χ1, χ2, χ3). Which χ come first is
+up to whoever asks: the true ones for the loss, the likeliest for rotamers, drawn ones for a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.tensor_record import TensorRecord
+from model.torsions.angles import N_CHI, free_chi, periodic_chi
+from model.torsions.bins import N_BINS, N_WELLS, angles_at, log_probabilities, wells
+from model.torsions.rotamers import N_ROTAMERS, Rotamers
+
+HARMONICS = 3
+"""Of the χ that come before: 3χ tells wells apart."""
+
+Conditional = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]
+"""(features (B, N, C), k, χ before it (B, N, R, k)) → logits and offsets (B, N, R, 36) of χ_k; R
+may be 1."""
+
+
+class ChiHead(nn.Module):
+    """The conditionals: a small perceptron for each χ.
+
+    Parameters
+    ----------
+    c_s : int
+        Channels of the features.
+    c : int
+        Channels of the hidden layer.
+    """
+
+    def __init__(self, c_s: int, c: int):
+        super().__init__()
+        self.of_residue = nn.ModuleList(nn.Linear(c_s, c) for _ in range(N_CHI))
+        self.of_before = nn.ModuleList(
+            nn.Linear(2 * HARMONICS * k, c, bias=False) for k in range(1, N_CHI)
+        )
+        self.out = nn.ModuleList(nn.Linear(c, 2 * N_BINS) for _ in range(N_CHI))
+        for layer in self.out:
+            assert isinstance(layer, nn.Linear)
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor, k: int, before: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.of_residue[k](features)[..., None, :]
+        if k:
+            turns = before[..., None] * torch.arange(1, HARMONICS + 1, device=before.device)
+            waves = torch.cat([torch.sin(turns), torch.cos(turns)], -1).flatten(-2)
+            hidden = hidden + self.of_before[k - 1](waves)
+        logits, offsets = self.out[k](nn.functional.silu(hidden)).to(before.dtype).chunk(2, -1)
+        return logits, offsets
+
+
+def independent(logits: Tensor, k: int, before: Tensor) -> tuple[Tensor, Tensor]:
+    """A `Conditional` of marginals: features are (B, N, 4, 36) logits, and no χ tells of others."""
+    of_chi = logits[..., k, None, :].to(before.dtype)
+    return of_chi, torch.zeros_like(of_chi)
+
+
+@dataclass(frozen=True)
+class ChiDistribution(TensorRecord):
+    """p(χ1 … χ4) of B proteins of N residues.
+
+    Attributes
+    ----------
+    features : (B, N, …) float
+        Whatever `conditional` takes.
+    sequence : (B, N) int64
+        Types by which torsions exist; X and MASK have none.
+    conditional : callable
+        See `Conditional`.
+    dtype : torch.dtype
+        Of angles.
+    """
+
+    features: Tensor
+    sequence: Tensor
+    conditional: Conditional
+    dtype: torch.dtype = torch.float32
+
+    def given(self, chi: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and offsets (B, N, 4, 36) of each χ, given the (B, N, 4) before it."""
+        periodic = periodic_chi(self.sequence)
+        logits, offsets = zip(
+            *(self.conditional(self.features, k, chi[..., None, :k]) for k in range(N_CHI)),
+            strict=True,
+        )
+        return log_probabilities(torch.cat(logits, -2), periodic), torch.cat(offsets, -2)
+
+    @torch.no_grad()
+    def rotamers(self, number: int = N_ROTAMERS) -> Rotamers:
+        """The likeliest joint rotamers: a beam through the wells of each conditional.
+
+        Parameters
+        ----------
+        number : int
+            How many are kept, from 3.
+        """
+        free, periodic = free_chi(self.sequence), periodic_chi(self.sequence)
+        b, n = self.sequence.shape
+        chi = self.features.new_zeros(b, n, 1, 0, dtype=self.dtype)
+        weight = free[..., :1].to(self.dtype)
+        # A residue of a known type without torsions has one rotamer.
+        weight = torch.where((self.sequence < len(_KNOWN))[..., None], 1.0, weight)
+        marginals = []
+        for k in range(N_CHI):
+            exists = free[..., k, None]
+            logits, offsets = self.conditional(self.features, k, chi)
+            turns = periodic[..., k, None].expand(weight.shape)
+            shape = (*weight.shape, N_BINS)
+            p = log_probabilities(logits.expand(shape), turns).exp()
+            marginals.append(torch.where(exists, (weight[..., None] * p).sum(-2), 0.0))
+            angles, mass = wells(p, offsets.expand(shape), turns)
+            first = torch.arange(N_WELLS, device=mass.device) == 0
+            mass = torch.where(exists[..., None], mass, first.to(mass.dtype))
+            weight = (weight[..., None] * mass).flatten(-2)
+            chi = torch.cat(
+                [
+                    chi[..., None, :].expand(*angles.shape, k).flatten(-3, -2),
+                    angles.flatten(-2)[..., None],
+                ],
+                -1,
+            )
+            if weight.shape[-1] > number:
+                weight, kept = weight.topk(number, -1)
+                chi = chi.gather(-2, kept[..., None].expand(*kept.shape, k + 1))
+        total = weight.sum(-1, keepdim=True)
+        return Rotamers(
+            chi, weight / torch.where(total > 0, total, 1.0), torch.stack(marginals, -2)
+        )
+
+    @torch.no_grad()
+    def draw(self, uniform: Tensor, temperature: float) -> Tensor:
+        """(B, N, 4) torsions, each drawn given those that were drawn before it.
+
+        Parameters
+        ----------
+        uniform : (B, N, 4, 36) float
+            In [0, 1).
+        temperature : float
+            Above 0: log-probabilities are divided by it.
+        """
+        periodic = periodic_chi(self.sequence)
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
+        chi = self.features.new_zeros(*self.sequence.shape, 1, 0, dtype=self.dtype)
+        for k in range(N_CHI):
+            logits, offsets = self.conditional(self.features, k, chi)
+            p = log_probabilities(logits[..., 0, :], periodic[..., k])
+            drawn = (p / temperature + gumbel[..., k, :]).argmax(-1, keepdim=True)
+            angle = angles_at(drawn, offsets[..., 0, :].gather(-1, drawn))
+            chi = torch.cat([chi, angle[..., None]], -1)
+        return chi[..., 0, :]
+
+
+_KNOWN = range(20)
