@@ -81,8 +81,7 @@ def next_job(
 ) -> Job | None:
     """The next step of a run; none if it is finished."""
     folder = Folder(work, run)
-    to_test = [n for n in settings.noise_scales if not folder.test(n).is_dir()]
-    if not to_test:
+    if folder.test.is_dir():
         return None
     steps = settings.steps_of(run)
     done, seconds = folder.progress()
@@ -96,12 +95,8 @@ def next_job(
             checkpoint = folder.last if step == steps else snapshot
             title = f"validation at step {step:,}"
             more = ["--split", "val", "--limit", str(settings.validation_chains)]
-            more += ["--noise-scale", str(settings.noise_scales[0])]
             return evaluation_job(title, config, settings, checkpoint, folder.curve(step), more)
-    noise = to_test[0]
-    more = ["--split", "test", "--noise-scale", str(noise)]
-    title = f"test, noise scale {noise:g}"
-    return evaluation_job(title, config, settings, folder.last, folder.test(noise), more)
+    return evaluation_job("test", config, settings, folder.last, folder.test, ["--split", "test"])
 
 
 def training_job(
@@ -177,7 +172,7 @@ def evaluation_job(
     job = Job(title, [], result)
     words = [
         *("model.evaluate", "--dataset", settings.dataset, "--ckpt", str(checkpoint)),
-        *("--tasks", "packing", "--steps", str(settings.sampling_steps), "--seed", "0"),
+        *("--tasks", "packing", "--steps", str(settings.passes), "--seed", "0"),
         *("--device", "cpu" if settings.accelerator == "cpu" else "cuda", "--quiet"),
         *("--out-dir", str(job.partial), *more),
         *(["--where", where] if where else []),
@@ -400,8 +395,7 @@ def run_all(options: argparse.Namespace) -> int:
             ablation_steps=options.ablation_steps or options.steps,
             points=options.points,
             validation_chains=options.validation_chains,
-            sampling_steps=options.sampling_steps,
-            noise_scales=options.noise_scales,
+            passes=options.passes,
             accelerator=options.accelerator,
         )
         keep_settings(work, settings)
@@ -481,14 +475,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run.add_argument("--ablation-steps", type=int, help="by default --steps")
     run.add_argument("--points", type=int, default=8, help="of a learning curve")
     run.add_argument("--validation-chains", type=int, default=64, help="at each of these points")
-    run.add_argument("--sampling-steps", type=int, default=20)
-    run.add_argument(
-        *("--noise-scales", "--noise-scale"),
-        type=float,
-        nargs="+",
-        default=[0.0, 1.0],
-        help="of the noise that sampling starts from; the page is of the first",
-    )
+    run.add_argument("--passes", type=int, default=4, help="of a packing")
     run.add_argument("--at-once", type=int, default=2)
     run.add_argument(
         "--minutes", type=float, default=30 * 1440, help="of wall time, in all; then stop"

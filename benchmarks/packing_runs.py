@@ -40,15 +40,17 @@ class Run:
         return self.arm if self.ablation else f"{self.arm}-{self.seed}"
 
 
+GAMMAS = (0.004, 0.05, 0.4, 4.0, 8.0)
+
 MAIN = [Run(arm, seed, {"attention": arm}) for seed in range(3) for arm in ("iga", "ipa")]
 """In pairs, so that what the machine does besides falls on both arms alike."""
 
+ZSCORE = {"geometry_norm": "zscore"}
 ABLATIONS = [
-    *(Run(f"gamma-{init}", 0, {"gamma_init": init}, True) for init in (0.004, 0.05, 0.4, 8.0)),
-    Run("gamma-bounded", 0, {"gamma": "bounded"}, True),
-    Run("affine", 0, {"geometry_norm": "affine"}, True),
+    *(Run(f"gamma-{init}", 0, {**ZSCORE, "gamma_init": init}, True) for init in GAMMAS),
+    Run("gamma-bounded", 0, {**ZSCORE, "gamma": "bounded"}, True),
 ]
-REFERENCE = Run("gamma-4.0", 0, {"gamma_init": 4.0}, True)
+REFERENCE = Run("affine", 0, {}, True)
 """The main network for as many steps as the ablations, where these are fewer."""
 
 
@@ -67,10 +69,8 @@ class Settings:
         Of a learning curve.
     validation_chains : int
         On which packing is measured at these points.
-    sampling_steps : int
-    noise_scales : list of float
-        Of the noise that side chains start from when they are sampled: the first for the page and
-        the curves, all for the test split.
+    passes : int
+        Of a packing.
     accelerator : str
     """
 
@@ -81,8 +81,7 @@ class Settings:
     ablation_steps: int
     points: int
     validation_chains: int
-    sampling_steps: int
-    noise_scales: list[float]
+    passes: int
     accelerator: str
 
     def steps_of(self, run: Run) -> int:
@@ -108,12 +107,10 @@ class Folder:
         self.last = self.train / "checkpoints" / "last.ckpt"
         self.snapshots = self.root / "snapshots"
         self.log = self.root / "log"
+        self.test = self.root / "test"
 
     def curve(self, step: int) -> Path:
         return self.root / "curve" / str(step)
-
-    def test(self, noise_scale: float) -> Path:
-        return self.root / f"test-noise-{noise_scale:g}"
 
     def progress(self) -> tuple[int, float]:
         """Steps of the last checkpoint, and the seconds of training that it took to get there."""
@@ -133,10 +130,9 @@ class Folder:
                         found[int(row["step"])] = float(row[name])
         return found
 
-    def chains(self, noise_scale: float) -> dict[str, dict[str, float]] | None:
+    def chains(self) -> dict[str, dict[str, float]] | None:
         """Metrics of each chain of the test split, if they are there."""
-        test = self.test(noise_scale)
-        return read_per_chain(test) if test.is_dir() else None
+        return read_per_chain(self.test) if self.test.is_dir() else None
 
 
 def keep_settings(work: Path, settings: Settings) -> None:

@@ -31,21 +31,19 @@ class Results:
 
     work: Path
     settings: Settings
-    noise_scale: float
     chains: dict[Run, dict[str, dict[str, float]]]
 
     @classmethod
-    def read(cls, work: Path, noise_scale: float | None = None) -> Results:
+    def read(cls, work: Path) -> Results:
         path = work / "settings.json"
         if not path.is_file():
             raise SystemExit(f"error: {work} has no runs: it has no settings.json")
         settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
-        noise = settings.noise_scales[0] if noise_scale is None else noise_scale
-        found = {run: Folder(work, run).chains(noise) for run in settings.runs()}
+        found = {run: Folder(work, run).chains() for run in settings.runs()}
         chains = {run: rows for run, rows in found.items() if rows is not None}
         if len({tuple(rows) for rows in chains.values()}) > 1:
             raise SystemExit("error: the runs were evaluated on different chains")
-        return cls(work, settings, noise, chains)
+        return cls(work, settings, chains)
 
     def of_arm(self, arm: str) -> list[Run]:
         return [run for run in self.chains if run.arm == arm]
@@ -65,8 +63,7 @@ def markdown(results: Results, plot: str | None = None) -> str:
     n_chains = len(next(iter(results.chains.values()))) if results.chains else 0
     missing = [run.name for run in settings.runs() if run not in results.chains]
     lines = [
-        f"{settings.steps:,} steps, {settings.sampling_steps} steps of sampling from noise of "
-        f"scale {results.noise_scale:g}, {n_chains} test chains, dataset "
+        f"{settings.steps:,} steps, {settings.passes} passes, {n_chains} test chains, dataset "
         f"{settings.dataset_digest[:12]}; means over chains, 95 % bootstrap intervals over chains."
     ]
     if missing:
@@ -74,7 +71,6 @@ def markdown(results: Results, plot: str | None = None) -> str:
     if results.chains:
         lines += ["", *table_of_runs(results), "", *table_of_differences(results)]
         lines += table_of_ablations(results)
-        lines += table_of_noise(results)
     lines += table_of_curves(results)
     if plot:
         lines += ["", f"![Learning curves]({plot})"]
@@ -173,21 +169,6 @@ def table_of_ablations(results: Results) -> list[str]:
     head += [METRICS[RMSD], f"− {reference.name}"]
     steps = results.settings.ablation_steps
     return ["", f"Ablations, {steps:,} steps, one seed:", "", *as_table(head, rows)]
-
-
-def table_of_noise(results: Results) -> list[str]:
-    """Arms by the noise that sampling begins with."""
-    scales = results.settings.noise_scales
-    if len(scales) < 2:
-        return []
-    rows = []
-    for noise in scales:
-        of_scale = Results.read(results.work, noise)
-        for arm in dict.fromkeys(run.arm for run in of_scale.chains if not run.ablation):
-            runs = of_scale.of_arm(arm)
-            values = [cell(mean_interval(of_scale.mean_of(runs, f"packing.{m}"))) for m in METRICS]
-            rows.append([f"{noise:g}", f"{arm}, {len(runs)} seeds", *values])
-    return ["", "By the scale of the noise:", "", *as_table(["noise", "", *METRICS.values()], rows)]
 
 
 @dataclass(frozen=True)

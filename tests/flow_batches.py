@@ -10,6 +10,7 @@ import torch
 
 from model.flow import Clean, Held
 from model.flow.backbone import ideal_backbone
+from model.torsions import ChiDistribution, periodic_chi, smoothed
 from pipeline.batching import collate
 from pipeline.frames import backbone_frames, to_global
 from pipeline.residues import ATOM14_EXISTS
@@ -83,6 +84,7 @@ def with_garbage(clean: Clean, held: Held) -> Clean:
         embedding = torch.where(s.any(1)[:, None, None], nan, embedding)
     return replace(
         clean,
+        placed=torch.where(f | a | s, ~clean.placed, clean.placed),
         rotations=torch.where(f[..., None, None], nan, clean.rotations),
         translations=torch.where(f[..., None], nan, clean.translations),
         backbone=torch.where(f[..., None, None], nan, clean.backbone),
@@ -93,3 +95,16 @@ def with_garbage(clean: Clean, held: Held) -> Clean:
         atoms_mask=torch.where(a[..., None], ~clean.atoms_mask, clean.atoms_mask),
         embedding=embedding,
     )
+
+
+def certain(chi: torch.Tensor, sequence: torch.Tensor, sharpness: float = 50.0) -> ChiDistribution:
+    """A distribution about these torsions (B, N, 4), the narrower the sharper."""
+    periodic = periodic_chi(sequence)
+
+    def conditional(
+        features: torch.Tensor, k: int, before: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        _, away = smoothed(features[..., k], periodic[..., k])
+        return (-sharpness * away.square())[..., None, :], away[..., None, :]
+
+    return ChiDistribution(chi, sequence, conditional, chi.dtype)

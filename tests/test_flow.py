@@ -13,6 +13,7 @@ import torch
 from flow_batches import (
     UIDS,
     batch_of,
+    certain,
     random_item,
     three_proteins,
     unresolved,
@@ -38,13 +39,14 @@ from model.flow import (
     draw_tasks,
     draw_times,
 )
-from model.flow.atoms import nearer_labels, precondition
-from model.flow.backbone import ideal_backbone, oxygen_torsion, wrapped
+from model.flow.backbone import ideal_backbone, oxygen_torsion
 from model.flow.frames import squared_angle
 from model.flow.generate import generate, global_atoms, hidden_removed
 from model.flow.slots import existing_slots
 from model.flow.target import Target
 from model.flow.tasks import held_for
+from model.torsions import chi_angles, free_chi, periodic_chi
+from model.torsions.angles import wrapped
 from pipeline.residues import AATYPE_OF_LETTER, MASK
 
 
@@ -119,7 +121,7 @@ def test_noise_depends_on_seed_step_and_name_and_on_nothing_else() -> None:
         draw_noise(UIDS, [9, 14, 5], 14, seed=3, step=8),
         draw_noise([u + "x" for u in UIDS], [9, 14, 5], 14, seed=3, step=7),
     ):
-        assert not torch.equal(whole.atoms, other.atoms)
+        assert not torch.equal(whole.translations, other.translations)
 
 
 def test_tasks_are_drawn_as_often_as_their_weights_say() -> None:
@@ -144,7 +146,7 @@ def test_each_task_holds_what_it_is_named_for(clean: Clean) -> None:
     held = held_for(all_of("packing", clean), clean, noise)
     assert torch.equal(held.frames, clean.mask)
     assert torch.equal(held.sequence, clean.mask)
-    assert not held.atoms.any()
+    assert not (held.atoms & ~clean.complete).any()
     held = held_for(all_of("unconditional", clean), clean, noise)
     assert not (held.frames | held.atoms | held.sequence).any()
     held = held_for(all_of("design", clean), clean, noise)
@@ -193,12 +195,11 @@ def test_what_the_file_lacks_is_noise_and_carries_no_loss(task: str, clean: Clea
         r0, _, _ = flow.frames.sample_prior(noise)
         assert torch.equal(noisy.state.rotations[1, 3:5], r0[1, 3:5])
     assert not target.frames_count[1, 3:5].any()
-    # Residue 7 lacks atoms, unless it is a glycine.
-    assert clean.sequence[1, 7] != AATYPE_OF_LETTER["G"]
-    assert not target.atoms_count[1, 7]
-    exists = existing_slots(noisy.state.sequence[1, 7])
-    prior = flow.atoms.sample_prior(noise)[1, 7]
-    assert torch.equal(noisy.state.atoms[1, 7][exists], prior[exists])
+    # Residue 7 lacks CB, CG and what is beside it: no torsion of it is known, and it is not held.
+    assert free_chi(clean.sequence[1, 7]).any()
+    assert not target.chi_count[1, 7].any()
+    assert noisy.times.atoms[1, 7] == 0
+    assert (noisy.state.atoms[1, 7] == 0).all()
     # X has no type to learn.
     assert not target.sequence_count[0, 2]
     assert not (target.sequence_count & held.sequence).any()
@@ -207,7 +208,7 @@ def test_what_the_file_lacks_is_noise_and_carries_no_loss(task: str, clean: Clea
 def test_half_way_is_half_way(clean: Clean) -> None:
     noise = noise_for(clean)
     half = torch.where(clean.mask, 0.5, 1.0)
-    noisy, target = Flow().corrupt(clean, Times(half, half, half), noise)
+    noisy, target = Flow().corrupt(clean, Times(half, half * 0, half), noise)
     r0, x0, _ = Flow().frames.sample_prior(noise)
     known = target.frame_mask
     angle = roma.rotmat_geodesic_distance(noisy.state.rotations, target.rotations)[known]
@@ -257,29 +258,47 @@ def test_a_protein_is_noised_alike_alone_and_in_a_batch(task: str, clean: Clean)
             assert torch.allclose(a.float(), b_.float(), atol=1e-4), name
 
 
-def test_equivalent_atoms_take_the_shorter_way_and_rings_trade_together() -> None:
-    phe = torch.tensor([AATYPE_OF_LETTER["F"]])
-    atoms = torch.arange(30.0).reshape(1, 10, 3)
-    swapped_prior = atoms.clone()
-    # CD1, CD2, CE1, CE2 are slots 6–9 of atom14: 2–5 here.
-    swapped_prior[0, [2, 3]] = atoms[0, [3, 2]]
-    swapped_prior[0, [4, 5]] = atoms[0, [5, 4]]
-    assert torch.equal(nearer_labels(swapped_prior, atoms, phe), swapped_prior)
-    assert torch.equal(nearer_labels(atoms, atoms, phe), atoms)
-    half = atoms.clone()
-    half[0, [2, 3]] = atoms[0, [3, 2]]
-    found = nearer_labels(half, atoms, phe)
-    assert torch.equal(found, atoms) or torch.equal(found, swapped_prior)
-    arg = torch.tensor([AATYPE_OF_LETTER["R"]])
-    assert torch.equal(nearer_labels(swapped_prior, atoms, arg), atoms)
+def test_a_hidden_side_chain_is_hidden_whole_at_every_time(clean: Clean) -> None:
+    """Nothing of it is mixed with noise: x_t = t x₁ would tell it, where there is no noise."""
+    noise = noise_for(clean)
+    held = Held(clean.mask, torch.zeros_like(clean.mask), clean.mask)
+    other = replace(clean, atoms=clean.atoms + 1.0)
+    for time in (0.0, 0.1, 0.999):
+        for scale in (0.0, 1.0):
+            times = replace(held.times(1.0, 1.0), atoms=torch.full(clean.mask.shape, time))
+            noisy, _ = Flow().corrupt(clean, times, noise, scale)
+            assert (noisy.state.atoms == 0).all()
+            again, _ = Flow().corrupt(other, times, noise, scale)
+            for a, b in zip(tensors(noisy), tensors(again), strict=True):
+                assert torch.equal(a, b)
 
 
-@given(t=st.floats(0, 1))
-def test_preconditioning_leaves_an_output_of_unit_size(t: float) -> None:
-    skip, scale = precondition(torch.tensor(t, dtype=torch.float64))
-    # Variance of (x1 − skip·x_t) for x1 ~ N(0, 2²), x0 ~ N(0, 1).
-    left = (1 - skip * t) ** 2 * 4 + (skip * (1 - t)) ** 2
-    assert float(left) == pytest.approx(float(scale) ** 2, abs=1e-9)
+def test_no_noise_at_a_time_above_0_is_refused(clean: Clean) -> None:
+    noise, nothing = noise_for(clean), torch.zeros_like(clean.mask)
+    held = Held(nothing, nothing, nothing)
+    Flow().corrupt(clean, held.times(0.0, 0.0), noise, noise_scale=0.0)
+    with pytest.raises(ValueError, match="the answer itself"):
+        Flow().corrupt(clean, held.times(0.3, 0.3), noise, noise_scale=0.0)
+    with pytest.raises(ValueError, match="the answer itself"):
+        generate(lambda noisy: None, clean, held, UIDS, start=0.3, noise_scale=0.0)  # type: ignore
+
+
+def test_torsions_count_where_a_type_is_shown_and_the_place_is_known(clean: Clean) -> None:
+    _, target, held, _ = problem("packing", clean)
+    _, known = chi_angles(clean.backbone, clean.atoms, clean.atoms_mask, clean.sequence)
+    known = known & (clean.frame_mask & ~held.atoms)[..., None]
+    assert torch.equal(target.chi_count, known)
+    noise = noise_for(clean)
+    first = tuple(known.any(-1).nonzero()[0])
+    hazy = replace(clean, placed=clean.placed.clone())
+    hazy.placed[first] = False
+    _, target = Flow().corrupt(hazy, draw_times(held, noise), noise)
+    assert torch.equal(target.chi_count, known & hazy.placed[..., None])
+    assert not target.chi_count[first].any()
+    for task in ("design", "unconditional"):
+        noisy, target, _, _ = problem(task, clean)
+        assert not target.chi_count[noisy.state.sequence == MASK].any()
+    assert target.chi_count.any(), "types are shown while frames are hidden"
 
 
 @given(angle=st.floats(0, math.pi))
@@ -314,7 +333,8 @@ def knowing(target: Target) -> object:
             rotations=target.rotations,
             translations=target.translations,
             torsion=torch.stack([torch.sin(angle), torch.cos(angle)], -1),
-            atoms=target.atoms,
+            chi=certain(target.chi, noisy.state.sequence),
+            chi_of_blocks=torch.zeros(*noisy.mask.shape, 0, 4, 36),
             logits=logits,
             confidence=torch.zeros(noisy.mask.shape),
         )
@@ -331,9 +351,14 @@ def test_with_a_network_that_knows_the_sampler_arrives(task: str) -> None:
     mask = clean.mask
     assert torch.equal(made.state.sequence[mask], clean.sequence[mask])
     assert torch.allclose(made.state.rotations[mask], target.rotations[mask], atol=1e-4)
-    hidden = mask & ~held.atoms
-    exists = existing_slots(clean.sequence) & hidden[..., None]
-    assert torch.allclose(made.state.atoms[exists], target.atoms[exists], atol=1e-4)
+    assert torch.equal(made.state.atoms[held.atoms], clean.atoms[held.atoms])
+    exists = existing_slots(clean.sequence)
+    found, known = chi_angles(made.state.backbone, made.state.atoms, exists, clean.sequence)
+    known &= target.chi_count
+    turn = torch.where(periodic_chi(clean.sequence), math.pi, 2 * math.pi)
+    # The ring of proline does not close at any χ1.
+    known[clean.sequence == AATYPE_OF_LETTER["P"]] = False
+    assert wrapped(found - target.chi, turn)[known].abs().max() < 1e-3
     if task in ("packing", "design"):
         positions, present = global_atoms(made.state, made.atoms_mask, made.mask)
         batch = batch_of(*items)
@@ -369,7 +394,15 @@ def test_generating_is_a_pure_function_of_name_and_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("steps", 0), ("start", 1.0), ("temperature", -1.0), ("noise_scale", -1)]
+    ("option", "value"),
+    [
+        ("steps", 0),
+        ("passes", 0),
+        ("start", 1.0),
+        ("temperature", -1.0),
+        ("chi_temperature", -1.0),
+        ("noise_scale", -1),
+    ],
 )
 def test_options_of_the_sampler_outside_their_range_are_refused(
     option: str, value: float, clean: Clean

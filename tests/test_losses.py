@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from flow_batches import UIDS, batch_of, three_proteins, unresolved, without_atoms
+from flow_batches import UIDS, batch_of, certain, three_proteins, unresolved, without_atoms
 
 from model.flow import (
     TASKS,
@@ -23,16 +23,17 @@ from model.flow import (
 )
 from model.flow.backbone import oxygen_torsion
 from model.flow.frames import amplify
-from model.flow.residue_error import residue_error
+from model.flow.residue_error import frame_error
 from model.flow.target import Target
 from model.flow.tasks import held_for
-from model.gaussian_rigid import GaussianRigid
 from model.losses import FlowLoss, LossWeights, binned
 from model.losses.flow_loss import LossTerm
-from model.losses.structure import MAX_D2, gaussian_nll, gaussian_parameters, true_ellipsoids
+from model.losses.structure import pair_distances
+from model.torsions import N_BINS, periodic_chi, smoothed
+from model.torsions.bins import SMOOTHING
 
 NAMES = [
-    "translation", "rotation", "torsion", "atoms", "sequence", "pairs", "gaussian", "nll",
+    "translation", "rotation", "torsion", "chi", "chi_offset", "chi_of_blocks", "sequence", "pairs",
     "confidence",
 ]  # fmt: skip
 
@@ -53,7 +54,8 @@ def perfect(noisy: NoisyProtein, target: Target) -> Prediction:
         rotations=target.rotations.clone().requires_grad_(),
         translations=target.translations.clone().requires_grad_(),
         torsion=torch.stack([torch.sin(angle), torch.cos(angle)], -1).requires_grad_(),
-        atoms=target.atoms.clone().requires_grad_(),
+        chi=certain(target.chi, noisy.state.sequence, 1 / (2 * SMOOTHING**2)),
+        chi_of_blocks=torch.zeros(*noisy.mask.shape, 2, 4, N_BINS),
         logits=(torch.nn.functional.one_hot(target.sequence.clamp(0, 19), 20) * 30.0),
         confidence=torch.zeros(noisy.mask.shape),
     )
@@ -64,8 +66,14 @@ def test_a_perfect_prediction_costs_nothing(task: str) -> None:
     noisy, target = problem(task, damaged=False)
     total, terms = FlowLoss()(noisy, perfect(noisy, target), target)
     assert list(terms) == NAMES
-    for name in ("translation", "rotation", "atoms", "pairs", "gaussian", "sequence"):
+    for name in ("translation", "rotation", "chi_offset", "pairs", "sequence"):
         assert terms[name].mean.item() < 1e-3, name
+    # The cross-entropy of a smoothed target with itself is its entropy, and no other is less.
+    wanted, _ = smoothed(target.chi, periodic_chi(noisy.state.sequence))
+    entropy = -torch.xlogy(wanted, wanted).sum(-1)
+    least = torch.where(target.chi_count, entropy, 0.0).sum(-1)
+    found, counts, _ = Flow().loss(noisy, perfect(noisy, target), target)["chi"]
+    assert torch.allclose(found[counts], least[counts], atol=1e-4)
     assert torch.isfinite(total)
 
 
@@ -78,7 +86,10 @@ def test_only_the_terms_of_a_task_count(task: str) -> None:
     for name in ("translation", "rotation", "torsion"):
         assert terms[name].is_empty == (not frames), name
     assert terms["sequence"].is_empty == (not types)
-    assert not terms["atoms"].is_empty
+    assert terms["pairs"].is_empty == (not frames)
+    # Of a residue whose type is hidden no torsion counts, and some are shown in every task.
+    assert not terms["chi"].is_empty
+    assert terms["chi"].count.tolist() == target.chi_count.any(-1).sum(1).tolist()
 
 
 def test_endpoint_errors_are_those_of_the_formula() -> None:
@@ -87,14 +98,15 @@ def test_endpoint_errors_are_those_of_the_formula() -> None:
     wrong = replace(
         right,
         translations=right.translations + torch.tensor([3.0, 0.0, 4.0]),
-        atoms=right.atoms + torch.tensor([0.0, 2.0, 0.0]),
     )
     found = Flow().loss(noisy, wrong, target)
     error, counts, time = found["translation"]
     expected = 25 / 100 / (1 - time.clamp(max=0.9)) ** 2
     assert torch.allclose(error[counts], expected[counts], rtol=1e-4)
-    error, counts, time = found["atoms"]
-    expected = 4 / (1 - time.clamp(max=0.9)) ** 2
+    # Blocks that know nothing pay the logarithm of the number of bins for each torsion.
+    error, counts, _ = found["chi_of_blocks"]
+    half = target.chi_count & periodic_chi(noisy.state.sequence)
+    expected = math.log(N_BINS) * target.chi_count.sum(-1) - math.log(2) * half.sum(-1)
     assert torch.allclose(error[counts], expected[counts], rtol=1e-4)
 
 
@@ -104,50 +116,25 @@ def test_amplification_stops_at_a_hundred() -> None:
     )
 
 
-def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
-    _noisy, target = problem("packing", damaged=False)
-    rigid = true_ellipsoids(target)
-    found = gaussian_nll(rigid, target)
-    b, n = 1, 2
-    atoms = torch.cat([target.backbone[b, n], target.atoms[b, n][target.atoms_mask[b, n]]])
-    normal = torch.distributions.Normal(rigid.local_mean[b, n], rigid.scale[b, n])
-    # Without the constant ½ log 2π of each axis.
-    expected = -(normal.log_prob(atoms) + 0.5 * math.log(2 * math.pi)).sum(-1).mean()
-    assert float(found[b, n]) == pytest.approx(float(expected), rel=1e-4)
-
-
-def test_a_distance_beyond_the_clamp_has_no_gradient() -> None:
-    noisy, target = problem("packing", damaged=False)
-    rigid = true_ellipsoids(target)
-    far = rigid.translations + 1000.0
-    far.requires_grad_()
-    moved = GaussianRigid(
-        rigid.rotations, far, rigid.local_mean, rigid.log_scale.clone().requires_grad_()
-    )
-    value = gaussian_nll(moved, target)
-    mask = noisy.mask
-    expected = 0.5 * MAX_D2 + rigid.log_scale.sum(-1)
-    assert torch.allclose(value[mask], expected[mask], rtol=1e-4)
-    value[mask].sum().backward()
-    assert (far.grad == 0).all()
-    assert moved.log_scale.grad is None or (moved.log_scale.grad == 0).all()
-
-
-def test_ellipsoids_a_little_off_cost_half_the_square() -> None:
-    _noisy, target = problem("packing", damaged=False)
-    rigid = true_ellipsoids(target)
-    shift = torch.tensor([0.3, 0.0, 0.0])
-    moved = replace(rigid, local_mean=rigid.local_mean + shift)
-    assert torch.allclose(gaussian_parameters(moved, rigid), torch.tensor(0.045), atol=1e-5)
-    wider = replace(rigid, log_scale=rigid.log_scale + 2.0)
-    assert torch.allclose(gaussian_parameters(wider, rigid), torch.tensor(4.5), atol=1e-4)
+def test_distances_a_little_off_cost_half_the_square() -> None:
+    noisy, target = problem("unconditional", damaged=False)
+    frames = (target.rotations, target.translations, target.backbone)
+    assert pair_distances(frames, target, target.frames_count)[noisy.mask].max() < 1e-4
+    # All residues but the first move away from it, as one.
+    b = 0
+    away = torch.tensor([0.3, 0.0, 0.0])
+    first = torch.arange(noisy.mask.shape[1]) == 0
+    moved = torch.where(first[None, :, None], target.translations, target.translations + away)
+    found = pair_distances((target.rotations, moved, target.backbone), target, target.frames_count)
+    assert 0 < found[b, 0] <= 0.3**2 / 2 + 1e-4
+    assert found[b, 1] < found[b, 0]
 
 
 def test_the_error_that_confidence_learns_is_in_angstrom() -> None:
     noisy, target = problem("unconditional", damaged=False)
     right = perfect(noisy, target)
     wrong = replace(right, translations=right.translations + torch.tensor([3.0, 0.0, 4.0]))
-    error = residue_error(noisy, wrong, target)
+    error = frame_error(noisy, wrong, target)
     assert torch.allclose(error[noisy.mask], torch.tensor(5.0), atol=1e-3)
 
 
@@ -160,13 +147,15 @@ def test_gradients_of_hopeless_predictions_are_finite(task: str) -> None:
             rotations=torch.eye(3).expand(b, n, 3, 3).clone().requires_grad_(),
             translations=torch.zeros(b, n, 3).requires_grad_(),
             torsion=torch.zeros(b, n, 2).requires_grad_(),
-            atoms=torch.zeros(b, n, 10, 3).requires_grad_(),
+            chi=certain(target.chi + math.pi / 2, noisy.state.sequence, 500.0),
+            chi_of_blocks=torch.zeros(b, n, 1, 4, N_BINS).requires_grad_(),
             logits=torch.zeros(b, n, 20).requires_grad_(),
             confidence=torch.zeros(b, n).requires_grad_(),
         )
         total, terms = FlowLoss()(noisy, hopeless, target)
         total.backward()
-        for name in ("rotations", "translations", "torsion", "atoms", "logits", "confidence"):
+        names = ("rotations", "translations", "torsion", "chi_of_blocks", "logits", "confidence")
+        for name in names:
             gradient = getattr(hopeless, name).grad
             assert gradient is None or torch.isfinite(gradient).all(), name
         for name, term in terms.items():
@@ -194,8 +183,8 @@ def test_proteins_in_which_nothing_counts_do_not_dilute_the_mean() -> None:
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_impossible_weights_are_refused(weight: float) -> None:
-    with pytest.raises(ValueError, match="atoms"):
-        LossWeights(atoms=weight)
+    with pytest.raises(ValueError, match="chi_offset"):
+        LossWeights(chi_offset=weight)
 
 
 def test_a_term_without_a_weight_is_not_dropped_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +193,7 @@ def test_a_term_without_a_weight_is_not_dropped_in_silence(monkeypatch: pytest.M
 
     def with_bonds(self: Flow, *given: Any) -> dict[str, Any]:
         terms = known(self, *given)
-        return {**terms, "bonds": terms["atoms"]}
+        return {**terms, "bonds": terms["chi"]}
 
     monkeypatch.setattr(Flow, "loss", with_bonds)
     with pytest.raises(AssertionError, match=r"without a weight.*\['bonds'\]"):
@@ -224,5 +213,5 @@ def test_a_weight_without_a_term_is_named() -> None:
 def test_the_documented_weights_are_the_defaults() -> None:
     page = (Path(__file__).parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
     rows = re.findall(r"(?m)^\| `(\w+)` \| .* \| (\S+) \|$", page)
-    told = {name: float(weight.replace("·10⁻⁴", "e-4")) for name, weight in rows}
+    told = {name: float(weight) for name, weight in rows}
     assert told == asdict(LossWeights())

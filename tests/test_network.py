@@ -14,6 +14,7 @@ from model.flow import (
     TASKS,
     Flow,
     NoisyProtein,
+    Prediction,
     clean_from_batch,
     draw_noise,
     draw_times,
@@ -32,6 +33,16 @@ def small(attention: str = "iga") -> FlowNetwork:
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return network
+
+
+def told(prediction: Prediction) -> dict[str, torch.Tensor]:
+    """All that a prediction says, (B, N, …) each; of χ, given some χ before it."""
+    some = torch.ones(*prediction.chi.sequence.shape, 4)
+    log_p, offsets = prediction.chi.given(some)
+    names = ("rotations", "translations", "torsion", "chi_of_blocks", "logits", "confidence")
+    # A bin that a π-periodic torsion does not have.
+    chi = torch.cat([log_p.clamp(min=-50.0), offsets], -1)
+    return {"chi": chi, **{name: getattr(prediction, name) for name in names}}
 
 
 def noisy_for(task: str, step: int = 0) -> NoisyProtein:
@@ -67,9 +78,9 @@ def test_turning_and_moving_the_protein_turns_and_moves_the_prediction(
     )
     a, b = network(noisy), network(moved)
     mask = noisy.mask
-    for name in ("atoms", "torsion", "logits", "confidence"):
-        difference = (getattr(a, name) - getattr(b, name))[mask].abs().max()
-        assert difference < 2e-3, name
+    for name, value in told(a).items():
+        if name not in ("rotations", "translations"):
+            assert (value - told(b)[name])[mask].abs().max() < 2e-3, name
     assert (turn @ a.rotations - b.rotations)[mask].abs().max() < 1e-3
     assert (a.translations @ turn.T + shift - b.translations)[mask].abs().max() < 1e-2
 
@@ -106,8 +117,8 @@ def test_padding_and_the_rest_of_the_batch_change_nothing(task: str, network: Fl
             return x[:, :n] if x.ndim > 1 else x
 
         alone = network(noisy[b : b + 1].map(cut))
-        for name in ("rotations", "translations", "atoms", "torsion", "logits", "confidence"):
-            difference = getattr(alone, name)[0] - getattr(together, name)[b, :n]
+        for name, value in told(alone).items():
+            difference = value[0] - told(together)[name][b, :n]
             assert difference[noisy.mask[b, :n]].abs().max() < 1e-4, name
 
 
@@ -117,7 +128,8 @@ def test_the_order_of_residues_is_told_by_their_index_alone(network: FlowNetwork
     order = torch.randperm(14, generator=torch.Generator().manual_seed(0))
     shuffled = noisy.map(lambda x: x[:, order])
     a, b = network(noisy), network(shuffled)
-    assert (a.atoms[:, order] - b.atoms).abs().max() < 1e-4
+    for name in ("chi", "chi_of_blocks"):
+        assert (told(a)[name][:, order] - told(b)[name]).abs().max() < 1e-4
     assert (a.translations[:, order] - b.translations).abs().max() < 1e-4
 
 
@@ -126,7 +138,11 @@ def test_the_order_of_residues_is_told_by_their_index_alone(network: FlowNetwork
 def test_held_frames_and_atoms_come_back_bit_by_bit(task: str, network: FlowNetwork) -> None:
     noisy = noisy_for(task, step=3)
     prediction = network(noisy)
-    frames, atoms, sequence = Flow().to_clean(noisy, prediction)
+    flow = Flow()
+    frames, atoms, sequence = (
+        modality.to_clean(noisy, prediction)
+        for modality in (flow.frames, flow.atoms, flow.sequence)
+    )
     held = noisy.times.frames == 1
     for mine, given in zip(frames, ("rotations", "translations", "backbone"), strict=True):
         assert torch.equal(mine[held], getattr(noisy.state, given)[held])
@@ -145,10 +161,7 @@ def test_gradients_reach_every_parameter_and_are_finite() -> None:
             noisy = replace(noisy, self_conditioning=self_conditioning(noisy, network(noisy)))
         out = network(noisy)
         mask = noisy.mask
-        total = sum(
-            getattr(out, name)[mask].square().sum()
-            for name in ("rotations", "translations", "atoms", "torsion", "logits", "confidence")
-        )
+        total = sum(value[mask].square().sum() for value in told(out).values())
         # |R|² is constant: something of the rotation that is not.
         (total + out.rotations[mask][:, 0].sum()).backward()
         for name, parameter in network.named_parameters():
@@ -184,8 +197,8 @@ def test_geometry_stays_in_float32_under_bf16() -> None:
     noisy = noisy_for("unconditional")
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         half = network(noisy)
-    for name in ("rotations", "translations", "atoms"):
-        assert getattr(half, name).dtype == torch.float32
+    for name, value in told(half).items():
+        assert value.dtype == torch.float32, name
     turned = half.rotations.transpose(-1, -2) @ half.rotations
     assert (turned - torch.eye(3)).abs().max() < 1e-5
 

@@ -1,4 +1,4 @@
-"""The error to expect of a sample: the network's own, and the distance to what it predicts."""
+"""The error to expect of a sample: of side chains by their rotamers, of frames by asking again."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from flow_batches import UIDS, batch_of, random_item, three_proteins
+from flow_batches import UIDS, batch_of, certain, random_item, three_proteins
 from torch import Tensor
 
-from model.flow import MODALITIES, Clean, Held, NoisyProtein, Prediction, clean_from_batch
-from model.flow.residue_error import expected_error
+from model.flow import Clean, Held, NoisyProtein, Prediction, ProteinState, clean_from_batch
+from model.flow.generate import generate
+from model.flow.residue_error import expected_frame_error, side_chain_error
 from model.flow.slots import existing_slots, swapped
-from model.flow.state import ProteinState
+from model.torsions import Rotamers, build, chi_angles, free_chi
 
 OWN_ERROR = 0.5
 
@@ -27,79 +28,110 @@ def held_in(task: str, clean: Clean) -> Held:
     return {"packing": Held(yes, no, yes), "unconditional": Held(no, no, no)}[task]
 
 
-def as_state(clean: Clean, atoms: Tensor) -> ProteinState:
-    return ProteinState(clean.rotations, clean.translations, clean.backbone, atoms, clean.sequence)
+def as_state(clean: Clean, shift: float = 0.0) -> ProteinState:
+    return ProteinState(
+        clean.rotations,
+        clean.translations + torch.tensor([0.0, shift, 0.0]),
+        clean.backbone,
+        clean.atoms,
+        clean.sequence,
+    )
 
 
 class Knowing:
-    """A network that predicts these atoms whatever it is given, and errs by half an Å by its own
+    """A network that predicts this protein whatever it is given, and errs by half an Å by its own
     account."""
 
-    def __init__(self, atoms: Tensor):
-        self.atoms = atoms
+    def __init__(self, clean: Clean):
+        self.clean = clean
         self.seen: list[NoisyProtein] = []
 
     def __call__(self, noisy: NoisyProtein) -> Prediction:
         self.seen.append(noisy)
+        clean = self.clean
         b, n = noisy.mask.shape
+        chi, _ = chi_angles(clean.backbone, clean.atoms, clean.atoms_mask, clean.sequence)
+        centre = noisy.state.translations * noisy.mask[..., None]
         return Prediction(
             rotations=noisy.state.rotations,
-            translations=noisy.state.translations,
+            # x₁ is turned and moved before it is noised; a network at its own x_t moves nothing.
+            translations=centre,
             torsion=torch.zeros(b, n, 2),
-            atoms=self.atoms,
+            chi=certain(chi, noisy.state.sequence),
+            chi_of_blocks=torch.zeros(b, n, 0, 4, 36),
             logits=torch.zeros(b, n, 20),
             confidence=torch.full((b, n), OWN_ERROR).log1p(),
         )
 
 
-def test_what_is_expected_is_the_networks_error_and_the_distance_to_its_prediction(
-    clean: Clean,
-) -> None:
-    held = held_in("packing", clean)
-    moved = clean.atoms + torch.tensor([0.0, 1.2, 0.0])
-    found = expected_error(Knowing(clean.atoms), clean, held, as_state(clean, moved), UIDS, 0)
-    has_side_chain = existing_slots(clean.sequence).any(-1) & clean.mask
-    expected = torch.tensor((OWN_ERROR**2 + 1.2**2) ** 0.5)
-    assert has_side_chain.sum() > 20
-    assert torch.allclose(found[has_side_chain], expected, atol=1e-4)
-    without = clean.mask & ~has_side_chain
-    assert torch.allclose(found[without], torch.tensor(OWN_ERROR), atol=1e-4)
+def two_rotamers(clean: Clean) -> tuple[Rotamers, ProteinState, Tensor]:
+    """χ1 twice, a third of a turn apart, 0.75 and 0.25; a state of the first."""
+    chi = torch.zeros(*clean.mask.shape, 2, 4) + 1.0
+    chi[..., 1, 0] += 2.0
+    weight = torch.tensor([0.75, 0.25]).expand(*clean.mask.shape, 2)
+    rotamers = Rotamers(chi, weight, torch.zeros(*clean.mask.shape, 4, 36))
+    built = build(chi, clean.sequence, clean.backbone, clean.mask)
+    return rotamers, replace(as_state(clean), atoms=built[..., 0, :, :]), built
 
 
-def test_of_two_samples_the_one_that_is_nearer_to_the_prediction_is_better(clean: Clean) -> None:
-    held, network = held_in("packing", clean), Knowing(clean.atoms)
-    errors = [
-        expected_error(network, clean, held, as_state(clean, clean.atoms + shift), UIDS, 0)
-        for shift in (0.1, 0.6)
+def test_what_is_expected_is_the_mean_distance_to_the_rotamers(clean: Clean) -> None:
+    rotamers, state, built = two_rotamers(clean)
+    found = side_chain_error(rotamers, state, clean.mask)
+    slots = existing_slots(clean.sequence)
+    second = built[..., 1, :, :]
+    squared = [
+        ((built[..., 0, :, :] - named).square().sum(-1) * slots).sum(-1)
+        for named in (second, swapped(second, clean.sequence))
     ]
-    some = existing_slots(clean.sequence).any(-1) & clean.mask
+    rmsd = torch.sqrt(torch.minimum(*squared) / slots.sum(-1).clamp(min=1))
+    turns = free_chi(clean.sequence).any(-1) & clean.mask
+    assert (rmsd[turns] > 0.1).all()
+    assert torch.allclose(found[turns], 0.25 * rmsd[turns], atol=1e-4)
+    assert found[~turns].max() < 1e-4
+
+
+def test_of_two_side_chains_the_likelier_is_expected_to_be_better(clean: Clean) -> None:
+    rotamers, likely, built = two_rotamers(clean)
+    unlikely = replace(likely, atoms=built[..., 1, :, :])
+    errors = [side_chain_error(rotamers, state, clean.mask) for state in (likely, unlikely)]
+    some = free_chi(clean.sequence).any(-1) & clean.mask
     assert (errors[0][some] < errors[1][some]).all()
 
 
 def test_equivalent_atoms_may_have_either_name(clean: Clean) -> None:
-    held = held_in("packing", clean)
-    renamed = as_state(clean, swapped(clean.atoms, clean.sequence))
-    assert not torch.equal(renamed.atoms, clean.atoms)
-    found = expected_error(Knowing(clean.atoms), clean, held, renamed, UIDS, 0)
-    assert torch.allclose(found[clean.mask], torch.tensor(OWN_ERROR), atol=1e-4)
+    rotamers, state, _ = two_rotamers(clean)
+    renamed = replace(state, atoms=swapped(state.atoms, state.sequence))
+    assert not torch.equal(renamed.atoms, state.atoms)
+    errors = [side_chain_error(rotamers, one, clean.mask) for one in (state, renamed)]
+    assert torch.allclose(*errors, atol=1e-5)
 
 
 def test_what_is_held_has_no_error(clean: Clean) -> None:
     held = held_in("packing", clean)
-    held = replace(held, atoms=clean.mask & (torch.arange(clean.mask.shape[1]) < 4))
-    state = as_state(clean, clean.atoms)
-    found = expected_error(Knowing(clean.atoms), clean, held, state, UIDS, 0)
-    assert (found[held.atoms] == 0).all()
-    assert (found[clean.mask & ~held.atoms] > 0.4).all()
+    kept = clean.mask & (torch.arange(clean.mask.shape[1]) < 4)
+    made = generate(Knowing(clean), clean, replace(held, atoms=kept), UIDS)
+    assert (made.expected_error[kept] == 0).all()
+    assert made.expected_error.max() < 0.1, "it is certain, and of frames nothing is open"
+    free = held_in("unconditional", clean)
+    found = expected_frame_error(Knowing(clean), clean, free, as_state(clean), UIDS, 0)
+    assert (found[clean.mask] >= OWN_ERROR - 1e-4).all()
+    assert (expected_frame_error(Knowing(clean), clean, held, as_state(clean), UIDS, 0) == 0).all()
+
+
+def test_a_packing_asks_the_network_no_more_than_its_passes(clean: Clean) -> None:
+    network = Knowing(clean)
+    generate(network, clean, held_in("packing", clean), UIDS, passes=3)
+    assert len(network.seen) == 3
+    assert network.seen[0].self_conditioning is None
+    assert all(noisy.self_conditioning is not None for noisy in network.seen[1:])
 
 
 def test_nothing_of_the_answer_is_read(clean: Clean) -> None:
-    held = held_in("packing", clean)
-    state = as_state(clean, clean.atoms + 0.3)
-    other = replace(clean, atoms=torch.full_like(clean.atoms, torch.nan))
-    networks = [Knowing(clean.atoms) for _ in range(2)]
+    held, state = held_in("unconditional", clean), as_state(clean)
+    other = replace(clean, translations=torch.full_like(clean.translations, torch.nan))
+    networks = [Knowing(clean) for _ in range(2)]
     found = [
-        expected_error(network, problem, held, state, UIDS, 0)
+        expected_frame_error(network, problem, held, state, UIDS, 0)
         for network, problem in zip(networks, (clean, other), strict=True)
     ]
     assert torch.equal(*found)
@@ -111,33 +143,26 @@ def test_a_protein_is_judged_alike_alone_and_beside_one_of_another_task() -> Non
     clean = clean_from_batch(batch_of(random_item("a", 8, 1), random_item("b", 11, 2)))
     packing, free = held_in("packing", clean), held_in("unconditional", clean)
     mixed = Held(
-        *(torch.stack([getattr(packing, name)[0], getattr(free, name)[1]]) for name in MODALITIES)
+        *(
+            torch.stack([getattr(packing, name)[0], getattr(free, name)[1]])
+            for name in ("frames", "atoms", "sequence")
+        )
     )
-    together, one = Knowing(clean.atoms), Knowing(clean.atoms[:1, :8])
-    state = as_state(clean, clean.atoms + 0.3)
-    both = expected_error(together, clean, mixed, state, ["a", "b"], 0)
+    together = Knowing(clean)
+    both = generate(together, clean, mixed, ["a", "b"], steps=2)
     alone = clean[:1].map(lambda x: x[:, :8])
-    single = expected_error(
-        one,
-        alone,
-        held_in("packing", alone),
-        as_state(alone, alone.atoms + 0.3),
-        ["a"],
-        0,
-    )
-    assert torch.allclose(both[:1, :8], single, atol=1e-5)
-    assert together.seen[0].times.frames[1].max() < 1
-    assert (together.seen[0].times.frames[0] == 1).all()
+    single = generate(Knowing(alone), alone, held_in("packing", alone), ["a"], steps=2)
+    assert torch.allclose(both.expected_error[:1, :8], single.expected_error, atol=1e-5)
+    assert torch.equal(both.state.atoms[:1, :8], single.state.atoms)
+    assert both.expected_error[1].min() > 0.4
 
 
 def test_a_language_model_has_not_read_a_sequence_that_was_made(clean: Clean) -> None:
     embedded = replace(clean, embedding=torch.ones(*clean.mask.shape, 4))
-    network = Knowing(clean.atoms)
-    state = as_state(clean, clean.atoms)
-    held = held_in("packing", clean)
-    expected_error(network, embedded, held, state, UIDS, 0)
-    made = replace(held, sequence=torch.zeros_like(clean.mask))
-    expected_error(network, embedded, made, state, UIDS, 0)
+    network, state = Knowing(clean), as_state(clean)
+    free = held_in("unconditional", clean)
+    for held in (replace(free, sequence=clean.mask), free):
+        expected_frame_error(network, embedded, held, state, UIDS, 0)
     given = [noisy.embedding_given for noisy in network.seen]
     assert given[0] is not None
     assert given[0].all()

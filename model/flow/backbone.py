@@ -50,8 +50,3 @@ def oxygen_torsion(backbone: Tensor) -> Tensor:
         In (−π, π].
     """
     return torch.atan2(backbone[..., 3, 2], backbone[..., 3, 1])
-
-
-def wrapped(angle: Tensor) -> Tensor:
-    """The same angle in [−π, π)."""
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi

@@ -8,10 +8,11 @@ import roma
 import torch
 from torch import Tensor
 
-from model.flow.backbone import ideal_backbone, oxygen_torsion, wrapped
+from model.flow.backbone import ideal_backbone, oxygen_torsion
 from model.flow.noise import Noise
 from model.flow.state import NoisyProtein, Prediction, ProteinState, Times
 from model.flow.target import Target
+from model.torsions.angles import wrapped
 
 PRIOR_STD = 10.0
 """Å, of translations."""
