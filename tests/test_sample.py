@@ -25,6 +25,7 @@ from sample_network import (
 )
 
 from model.errors import AlreadyThere
+from model.flow.generate import PASSES
 from model.metrics import Structure, rmsd, superpose
 from model.network import FlowNetwork
 from model.sample import Request, Sampler, Samples
@@ -248,6 +249,21 @@ def test_a_language_model_is_asked_for_only_by_networks_that_know_one(flow: Samp
 # ---- seeds and batches --------------------------------------------------------------------------
 
 
+def test_several_packings_are_drawn_and_one_is_the_likeliest(flow: Sampler) -> None:
+    def side_chains(**options: object) -> list[np.ndarray]:
+        samples = flow.sample("packing", input=UBIQUITIN, **options)
+        return [sample.structure.positions[:, 4:] for sample in samples]
+
+    (one,) = side_chains()
+    (again,) = side_chains(seed=5)
+    np.testing.assert_array_equal(one, again)
+    first, second = side_chains(number=2)
+    assert np.abs(first - second).max() > 1
+    np.testing.assert_array_equal(side_chains(number=3)[1], second)
+    for alike in side_chains(number=2, temperature=0.0):
+        np.testing.assert_array_equal(alike, one)
+
+
 def test_a_seed_is_a_sample_whatever_else_is_sampled(flow: Sampler) -> None:
     kind = {"steps": STEPS, "seed": 5}
     together = flow.sample("unconditional", lengths=["20", "11"], number=3, **kind)
@@ -277,9 +293,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones(
 
 
 def test_the_best_of_candidates_has_the_least_predicted_error(flow: Sampler) -> None:
-    options = {"lengths": ["15"], "number": 6, "steps": STEPS}
+    options = {"lengths": ["15"], "number": 6, "steps": STEPS, "batch_size": 3}
     one = flow.sample("unconditional", **options)
-    best = flow.sample("unconditional", best_of=4, batch_size=3, **options)
+    best = flow.sample("unconditional", best_of=4, **options)
     for single, chosen in zip(one, best, strict=True):
         assert chosen.predicted_error <= single.predicted_error
         if chosen.candidate == 0:
@@ -354,13 +370,15 @@ def test_a_trajectory_has_a_model_for_each_step_and_ends_with_the_sample(
         samples.save(tmp_path, format=kind, trajectory=True, overwrite=True)
         models = gemmi.read_structure(str(tmp_path / f"1ubi_1_trajectory.{kind}"))
         last = gemmi.read_structure(str(tmp_path / f"1ubi_1.{kind}"))[0]
-        assert len(models) == STEPS + 1
+        assert len(models) == STEPS + PASSES + 1
         positions = [[a.pos.tolist() for c in m for r in c for a in r] for m in models]
         assert len({len(p) for p in positions}) == 1
         assert positions[-1] == [a.pos.tolist() for c in last for r in c for a in r]
         motif = np.array(positions)[:, [a.name == "CA" for c in last for r in c for a in r]]
         # The motif does not move; what is made around it does.
-        np.testing.assert_allclose(motif[:, 4:15], motif[-1:, 4:15].repeat(4, 0), atol=0.0011)
+        np.testing.assert_allclose(
+            motif[:, 4:15], motif[-1:, 4:15].repeat(len(models), 0), atol=0.0011
+        )
         assert np.abs(motif[0, :4] - motif[-1, :4]).max() > 0.1
 
 
@@ -416,6 +434,9 @@ def test_residues_without_a_backbone_are_left_out_and_the_rest_is_packed(
         ({"task": "packing", "input": UBIQUITIN, "steps": 0}, "--steps is at least 1"),
         ({"task": "packing", "input": UBIQUITIN, "start": 1.0}, "--start is a time"),
         ({"task": "packing", "input": UBIQUITIN, "noise_scale": -1.0}, "--noise-scale"),
+        ({"task": "packing", "input": UBIQUITIN, "noise_scale": 0.5}, "--noise-scale is for what"),
+        ({"task": "packing", "input": UBIQUITIN, "start": 0.5}, "--start is for what flows"),
+        ({"task": "design", "input": UBIQUITIN, "start": 0.5, "noise_scale": 0.0}, "stay as it is"),
         ({"task": "packing", "input": "no/such.pdb"}, "does not exist"),
         (
             {"task": "design", "input": UBIQUITIN, "fixed": "B3"},

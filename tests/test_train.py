@@ -436,7 +436,7 @@ MISTAKES = {
     "watch.vis_heads=[7]": "there is no head 7",
     "trainer.max_steps=-1": "has to know its end",
     "model.optimizer.lr=0": "lr is above 0",
-    "model.loss.atoms=-1": "the weight of atoms",
+    "model.loss.chi=-1": "the weight of chi",
     "ckpt_path=nowhere.ckpt": "nowhere.ckpt",
 }
 

@@ -32,10 +32,12 @@ class Atoms:
         ----------
         noisy : NoisyProtein
         chi : (B, N, 4) float
-            Radians.
+            Radians. Where they are no numbers, neither are the atoms.
         """
         state = noisy.state
         built = build(chi, state.sequence, state.backbone, noisy.mask)
+        # The builder takes what is no number for an ideal torsion.
+        built = torch.where(torch.isfinite(chi).all(-1)[..., None, None], built, torch.nan)
         hidden = (noisy.times.atoms < 1) & noisy.mask
         shown = existing_slots(state.sequence) & noisy.mask[..., None]
         atoms = torch.where(hidden[..., None, None], built, state.atoms)

@@ -155,6 +155,8 @@ class ChiDistribution(TensorRecord):
             p = log_probabilities(logits[..., 0, :], periodic[..., k])
             drawn = (p / temperature + gumbel[..., k, :]).argmax(-1, keepdim=True)
             angle = angles_at(drawn, offsets[..., 0, :].gather(-1, drawn))
+            # What is no number gives none.
+            angle = angle + 0.0 * logits[..., 0, :].sum(-1, keepdim=True)
             chi = torch.cat([chi, angle[..., None]], -1)
         return chi[..., 0, :]
 

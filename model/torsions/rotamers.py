@@ -36,9 +36,9 @@ class Rotamers(TensorRecord):
     marginal: Tensor
 
     def likeliest(self) -> Tensor:
-        """(B, N, 4) the mode."""
+        """(B, N, 4) the mode; NaN if weights are no numbers."""
         best = self.weight.argmax(-1)[..., None, None].expand(*self.chi.shape[:-2], 1, N_CHI)
-        return self.chi.gather(-2, best)[..., 0, :]
+        return self.chi.gather(-2, best)[..., 0, :] + 0.0 * self.weight.sum(-1, keepdim=True)
 
     def or_else(self, other: Rotamers) -> Rotamers:
         """These where something is known of the residue, `other` elsewhere."""
