@@ -122,7 +122,7 @@ def test_everything_is_logged_at_the_interval_and_nothing_more_often(whole: Path
 
 def test_terms_are_logged_by_name_and_time_with_tasks_gamma_gradient_and_speed(whole: Path) -> None:
     rows = logged(whole)
-    for name in ("translation", "rotation", "torsion", "atoms", "sequence", "pairs", "gaussian"):
+    for name in ("translation", "rotation", "torsion", "chi", "chi_offset", "sequence", "pairs"):
         values = [float(row[f"train/{name}"]) for row in rows if row[f"train/{name}"]]
         assert len(values) >= 4
         assert any(row[f"train_by_time/{name}_0.25-0.50"] for row in rows)

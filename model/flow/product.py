@@ -153,7 +153,8 @@ class Flow:
             "torsion": (target.oxygen_count, noisy.times.frames),
             **dict.fromkeys(
                 ("chi", "chi_offset", "chi_of_blocks"),
-                (target.chi_count.any(-1), noisy.times.atoms),
+                # They have no time of their own; how much is told of the frames is what differs.
+                (target.chi_count.any(-1), noisy.times.frames),
             ),
             "sequence": (target.sequence_count, noisy.times.sequence),
         }
