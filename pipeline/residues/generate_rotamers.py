@@ -51,7 +51,8 @@ def rotamers_of(chi: Floats, period: Floats) -> tuple[Floats, Floats]:
     def away(rotamer: Floats, rows: Floats) -> Floats:
         return (rows - rotamer + period / 2) % period - period / 2
 
-    rest, found = chi, []
+    found: list[Floats] = []
+    rest = chi
     while len(found) < N_ROTAMERS and len(rest):
         order = np.lexsort(rest.T[::-1])
         picked = order[np.unique(np.linspace(0, len(rest) - 1, MAX_CANDIDATES).astype(int))]
