@@ -64,7 +64,7 @@ def noisy_of(*items: dict, task: str = "packing", time: float = 0.5) -> NoisyPro
     uids = [item["chain_uid"] for item in items]
     noise = draw_noise(uids, batch["lengths"], clean.mask.shape[1], 0, 0)
     held = held_for(torch.full((len(items),), TASKS.index(task)), clean, noise)  # type: ignore[arg-type]
-    return Flow().corrupt(clean, held.times(time, time, time), noise)[0]
+    return Flow().corrupt(clean, held.times(time, time), noise)[0]
 
 
 def view_of(n: int, *, sign: int = 0, chains: int = 1, seed: int = 0) -> HeadView:

@@ -45,7 +45,7 @@ def quick_figures() -> Iterator[None]:
 
 def train(folder: Path, *callbacks: pl.Callback, steps: int = 4, **options: Any) -> FlowModule:
     torch.manual_seed(0)
-    module = FlowModule(TINY, self_conditioning=0.0)
+    module = FlowModule(TINY, max_passes=1)
     batches = [
         batch_of(random_item(f"{k}_1_A", 9, 2 * k, scale=4), random_item(f"{k}_1_B", 8, 2 * k + 1))
         for k in range(4)

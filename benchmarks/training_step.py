@@ -1,0 +1,158 @@
+"""What a step of training costs: processor time, and what is kept for the backward pass.
+
+    python benchmarks/training_step.py DATASET [--residues 512] [--length 128] [--markdown]
+
+One batch of chains of a dataset that have about the length, cropped to it; the network of
+`packing.yaml`, one thread, time of the process. A step is as many passes as training draws on
+average, the last of them with gradients. *Without neighbours* leaves out the pair features of
+neighbours (`model.network.neighbours`), which is what they cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+import yaml
+from build_speed import describe_machine, format_table
+from torch import Tensor, nn
+
+from model.flow import (
+    TASKS,
+    Flow,
+    NoisyProtein,
+    clean_from_batch,
+    draw_noise,
+    draw_times,
+)
+from model.flow.generate import PASSES
+from model.flow.product import self_conditioning
+from model.flow.target import Target
+from model.flow.tasks import held_for
+from model.losses import FlowLoss
+from model.network import FlowNetwork, NetworkConfig
+from model.train.command import COLUMNS
+from pipeline.batching import collate
+from pipeline.dataset import ContiguousCrop, ShardDataset
+
+CONFIG = Path(__file__).with_name("packing.yaml")
+
+
+class Nothing(nn.Module):
+    """In the place of the neighbours."""
+
+    def forward(self, z: Tensor, noisy: NoisyProtein) -> Tensor:
+        return z
+
+
+def batch_of(path: Path, residues: int, length: int) -> tuple[NoisyProtein, Target]:
+    """A packing of as many chains as have so many residues together."""
+    dataset = ShardDataset(
+        path, columns=COLUMNS, where=f"length >= {length}", crop=ContiguousCrop(length), seed=0
+    )
+    number = max(1, residues // length)
+    batch = collate([dataset[k] for k in range(number)])
+    clean = clean_from_batch(batch)
+    noise = draw_noise(batch["chain_uid"], batch["lengths"], clean.mask.shape[1], 0, 1)
+    tasks = torch.full((number,), TASKS.index("packing"))
+    held = held_for(tasks, clean, noise)
+    return Flow().corrupt(clean, draw_times(held, noise), noise)
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    """The least of some times of the process."""
+    work()
+    found = []
+    for _ in range(repeats):
+        began = time.process_time()
+        work()
+        found.append(time.process_time() - began)
+    return min(found)
+
+
+def kept_bytes(work: Callable[[], object]) -> int:
+    """Of all that autograd keeps for the backward pass, each storage once."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        total = work()
+    del total
+    return sum(kept.values())
+
+
+def measure(
+    network: FlowNetwork, noisy: NoisyProtein, target: Target, repeats: int
+) -> tuple[float, float, float, int]:
+    """Seconds of a pass, of the last pass with its gradients, and of a mean step; bytes kept."""
+    loss = FlowLoss()
+
+    @torch.no_grad()
+    def earlier() -> NoisyProtein:
+        return replace(noisy, self_conditioning=self_conditioning(noisy, network(noisy)))
+
+    known = earlier()
+
+    def forward() -> Tensor:
+        return loss(known, network(known), target)[0]
+
+    def step() -> None:
+        network.zero_grad()
+        forward().backward()
+
+    one, last = seconds(earlier, repeats), seconds(step, repeats)
+    mean = (PASSES - 1) / 2 * one + last
+    return one, last, mean, kept_bytes(forward)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--residues", type=int, default=512)
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--markdown", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    noisy, target = batch_of(options.dataset, options.residues, options.length)
+    settings = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["model"]["network"]
+    rows = []
+    for title in ("with neighbours", "without neighbours"):
+        torch.manual_seed(0)
+        network = FlowNetwork(NetworkConfig(**settings))
+        if title.startswith("without"):
+            network.pairs.neighbours = Nothing()  # type: ignore[assignment]
+        one, last, mean, kept = measure(network, noisy, target, options.repeats)
+        rows.append(
+            (
+                title,
+                f"{sum(p.numel() for p in network.parameters()):,}",
+                f"{one:.3f}",
+                f"{last:.3f}",
+                f"{mean:.3f}",
+                f"{int(noisy.mask.sum()) / mean:.0f}",
+                f"{kept / 2**20:.0f}",
+            )
+        )
+    print("\n".join(f"- {line}" for line in describe_machine()))
+    print(f"\n{len(noisy.mask)} × {noisy.mask.shape[1]} residues\n")
+    header = (
+        *("network", "parameters", "a pass, s", "the last, with gradients, s", "mean step, s"),
+        *("residues per s", "kept for gradients, MiB"),
+    )
+    print(format_table(header, rows, options.markdown))
+
+
+if __name__ == "__main__":
+    main()
