@@ -21,11 +21,11 @@ from pipeline.residues.geometry import GROUP
 N_POINTS = 5
 """N, CA, C, O and a virtual CB; of glycine as well, since a real one would tell the type."""
 
-N_BASES = 16
-NEAREST_BASIS, FURTHEST_BASIS = 2.0, 17.0
-"""Å: centres of the basis functions, which are 1 Å apart."""
+N_BASES = 12
+NEAREST_BASIS, FURTHEST_BASIS = 2.0, 15.75
+"""Å: centres of the basis functions, which are 1.25 Å apart."""
 
-REACH = 2.0
+REACH = 2.5
 """Å from its centre at which a basis function (1 − d²/reach²)² ends."""
 
 C_ORIENTATION = 9 + 3
@@ -51,7 +51,8 @@ class NeighbourEdges(nn.Module):
     def __init__(self, c_z: int, n_neighbours: int):
         super().__init__()
         self.n_neighbours = n_neighbours
-        self.backbone = nn.Linear(N_POINTS * N_POINTS * N_BASES + C_ORIENTATION, c_z)
+        self.orientation = nn.Linear(C_ORIENTATION, c_z)
+        self.backbone = nn.Linear(N_POINTS * N_POINTS * N_BASES, c_z, bias=False)
         # What is earlier may not be there: no bias.
         self.side_chain = nn.Linear(N_POINTS * N_CHI * N_BASES, c_z, bias=False)
         centres = torch.linspace(NEAREST_BASIS, FURTHEST_BASIS, N_BASES)
@@ -71,8 +72,8 @@ class NeighbourEdges(nn.Module):
         turned = (state.rotations[:, :, None, :, :, None] * rotations[..., None, :]).sum(-3)
         way = to_local(state.rotations, state.translations, of_others[:, :, :, 1])
         away = torch.sqrt(way.square().sum(-1, keepdim=True) + 1e-4)
-        features = torch.cat([self._bases(points, of_others), turned.flatten(-2), way / away], -1)
-        edges = self.backbone(features)
+        edges = self.orientation(torch.cat([turned.flatten(-2), way / away], -1))
+        edges = edges + self.backbone(self._bases(points, of_others))
         side_chains = self._side_chains(noisy)
         if side_chains is not None:
             centres, present = side_chains
@@ -85,7 +86,7 @@ class NeighbourEdges(nn.Module):
 
     @torch.no_grad()
     def _bases(self, points: Tensor, of_others: Tensor) -> Tensor:
-        """(B, N, K, P · Q · 16) of the distances of points (B, N, P, 3) to (B, N, K, Q, 3)."""
+        """(B, N, K, P · Q · 12) of the distances of points (B, N, P, 3) to (B, N, K, Q, 3)."""
         difference = points[:, :, None, :, None] - of_others[:, :, :, None]
         distance = torch.sqrt(difference.square().sum(-1) + 1e-4)
         # A bump that ends: tails of a Gaussian are numbers too small for the processor's fast way.

@@ -113,11 +113,11 @@ class ChiDistribution(TensorRecord):
         for k in range(N_CHI):
             exists = free[..., k, None]
             logits, offsets = self.conditional(self.features, k, chi)
-            turns = periodic[..., k, None].expand(weight.shape)
-            shape = (*weight.shape, N_BINS)
-            p = log_probabilities(logits.expand(shape), turns).exp()
+            turns = periodic[..., k, None].expand(logits.shape[:-1])
+            p = log_probabilities(logits, turns).exp()
             marginals.append(torch.where(exists, (weight[..., None] * p).sum(-2), 0.0))
-            angles, mass = wells(p, offsets.expand(shape), turns)
+            # Where no χ tells of another, one is asked once for all that come before.
+            angles, mass = (x.expand(*weight.shape, N_WELLS) for x in wells(p, offsets, turns))
             first = torch.arange(N_WELLS, device=mass.device) == 0
             mass = torch.where(exists[..., None], mass, first.to(mass.dtype))
             weight = (weight[..., None] * mass).flatten(-2)
