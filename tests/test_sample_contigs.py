@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odd_inputs import ENTRIES, moved, numbered, write
 
-from model.sample.contigs import Contigs, Free, draw_contigs, format_contigs, parse_contigs
-from model.sample.inputs import InputStructure, read_inputs
-from model.sample.residue_ranges import ResidueRange, parse_fixed, remarks
+from model.tasks.contigs import Contigs, Free, draw_contigs, format_contigs, parse_contigs
+from model.tasks.inputs import InputStructure, read_inputs
+from model.tasks.residue_ranges import ResidueRange, parse_fixed, remarks
 from pipeline.errors import UsageError
 
 RANGES = st.builds(

@@ -10,10 +10,8 @@ from typing import Any
 from model.metrics import Structure, write_csv
 from model.output_folder import make_folder, write, written
 from model.sample.measure import measure
-from model.sample.problems import Problem
-from model.sample.request import Request
-from model.sample.run import Output
 from model.sample.structure_file import chains_of, structure_text
+from model.tasks import Output, Problem, Request
 from pipeline.chain import Chain
 from pipeline.command_line import to_yaml
 from pipeline.export.chain_ids import Kind

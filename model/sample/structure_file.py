@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sample.problems import Problem
-from model.sample.run import Output
+from model.tasks import TASK_RECORDS, Output, Problem
 from pipeline.chain import Chain, EntryMetadata
 from pipeline.export.chain_ids import Kind, with_own_ids
 from pipeline.export.mmcif import mmcif_text
@@ -111,15 +110,5 @@ def chains_of(
 
 
 def _title(problem: Problem) -> str:
-    what = {
-        "packing": "Side chains packed on {source}",
-        "design": "Sequence designed for {source}",
-        "inpainting": "Protein made around parts of {source}",
-        "unconditional": "Protein made from nothing",
-    }[problem.task]
-    if problem.task == "unconditional" and problem.source:
-        what = "Variation of {source}"
-    return (
-        what.format(source=problem.source)
-        + "; the B-factor is the predicted error of the residue in Angstrom"
-    )
+    title = TASK_RECORDS[problem.task].title(problem.source)
+    return f"{title}; the B-factor is the predicted error of the residue in Angstrom"

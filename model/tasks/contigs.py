@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from model.sample.residue_ranges import ResidueRange, parse_residue_range
+from model.tasks.residue_ranges import ResidueRange, parse_residue_range
 from pipeline.errors import UsageError
 from pipeline.seeded import seeded
 
