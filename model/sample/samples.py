@@ -73,11 +73,6 @@ class Sample:
         path = Path(path)
         write(path, structure_text(self.problem, self.output, _kind_of(path))[0])
 
-    def save_trajectory(self, path: Path | str) -> None:
-        """Write a file of a model for each step and one for the result."""
-        path = Path(path)
-        write(path, structure_text(self.problem, self.output, _kind_of(path), trajectory=True)[0])
-
 
 @dataclass(frozen=True)
 class Samples(Sequence[Sample]):

@@ -70,11 +70,6 @@ def parse_contigs(text: str) -> Contigs:
     return tuple(chains)
 
 
-def format_contigs(contigs: Contigs) -> str:
-    """The notation of contigs."""
-    return "/0 ".join("/".join(map(str, segments)) for segments in contigs)
-
-
 def draw_contigs(contigs: Contigs, seed: int, name: str) -> Contigs:
     """Contigs with the numbers of new residues drawn: a pure function of (seed, name)."""
     random = seeded(seed, "contigs", name)
