@@ -233,9 +233,9 @@ def test_embeddings_are_read_only_where_the_whole_sequence_is_given(
             found += [o for _, o in run_problems(network, [given], ["a"], Drawing(steps=2))]
         return [o.structure.positions for o in found]
 
-    one, other = outputs(packing_problem("a", ubiquitin))
+    one, other = outputs(packing_problem(Request("packing"), "a", ubiquitin))
     assert np.abs(one - other).max() > 0.01
-    one, other = outputs(design_problem("a", ubiquitin))
+    one, other = outputs(design_problem(Request("design"), "a", ubiquitin))
     np.testing.assert_array_equal(one, other)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
 from model.metrics import design_metrics
@@ -19,23 +16,8 @@ from pipeline.residues import ONE_LETTER, UNKNOWN
 FREE_LETTERS = "_X"
 
 
-def design_problem(
-    name: str,
-    structure: InputStructure,
-    *,
-    fixed: Sequence[ResidueRange] = (),
-    partial_sequence: str | None = None,
-) -> Problem:
+def design_problem(request: Request, name: str, structure: InputStructure) -> Problem:
     """A sequence with side chains for the backbone of an input.
-
-    Parameters
-    ----------
-    name : str
-    structure : InputStructure
-    fixed : sequence of ResidueRange
-        Residues that keep type and side chain.
-    partial_sequence : str, optional
-        Types that are given; ``_`` and ``X`` are free; chains separated by ``:``.
 
     Raises
     ------
@@ -45,12 +27,14 @@ def design_problem(
     given = structure.structure
     n = len(given)
     kept = np.zeros(n, bool)
-    for residues in fixed:
+    for residues in _fixed(request):
         kept[find_rows(residues, structure)] = True
     typed = kept & (given.aatype < UNKNOWN)
     held_atoms = typed.copy()
-    if partial_sequence is not None:
-        aatype = spread(partial_sequence, structure, "--partial-sequence", free=FREE_LETTERS)
+    if request.partial_sequence is not None:
+        aatype = spread(
+            request.partial_sequence, structure, "--partial-sequence", free=FREE_LETTERS
+        )
         clash = kept & (aatype != UNKNOWN) & (aatype != given.aatype)
         if clash.any():
             row = int(np.flatnonzero(clash)[0])
@@ -77,18 +61,6 @@ def _fixed(request: Request) -> list[ResidueRange]:
     return [] if request.fixed is None else parse_fixed(request.fixed)
 
 
-def _problem(request: Request, name: str, structure: InputStructure) -> Problem:
-    return design_problem(
-        name, structure, fixed=_fixed(request), partial_sequence=request.partial_sequence
-    )
-
-
-def _held_out(item: Mapping[str, Any], seed: int) -> Problem:
-    n = len(item["aatype"])
-    held, made = np.ones(n, bool), np.zeros(n, bool)
-    return held_out_problem("design", item, frames=held, atoms=made, sequence=made)
-
-
 def _compare(problem: Problem, output: Output) -> Row:
     assert problem.reference is not None
     return numbers(
@@ -108,8 +80,8 @@ DESIGN = TaskRecord(
     options=("fixed", "partial_sequence"),
     check=check_input,
     ranges=_fixed,
-    problem=_problem,
-    held_out=_held_out,
+    problem=design_problem,
+    held_out=lambda item, seed: held_out_problem("design", item, frames=True),
     compare=_compare,
     shown={"recovery": "recovery", "perplexity": "perplexity"},
 )

@@ -22,25 +22,17 @@ from pipeline.errors import UsageError
 from pipeline.residues import MAX_PEPTIDE_BOND, UNKNOWN
 
 
-def inpainting_problem(
-    name: str, structure: InputStructure, contigs: Contigs, *, start: float = 0.0
-) -> Problem:
+def inpainting_problem(request: Request, name: str, structure: InputStructure) -> Problem:
     """A protein around parts of an input.
 
-    Parameters
-    ----------
-    name : str
-    structure : InputStructure
-    contigs : Contigs
-        With numbers drawn, see `draw_contigs`.
-    start : float
-        Above 0, the new residues start from the input's at the same place.
+    With `request.start` above 0 the new residues start from the input's at the same place.
 
     Raises
     ------
     UsageError
         The contigs do not fit the input.
     """
+    contigs = draw_contigs(_contigs(request), request.seed, name)
     rows: list[int] = []
     held, chain_index = [], []
     owner: dict[int, ResidueRange] = {}
@@ -66,7 +58,7 @@ def inpainting_problem(
     source = np.array(rows, np.int64)
     n = len(source)
     known = structure.structure
-    if start > 0:
+    if request.start > 0:
         if n != len(known):
             raise UsageError(
                 f"--start needs contigs of as many residues as {structure.name} has, "
@@ -144,11 +136,6 @@ def _kept(request: Request) -> list[ResidueRange]:
     return [s for chain in _contigs(request) for s in chain if isinstance(s, ResidueRange)]
 
 
-def _problem(request: Request, name: str, structure: InputStructure) -> Problem:
-    drawn = draw_contigs(_contigs(request), request.seed, name)
-    return inpainting_problem(name, structure, drawn, start=request.start)
-
-
 def _held_out(item: Mapping[str, Any], seed: int) -> Problem:
     """A motif is drawn as in training: one to three segments, a tenth to half of the residues."""
     keys = [key for key in BATCH_KEYS if key != "lengths"]
@@ -173,7 +160,7 @@ INPAINTING = TaskRecord(
     options=("contigs",),
     check=_check,
     ranges=_kept,
-    problem=_problem,
+    problem=inpainting_problem,
     held_out=_held_out,
     takes_whole_input=False,
     compare=_compare,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from model.metrics import packing_metrics
@@ -16,28 +13,18 @@ from model.tasks.sequences import retyped, spread
 from pipeline.residues import CHI_MASK
 
 
-def packing_problem(
-    name: str, structure: InputStructure, *, sequence: str | None = None
-) -> Problem:
+def packing_problem(request: Request, name: str, structure: InputStructure) -> Problem:
     """Side chains for the backbone of an input.
-
-    Parameters
-    ----------
-    name : str
-    structure : InputStructure
-    sequence : str, optional
-        Takes the place of the residue names; chains separated by ``:``.
 
     Raises
     ------
     InputError
         The sequence does not fit the input.
     """
-    given = structure.structure
+    given, sequence = structure.structure, request.sequence
     n = len(given)
     if sequence is not None:
-        aatype = spread(sequence, structure, "--sequence")
-        given = retyped(given, aatype)
+        given = retyped(given, spread(sequence, structure, "--sequence"))
     return Problem(
         name=name,
         task="packing",
@@ -49,16 +36,6 @@ def packing_problem(
         reference=structure.structure if sequence is None else None,
         source=structure.name,
     )
-
-
-def _problem(request: Request, name: str, structure: InputStructure) -> Problem:
-    return packing_problem(name, structure, sequence=request.sequence)
-
-
-def _held_out(item: Mapping[str, Any], seed: int) -> Problem:
-    n = len(item["aatype"])
-    held, made = np.ones(n, bool), np.zeros(n, bool)
-    return held_out_problem("packing", item, frames=held, atoms=made, sequence=held)
 
 
 def _has_side_chains(problem: Problem) -> bool:
@@ -78,8 +55,8 @@ PACKING = TaskRecord(
     title="Side chains packed on {}".format,
     options=("sequence", "esm"),
     check=check_input,
-    problem=_problem,
-    held_out=_held_out,
+    problem=packing_problem,
+    held_out=lambda item, seed: held_out_problem("packing", item, frames=True, sequence=True),
     noise=0.0,
     compare=_compare,
     is_comparable=_has_side_chains,

@@ -118,20 +118,21 @@ def held_out_problem(
     task: Task,
     item: Mapping[str, Any],
     *,
-    frames: NDArray[np.bool_],
-    atoms: NDArray[np.bool_],
-    sequence: NDArray[np.bool_],
+    frames: NDArray[np.bool_] | bool = False,
+    atoms: NDArray[np.bool_] | bool = False,
+    sequence: NDArray[np.bool_] | bool = False,
 ) -> Problem:
-    """A chain of a dataset, of which the given parts (L,) are held, with itself as reference."""
+    """A chain of a dataset with itself as reference; (L,) parts, or all or nothing, are held."""
     known = Structure.from_item(item)
+    n = len(known)
     return Problem(
         name=item["chain_uid"],
         task=task,
         given=known,
-        held_frames=frames,
-        held_atoms=atoms,
-        held_sequence=sequence,
-        labels=new_labels([len(known)]),
+        held_frames=np.full(n, frames),
+        held_atoms=np.full(n, atoms),
+        held_sequence=np.full(n, sequence),
+        labels=new_labels([n]),
         reference=known,
         source=item["chain_uid"],
         embedding=np.asarray(item["embedding"]) if "embedding" in item else None,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from pipeline.errors import UsageError
 from pipeline.residues import N_SLOTS, UNKNOWN
 
 
-def varied_problem(name: str, structure: InputStructure) -> Problem:
+def varied_problem(request: Request, name: str, structure: InputStructure) -> Problem:
     """A whole input to be varied by partial diffusion: nothing of it is held."""
     given = structure.structure
     nothing = np.zeros(len(given), bool)
@@ -86,14 +85,6 @@ def _check(request: Request) -> None:
         raise UsageError("--task unconditional needs --lengths, such as 80 120 80+60")
 
 
-def _problem(request: Request, name: str, structure: InputStructure) -> Problem:
-    return varied_problem(name, structure)
-
-
-def _held_out(item: Mapping[str, Any], seed: int) -> Problem:
-    return unconditional_problem(item["chain_uid"], [len(item["aatype"])])
-
-
 def _compare(problem: Problem, output: Output) -> Row:
     """A variation with its input."""
     structure, reference = output.structure, problem.reference
@@ -112,8 +103,8 @@ UNCONDITIONAL = TaskRecord(
     title=lambda source: f"Variation of {source}" if source else "Protein made from nothing",
     options=("lengths",),
     check=_check,
-    problem=_problem,
-    held_out=_held_out,
+    problem=varied_problem,
+    held_out=lambda item, seed: unconditional_problem(item["chain_uid"], [len(item["aatype"])]),
     compare=_compare,
     alone=tuple(field.name for field in fields(GenerationMetrics))[2:],
     shown={
