@@ -10,7 +10,6 @@ by autocast, since they are elementwise arithmetic and not matrix products.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import roma
@@ -18,8 +17,8 @@ import torch
 from torch import Tensor
 
 from model.tensor_record import TensorRecord
-from pipeline.frames import is_frame, to_global, to_local
-from pipeline.gaussians import BASE_THICKNESS, from_all_atoms, matrix_from_upper, upper_from_root
+from pipeline.frames import to_global, to_local
+from pipeline.gaussians import BASE_THICKNESS, matrix_from_upper, upper_from_root
 
 MISSING_THICKNESS = 2.5
 """Standard deviation of a residue without a frame, in Å: about that of any residue, anywhere."""
@@ -45,51 +44,6 @@ class GaussianRigid(TensorRecord):
     translations: Tensor
     local_mean: Tensor
     log_scale: Tensor
-
-    # ---- constructors -------------------------------------------------------------------------
-
-    @classmethod
-    def from_atoms(
-        cls,
-        n: Tensor,
-        ca: Tensor,
-        c: Tensor,
-        o: Tensor,
-        sidechain: Tensor,
-        sidechain_mask: Tensor,
-        *,
-        o_mask: Tensor | None = None,
-        frame_mask: Tensor | None = None,
-        base_thickness: float = BASE_THICKNESS,
-        missing_thickness: float = MISSING_THICKNESS,
-    ) -> GaussianRigid:
-        """Frames and ellipsoids of global atoms, by `pipeline.gaussians.from_all_atoms`.
-
-        Parameters
-        ----------
-        n, ca, c, o : (..., 3) float
-            Å.
-        sidechain : (..., K, 3) float
-        sidechain_mask : (..., K) bool
-        o_mask, frame_mask : (...) bool, optional
-            False where O, or one of N, CA and C, is absent.
-        base_thickness : float
-            Å, added to the standard deviation of each axis.
-        missing_thickness : float
-            Å, the standard deviation where there is no frame (the frame is then the identity).
-        """
-        gaussians = from_all_atoms(
-            *(n, ca, c, o, sidechain, sidechain_mask, base_thickness),
-            o_mask=o_mask,
-            frame_mask=frame_mask,
-        )
-        framed = is_frame(n, ca, c, frame_mask)[..., None]
-        return cls(
-            rotations=gaussians.rotations,
-            translations=gaussians.translations,
-            local_mean=gaussians.local_mean,
-            log_scale=torch.where(framed, gaussians.log_scale, math.log(missing_thickness)),
-        )
 
     @classmethod
     def from_frames(
@@ -119,8 +73,10 @@ class GaussianRigid(TensorRecord):
         atoms_mask : (..., K) bool
         frame_mask : (...) bool, optional
             False where there is no frame: local mean 0, scale `missing_thickness`.
-        base_thickness, missing_thickness : float
-            As in `from_atoms`.
+        base_thickness : float
+            Å, added to the standard deviation of each axis.
+        missing_thickness : float
+            Å, the standard deviation where there is no frame.
         """
         present = torch.cat([torch.ones_like(backbone[..., 0], dtype=torch.bool), atoms_mask], -1)
         if frame_mask is not None:
@@ -161,8 +117,6 @@ class GaussianRigid(TensorRecord):
             local_mean = torch.where(frame_mask[..., None], local_mean, 0.0)
         return cls(rotations, translations, local_mean, scale.log())
 
-    # ---- the frame ----------------------------------------------------------------------------
-
     def apply(self, points: Tensor) -> Tensor:
         """Global coordinates R y + t of points (..., *P, 3) in the frames."""
         return to_global(self.rotations, self.translations, points)
@@ -170,30 +124,6 @@ class GaussianRigid(TensorRecord):
     def to_local(self, points: Tensor) -> Tensor:
         """Coordinates Rᵀ(x − t) in the frames of global points (..., *P, 3)."""
         return to_local(self.rotations, self.translations, points)
-
-    def compose(self, inner: GaussianRigid) -> GaussianRigid:
-        """`inner`, whose coordinates are meant in these frames, in global coordinates.
-
-        ``a.compose(b).apply(x) == a.apply(b.apply(x))``; the ellipsoid is that of `inner`, moved.
-        """
-        return replace(
-            inner,
-            rotations=_product(self.rotations, inner.rotations),
-            translations=self.apply(inner.translations),
-        )
-
-    def invert(self) -> GaussianRigid:
-        """The inverse of the frame; local mean and scale are left as they are.
-
-        ``a.invert().compose(b)`` is b as seen from a, ellipsoid included.
-        """
-        inverse = self.rotations.transpose(-1, -2)
-        zero = torch.zeros_like(self.translations)
-        return replace(
-            self, rotations=inverse, translations=-to_global(inverse, zero, self.translations)
-        )
-
-    # ---- the ellipsoid ------------------------------------------------------------------------
 
     @property
     def scale(self) -> Tensor:
@@ -215,33 +145,6 @@ class GaussianRigid(TensorRecord):
     def covariance(self) -> Tensor:
         """Σ = R diag(scale²) Rᵀ in global axes, (..., 3, 3), exactly symmetric."""
         return matrix_from_upper(self.covariance6)
-
-    # ---- changes ------------------------------------------------------------------------------
-
-    def scaled(self, factor: float) -> GaussianRigid:
-        """The same in another unit of length: 0.1 makes nm of Å."""
-        return replace(
-            self,
-            translations=self.translations * factor,
-            local_mean=self.local_mean * factor,
-            log_scale=self.log_scale + math.log(factor),
-        )
-
-    def update(self, vector: Tensor) -> GaussianRigid:
-        """Move frame and ellipsoid by a vector (..., 12) in the residue's own terms.
-
-        Components: a rotation vector (rad) and a translation, both in the frame, so that a
-        rotation of everything rotates the update along; then the change of the local mean in units
-        of the scale, and the change of the log scale.
-        """
-        if vector.shape[-1] != 12:
-            raise ValueError(f"an update has 12 components, found shape {tuple(vector.shape)}")
-        vector = vector.to(self.translations.dtype)
-        return replace(
-            self.update_frame(vector[..., :6]),
-            local_mean=self.local_mean + vector[..., 6:9] * self.scale,
-            log_scale=self.log_scale + vector[..., 9:],
-        )
 
     def update_frame(self, vector: Tensor) -> GaussianRigid:
         """Rotate by a rotation vector and translate, (..., 6), both in the frame."""

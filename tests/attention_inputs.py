@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from model.attention import FrameAttention, build_attention
 from model.gaussian_rigid import GaussianRigid
+from pipeline.frames import backbone_frames, to_local
 
 SIZES = {"c_s": 16, "n_heads": 2, "c_hidden": 4, "n_gaussians": 3, "n_points": 2}
 
@@ -103,9 +104,19 @@ def layer(
 
 def moved(rigid: GaussianRigid, rotation: Tensor, translation: Tensor) -> GaussianRigid:
     """The whole turned about the origin, then shifted."""
-    motion = replace(rigid, rotations=rotation.expand_as(rigid.rotations))
-    motion = replace(motion, translations=translation.expand_as(rigid.translations))
-    return motion.compose(rigid)
+    return replace(
+        rigid,
+        rotations=rotation @ rigid.rotations,
+        translations=rigid.translations @ rotation.T + translation,
+    )
+
+
+def from_atoms(atoms: Tensor, sidechain_mask: Tensor) -> GaussianRigid:
+    """Residues of global atom14 positions, (..., 14, 3), whose backbones are there."""
+    rotations, translations = backbone_frames(*atoms[..., :3, :].unbind(-2))
+    local = to_local(rotations, translations, atoms)
+    backbone, rest = local[..., :4, :], local[..., 4:, :]
+    return GaussianRigid.from_frames(rotations, translations, backbone, rest, sidechain_mask)
 
 
 def largest(difference: Tensor) -> float:

@@ -32,7 +32,6 @@ from pipeline.residues import (
     UNKNOWN,
     Linking,
     atom_indices,
-    codes_of_names,
     component,
 )
 
@@ -657,7 +656,7 @@ def _atom14(name: str, atoms: list[Atom]) -> dict[int, tuple[float, float, float
     known = component(name, {a.name for a in atoms})
     kind = UNKNOWN if known is None else known.kind
     short = [a for a in atoms if len(a.name) <= 4]
-    places = atom_indices(codes_of_names(np.array([a.name for a in short], "S4")))
+    places = atom_indices(np.array([a.name for a in short], "S4").view("<u4"))
     slots: dict[int, tuple[float, float, float]] = {}
     for table in (SLOT_OF, ALTERNATIVE_SLOT_OF):
         for atom, place in zip(short, places, strict=True):

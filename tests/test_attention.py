@@ -11,6 +11,7 @@ import torch
 from attention_inputs import (
     SIZES,
     Inputs,
+    from_atoms,
     largest,
     layer,
     moved,
@@ -295,11 +296,12 @@ def test_moving_everything_changes_no_output_in_single_precision(kind: str) -> N
 def test_updates_turn_with_the_whole(kind: str) -> None:
     g = torch.Generator().manual_seed(0)
     inputs, attention = _far_inputs(), layer(kind)
-    to_update = torch.randn(SIZES["c_s"], 12, generator=g, dtype=torch.float64) / 4
+    to_update = torch.randn(SIZES["c_s"], 6, generator=g, dtype=torch.float64) / 4
     motion = random_rotations(generator=g), FAR * torch.randn(3, generator=g).double()
 
     def updated(rigid: GaussianRigid) -> GaussianRigid:
-        return rigid.update(attention(inputs.s, inputs.z, rigid, inputs.mask) @ to_update)
+        vector = attention(inputs.s, inputs.z, rigid, inputs.mask) @ to_update
+        return rigid.update_frame(vector)
 
     before, after = updated(inputs.rigid), updated(moved(inputs.rigid, *motion))
     expected = moved(before, *motion)
@@ -319,7 +321,7 @@ def test_a_mirror_image_is_told_apart(kind: str) -> None:
     outputs = []
     for mirror in (1.0, -1.0):
         x = atoms * torch.tensor([1.0, 1.0, mirror], dtype=torch.float64)
-        rigid = GaussianRigid.from_atoms(*x[:, :, :4].unbind(2), x[:, :, 4:], everything)
+        rigid = from_atoms(x, everything)
         mask = torch.ones(1, n, dtype=torch.bool)
         maps = layer(kind, c_z=0).inspect(s, None, rigid, mask)
         outputs += [layer(kind, c_z=0)(s, None, rigid, mask), maps.attention]
@@ -391,9 +393,13 @@ def test_attention_is_the_same_in_angstrom_and_in_nanometre(norm: str, dtype: to
     tolerance = 1e-10 if dtype == torch.float64 else 1e-4
     for item in range(2):
         angstrom = attention.inspect(*inputs, item=item)
-        nanometre = attention.inspect(
-            inputs.s, inputs.z, inputs.rigid.scaled(0.1), inputs.mask, item=item
+        rigid = replace(
+            inputs.rigid,
+            translations=0.1 * inputs.rigid.translations,
+            local_mean=0.1 * inputs.rigid.local_mean,
+            log_scale=inputs.rigid.log_scale + math.log(0.1),
         )
+        nanometre = attention.inspect(inputs.s, inputs.z, rigid, inputs.mask, item=item)
         assert largest(angstrom.attention - nanometre.attention) < tolerance
         if norm == "zscore":
             bias, again = (m.geometric_bias[:, m.mask] for m in (angstrom, nanometre))

@@ -219,7 +219,7 @@ ANSWERED = {
     "pipeline.fetch.problems.Stopped": "ends a thread",
     "pipeline.file_lock.Held": "each command says in words of its own what is in use",
     "pipeline.subset.splits.SplitsLeftOut": "a note beside a subset that is finished",
-    "model.sample.inputs.InputError": "costs an input, which is told",
+    "model.tasks.inputs.InputError": "costs an input, which is told",
 }
 """Errors that somebody answers before they reach a command's `main`, and their kinds: how."""
 

@@ -18,10 +18,10 @@ from sample_network import save_small_network
 from model.evaluate import compare as comparison
 from model.evaluate.command import main
 from model.evaluate.compare import CannotCompare, compare, read_per_chain
-from model.evaluate.held_out import COLUMNS, fit_baseline, problem_of, spread
+from model.evaluate.held_out import COLUMNS, fit_baseline, spread
 from model.evaluate.tally import Tally, residue_rmsd, spearman
 from model.metrics import Structure, packing_metrics
-from model.sample.run import Output
+from model.tasks import TASK_RECORDS, Output
 from pipeline.dataset import ShardDataset
 
 N_CHAINS = 4
@@ -113,7 +113,7 @@ def test_the_baseline_is_that_of_the_training_split_and_beats_an_untrained_netwo
     test = ShardDataset(dataset, columns=COLUMNS, split="test")
     tally = Tally(rotamers)
     item = test[0]
-    problem = problem_of("packing", item, 0)
+    problem = TASK_RECORDS["packing"].held_out(item, 0)
     known = problem.given
     tally.add(problem, Output(known, np.zeros(len(known)), None, np.zeros(len(known), bool), []))
     row = tally.rows[item["chain_uid"]]
@@ -134,7 +134,7 @@ def test_the_answer_itself_scores_perfectly(dataset: Path) -> None:
     typed = known.aatype < 20
     log_p[typed, known.aatype[typed]] = 0.0
     for task in ("packing", "design", "inpainting"):
-        problem = problem_of(task, item, 0)
+        problem = TASK_RECORDS[task].held_out(item, 0)
         tally.add(problem, Output(known, np.ones(len(known)), log_p, typed, []))
     (row,) = tally.rows.values()
     assert row["packing.side_chain_rmsd"] == pytest.approx(0, abs=1e-6)
@@ -149,7 +149,7 @@ def test_the_answer_itself_scores_perfectly(dataset: Path) -> None:
 def test_problems_hold_what_their_task_says(dataset: Path) -> None:
     item = ShardDataset(dataset, columns=COLUMNS, split="test")[1]
     packing, design, inpainting, new = (
-        problem_of(task, item, 0) for task in ("packing", "design", "inpainting", "unconditional")
+        record.held_out(item, 0) for record in TASK_RECORDS.values()
     )
     assert packing.held_frames.all()
     assert packing.held_sequence.all()
@@ -158,7 +158,7 @@ def test_problems_hold_what_their_task_says(dataset: Path) -> None:
     assert not design.held_sequence.any()
     assert 0 < inpainting.held_frames.sum() <= 0.55 * len(inpainting) + 1
     np.testing.assert_array_equal(inpainting.held_frames, inpainting.held_sequence)
-    again = problem_of("inpainting", item, 0)
+    again = TASK_RECORDS["inpainting"].held_out(item, 0)
     np.testing.assert_array_equal(inpainting.held_frames, again.held_frames)
     assert not new.held_frames.any()
     assert not new.given.mask.any()

@@ -21,6 +21,7 @@ from odd_inputs import ENTRIES, copies, with_biopython, with_gemmi, write
 
 from pipeline.build.command import main as build
 from pipeline.built_dataset import BuiltDataset
+from pipeline.chain import Chain
 from pipeline.export.atoms import shortest, thousandths
 from pipeline.export.chain_ids import distinct, with_own_ids
 from pipeline.export.command import main
@@ -46,7 +47,12 @@ def entries(examples_dataset: Path) -> dict[str, list[StoredChain]]:
 
 def text_of(entry: list[StoredChain], kind: str, with_ellipsoids: bool = False) -> str:
     write = mmcif_text if kind == "cif" else pdb_text
-    return write(entry, with_ellipsoids=with_ellipsoids, comment="a comment")
+    ellipsoids = [Ellipsoids.of(stored) for stored in entry] if with_ellipsoids else None
+    return write(chains_in(entry), ellipsoids, comment="a comment")
+
+
+def chains_in(entry: list[StoredChain]) -> list[Chain]:
+    return [stored.chain for stored in entry]
 
 
 def one(entry: list[StoredChain], **changes: object) -> list[StoredChain]:
@@ -264,7 +270,7 @@ def test_missing_residues_have_the_numbers_that_follow_from_those_around(
         coords=stored.chain.coords[atoms],
         **{name: getattr(stored.chain, name)[keep] for name in kept},
     )
-    lines = pdb_text([replace(stored, chain=chain)]).splitlines()
+    lines = pdb_text([chain]).splitlines()
     remarks = [line.split()[2:] for line in lines if line.startswith("REMARK 465     ")]
     found = [words for words in remarks if words]
     numbers = [151, 152, 181, 182, 219, 220]
@@ -281,7 +287,7 @@ def test_a_residue_that_is_not_the_one_of_its_entity_is_kept(
     sequence[8] = "W"
     chain = replace(stored.chain, entity_sequence="".join(sequence))
     assert differences(text_of([replace(stored, chain=chain)], "cif"), [chain]) == []
-    block = gemmi.cif.read_string(mmcif_text([replace(stored, chain=chain)])).sole_block()
+    block = gemmi.cif.read_string(mmcif_text([chain])).sole_block()
     rows = [r for r in block.find("_entity_poly_seq.", ["num", "mon_id", "hetero"]) if r[0] == "9"]
     assert [(r[1], r[2]) for r in rows] == [("TRP", "y"), (RESTYPES[stored.chain.aatype[8]], "y")]
 
@@ -349,18 +355,15 @@ def test_what_pdb_cannot_hold_is_refused_and_mmcif_takes_it(
         changes = {"coords": coords}
     changed = one(entry, **changes)
     with pytest.raises(ExportError, match=message) as error:
-        pdb_text(changed)
+        text_of(changed, "pdb")
     assert "write mmCIF (--format cif)" in str(error.value)
-    assert differences(mmcif_text(changed), [changed[0].chain]) == []
+    assert differences(text_of(changed, "cif"), [changed[0].chain]) == []
 
 
 def test_more_atoms_than_pdb_numbers_are_refused(entries: dict[str, list[StoredChain]]) -> None:
     letters = [chr(c) for c in range(33, 127) if chr(c) != "_"]
     (stored,) = entries["3enl"]
-    many = [
-        replace(stored, chain=replace(stored.chain, auth_asym_id=c, label_asym_id=c))
-        for c in letters[:40]
-    ]
+    many = [replace(stored.chain, auth_asym_id=c, label_asym_id=c) for c in letters[:40]]
     with pytest.raises(ExportError, match="numbers 99,999"):
         pdb_text(many)
 
@@ -368,7 +371,7 @@ def test_more_atoms_than_pdb_numbers_are_refused(entries: dict[str, list[StoredC
 def test_two_chains_of_one_letter_are_refused(entries: dict[str, list[StoredChain]]) -> None:
     entry = entries["1ubi"]
     with pytest.raises(ExportError, match="both have the author's chain id"):
-        pdb_text([*entry, *one(entry, label_asym_id="A.2")])
+        text_of([*entry, *one(entry, label_asym_id="A.2")], "pdb")
 
 
 # ---- ids of chains ------------------------------------------------------------------------------
@@ -438,22 +441,22 @@ def test_a_pdb_file_has_a_letter_for_each_id_that_it_has_no_room_for(
     ident: str, entries: dict[str, list[StoredChain]], tmp_path: Path
 ) -> None:
     (stored,) = entries["1ubi"]
-    entry = [
-        replace(stored, chain=replace(stored.chain, model=m, label_asym_id=i, auth_asym_id=i))
+    chains = [
+        replace(stored.chain, model=m, label_asym_id=i, auth_asym_id=i)
         for m in (1, 2)
         for i in ("A", ident, "B", "_")
     ]
-    changed = with_own_ids(entry, "pdb")
+    changed = with_own_ids(chains, "pdb")
     assert changed.ids == {ident: "C"}
     assert changed.sentence().endswith(f"for a PDB file has one letter for each: {ident} as C")
-    text = pdb_text(changed.entry)
-    assert differences(text, [s.chain for s in changed.entry]) == []
+    text = pdb_text(changed.chains)
+    assert differences(text, changed.chains) == []
     path = tmp_path / "a.pdb"
     path.write_text(text)
     for reader in (with_gemmi, with_biopython):
         assert list(reader(path).values()) == [76] * 4
-    assert with_own_ids(entry, "cif").sentence() == ""
-    assert with_own_ids(entry, "cif").entry == entry
+    assert with_own_ids(chains, "cif").sentence() == ""
+    assert with_own_ids(chains, "cif").chains == chains
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -466,31 +469,29 @@ def test_residues_under_one_number_are_numbered_anew(
     codes = np.zeros_like(stored.chain.ins_code)
     codes[1] = ord("A")
     chain = replace(stored.chain, auth_seq_id=numbers, ins_code=codes)
-    entry = [replace(stored, chain=replace(chain, model=m)) for m in (1, 2)]
-    changed = with_own_ids(entry, kind)  # type: ignore[arg-type]
+    changed = with_own_ids([replace(chain, model=m) for m in (1, 2)], kind)  # type: ignore[arg-type]
     expected = "residues are numbered anew, for several of a chain have one number: chain A"
     assert changed.sentence() == expected
     assert list(changed.lines()) == ["residues of chain A are numbered anew"]
-    text = text_of(changed.entry, kind)
-    assert differences(text, [s.chain for s in changed.entry]) == []
+    text = (mmcif_text if kind == "cif" else pdb_text)(changed.chains)
+    assert differences(text, changed.chains) == []
     path = tmp_path / f"a.{kind}"
     path.write_text(text)
     for reader in (with_gemmi, with_biopython):
         assert reader(path) == {"A": 70}
-    assert changed.entry[0].chain.auth_seq_id.tolist() == stored.chain.residue_index.tolist()
+    assert changed.chains[0].auth_seq_id.tolist() == stored.chain.residue_index.tolist()
     # Insertion codes make numbers differ.
     codes[10:13] = np.frombuffer(b"\0AB", np.uint8)
-    told = with_own_ids(one(entries["1a8o"], auth_seq_id=numbers, ins_code=codes), kind)  # type: ignore[arg-type]
+    clear = replace(stored.chain, auth_seq_id=numbers, ins_code=codes)
+    told = with_own_ids([clear], kind)  # type: ignore[arg-type]
     assert told.sentence() == ""
-    assert told.entry[0].chain.auth_seq_id is numbers
+    assert told.chains[0].auth_seq_id is numbers
 
 
 def test_more_chains_than_letters_are_refused(entries: dict[str, list[StoredChain]]) -> None:
     (stored,) = entries["1ubi"]
     ids = [f"A-{k}" for k in range(2, 65)]
-    many = [
-        replace(stored, chain=replace(stored.chain, label_asym_id=i, auth_asym_id=i)) for i in ids
-    ]
+    many = [replace(stored.chain, label_asym_id=i, auth_asym_id=i) for i in ids]
     assert len(with_own_ids(many[:62], "pdb").ids) == 62
     sentence = with_own_ids(many[:62], "pdb").sentence()
     assert sentence.endswith("A-2 as A, A-3 as B, A-4 as C, A-5 as D, A-6 as E and 57 more")
@@ -561,11 +562,12 @@ def test_an_ellipsoid_too_large_for_anisou_is_refused(
         covariance[5, index] = value
         huge = replace(stored, covariance=covariance)
         with pytest.raises(ExportError, match=message):
-            pdb_text([huge], with_ellipsoids=True)
-        mmcif_text([huge], with_ellipsoids=True)
-        pdb_text([huge])
+            text_of([huge], "pdb", with_ellipsoids=True)
+        text_of([huge], "cif", with_ellipsoids=True)
+        text_of([huge], "pdb")
+    huge = replace(stored, covariance=stored.covariance + 20)
     with pytest.raises(ExportError, match="equivalent B-factor"):
-        pdb_text([replace(stored, covariance=stored.covariance + 20)], with_ellipsoids=True)
+        text_of([huge], "pdb", with_ellipsoids=True)
 
 
 def test_every_ellipsoid_chain_gets_a_letter_of_its_own_or_mmcif_is_named(
@@ -579,14 +581,14 @@ def test_every_ellipsoid_chain_gets_a_letter_of_its_own_or_mmcif_is_named(
             for c in letters
         ]
 
-    text = pdb_text(named("AaB"), with_ellipsoids=True)
+    text = text_of(named("AaB"), "pdb", with_ellipsoids=True)
     letters = {line[21] for line in text.splitlines() if line.startswith("HETATM")}
     assert len(letters) == 3
     assert letters.isdisjoint("AaB")
     assert "REMARK   6 CHAIN b: GAUSSIAN ELLIPSOIDS OF THE RESIDUES OF CHAIN B" in text
     many = "".join(chr(c) for c in range(33, 127) if chr(c).isalnum())[:40]
     with pytest.raises(ExportError, match="no letters left"):
-        pdb_text(named(many), with_ellipsoids=True)
+        text_of(named(many), "pdb", with_ellipsoids=True)
 
 
 def test_a_chain_that_is_called_like_ellipsoids_is_refused_beside_them(
@@ -597,8 +599,8 @@ def test_a_chain_that_is_called_like_ellipsoids_is_refused_beside_them(
         ids = {"label_asym_id": "B", "auth_asym_id": "B"} | {field: "A_ell"}
         entry = [stored, replace(stored, chain=replace(stored.chain, **ids))]
         with pytest.raises(ExportError, match="has a chain A_ell, as the ellipsoids of chain A"):
-            mmcif_text(entry, with_ellipsoids=True)
-        assert differences(mmcif_text(entry), [s.chain for s in entry]) == []
+            text_of(entry, "cif", with_ellipsoids=True)
+        assert differences(text_of(entry, "cif"), chains_in(entry)) == []
 
 
 def test_ellipsoids_belong_to_the_resolved_residues(entries: dict[str, list[StoredChain]]) -> None:

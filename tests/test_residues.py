@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from pipeline import residues
 from pipeline.residues import (
@@ -35,9 +36,7 @@ from pipeline.residues import (
     UNKNOWN,
     VAN_DER_WAALS_RADII,
     Linking,
-    aatype_of_sequence,
     atom_indices,
-    codes_of_names,
     component,
     override_names,
     sequence_string,
@@ -83,14 +82,9 @@ def test_restypes_are_in_the_order_of_three_letter_names() -> None:
 
 
 @given(st.lists(st.integers(0, UNKNOWN)))
-def test_a_sequence_survives_the_way_to_letters_and_back(aatype: list[int]) -> None:
+def test_a_sequence_has_a_letter_for_each_residue(aatype: list[int]) -> None:
     text = sequence_string(np.array(aatype, dtype=np.int8))
     assert text == "".join(ONE_LETTER[a] for a in aatype)
-    np.testing.assert_array_equal(aatype_of_sequence(text), aatype)
-
-
-def test_letters_outside_the_twenty_are_x() -> None:
-    assert sequence_string(aatype_of_sequence("AUOBZJxa*")) == "AXXXXXXXX"
 
 
 @pytest.mark.parametrize("bad", [-1, 21])
@@ -184,28 +178,27 @@ def test_radii_of_protein_elements_are_those_of_bondi() -> None:
 # ---- known atoms -----------------------------------------------------------------------------
 
 
-def test_codes_are_names_read_as_little_endian_integers() -> None:
-    codes = codes_of_names(np.array([b"CA", b"OG1"], dtype="S4"))
-    expected = [int.from_bytes(n.ljust(4, b"\0"), "little") for n in (b"CA", b"OG1")]
-    assert codes.tolist() == expected
+def codes(*names: bytes | str) -> NDArray[np.uint32]:
+    """Names without blanks, read as little-endian integers."""
+    return np.array(names, dtype="S4").view("<u4")
+
+
+def test_codes_of_known_atoms_ascend_and_are_little_endian() -> None:
+    assert int.from_bytes(b"OG1\0", "little") in ATOM_CODES
     assert (np.diff(ATOM_CODES.astype(np.int64)) > 0).all()
-
-
-def test_names_of_another_width_are_refused() -> None:
-    with pytest.raises(TypeError, match="S4"):
-        codes_of_names(np.array([b"CA"], dtype="S5"))
 
 
 @given(st.lists(st.binary(min_size=0, max_size=4)))
 def test_atom_indices_agree_with_a_dictionary(names: list[bytes]) -> None:
     names = [*names, b"CA", b"SE"]
-    codes = codes_of_names(np.array(names, dtype="S4"))
+    given_codes = codes(*names)
     places = {int(code): k for k, code in enumerate(ATOM_CODES)}
-    assert atom_indices(codes).tolist() == [places.get(int(code), -1) for code in codes]
+    expected = [places.get(int(code), -1) for code in given_codes]
+    assert atom_indices(given_codes).tolist() == expected
 
 
 def test_an_unknown_atom_has_no_slot_in_any_kind() -> None:
-    unknown = atom_indices(codes_of_names(np.array([b"QQQ", b""], dtype="S4")))
+    unknown = atom_indices(codes(b"QQQ", b""))
     assert (unknown == -1).all()
     assert (SLOT_OF[:, unknown] == -1).all()
     assert (ALTERNATIVE_SLOT_OF[:, unknown] == -1).all()
@@ -243,7 +236,7 @@ def test_no_two_atoms_of_a_kind_share_a_slot_and_no_slot_is_one_the_parent_lacks
 def test_names_of_other_programs_are_alternatives(comp_id: str, name: str, slot_name: str) -> None:
     known = component(comp_id)
     assert known is not None
-    place = atom_indices(codes_of_names(np.array([name], dtype="S4")))[0]
+    place = atom_indices(codes(name))[0]
     assert SLOT_OF[known.kind, place] == -1
     slot = ALTERNATIVE_SLOT_OF[known.kind, place]
     assert ATOM14_NAMES[known.aatype][slot] == slot_name
@@ -251,7 +244,7 @@ def test_names_of_other_programs_are_alternatives(comp_id: str, name: str, slot_
 
 @pytest.mark.parametrize("name", ["OT2", "OC2", "O2", "OXT"])
 def test_the_second_terminal_oxygen_is_never_o(name: str) -> None:
-    place = atom_indices(codes_of_names(np.array([name], dtype="S4")))[0]
+    place = atom_indices(codes(name))[0]
     for aatype in range(UNKNOWN + 1):
         assert SLOT_OF[aatype, place] == ALTERNATIVE_SLOT_OF[aatype, place] == -1
 

@@ -30,10 +30,12 @@ from model.metrics import Structure, rmsd, superpose
 from model.network import FlowNetwork
 from model.sample import Request, Sampler, Samples
 from model.sample.embedded import embedded
-from model.sample.inputs import InputError, InputStructure, read_inputs
-from model.sample.problems import Problem, design_problem, packing_problem
 from model.sample.run import Drawing, batches, run_problems
 from model.sample.sampler import read_problems
+from model.tasks import Problem
+from model.tasks.design import design_problem
+from model.tasks.inputs import InputError, InputStructure, read_inputs
+from model.tasks.packing import packing_problem
 from pipeline.errors import UsageError
 from pipeline.parsing import read_chains
 from pipeline.residues import ATOM14_EXISTS, ONE_LETTER, sequence_string
@@ -232,9 +234,9 @@ def test_embeddings_are_read_only_where_the_whole_sequence_is_given(
             found += [o for _, o in run_problems(network, [given], ["a"], Drawing(steps=2))]
         return [o.structure.positions for o in found]
 
-    one, other = outputs(packing_problem("a", ubiquitin))
+    one, other = outputs(packing_problem(Request("packing"), "a", ubiquitin))
     assert np.abs(one - other).max() > 0.01
-    one, other = outputs(design_problem("a", ubiquitin))
+    one, other = outputs(design_problem(Request("design"), "a", ubiquitin))
     np.testing.assert_array_equal(one, other)
 
 

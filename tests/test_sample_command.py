@@ -27,8 +27,8 @@ from structure_text import in_format
 
 from model.checkpoint import CheckpointInfo, save_flow
 from model.sample.command import main
-from model.sample.request import Request
 from model.sample.sampler import read_problems
+from model.tasks.request import Request
 from model.trained_network import DEFAULT
 
 

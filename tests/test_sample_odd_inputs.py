@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from odd_inputs import ENTRIES, FORMATS, copies, numbered, without, write
 
-from model.sample.inputs import InputError, InputStructure, read_inputs
-from model.sample.problems import Problem
-from model.sample.request import Request
-from model.sample.residue_ranges import ResidueRange, find_rows
 from model.sample.sampler import read_problems
+from model.tasks import Problem
+from model.tasks.inputs import InputError, InputStructure, read_inputs
+from model.tasks.request import Request
+from model.tasks.residue_ranges import ResidueRange, find_rows
 from pipeline.errors import UsageError
 
 pytestmark = [

@@ -48,3 +48,15 @@ def test_a_module_in_the_list_still_has_bare_types_and_no_module_beside_it_has()
         if any(bare_types(path))
     }
     assert with_bare_types == set(not_strict())
+
+
+def test_no_function_of_the_model_takes_more_than_seven_arguments_by_position() -> None:
+    long = []
+    for path in (ROOT / "model").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("from_"):
+                names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+                # torch gives the forward pass of an autograd function its context, and no keywords.
+                if len(names) - (names[:1] in (["self"], ["cls"])) > 7 and names[0] != "ctx":
+                    long.append(f"{path.name}: {node.name}")
+    assert long == []

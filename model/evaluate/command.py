@@ -16,16 +16,16 @@ from model.evaluate.compare import (
     read_per_chain,
     rows_of,
 )
-from model.evaluate.held_out import COLUMNS, ca_traces, fit_baseline, items_of, problem_of
+from model.evaluate.held_out import COLUMNS, ca_traces, fit_baseline, items_of
 from model.evaluate.options import EvaluateOptions
 from model.evaluate.plots import plots_of, save
 from model.evaluate.summary import summarise_tally
 from model.evaluate.tally import Tally
-from model.flow.tasks import TASKS
 from model.metrics import write_csv
 from model.output_folder import make_folder, write, written
 from model.sample.run import Drawing, run_problems
 from model.sample.samples import same_columns
+from model.tasks import TASK_RECORDS, TASKS
 from model.trained_network import device_named, load_network, open_dataset, untrained_for
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.dataset import ShardDataset
@@ -81,20 +81,23 @@ def evaluate(options: EvaluateOptions) -> None:
     )
     make_folder(options.out_dir, options.overwrite)
     known_split = None
-    if "packing" in tasks or ("unconditional" in tasks and options.novelty_chains):
+    with_baseline = any(TASK_RECORDS[task].has_baseline for task in tasks)
+    with_novelty = any(TASK_RECORDS[task].is_new for task in tasks) and options.novelty_chains
+    if with_baseline or with_novelty:
         known_split = _split(options)
-    tally = Tally(fit_baseline(known_split) if known_split and "packing" in tasks else None)
+    tally = Tally(fit_baseline(known_split) if known_split and with_baseline else None)
     items = items_of(held_out, options.limit)
     for task in tasks:
         started = time.monotonic()
+        record = TASK_RECORDS[task]
         drawing = Drawing.of(
-            task,
+            record.flows,
             steps=options.steps,
             seed=options.seed,
             temperature=options.temperature,
             noise_scale=options.noise_scale,
         )
-        problems = [problem_of(task, item, options.seed) for item in items]
+        problems = [record.held_out(item, options.seed) for item in items]
         outputs = run_problems(
             network,
             problems,
@@ -126,7 +129,7 @@ def evaluate(options: EvaluateOptions) -> None:
     if options.against is not None:
         about["against"] = str(options.against)
     known = []
-    if known_split and "unconditional" in tasks and options.novelty_chains:
+    if known_split and with_novelty:
         known = ca_traces(known_split, options.novelty_chains)
     summary = summarise_tally(tally, about, known, against, seed=options.seed)
     _write(options, tally, against)

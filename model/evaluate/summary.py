@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,45 +19,10 @@ from model.metrics import (
     paired_difference,
     pairwise_tm,
 )
+from model.tasks import TASK_RECORDS
 
 MAX_COMPARED = 40
 """New proteins that are compared with each other and with known ones; pairs take time."""
-
-SHOWN = {
-    "packing": {
-        "side_chain_rmsd": "side-chain RMSD, Å",
-        "side_chain_rmsd_core": "… of the core, Å",
-        "chi1_recovery": "χ1 within 20°",
-        "chi2_recovery": "χ2 within 20°",
-        "chi3_recovery": "χ3 within 20°",
-        "chi4_recovery": "χ4 within 20°",
-        "rotamer_recovery": "all χ within 20°",
-        "chi1_mae": "χ1 error, °",
-        "chi2_mae": "χ2 error, °",
-        "chi3_mae": "χ3 error, °",
-        "chi4_mae": "χ4 error, °",
-        "clashes_100": "clashes at 100 % of the radii",
-        "clashes_90": "clashes at 90 %",
-    },
-    "design": {"recovery": "recovery", "perplexity": "perplexity"},
-    "inpainting": {
-        "ca_rmsd": "Cα RMSD, Å",
-        "tm_score": "TM-score",
-        "motif_rmsd": "motif RMSD, Å",
-        "step_valid": "Cα–Cα steps of 3.8 ± 0.1 Å",
-        "clashes_90": "clashes at 90 %",
-    },
-    "unconditional": {
-        "step_mean": "Cα–Cα step, Å",
-        "step_valid": "steps of 3.8 ± 0.1 Å",
-        "n_bumps": "Cα pairs nearer than 3.6 Å",
-        "relative_radius": "radius of gyration over that of a globule",
-        "helix": "helix",
-        "strand": "strand",
-        "coil": "coil",
-        "clashes_90": "clashes at 90 %",
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -114,14 +79,14 @@ class Summary:
         lines = ["# Evaluation", ""]
         lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in self.about.items()]
         lines += ["", "Means over chains with 95 % bootstrap intervals.", ""]
-        for task, shown in SHOWN.items():
+        for task, record in TASK_RECORDS.items():
             if task not in self.tasks:
                 continue
             lines += [f"## {task.capitalize()}", ""]
-            with_baseline = task == "packing" and "baseline" in self.tasks
-            lines += _table(self, task, shown, with_baseline)
+            with_baseline = record.has_baseline and "baseline" in self.tasks
+            lines += _table(self, task, record.shown, with_baseline)
             lines += _confidence(self.confidence, task)
-            if task == "unconditional" and self.new:
+            if record.is_new and self.new:
                 lines += ["| of the set | |", "|---|---|"]
                 lines += [f"| {name} | {value:.3f} |" for name, value in self.new.items()]
                 lines += [""]
@@ -175,12 +140,8 @@ def _correlations(tally: Tally) -> dict[str, float]:
         found["packing, over residues"] = spearman(
             tally.packed.joined("predicted"), tally.packed.joined("error")
         )
-    for task, metric in (
-        ("packing", "side_chain_rmsd"),
-        ("inpainting", "ca_rmsd"),
-        # What has no answer can still be wrong in itself.
-        ("unconditional", "step_deviation"),
-    ):
+    for task, record in TASK_RECORDS.items():
+        metric = record.ranked_error
         rows = [row for row in tally.rows.values() if f"{task}.{metric}" in row]
         if rows:
             predicted = np.array([row[f"{task}.predicted_error"] for row in rows], float)
@@ -207,7 +168,7 @@ def _of_set(tally: Tally, known: Sequence[np.ndarray]) -> dict[str, float]:
     return found
 
 
-def _table(summary: Summary, task: str, shown: dict[str, str], with_baseline: bool) -> list[str]:
+def _table(summary: Summary, task: str, shown: Mapping[str, str], with_baseline: bool) -> list[str]:
     head = ["", "network", *(["modal rotamer", "difference"] if with_baseline else []), "chains"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for metric, label in shown.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,15 +19,11 @@ from model.metrics import (
     chi_errors,
     confusion,
     core_residues,
-    design_metrics,
-    fold_metrics,
-    generation_metrics,
     nearest_naming,
     packing_metrics,
-    row,
 )
-from model.sample.problems import Problem
-from model.sample.run import Output
+from model.tasks import TASK_RECORDS, Output, Problem, Task, numbers_alone
+from model.tasks.record import numbers
 from pipeline.residues import CHI_MASK, RESTYPES
 from pipeline.residues.side_chains import place_side_chains
 
@@ -62,40 +58,28 @@ class Tally:
 
     def add(self, problem: Problem, output: Output) -> None:
         """Measure one output."""
-        uid, found = problem.name, output.structure
-        reference = problem.reference
-        mean_error = output.mean_error(problem)
-        if problem.task == "packing":
-            assert reference is not None
-            self._pack(uid, reference, output)
-        elif problem.task == "design":
-            assert reference is not None
-            metrics = design_metrics(
-                uid, found.aatype, output.log_probabilities, reference.aatype, output.drawn
-            )
-            self._put(uid, "design", row(metrics), predicted_error=mean_error)
-            self.confusion += confusion(found.aatype, reference.aatype, output.drawn)
-        elif problem.task == "inpainting":
-            assert reference is not None
-            fold = fold_metrics(uid, found, reference, problem.motif)
-            alone = row(generation_metrics(uid, found))
-            more = {name: alone[name] for name in ("step_valid", "n_bumps", "clashes_90")}
-            self._put(uid, "inpainting", row(fold) | more, predicted_error=mean_error)
-        else:
-            alone = row(generation_metrics(uid, found))
-            self._put(uid, "unconditional", alone, predicted_error=mean_error)
-            self.generated.append(found.ca[found.has_ca])
+        record = TASK_RECORDS[problem.task]
+        measures = {} if problem.reference is None else record.compare(problem, output)
+        if record.alone:
+            alone = numbers_alone(problem, output)
+            measures |= {name: alone[name] for name in record.alone}
+        self._put(problem, problem.task, measures | {"predicted_error": output.mean_error(problem)})
+        if problem.task in _COUNT:
+            _COUNT[problem.task](self, problem, output)
 
-    def _pack(self, uid: str, reference: Structure, output: Output) -> None:
-        metrics = row(packing_metrics(uid, output.structure, reference))
+    def _count_types(self, problem: Problem, output: Output) -> None:
+        assert problem.reference is not None
+        self.confusion += confusion(output.structure.aatype, problem.reference.aatype, output.drawn)
+
+    def _keep_trace(self, problem: Problem, output: Output) -> None:
+        self.generated.append(output.structure.ca[output.structure.has_ca])
+
+    def _count_side_chains(self, problem: Problem, output: Output) -> None:
+        reference = problem.reference
+        assert reference is not None
         error = residue_rmsd(output.structure, reference)
-        self._put(
-            uid,
-            "packing",
-            metrics,
-            predicted_error=float(np.nanmean(output.predicted_error)),
-            confidence_spearman=spearman(output.predicted_error, error),
-        )
+        ranked = spearman(output.predicted_error, error)
+        self._put(problem, problem.task, {"confidence_spearman": ranked})
         self.packed.add(output.structure, reference, output.predicted_error)
         if self.rotamers is not None:
             positions, mask = place_side_chains(
@@ -105,14 +89,22 @@ class Tally:
                 reference.aatype,
             )
             modal = reference.with_atoms(positions, mask)
-            self._put(uid, "baseline", row(packing_metrics(uid, modal, reference)))
+            measures = numbers(packing_metrics(problem.name, modal, reference))
+            self._put(problem, "baseline", measures)
             self.baseline.add(modal, reference)
 
-    def _put(self, uid: str, task: str, metrics: Mapping[str, Any], **more: float) -> None:
-        of_chain = self.rows.setdefault(uid, {"chain_uid": uid, "length": metrics["length"]})
-        for name, value in {**metrics, **more}.items():
-            if name not in ("chain_uid", "length"):
-                of_chain[f"{task}.{name}"] = value
+    def _put(self, problem: Problem, column: str, measures: Mapping[str, Any]) -> None:
+        uid = problem.name
+        of_chain = self.rows.setdefault(uid, {"chain_uid": uid, "length": len(problem)})
+        of_chain |= {f"{column}.{name}": value for name, value in measures.items()}
+
+
+_COUNT: dict[Task, Callable[[Tally, Problem, Output], None]] = {
+    "packing": Tally._count_side_chains,
+    "design": Tally._count_types,
+    "unconditional": Tally._keep_trace,
+}
+"""What is counted beyond the row of a chain."""
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from model.flow.clean import Clean
 from model.flow.noise import Noise
-from model.flow.state import Held, Times
+from model.flow.state import MODALITIES, Held, Times
 from pipeline.errors import UsageError
 
 Task = Literal["packing", "design", "inpainting", "unconditional"]
@@ -45,12 +46,7 @@ def draw_tasks(weights: TaskWeights, noise: Noise) -> Tensor:
 
 
 def held_for(tasks: Tensor, clean: Clean, noise: Noise) -> Held:
-    """What each task holds clean.
-
-    Packing: frames and sequence, and in one of eight samples the side chains of a random part of
-    the residues. Design: frames, and in half of the samples the sequence and atoms of a random part
-    of the residues. Inpainting: everything at a motif of one to three segments. Unconditional:
-    nothing.
+    """What each task holds clean, as `HOLDS` says.
 
     A residue without a frame cannot be part of a motif, and one that lacks atoms cannot hold them.
 
@@ -64,22 +60,50 @@ def held_for(tasks: Tensor, clean: Clean, noise: Noise) -> Held:
     -------
     Held
     """
-    is_task = {task: (tasks == k)[:, None].to(clean.mask.device) for k, task in enumerate(TASKS)}
+    each = [HOLDS[task](clean, noise) for task in TASKS]
+    tasks = tasks.to(clean.mask.device)
+    items = torch.arange(len(tasks), device=tasks.device)
+    return Held(*(torch.stack([getattr(h, m) for h in each])[tasks, items] for m in MODALITIES))
+
+
+def hold_packing(clean: Clean, noise: Noise) -> Held:
+    """Frames and sequence, and in one of eight samples the side chains of a random part.
+
+    A residue without a frame is not part of the problem: it is masked.
+    """
     u = noise.choices
-    # Design: the hidden share is 1 in half of the samples, else uniform in (0.1, 1).
-    hidden_share = torch.where(u[:, 1] < 0.5, 1.0, 0.1 + 0.9 * u[:, 2])
-    fixed = noise.residues >= hidden_share[:, None]
-    # Packing: around side chains that stay.
     around = (u[:, 10] < 0.125)[:, None] & (noise.residues >= u[:, 11, None])
-    motif = _motif(clean, noise)
-    resolved = is_task["inpainting"] & motif & clean.frame_mask
-    # In packing and design a residue without a frame is not part of the problem: it is masked.
-    frames = is_task["packing"] | is_task["design"] | resolved
-    known = clean.sequence < 20
-    sequence = is_task["packing"] | (is_task["design"] & fixed) | resolved
-    atoms = (is_task["packing"] & around & known) | (is_task["design"] & fixed & known) | resolved
-    atoms &= clean.complete
-    return Held(frames & clean.mask, atoms & clean.mask, sequence & clean.mask)
+    around = around & (clean.sequence < 20) & clean.complete
+    return Held(clean.mask, around & clean.mask, clean.mask)
+
+
+def hold_design(clean: Clean, noise: Noise) -> Held:
+    """Frames, and in half of the samples the types and atoms of a random part of the residues."""
+    u = noise.choices
+    # The hidden share is 1 in half of the samples, else uniform in (0.1, 1).
+    hidden_share = torch.where(u[:, 1] < 0.5, 1.0, 0.1 + 0.9 * u[:, 2])
+    fixed = (noise.residues >= hidden_share[:, None]) & clean.mask
+    return Held(clean.mask, fixed & (clean.sequence < 20) & clean.complete, fixed)
+
+
+def hold_motif(clean: Clean, noise: Noise) -> Held:
+    """Inpainting: everything at a motif of one to three segments."""
+    resolved = _motif(clean, noise) & clean.frame_mask
+    return Held(resolved, resolved & clean.complete, resolved)
+
+
+def hold_nothing(clean: Clean, noise: Noise) -> Held:
+    nothing = torch.zeros_like(clean.mask)
+    return Held(nothing, nothing, nothing)
+
+
+HOLDS: dict[Task, Callable[[Clean, Noise], Held]] = {
+    "packing": hold_packing,
+    "design": hold_design,
+    "inpainting": hold_motif,
+    "unconditional": hold_nothing,
+}
+"""What each task holds in training."""
 
 
 def _motif(clean: Clean, noise: Noise) -> Tensor:

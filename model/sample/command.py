@@ -8,6 +8,7 @@ from model.output_folder import make_folder
 from model.sample.options import SampleOptions
 from model.sample.sampler import Sampler, read_problems
 from model.sample.samples import save_structures, save_tables
+from model.tasks import TASK_RECORDS
 from model.trained_network import load_network, untrained_for
 from pipeline.command_line import parse_options, to_yaml
 from pipeline.export.errors import ExportError
@@ -56,7 +57,8 @@ def sample(options: SampleOptions) -> int:
     if sentence := untrained_for(info, options.request.task):
         note(sentence)
     flow = Sampler(network, device=options.device)
-    if flow.c_embedding and options.request.task == "packing" and options.request.esm is None:
+    takes_embeddings = "esm" in TASK_RECORDS[options.request.task].options
+    if flow.c_embedding and takes_embeddings and options.request.esm is None:
         note("the network was trained with embeddings; --esm MODEL gives them")
     make_folder(options.out_dir, options.overwrite)
     samples = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.sample.problems import Problem
+from model.tasks import Problem
 from pipeline.embed.chain_sequences import ChainSequence, chain_sequence
 from pipeline.embed.language_model import load
 from pipeline.errors import UsageError

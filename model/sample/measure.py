@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from model.metrics import (
-    design_metrics,
-    fold_metrics,
-    generation_metrics,
-    packing_metrics,
-    row,
-)
-from model.sample.problems import Problem
-from model.sample.run import Output
-from pipeline.residues import CHI_MASK, UNKNOWN
-
-_NAMES = ("chain_uid", "length")
+from model.tasks import TASK_RECORDS, Output, Problem, numbers_alone
 
 
 def measure(problem: Problem, output: Output) -> dict[str, Any]:
@@ -25,8 +13,8 @@ def measure(problem: Problem, output: Output) -> dict[str, Any]:
     Columns that compare are there for the tasks for which they mean something, and empty where the
     input cannot tell (packing a bare backbone, say).
     """
-    structure, reference = output.structure, problem.reference
-    found: dict[str, Any] = {
+    record = TASK_RECORDS[problem.task]
+    measures: dict[str, Any] = {
         "name": problem.name,
         "task": problem.task,
         "input": problem.source,
@@ -34,38 +22,10 @@ def measure(problem: Problem, output: Output) -> dict[str, Any]:
         "n_chains": len(problem.labels),
         "n_held": int((problem.held_frames & problem.held_atoms).sum()),
     }
-    found |= _values(row(generation_metrics(problem.name, structure)))
-    if reference is None:
-        return found
-    if problem.task == "packing" and _has_side_chains(problem):
+    measures |= numbers_alone(problem, output)
+    if record.is_comparable(problem):
+        compared = record.compare(problem, output)
+        names = compared if record.of_input is None else record.of_input
         # Clashes are those of the whole protein, counted above.
-        packing = _values(row(packing_metrics(problem.name, structure, reference)))
-        found |= {name: v for name, v in packing.items() if not name.startswith("clashes")}
-    elif problem.task == "design":
-        metrics = design_metrics(
-            problem.name,
-            structure.aatype,
-            output.log_probabilities,
-            reference.aatype,
-            output.drawn,
-        )
-        found |= _values(row(metrics))
-    elif problem.task == "inpainting":
-        metrics_ = fold_metrics(problem.name, structure, reference, problem.motif)
-        found["motif_rmsd"] = metrics_.motif_rmsd
-    elif problem.task == "unconditional":
-        metrics_ = fold_metrics(problem.name, structure, reference)
-        found |= {"ca_rmsd": metrics_.ca_rmsd, "tm_score": metrics_.tm_score}
-        same = (structure.aatype == reference.aatype)[reference.aatype < UNKNOWN]
-        found["identity"] = float(same.mean()) if len(same) else math.nan
-    return found
-
-
-def _has_side_chains(problem: Problem) -> bool:
-    reference = problem.reference
-    assert reference is not None
-    return bool((reference.mask[:, 5:].any(1) & CHI_MASK[reference.aatype, 0]).any())
-
-
-def _values(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name not in _NAMES}
+        measures |= {name: compared[name] for name in names if name not in measures}
+    return measures

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from model.sample.request import Request
+from model.tasks import Request
 
 
 @dataclass(frozen=True)

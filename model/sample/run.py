@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from model.flow.clean import Clean, clean_from_batch
 from model.flow.generate import PASSES, Generated, generate, global_atoms
 from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinState
-from model.flow.tasks import Task
 from model.metrics import Structure, superpose
-from model.sample.problems import Problem
+from model.tasks.problem import Output, Problem
 from pipeline.batching import collate
 from pipeline.errors import Failure
 from pipeline.frames import backbone_frames
@@ -43,7 +42,7 @@ class Drawing:
     @classmethod
     def of(
         cls,
-        task: Task,
+        flows: bool,
         *,
         steps: int | None = None,
         seed: int = 0,
@@ -56,12 +55,14 @@ class Drawing:
 
         Parameters
         ----------
+        flows : bool
+            Of the task; see `model.tasks.TaskRecord`.
         steps, temperature, noise_scale : optional
-            Without them, what is usual for the task.
+            Without them, what is usual.
         alternatives : bool
             Several packings of one backbone are wanted: they are drawn.
         """
-        if task == "packing":
+        if not flows:
             usual = 1.0 if alternatives else 0.0
             return cls(
                 passes=PASSES if steps is None else steps,
@@ -75,39 +76,6 @@ class Drawing:
             noise_scale=cls.noise_scale if noise_scale is None else noise_scale,
             start=start,
         )
-
-
-@dataclass(frozen=True)
-class Output:
-    """What came out for one problem of L residues.
-
-    Attributes
-    ----------
-    structure : Structure
-        In whole thousandths of Å; what was held is as it was given, digit by digit.
-    predicted_error : (L,) float64
-        The network's own estimate, Å; NaN where there is no residue.
-    log_probabilities : (L, 20) float64 or None
-        Of types, by the network, just before they were drawn; None if all were held. Zeros where
-        none was drawn.
-    drawn : (L,) bool
-        Residues whose type was drawn: what is not held, but for the types that partial diffusion
-        begins with.
-    trajectory : list of (L, 14, 3) float64
-        Positions at each step, in the coordinates of the result; empty unless asked for.
-    """
-
-    structure: Structure
-    predicted_error: NDArray[np.float64]
-    log_probabilities: NDArray[np.float64] | None
-    drawn: NDArray[np.bool_]
-    trajectory: list[NDArray[np.float64]]
-
-    def mean_error(self, problem: Problem) -> float:
-        """Mean predicted error of the residues that have something hidden, Å."""
-        hidden = ~(problem.held_frames & problem.held_atoms & problem.held_sequence)
-        counted = hidden & ~np.isnan(self.predicted_error)
-        return float(self.predicted_error[counted].mean()) if counted.any() else float("nan")
 
 
 def run_problems(

@@ -9,22 +9,14 @@ from typing import Any
 
 import torch
 
-from model.flow.tasks import Task
-from model.sample.contigs import Contigs, draw_contigs, parse_contigs
 from model.sample.embedded import embedded
-from model.sample.inputs import InputError, InputStructure, read_inputs
-from model.sample.problems import (
-    Problem,
-    design_problem,
-    inpainting_problem,
-    packing_problem,
-    unconditional_problem,
-    varied_problem,
-)
-from model.sample.request import Request, parse_length
-from model.sample.residue_ranges import ResidueRange, parse_fixed, remarks
-from model.sample.run import Drawing, Network, Output, run_problems
+from model.sample.request import check_request
+from model.sample.run import Drawing, Network, run_problems
 from model.sample.samples import Sample, Samples
+from model.tasks import TASK_RECORDS, Output, Problem, Request, Task
+from model.tasks.inputs import InputError, read_inputs
+from model.tasks.residue_ranges import remarks
+from model.tasks.unconditional import parse_length, unconditional_problem
 from model.trained_network import device_named, load_network
 from pipeline.errors import UsageError
 
@@ -117,7 +109,7 @@ class Sampler:
         best: dict[int, _Best] = {}
         left = dict.fromkeys(range(len(problems)), request.best_of)
         drawing = Drawing.of(
-            request.task,
+            TASK_RECORDS[request.task].flows,
             steps=request.steps,
             seed=request.seed,
             temperature=request.temperature,
@@ -175,12 +167,11 @@ def read_problems(
     UsageError
         The options do not go together, or do not fit the only input.
     """
-    request.check()
+    check_request(request)
     if request.input is None:
         return _from_nothing(request), []
-    contigs = None if request.contigs is None else parse_contigs(request.contigs)
-    fixed = [] if request.fixed is None else parse_fixed(request.fixed)
-    kept = [s for chain in contigs or () for s in chain if isinstance(s, ResidueRange)]
+    record = TASK_RECORDS[request.task]
+    ranges = record.ranges(request)
     problems: list[Problem] = []
     errors: list[InputError] = []
     for name, structure in read_inputs(request.input, request.chains):
@@ -189,8 +180,10 @@ def read_problems(
             continue
         notes = list(structure.notes)
         try:
-            notes += remarks([*kept, *fixed], structure)
-            problems += _problems_of(request, name, structure, contigs, fixed)
+            notes += remarks(ranges, structure)
+            problems += [
+                record.problem(request, one, structure) for one in _numbered(name, request.number)
+            ]
         except InputError as error:
             errors.append(error)
         except UsageError as error:
@@ -199,7 +192,7 @@ def read_problems(
             errors.append(InputError(f"{name}: {error}"))
         else:
             missing = int((~structure.resolved).sum())
-            if missing and request.task != "inpainting":
+            if missing and record.takes_whole_input:
                 notes.append(
                     f"{name}: {missing} of {len(structure.resolved)} residues have no backbone "
                     "(N, CA, C) and are left out"
@@ -208,31 +201,6 @@ def read_problems(
             for note in notes:
                 report(note)
     return problems, errors
-
-
-def _problems_of(
-    request: Request,
-    stem: str,
-    structure: InputStructure,
-    contigs: Contigs | None,
-    fixed: list[ResidueRange],
-) -> list[Problem]:
-    problems = []
-    for name in _numbered(stem, request.number):
-        if request.task == "packing":
-            problem = packing_problem(name, structure, sequence=request.sequence)
-        elif request.task == "design":
-            problem = design_problem(
-                name, structure, fixed=fixed, partial_sequence=request.partial_sequence
-            )
-        elif request.task == "inpainting":
-            assert contigs is not None
-            drawn = draw_contigs(contigs, request.seed, name)
-            problem = inpainting_problem(name, structure, drawn, start=request.start)
-        else:
-            problem = varied_problem(name, structure)
-        problems.append(problem)
-    return problems
 
 
 def _from_nothing(request: Request) -> list[Problem]:

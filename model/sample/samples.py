@@ -10,10 +10,9 @@ from typing import Any
 from model.metrics import Structure, write_csv
 from model.output_folder import make_folder, write, written
 from model.sample.measure import measure
-from model.sample.problems import Problem
-from model.sample.request import Request
-from model.sample.run import Output
 from model.sample.structure_file import chains_of, structure_text
+from model.tasks import Output, Problem, Request
+from pipeline.chain import Chain
 from pipeline.command_line import to_yaml
 from pipeline.export.chain_ids import Kind
 from pipeline.export.fasta import fasta_record
@@ -50,9 +49,14 @@ class Sample:
         return self.output.structure
 
     @property
+    def chains(self) -> list[Chain]:
+        """As a reader of its file finds them."""
+        return chains_of(self.problem, self.output)
+
+    @property
     def sequences(self) -> dict[str, str]:
         """One-letter sequence of each chain, by its id."""
-        return {chain.auth_asym_id: sequence_string(chain.aatype) for chain in chains_of(self)}
+        return {chain.auth_asym_id: sequence_string(chain.aatype) for chain in self.chains}
 
     @property
     def predicted_error(self) -> float:
@@ -67,12 +71,7 @@ class Sample:
     def save(self, path: Path | str) -> None:
         """Write one file; ``.pdb`` in the name makes a PDB file, everything else mmCIF."""
         path = Path(path)
-        write(path, structure_text(self, _kind_of(path))[0])
-
-    def save_trajectory(self, path: Path | str) -> None:
-        """Write a file of a model for each step and one for the result."""
-        path = Path(path)
-        write(path, structure_text(self, _kind_of(path), trajectory=True)[0])
+        write(path, structure_text(self.problem, self.output, _kind_of(path))[0])
 
 
 @dataclass(frozen=True)
@@ -121,10 +120,11 @@ def save_structures(sample: Sample, out_dir: Path, format: Kind, trajectory: boo
     str
         A sentence about chains that have other ids in the files than in the sample, or nothing.
     """
-    text, changed = structure_text(sample, format)
+    made = sample.problem, sample.output
+    text, changed = structure_text(*made, format)
     write(out_dir / f"{sample.name}.{format}", text)
     if trajectory:
-        text, _ = structure_text(sample, format, trajectory=True)
+        text, _ = structure_text(*made, format, trajectory=True)
         write(out_dir / f"{sample.name}_trajectory.{format}", text)
     return changed
 
@@ -151,6 +151,6 @@ def same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _records(samples: Sequence[Sample]) -> Iterator[str]:
     for sample in samples:
         title = f"task={sample.problem.task} predicted_error={sample.predicted_error:.2f}"
-        for chain in chains_of(sample):
+        for chain in sample.chains:
             sequence = sequence_string(chain.aatype)
             yield fasta_record(f"{sample.name}_{chain.auth_asym_id}", title, sequence)

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from model.tasks import TASK_RECORDS, Output, Problem
 from pipeline.chain import Chain, EntryMetadata
 from pipeline.export.chain_ids import Kind, with_own_ids
 from pipeline.export.mmcif import mmcif_text
 from pipeline.export.pdb import pdb_text
-from pipeline.export.stored_chains import StoredChain
 from pipeline.residues import ATOM14_EXISTS, N_SLOTS, sequence_string
-
-if TYPE_CHECKING:
-    from model.sample.samples import Sample
 
 COMMENT = "written by model.sample; B-factors are predicted errors of the residues in Angstrom"
 MAX_ERROR = 999.0
 """What a PDB file has room for."""
 
 
-def structure_text(sample: Sample, kind: Kind, *, trajectory: bool = False) -> tuple[str, str]:
+def structure_text(
+    problem: Problem, output: Output, kind: Kind, *, trajectory: bool = False
+) -> tuple[str, str]:
     """A file of one sample.
 
     Parameters
     ----------
-    sample : Sample
+    problem : Problem
+    output : Output
     kind : {"cif", "pdb"}
     trajectory : bool
         Models 1, 2, … are the states that the network was given, the last model is the result.
@@ -44,38 +42,43 @@ def structure_text(sample: Sample, kind: Kind, *, trajectory: bool = False) -> t
     ExportError
         It does not fit the format.
     """
-    chains = chains_of(sample)
+    chains = chains_of(problem, output)
     if trajectory:
-        states = [*sample.output.trajectory, sample.structure.positions]
+        states = [*output.trajectory, output.structure.positions]
         chains = [
             chain
             for number, positions in enumerate(states, start=1)
-            for chain in chains_of(sample, positions=positions, model=number)
+            for chain in chains_of(problem, output, positions=positions, model=number)
         ]
-    named = with_own_ids([_stored(chain) for chain in chains], kind)
+    named = with_own_ids(chains, kind)
     write = pdb_text if kind == "pdb" else mmcif_text
-    return write(named.entry, comment="\n".join([COMMENT, *named.lines()])), named.sentence()
+    return write(named.chains, comment="\n".join([COMMENT, *named.lines()])), named.sentence()
 
 
 def chains_of(
-    sample: Sample, *, positions: NDArray[np.float64] | None = None, model: int = 1
+    problem: Problem,
+    output: Output,
+    *,
+    positions: NDArray[np.float64] | None = None,
+    model: int = 1,
 ) -> list[Chain]:
     """The chains of a sample as a reader of its file finds them.
 
     Parameters
     ----------
-    sample : Sample
+    problem : Problem
+    output : Output
     positions : (L, 14, 3) float64, optional
         In place of its own.
     model : int
     """
-    structure, problem = sample.structure, sample.problem
+    structure = output.structure
     positions = structure.positions if positions is None else positions
-    error = np.nan_to_num(np.clip(sample.output.predicted_error, 0.0, MAX_ERROR))
+    error = np.nan_to_num(np.clip(output.predicted_error, 0.0, MAX_ERROR))
     metadata = EntryMetadata(
-        file_entry_id=sample.name,
+        file_entry_id=problem.name,
         method="THEORETICAL MODEL",
-        title=_title(sample),
+        title=_title(problem),
     )
     chains = []
     for number, labels in enumerate(problem.labels):
@@ -85,7 +88,7 @@ def chains_of(
         whole = labels.entity_sequence
         chains.append(
             Chain(
-                entry_id=sample.name,
+                entry_id=problem.name,
                 model=model,
                 label_asym_id=labels.label_asym_id,
                 auth_asym_id=labels.auth_asym_id,
@@ -106,24 +109,6 @@ def chains_of(
     return [chain for chain in chains if chain.atom14_mask.any()]
 
 
-def _title(sample: Sample) -> str:
-    what = {
-        "packing": "Side chains packed on {source}",
-        "design": "Sequence designed for {source}",
-        "inpainting": "Protein made around parts of {source}",
-        "unconditional": "Protein made from nothing",
-    }[sample.problem.task]
-    if sample.problem.task == "unconditional" and sample.problem.source:
-        what = "Variation of {source}"
-    return (
-        what.format(source=sample.problem.source)
-        + "; the B-factor is the predicted error of the residue in Angstrom"
-    )
-
-
-def _stored(chain: Chain) -> StoredChain:
-    """What the writers take; they read what is derived for ellipsoids only."""
-    n = len(chain)
-    return StoredChain(
-        chain, np.zeros((n, 3), np.float32), np.zeros((n, 6), np.float32), np.zeros(n, np.int8)
-    )
+def _title(problem: Problem) -> str:
+    title = TASK_RECORDS[problem.task].title(problem.source)
+    return f"{title}; the B-factor is the predicted error of the residue in Angstrom"

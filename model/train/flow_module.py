@@ -79,6 +79,7 @@ class FlowModule(pl.LightningModule):
     def __init__(
         self,
         network: NetworkConfig = NetworkConfig(),  # noqa: B008 - frozen
+        *,
         loss: LossWeights = LossWeights(),  # noqa: B008
         tasks: TaskWeights = TaskWeights(),  # noqa: B008
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008

@@ -18,7 +18,6 @@ import numpy as np
 
 from pipeline.chain import Chain
 from pipeline.export.errors import ExportError
-from pipeline.export.stored_chains import StoredChain
 
 Kind: TypeAlias = Literal["cif", "pdb"]
 
@@ -35,7 +34,7 @@ class Changed:
 
     Attributes
     ----------
-    entry : list of StoredChain
+    chains : list of Chain
     ids : dict of str to str
         What a chain is called (its ``label_asym_id``, with the author's id if that differs) → its
         id in the file; only of chains whose id is changed.
@@ -45,7 +44,7 @@ class Changed:
         Ids in the file of chains whose residues have other numbers there.
     """
 
-    entry: list[StoredChain]
+    chains: list[Chain]
     ids: dict[str, str]
     why: str
     numbered_anew: list[str]
@@ -93,13 +92,13 @@ def distinct(ids: Sequence[str]) -> list[str]:
     return found
 
 
-def with_own_ids(entry: Sequence[StoredChain], kind: Kind) -> Changed:
+def with_own_ids(chains: Sequence[Chain], kind: Kind) -> Changed:
     """Give each chain of an entry (in all its models) an author's id of its own, and each residue
     of a chain a number.
 
     Parameters
     ----------
-    entry : sequence of StoredChain
+    chains : sequence of Chain
     kind : {"cif", "pdb"}
         In a PDB file an id is one printable character; chains with a longer one get letters that
         no chain of the entry has.
@@ -109,15 +108,15 @@ def with_own_ids(entry: Sequence[StoredChain], kind: Kind) -> Changed:
     ExportError
         There are more chains than letters.
     """
-    keys = list(dict.fromkeys(_key(stored.chain) for stored in entry))
+    keys = list(dict.fromkeys(_key(chain) for chain in chains))
     own = dict(zip(keys, distinct([author for _, author in keys]), strict=True))
     why = "another chain has the author's id"
     if kind == "pdb" and not all(map(fits_pdb, own.values())):
-        own = _in_letters(own, entry[0].chain.entry_id)
+        own = _in_letters(own, chains[0].entry_id)
         why = "a PDB file has one letter for each"
-    unclear = {_key(stored.chain) for stored in entry if _has_equal_numbers(stored.chain)}
+    unclear = {_key(chain) for chain in chains if _has_equal_numbers(chain)}
     return Changed(
-        entry=[_named(s, own[_key(s.chain)], _key(s.chain) in unclear) for s in entry],
+        chains=[_named(chain, own[_key(chain)], _key(chain) in unclear) for chain in chains],
         ids={
             label if label == author else f"{label} (the author's {author})": own[label, author]
             for label, author in keys
@@ -128,15 +127,14 @@ def with_own_ids(entry: Sequence[StoredChain], kind: Kind) -> Changed:
     )
 
 
-def _named(stored: StoredChain, ident: str, anew: bool) -> StoredChain:
-    chain = stored.chain
+def _named(chain: Chain, ident: str, anew: bool) -> Chain:
     if ident != chain.auth_asym_id:
         chain = replace(chain, auth_asym_id=ident)
     if anew:
         chain = replace(
             chain, auth_seq_id=chain.residue_index, ins_code=np.zeros_like(chain.ins_code)
         )
-    return stored if chain is stored.chain else replace(stored, chain=chain)
+    return chain
 
 
 def _has_equal_numbers(chain: Chain) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from pipeline.command_line import parse_options
 from pipeline.errors import UsageError
 from pipeline.export.chain_ids import Changed, Kind, with_own_ids
 from pipeline.export.choose import chosen_rows
+from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
 from pipeline.export.fasta import read_fasta
 from pipeline.export.mmcif import mmcif_text
@@ -66,8 +68,10 @@ def export(options: ExportOptions) -> None:
         print(f"{options.fasta}: {several(index.num_rows, 'sequence')}")
     if options.view is not None:
         entry = _only_entry(dataset, index, "--view shows")
-        named = with_own_ids(_first_model(entry), "cif")
-        _write(options.view, web_page(named.entry, script), options.overwrite)
+        shown = _first_model(entry)
+        named = with_own_ids([stored.chain for stored in shown], "cif")
+        shown = [replace(s, chain=chain) for s, chain in zip(shown, named.chains, strict=True)]
+        _write(options.view, web_page(shown, script), options.overwrite)
         _note_ids(options.view, named)
         print(f"{options.view}: {several(len(entry), 'chain')}")
     if options.output is None:
@@ -80,11 +84,12 @@ def export(options: ExportOptions) -> None:
     for entry in entries:
         for members in [[stored] for stored in entry] if options.per == "chain" else [entry]:
             path = options.output if single else _place(options, members, kind)
-            named = with_own_ids(members, kind)
-            text = _text(dataset, named, kind, options.ellipsoids)
+            named = with_own_ids([stored.chain for stored in members], kind)
+            ellipsoids = [Ellipsoids.of(s) for s in members] if options.ellipsoids else None
+            text = _text(dataset, named, kind, ellipsoids)
             _write(path, text, options.overwrite)
             _note_ids(path, named)
-            for sentence in differences(text, [stored.chain for stored in named.entry]):
+            for sentence in differences(text, named.chains):
                 _note(f"{path}: as a build reads it, {sentence}", kind)
             n_files, n_chains = n_files + 1, n_chains + len(members)
     files = "" if single else f" in {several(n_files, 'file')}"
@@ -167,14 +172,12 @@ def _place(options: ExportOptions, members: Sequence[StoredChain], kind: Kind) -
     return options.output.joinpath(*parts[:-1], f"{parts[-1]}.{kind}")
 
 
-def _text(dataset: BuiltDataset, named: Changed, kind: Kind, with_ellipsoids: bool) -> str:
+def _text(
+    dataset: BuiltDataset, named: Changed, kind: Kind, ellipsoids: list[Ellipsoids] | None
+) -> str:
     comment = f"written by pipeline.export from dataset {dataset.build['digest'][:16]}"
     write = pdb_text if kind == "pdb" else mmcif_text
-    return write(
-        named.entry,
-        with_ellipsoids=with_ellipsoids,
-        comment="\n".join([comment, *named.lines()]),
-    )
+    return write(named.chains, ellipsoids, comment="\n".join([comment, *named.lines()]))
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ from pipeline.export.atoms import (
 )
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
-from pipeline.export.stored_chains import StoredChain
 from pipeline.residues import sequence_string
 
 _RESERVED = re.compile(r"(?i)data_|save_|loop_$|global_$|stop_$|[_#$'\"\[\];]")
@@ -70,16 +69,16 @@ _ANISOTROP = (
 
 
 def mmcif_text(
-    entry: Sequence[StoredChain], *, with_ellipsoids: bool = False, comment: str = ""
+    chains: Sequence[Chain], ellipsoids: Sequence[Ellipsoids] | None = None, *, comment: str = ""
 ) -> str:
     """One data block of the chains of one entry and assembly.
 
     Parameters
     ----------
-    entry : sequence of StoredChain
+    chains : sequence of Chain
         Of one or several models; each chain with an id of its own, see `chain_ids`.
-    with_ellipsoids : bool
-        Add a chain of pseudo-atoms for each chain, see `ellipsoids`.
+    ellipsoids : sequence of Ellipsoids, optional
+        Of each chain, which adds a chain of pseudo-atoms for it.
     comment : str
         Lines, at the head.
 
@@ -88,15 +87,15 @@ def mmcif_text(
     ExportError
         A chain is called as the ellipsoids of another one would be.
     """
-    first = entry[0].chain
+    first = chains[0]
     name = first.metadata.file_entry_id or first.entry_id
-    entities = _Entities([stored.chain for stored in entry], with_ellipsoids)
+    entities = _Entities(chains, ellipsoids is not None)
     parts = [f"data_{re.sub(r'[^!-~]', '_', name)}\n"]
     if comment:
         parts.append("".join(f"# {line}\n" for line in comment.splitlines()))
     parts += _about(first, name)
     parts += entities.categories()
-    parts += _atoms(entry, entities, with_ellipsoids)
+    parts += _atoms(chains, ellipsoids, entities)
     return "#\n".join(parts) + "#\n"
 
 
@@ -346,19 +345,19 @@ def _check_free(chains: Sequence[Chain]) -> None:
 # ---- atoms --------------------------------------------------------------------------------------
 
 
-def _atoms(entry: Sequence[StoredChain], entities: _Entities, with_ellipsoids: bool) -> list[str]:
+def _atoms(
+    chains: Sequence[Chain], ellipsoids: Sequence[Ellipsoids] | None, entities: _Entities
+) -> list[str]:
     sites: list[tuple[str, ...]] = []
     anisotropic: list[tuple[str, ...]] = []
-    models = dict.fromkeys(stored.chain.model for stored in entry)
-    for model in models:
-        of_model = [stored for stored in entry if stored.chain.model == model]
-        for stored in of_model:
-            _add_atoms(sites, stored.chain, entities.of(stored.chain))
-        if entities.of_ellipsoids is not None:
-            for stored in of_model:
-                _add_ellipsoids(sites, anisotropic, stored, entities.of_ellipsoids)
+    drawn = [] if ellipsoids is None else list(zip(chains, ellipsoids, strict=True))
+    for model in dict.fromkeys(chain.model for chain in chains):
+        for chain in (c for c in chains if c.model == model):
+            _add_atoms(sites, chain, entities.of(chain))
+        for chain, of_chain in ((c, e) for c, e in drawn if c.model == model):
+            _add_ellipsoids(sites, anisotropic, chain, of_chain, str(entities.of_ellipsoids))
     parts = [_loop("atom_site", _ATOM_SITE, list(zip(*sites, strict=True)))]
-    if with_ellipsoids:
+    if drawn:
         columns = list(zip(*anisotropic, strict=True))
         parts.append(_loop("atom_site_anisotrop", _ANISOTROP, columns))
     return parts
@@ -402,10 +401,10 @@ def _add_atoms(sites: list[tuple[str, ...]], chain: Chain, entity: str) -> None:
 def _add_ellipsoids(
     sites: list[tuple[str, ...]],
     anisotropic: list[tuple[str, ...]],
-    stored: StoredChain,
+    chain: Chain,
+    ellipsoids: Ellipsoids,
     entity: str,
 ) -> None:
-    chain, ellipsoids = stored.chain, Ellipsoids.of(stored)
     codes = [quoted(code) if code else "?" for code in insertion_codes(chain)]
     label = quoted(chain.label_asym_id + ell.CHAIN_SUFFIX)
     author = quoted(chain.auth_asym_id + ell.CHAIN_SUFFIX)

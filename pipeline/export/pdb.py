@@ -25,7 +25,6 @@ from pipeline.export.atoms import (
 from pipeline.export.chain_ids import LETTERS, fits_pdb
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
-from pipeline.export.stored_chains import StoredChain
 
 MAX_SERIAL = 99_999
 _MAX_U = 9_999_999
@@ -36,16 +35,16 @@ _BLANK = "_"
 
 
 def pdb_text(
-    entry: Sequence[StoredChain], *, with_ellipsoids: bool = False, comment: str = ""
+    chains: Sequence[Chain], ellipsoids: Sequence[Ellipsoids] | None = None, *, comment: str = ""
 ) -> str:
     """A PDB file of the chains of one entry and assembly.
 
     Parameters
     ----------
-    entry : sequence of StoredChain
+    chains : sequence of Chain
         Of one or several models; each chain with an id of its own, see `chain_ids`.
-    with_ellipsoids : bool
-        Add a chain of pseudo-atoms for each chain, see `ellipsoids`.
+    ellipsoids : sequence of Ellipsoids, optional
+        Of each chain, which adds a chain of pseudo-atoms for it.
     comment : str
         Lines, as remarks.
 
@@ -54,23 +53,23 @@ def pdb_text(
     ExportError
         The chains do not fit the format.
     """
-    _check_chains(entry)
-    ids = _ellipsoid_ids([s.chain for s in entry]) if with_ellipsoids else {}
-    lines = [*_header(entry, ids, comment)]
-    models = list(dict.fromkeys(stored.chain.model for stored in entry))
+    _check_chains(chains)
+    drawn = [] if ellipsoids is None else list(zip(chains, ellipsoids, strict=True))
+    ids = _ellipsoid_ids(chains) if drawn else {}
+    lines = [*_header(chains, ids, comment)]
+    models = list(dict.fromkeys(chain.model for chain in chains))
     several = models != [1]
     for model in models:
-        of_model = [stored for stored in entry if stored.chain.model == model]
         if several:
             lines.append(f"MODEL     {model:>4}")
         serial = 1
-        for stored in of_model:
-            serial = _add_chain(lines, stored.chain, serial)
-        for stored in of_model if with_ellipsoids else ():
-            serial = _add_ellipsoids(lines, stored, ids[stored.chain.auth_asym_id], serial)
+        for chain in (c for c in chains if c.model == model):
+            serial = _add_chain(lines, chain, serial)
+        for chain, of_chain in ((c, e) for c, e in drawn if c.model == model):
+            serial = _add_ellipsoids(lines, chain, of_chain, ids[chain.auth_asym_id], serial)
         if serial - 1 > MAX_SERIAL:
             raise _too_much(
-                of_model[0].chain.entry_id,
+                chains[0].entry_id,
                 f"has {serial - 1:,} records of atoms, and a PDB file numbers {MAX_SERIAL:,}",
             )
         if several:
@@ -83,9 +82,9 @@ def _too_much(name: str, why: str) -> ExportError:
     return ExportError(f"{name} {why}; write mmCIF (--format cif), which has no such limit")
 
 
-def _check_chains(entry: Sequence[StoredChain]) -> None:
+def _check_chains(chains: Sequence[Chain]) -> None:
     seen: dict[tuple[int, str], str] = {}
-    for chain in (stored.chain for stored in entry):
+    for chain in chains:
         ident = chain.auth_asym_id
         if not fits_pdb(ident):
             raise _too_much(chain.uid, f"has the chain id {ident!r}, and a PDB file has one letter")
@@ -140,9 +139,8 @@ def _letter(ident: str) -> str:
 # ---- header -------------------------------------------------------------------------------------
 
 
-def _header(entry: Sequence[StoredChain], ids: dict[str, str], comment: str) -> Iterator[str]:
-    chain = entry[0].chain
-    about = chain.metadata
+def _header(entry: Sequence[Chain], ids: dict[str, str], comment: str) -> Iterator[str]:
+    about = entry[0].metadata
     name = about.file_entry_id or ""
     deposited = ""
     with contextlib.suppress(ValueError):  # none, or 2001-02-31
@@ -164,7 +162,7 @@ def _header(entry: Sequence[StoredChain], ids: dict[str, str], comment: str) -> 
     ]
     for line in (part for remark in remarks for part in wrap(_ascii(remark), 68)):
         yield f"REMARK   6 {line}"
-    chains = {stored.chain.auth_asym_id: stored.chain for stored in reversed(entry)}
+    chains = {chain.auth_asym_id: chain for chain in reversed(entry)}
     missing = [line for c in reversed(chains.values()) for line in _missing_residues(c)]
     if missing:
         yield "REMARK 465"
@@ -260,8 +258,9 @@ def _add_chain(lines: list[str], chain: Chain, serial: int) -> int:
     return serial + 1
 
 
-def _add_ellipsoids(lines: list[str], stored: StoredChain, letter: str, serial: int) -> int:
-    chain, ellipsoids = stored.chain, Ellipsoids.of(stored)
+def _add_ellipsoids(
+    lines: list[str], chain: Chain, ellipsoids: Ellipsoids, letter: str, serial: int
+) -> int:
     codes = insertion_codes(chain)
     tenthousandths = np.rint(ellipsoids.u.astype(np.float64) * 1e4).astype(np.int64)
     if (tenthousandths > _MAX_U).any() or (tenthousandths < _MIN_U).any():

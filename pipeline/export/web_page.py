@@ -44,7 +44,7 @@ def web_page(entry: Sequence[StoredChain], viewer_script: str | None = None) -> 
     b_factors = [r["b"] for r in residues if r["there"]]
     is_plddt = about.confidence_kind == "plddt"
     data = {
-        "structure": mmcif_text(entry),
+        "structure": mmcif_text([stored.chain for stored in entry]),
         "chains": chains,
         "residues": residues,
         "b_range": [0, 100] if is_plddt else [min(b_factors), max(b_factors)],

@@ -59,10 +59,6 @@ class Files:
     n_bytes: int
 
     @property
-    def n_skipped(self) -> int:
-        return sum(r.n for r in self.skipped)
-
-    @property
     def n_failed(self) -> int:
         return sum(r.n for r in self.failed)
 

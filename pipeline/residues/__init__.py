@@ -25,7 +25,6 @@ from .known_atoms import (
     N_KINDS,
     SLOT_OF,
     atom_indices,
-    codes_of_names,
 )
 from .torsions import (
     CHI_ATOMS,
@@ -43,7 +42,6 @@ from .types import (
     ONE_LETTER,
     RESTYPES,
     UNKNOWN,
-    aatype_of_sequence,
     sequence_string,
 )
 
@@ -77,9 +75,7 @@ __all__ = [
     "VAN_DER_WAALS_RADII",
     "Component",
     "Linking",
-    "aatype_of_sequence",
     "atom_indices",
-    "codes_of_names",
     "component",
     "override_names",
     "sequence_string",

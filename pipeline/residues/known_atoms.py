@@ -78,19 +78,6 @@ that the index -1 of an unknown name finds no slot."""
 N_KINDS = len(KINDS)
 
 
-def codes_of_names(names: NDArray[np.bytes_]) -> NDArray[np.uint32]:
-    """Codes of atom names without blanks, given as (...,) ``S4``.
-
-    Raises
-    ------
-    TypeError
-        If `names` is no ``S4``; a longer name would lose its end silently.
-    """
-    if names.dtype != np.dtype("S4"):
-        raise TypeError(f"atom names are S4, found {names.dtype}")
-    return np.ascontiguousarray(names).view("<u4")
-
-
 # A multiplicative hash without collisions among the known names: the top 13 bits of code × odd
 # multiplier (mod 2³²) say where a name can only be. Four times faster than a binary search.
 _SHIFT = np.uint32(32 - 13)

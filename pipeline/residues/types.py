@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 RESTYPES: tuple[str, ...] = (
     "ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE",
@@ -25,8 +25,6 @@ ONE_LETTER = "ARNDCQEGHILKMFPSTWYVX"
 AATYPE_OF_LETTER: dict[str, int] = {letter: i for i, letter in enumerate(ONE_LETTER)}
 
 _LETTERS = np.frombuffer(ONE_LETTER.encode(), dtype=np.uint8)
-_AATYPES = np.full(256, UNKNOWN, dtype=np.int8)
-_AATYPES[_LETTERS] = np.arange(len(ONE_LETTER), dtype=np.int8)
 
 
 def sequence_string(aatype: ArrayLike) -> str:
@@ -53,14 +51,3 @@ def sequence_string(aatype: ArrayLike) -> str:
     if low < 0 or high > UNKNOWN:
         raise ValueError(f"aatype is 0–{UNKNOWN}; found values from {low} to {high}")
     return _LETTERS[index].tobytes().decode("ascii")
-
-
-def aatype_of_sequence(sequence: str) -> NDArray[np.int8]:
-    """The (L,) int8 ``aatype`` of a sequence; every letter that is none of the twenty is X.
-
-    Raises
-    ------
-    UnicodeEncodeError
-        If the sequence holds a character that is not ASCII.
-    """
-    return _AATYPES[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sample.inputs import InputStructure
+from model.tasks.inputs import InputStructure
 from pipeline.errors import UsageError
 from pipeline.residues import UNKNOWN
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from model.sample.residue_ranges import ResidueRange, parse_residue_range
+from model.tasks.residue_ranges import ResidueRange, parse_residue_range
 from pipeline.errors import UsageError
 from pipeline.seeded import seeded
 
@@ -68,11 +68,6 @@ def parse_contigs(text: str) -> Contigs:
             raise UsageError(f"--contigs: the chain {word!r} may come out empty")
         chains.append(segments)
     return tuple(chains)
-
-
-def format_contigs(contigs: Contigs) -> str:
-    """The notation of contigs."""
-    return "/0 ".join("/".join(map(str, segments)) for segments in contigs)
 
 
 def draw_contigs(contigs: Contigs, seed: int, name: str) -> Contigs:

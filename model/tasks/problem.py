@@ -1,0 +1,177 @@
+"""`Problem`: what is held and what is hidden of a protein; `Output`: what came out."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.flow.tasks import Task
+from model.metrics import Structure
+from model.tasks.inputs import InputStructure
+from pipeline.chain import Chain
+from pipeline.errors import UsageError
+from pipeline.frames import is_frame
+
+CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True)
+class ChainLabels:
+    """How a chain of a sample is called and numbered: (L,) arrays, as in `Chain`."""
+
+    label_asym_id: str
+    auth_asym_id: str
+    auth_seq_id: NDArray[np.int32]
+    ins_code: NDArray[np.uint8]
+    entity_sequence: str | None = None
+    entity_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One protein of L residues to be made or completed.
+
+    Attributes
+    ----------
+    name : str
+        Of the sample; the noise is a function of it.
+    task : {"packing", "design", "inpainting", "unconditional"}
+    given : Structure
+        What the sampler starts from. What is not held is read for partial diffusion only.
+    held_frames, held_atoms, held_sequence : (L,) bool
+    labels : tuple of ChainLabels
+        Of each chain, in the order of ``given.chain_index``.
+    reference : Structure or None
+        The answer, for metrics; the sampler never reads it.
+    source : str
+        The input's name.
+    embedding : (L, E) float or None
+        Of a language model; what is read of it is nothing unless the whole sequence is held.
+    """
+
+    name: str
+    task: Task
+    given: Structure
+    held_frames: NDArray[np.bool_]
+    held_atoms: NDArray[np.bool_]
+    held_sequence: NDArray[np.bool_]
+    labels: tuple[ChainLabels, ...]
+    reference: Structure | None = None
+    source: str = ""
+    embedding: NDArray[np.floating] | None = None
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    @cached_property
+    def has_frame(self) -> NDArray[np.bool_]:
+        """(L,) N, CA and C are given and span a frame."""
+        x, mask = self.given.positions, self.given.mask[:, :3].all(1)
+        return np.asarray(is_frame(x[:, 0], x[:, 1], x[:, 2], mask))
+
+    @property
+    def anchor(self) -> NDArray[np.bool_]:
+        """(L,) Residues whose frames are held."""
+        return self.held_frames & self.has_frame
+
+
+@dataclass(frozen=True)
+class Output:
+    """What came out for one problem of L residues.
+
+    Attributes
+    ----------
+    structure : Structure
+        In whole thousandths of Å; what was held is as it was given, digit by digit.
+    predicted_error : (L,) float64
+        The network's own estimate, Å; NaN where there is no residue.
+    log_probabilities : (L, 20) float64 or None
+        Of types, by the network, just before they were drawn; None if all were held. Zeros where
+        none was drawn.
+    drawn : (L,) bool
+        Residues whose type was drawn: what is not held, but for the types that partial diffusion
+        begins with.
+    trajectory : list of (L, 14, 3) float64
+        Positions at each step, in the coordinates of the result; empty unless asked for.
+    """
+
+    structure: Structure
+    predicted_error: NDArray[np.float64]
+    log_probabilities: NDArray[np.float64] | None
+    drawn: NDArray[np.bool_]
+    trajectory: list[NDArray[np.float64]]
+
+    def mean_error(self, problem: Problem) -> float:
+        """Mean predicted error of the residues that have something hidden, Å."""
+        hidden = ~(problem.held_frames & problem.held_atoms & problem.held_sequence)
+        counted = hidden & ~np.isnan(self.predicted_error)
+        return float(self.predicted_error[counted].mean()) if counted.any() else float("nan")
+
+
+def held_out_problem(
+    task: Task,
+    item: Mapping[str, Any],
+    *,
+    frames: NDArray[np.bool_] | bool = False,
+    atoms: NDArray[np.bool_] | bool = False,
+    sequence: NDArray[np.bool_] | bool = False,
+) -> Problem:
+    """A chain of a dataset with itself as reference; (L,) parts, or all or nothing, are held."""
+    known = Structure.from_item(item)
+    n = len(known)
+    return Problem(
+        name=item["chain_uid"],
+        task=task,
+        given=known,
+        held_frames=np.full(n, frames),
+        held_atoms=np.full(n, atoms),
+        held_sequence=np.full(n, sequence),
+        labels=new_labels([n]),
+        reference=known,
+        source=item["chain_uid"],
+        embedding=np.asarray(item["embedding"]) if "embedding" in item else None,
+    )
+
+
+def new_labels(lengths: Sequence[int]) -> tuple[ChainLabels, ...]:
+    """Labels A, B, C … of chains that are numbered from 1."""
+    if len(lengths) > len(CHAIN_IDS):
+        raise UsageError(f"{len(lengths)} chains: there are letters for {len(CHAIN_IDS)}")
+    return tuple(
+        ChainLabels(
+            label_asym_id=ident,
+            auth_asym_id=ident,
+            auth_seq_id=np.arange(1, length + 1, dtype=np.int32),
+            ins_code=np.zeros(length, np.uint8),
+            entity_sequence="",
+        )
+        for ident, length in zip(CHAIN_IDS, lengths, strict=False)
+    )
+
+
+def labels_of(structure: InputStructure, *, keep_sequence: bool) -> tuple[ChainLabels, ...]:
+    return tuple(_labels(chain, keep_sequence) for chain in structure.chains)
+
+
+def _labels(chain: Chain, keep_sequence: bool) -> ChainLabels:
+    return ChainLabels(
+        label_asym_id=chain.label_asym_id,
+        auth_asym_id=chain.auth_asym_id,
+        auth_seq_id=chain.auth_seq_id,
+        ins_code=chain.ins_code,
+        # A new sequence is not that of the input's entity, which may also go beyond its rows.
+        entity_sequence=chain.entity_sequence if keep_sequence else None,
+        entity_id=chain.entity_id if keep_sequence else None,
+    )
+
+
+def count_within(chains: NDArray[np.int64]) -> NDArray[np.int64]:
+    """1, 2, 3 … within each chain."""
+    starts = np.flatnonzero(np.diff(chains, prepend=-1))
+    return np.arange(len(chains)) - np.repeat(starts, np.diff([*starts, len(chains)])) + 1

@@ -1,0 +1,92 @@
+"""`Request`: what is asked of a sampler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.flow.tasks import Task
+from pipeline.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to sample, and how.
+
+    Parameters
+    ----------
+    task
+        Side chains for a backbone and its sequence (packing), sequences with side chains for a
+        backbone (design), a protein around parts of another (inpainting), or one from nothing.
+    input
+        A structure file or a folder of them: PDB, mmCIF or BinaryCIF, also compressed. For packing
+        and design, a backbone is enough.
+    chains
+        Author's ids of the chains of the input that are read, such as A B; all of them without it.
+        Of several chains with one id, A is the first and A.2 the second.
+    lengths
+        Residues of the proteins to make from nothing; 80+60 is a protein of two chains.
+    sequence
+        Packing: pack this sequence instead of the residue names of the input. Chains are separated
+        by ":".
+    fixed
+        Design: residues that keep their type and side chain, such as A10-20,A35,A52A, by the
+        author's chain ids, numbers and insertion codes; 1:10-20 for a chain whose id is not of
+        letters.
+    partial_sequence
+        Design: types that are given, one letter per residue and "_" or X where the type is free;
+        chains are separated by ":".
+    contigs
+        Inpainting: what to make, in RFdiffusion's notation. "10-20/A45-60/15/0 B1-30" is 10 to 20
+        new residues, residues 45 to 60 of chain A of the input, 15 new residues; then a second
+        chain, residues 1 to 30 of chain B.
+    esm
+        Packing with a network that was trained with embeddings: the same ESM-2, as a name at the
+        hub or a folder. Its last layer is taken.
+    number
+        Samples for each input or length.
+    steps
+        Evaluations of the network from noise to protein, 100 without it. For packing, passes
+        through the network, of which each sees the one before; 4 without it.
+    seed
+        A sample is a function of the network, what is asked for, its name and this.
+    temperature
+        Of residue types: the network's logits are divided by it. 1, as without it, draws types as
+        the network learned them, below 1 likelier ones, 0 the likeliest. For packing, of torsions:
+        without it 0, which is the likeliest rotamers, where a packing is made once, and 1 where
+        several are.
+    noise_scale
+        Multiplies the standard deviation of the noise that frames start from. 1, as without it, is
+        what the network learned; below 1 proteins are more alike and often better formed.
+    start
+        Partial diffusion: hidden frames and types start from the input noised to this time, from 0
+        (all noise) to below 1 (hardly any). With --task unconditional, a whole input is varied.
+    best_of
+        Make so many candidates for each sample and keep the one whose predicted error is least.
+    batch_size
+        Proteins that go through the network together at most. No sample depends on it.
+    """
+
+    task: Task
+    input: Path | None = None
+    chains: list[str] | None = None
+    lengths: list[str] | None = None
+    sequence: str | None = None
+    fixed: str | None = None
+    partial_sequence: str | None = None
+    contigs: str | None = None
+    esm: str | None = None
+    number: int = 1
+    steps: int | None = None
+    seed: int = 0
+    temperature: float | None = None
+    noise_scale: float | None = None
+    start: float = 0.0
+    best_of: int = 1
+    batch_size: int = 8
+
+
+def check_input(request: Request) -> None:
+    """See that there is an input, which all tasks but one need."""
+    if request.input is None:
+        raise UsageError(f"--task {request.task} needs --input: a structure file or a folder")
