@@ -28,6 +28,9 @@ NEAREST_BASIS, FURTHEST_BASIS = 2.0, 15.75
 REACH = 2.5
 """Å from its centre at which a basis function (1 − d²/reach²)² ends."""
 
+OUT_OF_REACH = 1e5
+"""Å, a coordinate."""
+
 C_ORIENTATION = 9 + 3
 
 _IN_GROUP = torch.zeros(MASK + 1, N_CHI, 10)
@@ -76,25 +79,21 @@ class NeighbourEdges(nn.Module):
         edges = edges + self.backbone(self._bases(points, of_others))
         side_chains = self._side_chains(noisy)
         if side_chains is not None:
-            centres, present = side_chains
-            bases = self._bases(points, _take(centres, neighbours))
-            here = _take(present, neighbours)[..., None, :, None]
-            bases = bases.unflatten(-1, (N_POINTS, N_CHI, N_BASES)) * here
-            edges = edges + self.side_chain(bases.flatten(-3))
+            edges = edges + self.side_chain(self._bases(points, _take(side_chains, neighbours)))
         edges = torch.where(there[..., None], edges, 0.0).to(z.dtype)
         return z.scatter_add(2, neighbours[..., None].expand_as(edges), edges)
 
     @torch.no_grad()
     def _bases(self, points: Tensor, of_others: Tensor) -> Tensor:
         """(B, N, K, P · Q · 12) of the distances of points (B, N, P, 3) to (B, N, K, Q, 3)."""
-        difference = points[:, :, None, :, None] - of_others[:, :, :, None]
-        distance = torch.sqrt(difference.square().sum(-1) + 1e-4)
+        squared = _squared(points[:, :, None, :, None], of_others[:, :, :, None])
+        distance = torch.sqrt(squared + 1e-4) / REACH
         # A bump that ends: tails of a Gaussian are numbers too small for the processor's fast way.
-        bump = (distance[..., None] - self.centres).div_(REACH).square_().neg_().add_(1.0)
-        return bump.clamp_(min=0.0).square_().flatten(-3)
+        bump = (distance[..., None] - self.centres / REACH).square_()
+        return torch.sub(1.0, bump, out=bump).clamp_(min=0.0).square_().flatten(-3)
 
-    def _side_chains(self, noisy: NoisyProtein) -> tuple[Tensor, Tensor] | None:
-        """Centres (B, N, 4, 3) of what each χ turns, and whether there are atoms; given or earlier.
+    def _side_chains(self, noisy: NoisyProtein) -> Tensor | None:
+        """Centres (B, N, 4, 3) of what each χ turns, given or earlier; out of reach without atoms.
 
         None: no side chain is given, and there is no earlier prediction.
         """
@@ -110,17 +109,23 @@ class NeighbourEdges(nn.Module):
         weight = _IN_GROUP.to(atoms)[state.sequence] * known[..., None, None]
         count = weight.sum(-1)
         local = (weight @ atoms) / count.clamp(min=1)[..., None]
-        return to_global(state.rotations, state.translations, local), (count > 0).to(atoms.dtype)
+        centres = to_global(state.rotations, state.translations, local)
+        return torch.where((count > 0)[..., None], centres, OUT_OF_REACH)
 
 
 def _nearest(points: Tensor, mask: Tensor, number: int) -> tuple[Tensor, Tensor]:
     """(B, N, K) numbers of the nearest of points (B, N, 3), and whether there are so many."""
-    squared = sum((points[:, :, None, k] - points[:, None, :, k]).square() for k in range(3))
-    assert isinstance(squared, Tensor)
+    squared = _squared(points[:, :, None], points[:, None])
     both = mask[:, :, None] & mask[:, None, :]
     far = squared.masked_fill(~both, torch.inf)
     nearest, which = far.topk(min(number, far.shape[-1]), largest=False)
     return which, torch.isfinite(nearest)
+
+
+def _squared(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances of points (..., 3), component by component: arrays of 3 are slow."""
+    x, y, z = ((a[..., k] - b[..., k]).square_() for k in range(3))
+    return x.add_(y).add_(z)
 
 
 def _take(values: Tensor, which: Tensor) -> Tensor:
