@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs
 
-from pipeline.atomic_files import publish
 from pipeline.errors import Failure, UsageError
+from pipeline.files.atomic import publish
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 15.0

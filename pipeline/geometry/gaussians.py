@@ -20,7 +20,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_namespace
 from numpy.typing import NDArray
 
-from pipeline.frames import (
+from pipeline.geometry.frames import (
     Array,
     Vector,
     frame_components,
@@ -137,7 +137,7 @@ def from_all_atoms(
     Returns
     -------
     Gaussians
-        Rows without a frame (see `pipeline.frames.is_frame`) are empty: identity rotation,
+        Rows without a frame (see `pipeline.geometry.frames.is_frame`) are empty: identity rotation,
         local_mean 0, scale `base_thickness`.
 
     Raises
