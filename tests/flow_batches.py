@@ -11,7 +11,7 @@ import torch
 from model.flow import Clean, Held
 from model.flow.backbone import ideal_backbone
 from pipeline.batching import collate
-from pipeline.frames import backbone_frames, to_global
+from pipeline.geometry.frames import backbone_frames, to_global
 from pipeline.residues import ATOM14_EXISTS
 
 UIDS = ["a_1_A", "b_1_A", "c_1_A"]
