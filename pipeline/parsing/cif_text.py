@@ -28,6 +28,7 @@ from pipeline.parsing.fields import (
     item_size,
     names,
     run_heads,
+    run_lengths,
     stack,
     windows,
 )
@@ -544,7 +545,7 @@ def _check_rows_on_lines(text: Field, starts: NDArray, n_tags: int) -> None:
     """
     line = np.cumsum(text == _NEWLINE, dtype=np.int32)[starts]
     begins = np.concatenate(([True], line[1:] != line[:-1]))
-    counts = np.diff(np.flatnonzero(begins), append=len(starts))
+    counts = run_lengths(np.flatnonzero(begins), len(starts))
     if (counts == n_tags).any() and not begins[::n_tags].all():
         row = int(np.argmin(begins[::n_tags]))
         raise ParseError(

@@ -475,6 +475,14 @@ def changes(*columns: NDArray) -> NDArray[np.int64]:
     return np.flatnonzero(changed)
 
 
+def run_lengths(heads: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """How many of `n` rows each run has, from their first rows."""
+    lengths = np.empty(len(heads), np.int64)
+    np.subtract(heads[1:], heads[:-1], out=lengths[:-1])
+    lengths[-1:] = n - heads[-1:]
+    return lengths
+
+
 def stack(fields: list[Field]) -> Field:
     """Fields of one length, below each other, blank-padded to the widest: reading several columns
     at once costs little more than reading one."""
