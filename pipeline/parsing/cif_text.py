@@ -127,6 +127,8 @@ class CifText:
                 boundaries.append((line, "loop", ""))
             elif word == b"data_":
                 boundaries.append((line, "data", text[5:].decode("utf-8", "replace").strip()))
+            else:
+                continue
             _check_few_tags(len(boundaries))
         tag_lines = np.flatnonzero(first == _UNDERSCORE)
         _check_few_tags(len(tag_lines))

@@ -302,8 +302,9 @@ def integers(
         return np.zeros(n, np.int32), np.zeros(n, bool)
     values, valid, _ = decimals(field, 0)
     valid &= (values < 2**31) & (values > -(2**31))
-    if (field == _DOT).any():
-        valid &= ~(field == _DOT).any(axis=1)
+    dots = field == _DOT
+    if dots.any():
+        valid[np.flatnonzero(dots) // width] = False
     values[~valid] = 0
     if cif_values and not valid.all():
         rows = np.flatnonzero(~valid)
