@@ -12,7 +12,7 @@ from model.flow import Clean
 from model.flow.backbone import ideal_backbone
 from model.flow.tasks import Held
 from pipeline.batching import collate
-from pipeline.frames import backbone_frames, to_global
+from pipeline.geometry.frames import backbone_frames, to_global
 from pipeline.residues import ATOM14_EXISTS
 
 UIDS = ["a_1_A", "b_1_A", "c_1_A"]
