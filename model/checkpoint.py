@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from model.network import FlowNetwork, NetworkConfig
-from pipeline.atomic_files import appears_whole
 from pipeline.errors import Failure
+from pipeline.files.atomic import appears_whole
 
 FORMAT = 1
 INFO = "flow"

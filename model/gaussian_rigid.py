@@ -18,8 +18,13 @@ import torch
 from torch import Tensor
 
 from model.tensor_record import TensorRecord
-from pipeline.frames import is_frame, to_global, to_local
-from pipeline.gaussians import BASE_THICKNESS, from_all_atoms, matrix_from_upper, upper_from_root
+from pipeline.geometry.frames import is_frame, to_global, to_local
+from pipeline.geometry.gaussians import (
+    BASE_THICKNESS,
+    from_all_atoms,
+    matrix_from_upper,
+    upper_from_root,
+)
 
 MISSING_THICKNESS = 2.5
 """Standard deviation of a residue without a frame, in Å: about that of any residue, anywhere."""
@@ -63,7 +68,7 @@ class GaussianRigid(TensorRecord):
         base_thickness: float = BASE_THICKNESS,
         missing_thickness: float = MISSING_THICKNESS,
     ) -> GaussianRigid:
-        """Frames and ellipsoids of global atoms, by `pipeline.gaussians.from_all_atoms`.
+        """Frames and ellipsoids of global atoms, by `pipeline.geometry.gaussians.from_all_atoms`.
 
         Parameters
         ----------

@@ -21,7 +21,7 @@ from model.losses.structure import (
     true_ellipsoids,
 )
 from pipeline.errors import UsageError
-from pipeline.frames import to_global
+from pipeline.geometry.frames import to_global
 
 TIME_BINS = 4
 """Equal bins of [0, 1) by which terms are logged."""

@@ -13,7 +13,7 @@ from torch.nn import functional
 from model.flow.frames import FrameValue
 from model.flow.target import Target
 from model.gaussian_rigid import GaussianRigid
-from pipeline.frames import to_global, to_local
+from pipeline.geometry.frames import to_global, to_local
 
 CUTOFF = 15.0
 """Å: true distances that count."""

@@ -17,7 +17,7 @@ from model.sample.inputs import InputError, InputStructure
 from model.sample.residue_ranges import ResidueRange, find_rows, parts_of
 from pipeline.chain import Chain
 from pipeline.errors import UsageError
-from pipeline.frames import is_frame
+from pipeline.geometry.frames import is_frame
 from pipeline.residues import AATYPE_OF_LETTER, MAX_PEPTIDE_BOND, N_SLOTS, ONE_LETTER, UNKNOWN
 
 CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits

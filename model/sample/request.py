@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.flow.tasks import Task
+from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
-from pipeline.words import dashed
 
 
 def usual_noise(task: Task) -> float:

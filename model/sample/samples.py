@@ -14,7 +14,7 @@ from model.sample.problems import Problem
 from model.sample.request import Request
 from model.sample.run import Output
 from model.sample.structure_file import chains_of, structure_text
-from pipeline.command_line import to_yaml
+from pipeline.commands.command_line import to_yaml
 from pipeline.export.chain_ids import Kind
 from pipeline.export.fasta import fasta_record
 from pipeline.residues import sequence_string

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.built.stored_chains import StoredChain
 from pipeline.chain import Chain, EntryMetadata
 from pipeline.export.chain_ids import Kind, with_own_ids
 from pipeline.export.mmcif import mmcif_text
 from pipeline.export.pdb import pdb_text
-from pipeline.export.stored_chains import StoredChain
 from pipeline.residues import ATOM14_EXISTS, N_SLOTS, sequence_string
 
 if TYPE_CHECKING:

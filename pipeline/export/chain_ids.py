@@ -16,9 +16,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from pipeline.built.stored_chains import StoredChain
 from pipeline.chain import Chain
 from pipeline.export.errors import ExportError
-from pipeline.export.stored_chains import StoredChain
 
 Kind: TypeAlias = Literal["cif", "pdb"]
 

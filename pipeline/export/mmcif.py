@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.built.stored_chains import StoredChain
 from pipeline.chain import Chain
 from pipeline.export import ellipsoids as ell
 from pipeline.export.atoms import (
@@ -24,7 +25,6 @@ from pipeline.export.atoms import (
 )
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
-from pipeline.export.stored_chains import StoredChain
 from pipeline.residues import sequence_string
 
 _RESERVED = re.compile(r"(?i)data_|save_|loop_$|global_$|stop_$|[_#$'\"\[\];]")

@@ -12,6 +12,7 @@ from textwrap import wrap
 
 import numpy as np
 
+from pipeline.built.stored_chains import StoredChain
 from pipeline.chain import Chain
 from pipeline.export import ellipsoids as ell
 from pipeline.export.atoms import (
@@ -25,7 +26,6 @@ from pipeline.export.atoms import (
 from pipeline.export.chain_ids import LETTERS, fits_pdb
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
-from pipeline.export.stored_chains import StoredChain
 
 MAX_SERIAL = 99_999
 _MAX_U = 9_999_999

@@ -1,0 +1,500 @@
+"""Parts → worker processes, and what to do when one dies or hangs.
+
+Workers are joblib's (loky): processes that import only what building needs. Each has an executor of
+its own, so that when one dies the others go on, and it is known which part it had. A part goes to
+a worker as the path of a small file; what comes back is the part's record, on the disk.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+import pyarrow.parquet as pq
+from joblib import cpu_count
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from pipeline.built.errors import OutputError
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, plan_table
+from pipeline.built.reading import Reading
+from pipeline.built.records import PartRecord, read_record
+from pipeline.crew import memory_limit
+from pipeline.crew.build_part import build_assigned, try_file
+from pipeline.crew.progress import COMPUTING, IDLE, ProgressNote
+from pipeline.errors import Failure
+
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 20.0
+"""What a file may take beyond its time before its worker is killed: the worker's own alarm comes
+first wherever Python code is running."""
+
+MAX_BLANKS = 3
+"""So often may workers die around one part without a file to blame before the build gives up."""
+
+RETRY_SECONDS = 60.0
+"""Failed files are tried again for as long as the build took, and at least so long."""
+
+THREAD_SECONDS = 5.0
+"""So long at the most are loky's threads waited for; they need a few thousandths."""
+
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1"
+)
+# glibc gives freed memory back to the system at once, and asks for it again for the next file;
+# keeping up to so much of it spares a worker about a tenth of its time.
+_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "67108864"}
+
+WORKER_ENVIRONMENT = {**_ONE_THREAD, **_ALLOCATOR}
+
+_FILES_PER_WORKER = 16  # 7 pipes and sockets in loky 3.6; some room
+_PR_SET_PDEATHSIG = 1
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
+
+class WorkersFail(Failure):
+    """Workers die, or raise what they should not, and no input is to blame."""
+
+
+def available_jobs() -> int:
+    """Processes worth starting: cores that this process may use, by affinity, cgroup and Slurm."""
+    jobs = cpu_count()
+    value = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if value.isdigit() and int(value):
+        jobs = min(jobs, int(value))
+    return max(1, jobs)
+
+
+@dataclass
+class Job:
+    """What all parts of a run share."""
+
+    root: Path
+    reading: Reading
+    out_dir: Path
+    work: Path | None = None
+
+
+class Seat(Protocol):
+    """The place of a worker process, replaced when it dies."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Run a function in the worker; `BrokenProcessPool` if that dies of it."""
+
+    def stop(self) -> None:
+        """Kill the worker, and wait until it is gone."""
+
+
+@dataclass
+class _Task:
+    """A part on its way.
+
+    Attributes
+    ----------
+    casualties : dict
+        Files that are given up: name → (reason, message).
+    careful : bool
+        See `build_part`.
+    hung : bool
+        Its worker was killed for taking too long.
+    blanks : int
+        Deaths without a file to blame.
+    """
+
+    part: Part
+    casualties: dict[str, tuple[str, str]] = field(default_factory=dict)
+    careful: bool = False
+    hung: bool = False
+    blanks: int = 0
+
+
+@dataclass
+class Crew:
+    """Runs parts, on as many processes as asked for, until each has a record.
+
+    A worker that dies or hangs costs the file in progress; the part is built again without it.
+    Where several files were being computed together, the part is built again carefully instead.
+    So each death takes a file out, or makes a part careful, or counts towards `MAX_BLANKS`.
+
+    Parameters
+    ----------
+    job : Job
+    n_jobs : int
+    on_done : callable
+        Called with each finished part's record, in the order of finishing; again if failures of
+        time, memory or I/O were cured by a second attempt.
+    on_poll : callable
+        Called a few times a second with the notes of the parts in flight.
+    on_event : callable
+        Called with (event name, details) for the log: deaths, hangs, retries.
+    make_seat : callable
+        Makes the place of a worker.
+    keep_seats : bool
+        Whoever made the seats goes on with them, unless an exception ends the run.
+    """
+
+    job: Job
+    n_jobs: int
+    on_done: Callable[[PartRecord], None]
+    on_poll: Callable[[list[ProgressNote]], None]
+    on_event: Callable[[str, dict[str, Any]], None]
+    make_seat: Callable[[], Seat] = field(default_factory=lambda: _Seat)
+    keep_seats: bool = False
+
+    def run(self, parts: Iterable[Part]) -> None:
+        """Build all parts.
+
+        Raises
+        ------
+        OutputError
+            The output cannot be written; the parts in flight are abandoned.
+        WorkersFail
+        """
+        tasks = [_Task(p) for p in parts]
+        if not tasks:
+            return
+        n_seats = max(1, min(self.n_jobs, len(tasks)))
+        _allow_open_files(n_seats * _FILES_PER_WORKER)
+        # A worker that has grown is replaced by loky, which need not trouble anybody.
+        warnings.filterwarnings(
+            "ignore", message="A worker stopped while some jobs", module=".*loky"
+        )
+        self._layout = Layout(self.job.out_dir, self.job.work)
+        self._transient: list[tuple[_Task, list[str]]] = []
+        seats = [self.make_seat() for _ in range(n_seats)]
+        started = time.monotonic()
+        kept = False
+        try:
+            self._map(tasks, seats)
+            again, self._transient = self._transient, []
+            if again:
+                _stop(seats[1:])
+                self._retry(again, seats[0], max(RETRY_SECONDS, time.monotonic() - started))
+            kept = self.keep_seats
+        finally:
+            if not kept:
+                _stop(seats)
+
+    def _map(self, tasks: Iterable[_Task], seats: list[Seat]) -> None:
+        queue, idle = deque(tasks), list(seats)
+        running: dict[Future[Any], tuple[Seat, _Task]] = {}
+        while queue or running:
+            while queue and idle:
+                seat, task = idle.pop(), queue.popleft()
+                running[self._begin(seat, task)] = seat, task
+            finished, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
+            for future in finished:
+                seat, task = running.pop(future)
+                idle.append(seat)
+                if not self._settled(future, task):
+                    queue.appendleft(task)
+            self._watch([task for _, task in running.values()])
+
+    def _begin(self, seat: Seat, task: _Task) -> Future[Any]:
+        part, job = task.part, self.job
+        task.hung = False
+        try:
+            # What an earlier worker left there is not about this one.
+            self._layout.progress(part.number).unlink(missing_ok=True)
+            self._assign(part)
+        except OSError as error:
+            raise OutputError(f"cannot write below {self._layout.state}: {error}") from error
+        return seat.submit(
+            build_assigned,
+            self._layout.assignment(part.number),
+            job.root,
+            job.reading,
+            job.out_dir,
+            task.casualties,
+            task.careful,
+            job.work,
+        )
+
+    def _assign(self, part: Part) -> None:
+        pq.write_table(plan_table([part]), self._layout.assignment(part.number))
+
+    def _settled(self, future: Future[Any], task: _Task) -> bool:
+        """Whether a part is finished; if not, the task says how to go on."""
+        number = task.part.number
+        try:
+            future.result()
+        except (OutputError, WorkersFail):
+            raise
+        except BrokenProcessPool as error:
+            record = self._record(task)
+            if record is None:
+                self._blame(task, error)
+                return False
+            # It died after its work was done.
+        except MemoryError as error:
+            raise WorkersFail(
+                f"the shard of {task.part.name} "
+                f"{memory_limit.exceeded(self.job.reading.max_memory)}, and no file is to blame"
+            ) from error
+        except Exception as error:
+            raise WorkersFail(
+                f"{task.part.name} cannot be built, and this is our fault: please report it "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        else:
+            record = self._record(task)
+            if record is None:
+                where = self._layout.describe(self._layout.record(number))
+                raise OutputError(
+                    f"{where} is not there though its worker wrote it; does somebody else write to "
+                    "this folder?"
+                )
+        self._layout.assignment(number).unlink(missing_ok=True)
+        if names := [r.input for r in record.inputs if r.transient]:
+            self._transient.append((task, names))
+        self.on_done(record)
+        return True
+
+    def _record(self, task: _Task) -> PartRecord | None:
+        record = read_record(self._layout, task.part.number)
+        expected = task.part.fingerprint(self.job.reading.config_hash)
+        return record if record is not None and record.fingerprint == expected else None
+
+    def _blame(self, task: _Task, error: Exception) -> None:
+        """Whose fault the death of a part's worker is."""
+        note = ProgressNote.read(self._layout.progress(task.part.number))
+        files = task.part.files
+        name = files[note.current].name if note is not None and note.current >= 0 else None
+        if name is not None and name not in task.casualties:
+            task.casualties[name] = self._verdict(task.hung)
+            self.on_event("worker-died", {"part": task.part.number, "input": name})
+            return
+        self.on_event("worker-died", {"part": task.part.number, "input": None})
+        if note is not None and note.current == COMPUTING and not task.careful:
+            task.careful = True
+            return
+        task.careful = True
+        task.blanks += 1
+        if task.blanks >= MAX_BLANKS:
+            when = "while it wrote its shard" if note is not None else "before it read a file"
+            raise WorkersFail(
+                f"the worker process that was to build {task.part.name} died {task.blanks} times, "
+                f"the last time {when}: is there enough memory? ({_first_line(error)})"
+            ) from error
+
+    def _verdict(self, hung: bool) -> tuple[str, str]:
+        if hung:
+            limit = self.job.reading.timeout
+            return "timeout", f"took longer than {limit:g} s (--timeout), and had to be killed"
+        return (
+            "worker-died",
+            "the worker process died while reading this file (out of memory, or a crash in native "
+            "code)",
+        )
+
+    def _watch(self, tasks: list[_Task]) -> None:
+        """Pass on how far the parts in flight are, and end what takes much too long."""
+        limit = self.job.reading.timeout + GRACE_SECONDS
+        notes = []
+        for task in tasks:
+            note = ProgressNote.read(self._layout.progress(task.part.number))
+            if note is None:
+                continue
+            notes.append(note)
+            late = note.current != IDLE and time.monotonic() - note.since > limit
+            if late and not task.hung and _kill(note.pid):
+                task.hung = True
+                self.on_event("worker-hangs", {"part": note.part, "pid": note.pid})
+        self.on_poll(notes)
+
+    def _retry(self, again: list[tuple[_Task, list[str]]], seat: Seat, seconds: float) -> None:
+        """Failures of time, memory or I/O once more, with nothing else running.
+
+        The files are tried alone first: most will fail as before, and their parts stay as they are.
+        """
+        deadline = time.monotonic() + seconds
+        cured = []
+        for task, names in sorted(again, key=lambda a: a[0].part.number):
+            index_of = {f.name: k for k, f in enumerate(task.part.files)}
+            found = set()
+            for name in names:
+                if time.monotonic() > deadline:
+                    self.on_event("retries-end", {"seconds": seconds})
+                    break
+                settled = self._trial(seat, task.part, index_of[name])
+                self.on_event("retry", {"input": name, "cured": settled})
+                if settled:
+                    found.add(name)
+            if found:
+                task.casualties = {k: v for k, v in task.casualties.items() if k not in found}
+                task.careful = True
+                cured.append(task)
+        self._map(cured, [seat])
+
+    def _trial(self, seat: Seat, part: Part, index: int) -> bool:
+        """Whether one file can be read, alone."""
+        try:
+            self._assign(part)
+        except OSError as error:
+            raise OutputError(f"cannot write below {self._layout.state}: {error}") from error
+        assignment = self._layout.assignment(part.number)
+        future = seat.submit(try_file, assignment, index, self.job.root, self.job.reading)
+        deadline = time.monotonic() + self.job.reading.timeout + GRACE_SECONDS
+        while not wait([future], POLL_SECONDS).done:
+            self.on_poll([])
+            if time.monotonic() > deadline:
+                seat.stop()
+                break
+        assignment.unlink(missing_ok=True)
+        return future.done() and future.exception() is None and bool(future.result())
+
+
+class _Seat:
+    """A worker process, replaced when it dies."""
+
+    def __init__(self) -> None:
+        self._executor: ProcessPoolExecutor | None = None
+        self._latest: Future[Any] | None = None
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Run a function in the worker."""
+        try:
+            with _interrupts_held():
+                self._latest = self._submit(function, *arguments)
+                return self._latest
+        except OSError as error:
+            raise WorkersFail(f"a worker process cannot be started: {error}") from error
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        if self._executor is not None:
+            try:
+                return self._executor.submit(function, *arguments)
+            except BrokenProcessPool:
+                self.stop()
+        self._executor = ProcessPoolExecutor(
+            max_workers=1,
+            initializer=start_worker,
+            initargs=(os.getpid(),),
+            env=WORKER_ENVIRONMENT,
+        )
+        return self._executor.submit(function, *arguments)
+
+    def stop(self) -> None:
+        """Kill the worker, and wait until it and the threads that spoke to it are gone."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        # loky's manager thread fails over a function that it has not taken up when it is told to
+        # end (KeyError, loky 3.6), and leaves its queues behind.
+        deadline = time.monotonic() + THREAD_SECONDS
+        while not self._is_taken_up() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        # loky does not wait for the thread that feeds the worker. It holds the last semaphores: if
+        # the process ends while it lets go of them, their tracker complains.
+        feeder = getattr(executor._call_queue, "_thread", None)
+        executor.shutdown(wait=True, kill_workers=True)
+        if feeder is not None:
+            feeder.join(THREAD_SECONDS)
+
+    def _is_taken_up(self) -> bool:
+        return self._latest is None or self._latest.running() or self._latest.done()
+
+
+def _stop(seats: Iterable[Seat]) -> None:
+    """End the seats, all of them: an impatient second Ctrl-C waits until that is done."""
+    with _interrupts_held():
+        for seat in seats:
+            seat.stop()
+
+
+def start_worker(parent: int) -> None:
+    """What a worker does first: it leaves Ctrl-C to its parent, ends when its parent does, and does
+    not spread over other cores."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+    _end_with(parent)
+    import pyarrow as pa
+
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+
+
+def _end_with(parent: int) -> None:
+    """Die at once when the parent does: somebody may start the build again, and two writers of the
+    same parts could leave a shard of the one beside a record of the other."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_wait_for_end_of, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _wait_for_end_of(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os._exit(1)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """What interrupts the block interrupts after it; a process begun in it does not hear of it.
+
+    The parent must not leave a worker half-started, and Ctrl-C, which goes to the whole process
+    group, is the parent's to answer from a worker's first moment on: it starts with what is blocked
+    here.
+    """
+    # Python's tracker process, which loky starts if it must, unblocks them when it is started.
+    resource_tracker.ensure_running()
+    held: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        # Blocking is not enough: another thread may get the signal, and Python answers it in this.
+        for number in _INTERRUPTS:
+            handlers[number] = signal.signal(number, lambda n, _: held.append(n))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if held:
+        signal.raise_signal(held[0])
+
+
+def _allow_open_files(n: int) -> None:
+    """Raise the soft limit of open files where very many workers need it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = n + 256
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def _kill(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        if process.ppid() != os.getpid():  # the number has been given to somebody else since
+            return False
+        process.kill()
+    except psutil.Error:
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.__cause__
+    lines = str(cause if cause is not None else error).strip().strip('"').strip().splitlines()
+    return lines[-1 if cause is not None else 0].strip() if lines else type(error).__name__
