@@ -10,14 +10,13 @@ import csv
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from pipeline.chain import Chain, EntryMetadata
-from pipeline.commands.checks import check_share
+from pipeline.commands.checks import check_day, check_share
 from pipeline.commands.words import dashed
 from pipeline.entry_ids import entry_key
 from pipeline.errors import UsageError
@@ -140,7 +139,7 @@ class Filters:
             if rule.metadata.get("share"):
                 check_share(name, value)
             if rule.metadata.get("day"):
-                _check_day(name, value)
+                check_day(name, value)
         for name, (rule, low) in given.items():
             up_to = rule.metadata.get("up_to")
             if up_to not in given:
@@ -232,13 +231,6 @@ class Filters:
         if before is not None and date >= before:
             return Drop(f"max-{name}", f"{date} is not before {before}")
         return None
-
-
-def _check_day(name: str, value: str) -> None:
-    try:
-        datetime.strptime(value, "%Y-%m-%d")
-    except ValueError:
-        raise UsageError(f"{dashed(name)} {value}: give a day as YYYY-MM-DD") from None
 
 
 class ManifestError(UsageError):

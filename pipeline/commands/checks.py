@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 from pipeline.commands.words import dashed
@@ -29,6 +30,25 @@ def check_share(name: str, value: float) -> None:
     """
     if not 0 <= value <= 1:
         raise UsageError(f"{dashed(name)} is a share, from 0 to 1")
+
+
+def is_day(text: str) -> bool:
+    """Whether a text is a day as YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def check_day(name: str, value: str) -> None:
+    """An option's value is a day.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not is_day(value):
+        raise UsageError(f"{dashed(name)} {value}: give a day as YYYY-MM-DD")
 
 
 def check_no_file(name: str, folder: Path) -> None:

@@ -6,11 +6,10 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.commands.checks import check_at_least, check_share
+from pipeline.commands.checks import check_at_least, check_share, is_day
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
 
@@ -185,14 +184,6 @@ class SplitOptions:
             decisive |= {n: getattr(self, n) for n in ("clustering", "min_identity", "coverage")}
             decisive["mmseqs_version"] = mmseqs_version
         return decisive
-
-
-def is_day(text: str) -> bool:
-    """Whether a text is a day as YYYY-MM-DD."""
-    try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
