@@ -31,7 +31,6 @@ from model.trained_network import device_named, load_network, open_dataset, untr
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.termination import leave, say, status_of
 from pipeline.dataset import ShardDataset
-from pipeline.errors import UsageError
 from pipeline.residues import RESTYPES
 
 
@@ -63,7 +62,7 @@ def evaluate(options: EvaluateOptions) -> None:
         Before anything is sampled.
     Failure, OSError
     """
-    _check(options)
+    options.check()
     other = None if options.against is None else read_per_chain(options.against)
     network, info = load_network(options.ckpt)
     tasks = options.tasks or list(TASKS)
@@ -135,18 +134,6 @@ def evaluate(options: EvaluateOptions) -> None:
     if not options.quiet:
         print(page)
         print(f"look at {options.out_dir / 'summary.md'}")
-
-
-def _check(options: EvaluateOptions) -> None:
-    at_least_one = {"steps": options.steps, "batch_size": options.batch_size}
-    if options.limit is not None:
-        at_least_one["limit"] = options.limit
-    for name, value in at_least_one.items():
-        if value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is at least 1, found {value}")
-    for name in ("temperature", "noise_scale", "novelty_chains"):
-        if (getattr(options, name) or 0) < 0:
-            raise UsageError(f"--{name.replace('_', '-')} is not negative")
 
 
 def _split(options: EvaluateOptions) -> ShardDataset | None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import math
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from pathlib import Path
 
 from rich.console import Console
 
@@ -28,15 +23,9 @@ from pipeline.built.tables import withdraw
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import standard_console
 from pipeline.commands.termination import FAILURE, OK, leave, status_of
-from pipeline.commands.words import dashed
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import UsageError
-from pipeline.files.storage import BadLocation, Folder, StorageError, open_folder
-from pipeline.filters import Manifest
-from pipeline.sources import place_kind
-
-MIN_MEMORY = 64
-"""MiB that building small files takes, and some room."""
+from pipeline.files.storage import BadLocation, StorageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,8 +86,6 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
         console or standard_console(),
         EventLog(options.log_file),
     )
-    if mode not in ("part", "finalise"):
-        _check(options)
     return OK if ACTS[mode](run) else FAILURE
 
 
@@ -160,92 +147,6 @@ def _layout(options: BuildOptions) -> Layout:
     if local is not None and local.exists() and not local.is_dir():
         raise UsageError(f"--out-dir {local} is a file; give a folder")
     return layout
-
-
-def _check(options: BuildOptions) -> None:
-    if options.pdb_dir is None and options.pdb_list is None:
-        raise UsageError("give --pdb-dir, --pdb-list or both")
-    for name in ("pdb_dir", "pdb_list"):
-        place: Path | None = getattr(options, name)
-        try:
-            if place is not None and place_kind(place) is None:
-                there_is_no = f"{open_folder(place)}: there is no such file or folder"
-                raise UsageError(f"{dashed(name)} {there_is_no}")
-        except BadLocation as error:
-            raise UsageError(f"{dashed(name)} {error}") from None
-    for name in ("manifest", "obsolete"):
-        place = getattr(options, name)
-        if place is not None and not place.exists():
-            raise UsageError(f"{dashed(name)} {place}: there is no such file or folder")
-    folder = open_folder(options.out_dir)
-    if options.pdb_dir is not None:
-        _check_apart(open_folder(options.pdb_dir), folder)
-    at_least = {
-        "n_jobs": 0,
-        "part_size": 0,
-        "max_file_size": 1,
-        "max_memory": 0,
-        "allow_failures": 0,
-    }
-    for name, least in at_least.items():
-        if getattr(options, name) < least:
-            raise UsageError(f"{dashed(name)} must be at least {least}")
-    if options.max_memory and options.max_memory < MIN_MEMORY:
-        raise UsageError(
-            f"--max-memory must be at least {MIN_MEMORY} MiB, without which nothing is built; or 0 "
-            "for no limit"
-        )
-    if not 0 < options.timeout < math.inf:
-        raise UsageError("--timeout must be a positive number of seconds")
-    if not 0 <= options.base_thickness < math.inf:
-        raise UsageError("--base-thickness must be 0 or a positive number of Å")
-    for rule in dataclasses.fields(options.filters):
-        value = getattr(options.filters, rule.name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{dashed(rule.name)} must be a number")
-        if "fraction" in rule.name and value is not None and not 0 <= value <= 1:
-            raise UsageError(f"{dashed(rule.name)} is a share, from 0 to 1")
-    if options.manifest is not None:
-        try:
-            Manifest.read(options.manifest)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UsageError(f"--manifest {options.manifest} cannot be read: {error}") from error
-    for name in ("deposited_after", "deposited_before", "released_after", "released_before"):
-        value = getattr(options.filters, name)
-        if value is not None:
-            try:
-                datetime.strptime(value, "%Y-%m-%d")
-            except ValueError:
-                raise UsageError(f"{dashed(name)} {value}: give a day as YYYY-MM-DD") from None
-    for lower, upper in (
-        ("min_length", "max_length"),
-        ("min_resolved", "max_length"),
-        ("min_oligomer", "max_oligomer"),
-        ("deposited_after", "deposited_before"),
-        ("released_after", "released_before"),
-    ):
-        low, high = getattr(options.filters, lower), getattr(options.filters, upper)
-        if low is None or high is None:
-            continue
-        if low > high or (low == high and "before" in upper):
-            raise UsageError(f"{dashed(lower)} {low} and {dashed(upper)} {high} leave nothing")
-    folder.check()
-
-
-def _check_apart(source: Folder, output: Folder) -> None:
-    """The output is not the input, nor around it."""
-    if source.local is not None and output.local is not None:
-        out, folder = output.local.resolve(), source.local.resolve()
-        same, inside = out == folder, out in folder.parents
-    else:
-        same, inside = source == output, source.is_within(output)
-    if same:
-        raise UsageError("--out-dir is the input folder, which is never written to; give another")
-    if inside:
-        raise UsageError(
-            f"--pdb-dir {source} lies in the output folder, which is not searched; give another "
-            "--out-dir"
-        )
 
 
 def run() -> None:

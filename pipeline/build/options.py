@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pipeline.built.reading import MAX_MEMORY, Reading
-from pipeline.commands.words import MEBIBYTE
-from pipeline.filters import Filters
+from pipeline.commands.checks import check_at_least, check_exists
+from pipeline.commands.words import MEBIBYTE, dashed
+from pipeline.errors import UsageError
+from pipeline.files.storage import BadLocation, Folder, open_folder
+from pipeline.filters import Filters, Manifest
 from pipeline.geometry.gaussians import BASE_THICKNESS
 from pipeline.parsing.confidence import BFactorIs
 from pipeline.parsing.read_chains import MAX_ASSEMBLY_CHAINS
+from pipeline.sources import place_kind
+
+MIN_MEMORY = 64
+"""MiB that building small files takes, and some room."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,45 @@ class BuildOptions:
     log_file: Path | None = None
     filters: Filters = field(default_factory=Filters, metadata={"flatten": True})
 
+    def check(self) -> None:
+        """See that the inputs are there and apart from the output, and that numbers make sense.
+
+        Raises
+        ------
+        UsageError
+        StorageError
+            A store does not answer, has no such bucket, or refuses.
+        """
+        if self.pdb_dir is None and self.pdb_list is None:
+            raise UsageError("give --pdb-dir, --pdb-list or both")
+        for name, place in (("pdb_dir", self.pdb_dir), ("pdb_list", self.pdb_list)):
+            try:
+                if place is not None and place_kind(place) is None:
+                    there_is_no = f"{open_folder(place)}: there is no such file or folder"
+                    raise UsageError(f"{dashed(name)} {there_is_no}")
+            except BadLocation as error:
+                raise UsageError(f"{dashed(name)} {error}") from None
+        for name, path in (("manifest", self.manifest), ("obsolete", self.obsolete)):
+            if path is not None:
+                check_exists(name, path)
+        folder = open_folder(self.out_dir)
+        if self.pdb_dir is not None:
+            _check_apart(open_folder(self.pdb_dir), folder)
+        check_at_least(self, n_jobs=0, part_size=0, max_file_size=1, max_memory=0, allow_failures=0)
+        if self.max_memory and self.max_memory < MIN_MEMORY:
+            raise UsageError(
+                f"--max-memory must be at least {MIN_MEMORY} MiB, without which nothing is built; "
+                "or 0 for no limit"
+            )
+        if not 0 < self.timeout < math.inf:
+            raise UsageError("--timeout must be a positive number of seconds")
+        if not 0 <= self.base_thickness < math.inf:
+            raise UsageError("--base-thickness must be 0 or a positive number of Å")
+        self.filters.check()
+        if self.manifest is not None:
+            Manifest.read(self.manifest)
+        folder.check()
+
     def reading(self) -> Reading:
         """The part of the options that the workers need and the configuration hash covers."""
         sha256 = None
@@ -141,4 +188,20 @@ class BuildOptions:
             filters=self.filters,
             manifest=self.manifest,
             manifest_sha256=sha256,
+        )
+
+
+def _check_apart(source: Folder, output: Folder) -> None:
+    """The output is not the input, nor around it."""
+    if source.local is not None and output.local is not None:
+        out, folder = output.local.resolve(), source.local.resolve()
+        same, inside = out == folder, out in folder.parents
+    else:
+        same, inside = source == output, source.is_within(output)
+    if same:
+        raise UsageError("--out-dir is the input folder, which is never written to; give another")
+    if inside:
+        raise UsageError(
+            f"--pdb-dir {source} lies in the output folder, which is not searched; give another "
+            "--out-dir"
         )

@@ -52,15 +52,17 @@ class Planned:
 
 
 def plan_parts(run: Run) -> Planned:
-    """Search the inputs, and cut them into parts. Nothing is written.
+    """See that the options make sense, search the inputs, and cut them into parts. Nothing is
+    written.
 
     Raises
     ------
     UsageError
-        There are none.
+        Options make no sense, or there are no inputs.
     StorageError
     """
     options = run.options
+    options.check()
     try:
         inputs = discover(options.pdb_dir, options.pdb_list, exclude=[run.layout.root])
     except SourceError as error:

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.commands.checks import check_at_least, check_share
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
 
@@ -131,10 +132,8 @@ class SplitOptions:
             if not 0 < self.max_component <= 1:
                 raise UsageError("--max-component is a share, above 0 and up to 1")
         for name in ("min_identity", "coverage"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"--{name.replace('_', '-')} is a share, from 0 to 1")
-        if self.threads < 0:
-            raise UsageError("--threads must be at least 0")
+            check_share(name, getattr(self, name))
+        check_at_least(self, threads=0)
 
     def _check_names(self) -> None:
         if len(self.names) < 2 or len(set(self.names)) < len(self.names):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,12 +31,6 @@ from pipeline.subset.splits import SplitsLeftOut, carried_splits
 from pipeline.subset.summary import build_json
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
-
-_REPLACEABLE = re.compile(
-    r"shards|\.build|(index|inputs|drops|plan|splits)\.parquet|build\.json|options\.yaml"
-    r"|report\.html"
-)
-"""What the commands of the pipeline put into a dataset's folder."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +61,7 @@ def subset(options: SubsetOptions) -> None:
     UsageError, Failure, OSError
         Nothing was written.
     """
-    _check(options)
+    options.check()
     chain_list = ChainList.read(options.list) if options.list is not None else None
     sources = open_sources(options.sources)
     _check_apart(options.out_dir, sources)
@@ -138,25 +131,6 @@ def _write_report(out_dir: Path) -> None:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         say(f"warning: the dataset is finished, its report is not: {reason}")
-
-
-def _check(options: SubsetOptions) -> None:
-    if options.shard_size < 1:
-        raise UsageError("--shard-size must be at least 1")
-    out = options.out_dir
-    if re.match(r"[a-z0-9]+:/", str(out)):
-        raise UsageError(f"--out-dir {out}: give a folder of this machine, and copy it there then")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out-dir {out} is a file; give a folder")
-    content = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if content and not options.overwrite:
-        raise UsageError(f"--out-dir {out} is not empty; give another, or --overwrite")
-    strange = [name for name in content if not _REPLACEABLE.fullmatch(name)]
-    if strange:
-        raise UsageError(
-            f"--out-dir {out} holds what is of no dataset ({', '.join(strange[:NAMED])}), and is "
-            "not deleted; give another"
-        )
 
 
 def _check_apart(out_dir: Path, sources: Sequence[Source]) -> None:
