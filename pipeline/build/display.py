@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.built.layout import Layout
+from pipeline.build.planned import Planned
+from pipeline.build.run import Run
 from pipeline.built.plan import Part
 from pipeline.built.records import PartRecord
 from pipeline.commands.console import print_rows
@@ -101,14 +102,13 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def show_plan(
-    console: Console, layout: Layout, parts: Sequence[Part], n_done: int, n_problems: int
-) -> None:
+def show_plan(run: Run, planned: Planned, n_done: int) -> None:
     """What `--dry-run` prints."""
+    parts, n_problems = planned.parts, len(planned.inputs.problems)
     files = [f for p in parts for f in p.files]
     by_name = Counter(f.suffix_format or "unknown name" for f in files)
     rows = [
-        ("output", str(layout.folder)),
+        ("output", str(run.layout.folder)),
         ("files", f"{len(files):,}: " + ", ".join(f"{n:,} {k}" for k, n in by_name.most_common())),
         ("entries", f"{sum(len(p.entries) for p in parts):,}"),
         ("size", mebibytes(sum(p.n_bytes for p in parts))),
@@ -121,12 +121,13 @@ def show_plan(
         rows.append((part.name, f"{len(part.entries):,} entries, {size}"))
     if len(parts) > PARTS_SHOWN:
         rows.append(("", f"and {len(parts) - PARTS_SHOWN:,} more"))
-    print_rows(console, rows)
+    print_rows(run.console, rows)
 
 
-def show_next_lines(console: Console, layout: Layout, n_parts: int) -> None:
+def show_next_lines(run: Run, n_parts: int) -> None:
     """How an array job goes on after its plan."""
-    command = f"python -m pipeline.build --out-dir {shlex.quote(layout.folder.uri)}"
+    console = run.console
+    command = f"python -m pipeline.build --out-dir {shlex.quote(run.layout.folder.uri)}"
     example = f"for example four tasks (any number up to {n_parts:,} is of use), at once or not"
     print_rows(console, [("next", f"{command} --part I/N, {example}:")])
     for index in range(4):
@@ -134,18 +135,15 @@ def show_next_lines(console: Console, layout: Layout, n_parts: int) -> None:
     print_rows(console, [("then", f"{command} --finalise")])
 
 
-def show_task(
-    console: Console,
-    task: str,
-    records: Sequence[PartRecord],
-    n_built: int,
-    allow_failures: int,
-) -> None:
+def show_task(run: Run, records: Sequence[PartRecord], n_built: int) -> None:
     """The last words of a task of an array job."""
     inputs = [i for r in records for i in r.inputs]
     counts = Counter(i.status for i in inputs)
     rows = [
-        ("task", f"{task}: {several(len(records), 'part')}, {n_built:,} of them built now"),
+        (
+            "task",
+            f"{run.options.part}: {several(len(records), 'part')}, {n_built:,} of them built now",
+        ),
         (
             "files",
             f"{len(inputs):,} = {counts['ok']:,} ok + {counts['skipped']:,} skipped "
@@ -157,26 +155,36 @@ def show_task(
         reasons = dict(Counter(i.reason or "" for i in these).most_common())
         examples = {i.reason: {"input": i.input, "message": i.message} for i in reversed(these)}
         rows += _reason_rows(status, reasons, examples)  # type: ignore[arg-type]
-    print_rows(console, rows)
-    is_bad = counts["failed"] > allow_failures
-    console.print(
+    print_rows(run.console, rows)
+    run.console.print(
         f"{counts['failed']:,} of {several(len(inputs), 'file')} failed",
-        style="red" if is_bad else "",
+        style="" if run.allows(counts["failed"]) else "red",
         highlight=False,
     )
 
 
 def show_summary(
-    console: Console,
-    layout: Layout,
+    run: Run,
     summary: dict[str, Any],
     seconds: float,
     n_built: int,
     n_parts: int,
-    allow_failures: int,
-    report: str | None = None,
+    report: str | None,
 ) -> None:
-    """The last words of a build; the very last say how many files failed."""
+    """The last words of a build; the very last say how many files failed.
+
+    Parameters
+    ----------
+    summary : dict
+        See `finalise`.
+    seconds : float
+        That it took.
+    n_built, n_parts : int
+        Parts that this run has built, and all.
+    report : str or None
+        The page about the dataset.
+    """
+    layout = run.layout
     counts = summary["counts"]
     rows = [
         (
@@ -212,14 +220,14 @@ def show_summary(
     rows.append(
         ("look at", f"{page}{inputs} (every file, with reasons), {layout.describe(layout.index)}")
     )
-    print_rows(console, rows)
+    print_rows(run.console, rows)
     failed, found = counts["failed"], counts["found"]
     last = f"{failed:,} of {several(found, 'file')} failed"
-    if failed > allow_failures:
+    style = ""
+    if not run.allows(failed):
         last += f" (see {inputs}; --allow-failures {failed} accepts them)"
-    console.print(
-        last, style="red" if failed > allow_failures else "", highlight=False, markup=False
-    )
+        style = "red"
+    run.console.print(last, style=style, highlight=False, markup=False)
 
 
 def _reason_rows(

@@ -19,8 +19,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-import pipeline.build.array_job
-import pipeline.build.command
+import pipeline.build.build_parts
 import pipeline.built.plan
 from pipeline.build.command import build
 from pipeline.build.options import BuildOptions
@@ -86,8 +85,7 @@ def build_here(
     rules = {k: options.pop(k) for k in list(options) if k in names}
     wanted = BuildOptions(out_dir=out, pdb_dir=source, filters=Filters(**rules), **options)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (pipeline.build.command, pipeline.build.array_job):
-            patch.setattr(module, "Crew", CrewOfNone)
+        patch.setattr(pipeline.build.build_parts, "Crew", CrewOfNone)
         patch.setattr(pipeline.built.plan, "MIN_PART", min_part)
         assert build(wanted) == status
     return build_json(out)
