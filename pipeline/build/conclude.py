@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from pipeline.build.display import show_summary
 from pipeline.build.run import Run
@@ -39,10 +40,11 @@ def conclude(
     except OSError as error:
         raise OutputError.of(f"cannot finish {layout.folder}", error) from error
     seconds = run.seconds
-    run.log.write("summary", {**summary["counts"], "digest": summary["digest"], "seconds": seconds})
+    counts = asdict(summary.counts)
+    run.log.write("summary", {**counts, "digest": summary.digest, "seconds": seconds})
     report = _report(run)
     show_summary(run, summary, seconds, n_built, len(parts), report)
-    return run.allows(summary["counts"]["failed"])
+    return run.allows(summary.counts.failed)
 
 
 def _save_options(text: str, layout: Layout) -> None:

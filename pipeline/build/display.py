@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
 from pipeline.build.planned import Planned
 from pipeline.build.run import Run
+from pipeline.built.build_summary import BuildSummary, FromManifest
 from pipeline.built.plan import Part
 from pipeline.built.records import PartRecord
 from pipeline.commands.console import print_rows
@@ -165,7 +166,7 @@ def show_task(run: Run, records: Sequence[PartRecord], n_built: int) -> None:
 
 def show_summary(
     run: Run,
-    summary: dict[str, Any],
+    summary: BuildSummary,
     seconds: float,
     n_built: int,
     n_parts: int,
@@ -175,7 +176,7 @@ def show_summary(
 
     Parameters
     ----------
-    summary : dict
+    summary : BuildSummary
         See `finalise`.
     seconds : float
         That it took.
@@ -185,43 +186,43 @@ def show_summary(
         The page about the dataset.
     """
     layout = run.layout
-    counts = summary["counts"]
+    counts = summary.counts
     rows = [
         (
             "files",
-            f"{counts['found']:,} found = {counts['ok']:,} ok + {counts['skipped']:,} skipped "
-            f"+ {counts['failed']:,} failed",
+            f"{counts.found:,} found = {counts.ok:,} ok + {counts.skipped:,} skipped "
+            f"+ {counts.failed:,} failed",
         )
     ]
     for status in ("skipped", "failed"):
-        rows += _reason_rows(status, summary["reasons"][status], summary["examples"][status])
-    rows.append(("dataset", f"{counts['chains']:,} chains, {counts['residues']:,} residues"))
-    if counts["dropped_chains"]:
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in _top(summary["drop_reasons"]))
-        rows.append(("dropped", f"{counts['dropped_chains']:,} chains: {reasons}"))
-    if n := summary.get("chains_without_confidence"):
-        rows.append(("no pLDDT", _without_confidence(n, counts["chains"])))
-    if summary["manifest"] and summary["manifest"]["not_found"]:
-        rows.append(("manifest", _not_found(summary["manifest"])))
-    size = f"{_size(counts['shard_bytes'])} in {several(n_parts, 'shard')}"
-    if counts["residues"]:
-        size += f", {counts['shard_bytes'] / counts['residues']:.1f} bytes per residue"
+        rows += _reason_rows(status, summary.reasons[status], summary.examples[status])
+    rows.append(("dataset", f"{counts.chains:,} chains, {counts.residues:,} residues"))
+    if counts.dropped_chains:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in _top(summary.drop_reasons))
+        rows.append(("dropped", f"{counts.dropped_chains:,} chains: {reasons}"))
+    if n := summary.chains_without_confidence:
+        rows.append(("no pLDDT", _without_confidence(n, counts.chains)))
+    if summary.manifest is not None and summary.manifest.not_found:
+        rows.append(("manifest", _not_found(summary.manifest)))
+    size = f"{_size(counts.shard_bytes)} in {several(n_parts, 'shard')}"
+    if counts.residues:
+        size += f", {counts.shard_bytes / counts.residues:.1f} bytes per residue"
     rows.append(("size", size))
     time_taken = f"{seconds:.1f} s"
     if n_built < n_parts:
         time_taken += f", {n_parts - n_built:,} of {several(n_parts, 'part')} already built"
     else:
-        time_taken += f", {counts['found'] / max(seconds, 1e-3):,.0f} files/s"
+        time_taken += f", {counts.found / max(seconds, 1e-3):,.0f} files/s"
     rows.append(("time", time_taken))
-    rows += [("licence", f"{name}: {v['licence']}") for name, v in summary["sources"].items()]
-    rows.append(("digest", summary["digest"]))
+    rows += [("licence", f"{name}: {v.licence}") for name, v in summary.sources.items()]
+    rows.append(("digest", summary.digest))
     inputs = layout.describe(layout.inputs)
     page = f"{report}, " if report else ""
     rows.append(
         ("look at", f"{page}{inputs} (every file, with reasons), {layout.describe(layout.index)}")
     )
     print_rows(run.console, rows)
-    failed, found = counts["failed"], counts["found"]
+    failed, found = counts.failed, counts.found
     last = f"{failed:,} of {several(found, 'file')} failed"
     style = ""
     if not run.allows(failed):
@@ -231,12 +232,12 @@ def show_summary(
 
 
 def _reason_rows(
-    status: str, reasons: dict[str, int], examples: dict[str, dict[str, str]]
+    status: str, reasons: dict[str, int], examples: Mapping[str, Mapping[str, str | None]]
 ) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for reason, n in _top(reasons):
         example = examples[reason]
-        first = example["input"]
+        first = example["input"] or ""
         message = example["message"] or ""
         # Some sentences name their file themselves.
         said = message if first in message else f"{first}: {message}"
@@ -258,10 +259,10 @@ def _without_confidence(n: int, n_chains: int) -> str:
     )
 
 
-def _not_found(manifest: dict[str, Any]) -> str:
-    n, names = manifest["not_found"], map(printable, manifest["first_not_found"][:REASONS_SHOWN])
+def _not_found(manifest: FromManifest) -> str:
+    n, names = manifest.not_found, map(printable, manifest.first_not_found[:REASONS_SHOWN])
     more = ", …" if n > REASONS_SHOWN else ""
-    return f"{n:,} of its {manifest['entries']:,} entries were not found: {', '.join(names)}{more}"
+    return f"{n:,} of its {manifest.entries:,} entries were not found: {', '.join(names)}{more}"
 
 
 def _size(n: int) -> str:

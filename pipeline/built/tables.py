@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.built.build_summary import BuildSummary, Counts, FromManifest, FromSource, ListedShard
 from pipeline.built.errors import UnfinishedBuild
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, plan_table
@@ -42,7 +41,7 @@ def finalise(
     records: Sequence[PartRecord],
     others: Sequence[InputRecord],
     reading: Reading,
-) -> dict[str, Any]:
+) -> BuildSummary:
     """Write ``index.parquet``, ``inputs.parquet``, ``drops.parquet``, ``plan.parquet`` and, last,
     ``build.json``; return what the latter holds. What would be written as it is stays untouched.
 
@@ -75,51 +74,42 @@ def finalise(
     digest = dataset_digest(zip(uids, index["row_sha256"].to_pylist(), strict=True))
     counts = Counter(r.status for r in inputs)
     sources = Counter(s or "unknown" for s in index["source"].to_pylist())
-    summary = {
-        "digest": digest,
-        "schema_version": SCHEMA_VERSION,
-        "config_hash": reading.config_hash,
-        "config": reading.identity(),
-        "counts": {
-            "found": len(inputs),
-            "ok": counts["ok"],
-            "skipped": counts["skipped"],
-            "failed": counts["failed"],
-            "entries": len(set(index["entry_id"].to_pylist())),
-            "chains": index.num_rows,
-            "residues": int(np.sum(index["length"].to_numpy(), dtype=np.int64)),
-            "dropped_chains": len(drops),
-            "shard_bytes": sum(r.shard_bytes for r in ordered),
-        },
-        "reasons": {status: _reasons(inputs, status) for status in ("skipped", "failed")},
-        "examples": {status: _examples(inputs, status) for status in ("skipped", "failed")},
-        "drop_reasons": dict(Counter(d.reason for d in drops).most_common()),
-        **_without_confidence(reading, index),
-        "manifest": _manifest(reading, parts),
-        "sources": {
-            name: {"chains": n, "licence": LICENCES.get(name, LICENCES["unknown"])}
-            for name, n in sorted(sources.items())
-        },
-        "units": UNITS,
-        "software": {"python": platform.python_version(), **versions()},
-        "shards": [
-            {
-                "name": r.shard,
-                "sha256": r.shard_sha256,
-                "bytes": r.shard_bytes,
-                "chains": r.n_chains,
-                "residues": r.n_residues,
-            }
+    summary = BuildSummary(
+        digest=digest,
+        schema_version=SCHEMA_VERSION,
+        config_hash=reading.config_hash,
+        config=reading.identity(),
+        counts=Counts(
+            found=len(inputs),
+            ok=counts["ok"],
+            skipped=counts["skipped"],
+            failed=counts["failed"],
+            entries=len(set(index["entry_id"].to_pylist())),
+            chains=index.num_rows,
+            residues=int(np.sum(index["length"].to_numpy(), dtype=np.int64)),
+            dropped_chains=len(drops),
+            shard_bytes=sum(r.shard_bytes for r in ordered),
+        ),
+        reasons={status: _reasons(inputs, status) for status in ("skipped", "failed")},
+        examples={status: _examples(inputs, status) for status in ("skipped", "failed")},
+        drop_reasons=dict(Counter(d.reason for d in drops).most_common()),
+        chains_without_confidence=_without_confidence(reading, index),
+        manifest=_manifest(reading, parts),
+        sources=from_sources(sources),
+        units=UNITS,
+        software={"python": platform.python_version(), **versions()},
+        shards=[
+            ListedShard(r.shard, r.shard_sha256, r.shard_bytes, r.n_chains, r.n_residues)
             for r in ordered
         ],
-    }
+    )
     tables = {
         layout.plan: plan_table(parts),
         layout.inputs: records_table(InputRecord, inputs),
         layout.drops: records_table(DropRecord, drops),
         layout.index: index,
     }
-    text = json.dumps(summary, indent=1) + "\n"
+    text = summary.to_json()
     if not _is_written(layout, tables, text):
         # The plan stays until the new one has taken its place: an array job's is its only copy.
         withdraw(layout, plan=False)
@@ -170,24 +160,27 @@ def _examples(inputs: Sequence[InputRecord], status: str) -> dict[str, dict[str,
     return examples
 
 
-def _without_confidence(reading: Reading, index: pa.Table) -> dict[str, int]:
+def from_sources(chains: Mapping[str, int]) -> dict[str, FromSource]:
+    """By name, with the licence of each; of the number of chains from each."""
+    return {
+        name: FromSource(n, LICENCES.get(name, LICENCES["unknown"]))
+        for name, n in sorted(chains.items())
+    }
+
+
+def _without_confidence(reading: Reading, index: pa.Table) -> int | None:
     """How many chains passed a filter by confidence because they have none."""
     if reading.filters.min_plddt is None:
-        return {}
-    return {"chains_without_confidence": index["confidence_kind"].null_count}
+        return None
+    return index["confidence_kind"].null_count
 
 
-def _manifest(reading: Reading, parts: Sequence[Part]) -> dict[str, Any] | None:
-    """How much of the manifest was there."""
+def _manifest(reading: Reading, parts: Sequence[Part]) -> FromManifest | None:
     if reading.manifest is None:
         return None
     manifest = Manifest.read(reading.manifest)
     missing = manifest.missing(e.entry_id for p in parts for e in p.entries)
-    return {
-        "entries": len(manifest.entries),
-        "not_found": len(missing),
-        "first_not_found": missing[:20],
-    }
+    return FromManifest(len(manifest.entries), len(missing), missing[:20])
 
 
 def _forget(layout: Layout, record: PartRecord) -> None:

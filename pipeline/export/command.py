@@ -138,7 +138,7 @@ def _place(options: ExportOptions, members: Sequence[StoredChain], kind: Kind) -
 
 
 def _text(dataset: BuiltDataset, named: Changed, kind: Kind, with_ellipsoids: bool) -> str:
-    comment = f"written by pipeline.export from dataset {dataset.build['digest'][:16]}"
+    comment = f"written by pipeline.export from dataset {dataset.build.digest[:16]}"
     write = pdb_text if kind == "pdb" else mmcif_text
     return write(
         named.entry,

@@ -119,34 +119,31 @@ def _header(numbers: Numbers) -> dict[str, Any]:
     ]
     if chains.n_residues:
         tiles.append((f"{n_bytes / chains.n_residues:.1f}", "bytes per residue"))
-    licences = build.get("sources") or {}
     sources = [
-        (legible(name), count(value.get("chains", 0)), legible(value.get("licence", ""), 300))
-        for name, value in list(licences.items())[:MOST_ROWS]
+        (legible(name), count(source.chains), legible(source.licence, 300))
+        for name, source in list(build.sources.items())[:MOST_ROWS]
     ]
-    software = build.get("software") or {}
-    made_with = [f"schema {build['schema_version']}"] + [
-        legible(f"{key} {software[key]}", 60)
+    made_with = [f"schema {build.schema_version}"] + [
+        legible(f"{key} {build.software[key]}", 60)
         for key in ("ellipsoid-flow", "python", "numpy", "pyarrow")
-        if key in software
+        if key in build.software
     ]
     return {
         "made_with": " · ".join(made_with),
         "name": legible(numbers.name, 120) or "dataset",
-        "digest": legible(build["digest"]),
-        "config_hash": legible(build.get("config_hash", "")),
-        "schema_version": build["schema_version"],
+        "digest": legible(build.digest),
+        "config_hash": legible(build.config_hash),
+        "schema_version": build.schema_version,
         "tiles": tiles,
-        "origins": _derived_from(build),
+        "origins": _derived_from(build.derived_from),
         "sources": sources,
         "is_empty": not chains.n,
     }
 
 
-def _derived_from(build: dict[str, Any]) -> list[str]:
+def _derived_from(derived: dict[str, Any] | None) -> list[str]:
     """Sentences about the datasets that `pipeline.subset` took this one from."""
-    derived = build.get("derived_from")
-    if not isinstance(derived, dict):
+    if derived is None:
         return []
     where = f" where {legible(derived['where'], 200)}" if derived.get("where") else ""
     return [
@@ -192,13 +189,12 @@ def _origin(numbers: Numbers) -> dict[str, Any]:
     hidden = len(context["reasons"]) - MOST_REASONS
     context["reasons"] = context["reasons"][:MOST_REASONS]
     context["n_more_reasons"] = max(0, hidden)
-    manifest = numbers.build.get("manifest")
-    if manifest and manifest.get("not_found"):
-        first = ", ".join(legible(n, 40) for n in manifest.get("first_not_found", ())[:10])
+    manifest = numbers.build.manifest
+    if manifest is not None and manifest.not_found:
+        first = ", ".join(legible(n, 40) for n in manifest.first_not_found[:10])
         context["not_found"] = (
-            f"{count(manifest['not_found'])} of the manifest's {count(manifest['entries'])} "
-            f"entries were not among the files: {first}"
-            + (" …" if manifest["not_found"] > 10 else "")
+            f"{count(manifest.not_found)} of the manifest's {count(manifest.entries)} entries were "
+            f"not among the files: {first}" + (" …" if manifest.not_found > 10 else "")
         )
     return context
 
@@ -462,7 +458,7 @@ def _plddt_band(value: float) -> str:
 
 
 def _ellipsoids(numbers: Numbers) -> dict[str, Any]:
-    scan, config = numbers.scan, numbers.build["config"]
+    scan, config = numbers.scan, numbers.build.config
     order = by_volume(scan.all_atoms)
     if not order:
         return {"ellipsoids": [], "size_figures": [], "ellipsoid_note": "", "ellipsoid_rows": []}
@@ -671,15 +667,15 @@ def _storage(numbers: Numbers) -> dict[str, Any]:
         )
         for name, n in shown
     ]
-    listed = numbers.build["shards"]
+    listed = numbers.build.shards
     shards = [
         {
-            "name": legible(s["name"], 60),
-            "chains": s.get("chains", 0),
+            "name": legible(s.name, 60),
+            "chains": s.chains,
             "residues": n_residues,
             "bytes": n_bytes,
             "per_residue": f"{n_bytes / n_residues:.1f}" if n_residues else "–",
-            "sha256": legible(s.get("sha256", ""))[:12],
+            "sha256": legible(s.sha256)[:12],
         }
         for s, n_bytes, n_residues in zip(
             listed[:MOST_SHARDS], scan.shard_bytes, scan.shard_residues, strict=False
@@ -728,7 +724,7 @@ def _shard_figures(numbers: Numbers, scan: Scan) -> list[Figure]:
 def _making(numbers: Numbers) -> dict[str, Any]:
     build = numbers.build
     rows = []
-    for key, value in build["config"].items():
+    for key, value in build.config.items():
         if isinstance(value, dict):
             rows += [(k, v) for k, v in value.items() if v is not None]
         elif value is not None:
@@ -736,5 +732,5 @@ def _making(numbers: Numbers) -> dict[str, Any]:
     options = [
         (legible(k, 60), legible(v if isinstance(v, str) else json.dumps(v), 200)) for k, v in rows
     ]
-    software = [(legible(k, 40), legible(v, 60)) for k, v in (build.get("software") or {}).items()]
+    software = [(legible(k, 40), legible(v, 60)) for k, v in build.software.items()]
     return {"options": options[:80], "software": software[:40], "can_repeat": numbers.has_options}

@@ -8,11 +8,11 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.built.build_summary import BuildSummary
 from pipeline.built.layout import Layout
 from pipeline.built.reading import config_hash
 from pipeline.commands.command_line import parse_options
@@ -28,7 +28,7 @@ from pipeline.subset.choose import NAMED, Choice, choose
 from pipeline.subset.options import SubsetOptions
 from pipeline.subset.sources import Source, joint_config, open_sources
 from pipeline.subset.splits import SplitsLeftOut, carried_splits
-from pipeline.subset.summary import build_json
+from pipeline.subset.summary import build_summary
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
 
@@ -93,13 +93,15 @@ def subset(options: SubsetOptions) -> None:
         ):
             _write_table(table, path)
         list_sha256 = chain_list.sha256 if chain_list is not None else None
-        summary = build_json(sources, config, choice, written, tables, options.where, list_sha256)
+        summary = build_summary(
+            sources, config, choice, written, tables, options.where, list_sha256
+        )
         # A build compares this with its own configuration, and refuses the folder.
         claim = {**config, "derived_from": "pipeline.subset"}
         layout.config.write_text(json.dumps(claim, indent=1), encoding="utf-8")
-        layout.build_json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        left_out = _write_splits(layout, sources, choice, summary["digest"])
-    _show(options, sources, summary)
+        layout.build_json.write_text(summary.to_json(), encoding="utf-8")
+        left_out = _write_splits(layout, sources, choice, summary.digest)
+    _show(options, sources, summary, choice.duplicates)
     if left_out is not None:
         say(
             f"note: the splits of the sources were left out: {left_out}; new ones: "
@@ -180,21 +182,23 @@ def _write_table(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=3, write_page_checksum=True)
 
 
-def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict[str, Any]) -> None:
-    counts, origin = summary["counts"], summary["derived_from"]
+def _show(
+    options: SubsetOptions, sources: Sequence[Source], summary: BuildSummary, n_duplicates: int
+) -> None:
+    counts = summary.counts
     n_before = sum(source.index.num_rows for source in sources)
     lines = [
         ("dataset", f"{options.out_dir}"),
         (
             "chains",
-            f"{counts['chains']:,} of {n_before:,}, {counts['entries']:,} entries, "
-            f"{counts['residues']:,} residues",
+            f"{counts.chains:,} of {n_before:,}, {counts.entries:,} entries, "
+            f"{counts.residues:,} residues",
         ),
-        ("size", f"{mebibytes(counts['shard_bytes'])}, {several(len(summary['shards']), 'shard')}"),
-        ("digest", summary["digest"]),
+        ("size", f"{mebibytes(counts.shard_bytes)}, {several(len(summary.shards), 'shard')}"),
+        ("digest", summary.digest),
     ]
-    if origin["duplicates"]:
-        text = f"{several(origin['duplicates'], 'chain')} that several datasets have, kept once"
+    if n_duplicates:
+        text = f"{several(n_duplicates, 'chain')} that several datasets have, kept once"
         lines.insert(2, ("duplicates", text))
     for name, text in lines:
         print(f"{name:<12} {text}")

@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
 
+from pipeline.built.build_summary import BuildSummary, OtherSchema
 from pipeline.built.layout import Layout
 from pipeline.built.reading import config_hash
 from pipeline.built.records import PartRecord
@@ -117,10 +118,11 @@ def check_dataset(
 def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: OnShard) -> Findings:
     """Verify the dataset of `layout`, of which `here` has everything but the shards."""
     dataset = str(layout.folder)
-    summary, problems = check_tables.read_summary(here)
-    if summary is not None and summary["schema_version"] != SCHEMA_VERSION:
-        wrong_version = _other_version(summary["schema_version"])
-        return Findings(dataset, [wrong_version], n_files=1, digest=summary["digest"])
+    try:
+        summary, problems = check_tables.read_summary(here)
+    except OtherSchema as other:
+        wrong_version = _other_version(other.version)
+        return Findings(dataset, [wrong_version], n_files=1, digest=other.digest)
     records = check_tables.read_records(here)
     expected = (
         check_tables.expected_shards(summary)
@@ -138,8 +140,8 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
     problems += _across(here, summary, tables, ordered, records, rows)
     all_read = all(r.rows is not None for r in ordered)
     digest = None if rows is None else _digest(rows)
-    if summary is not None and digest is not None and digest != summary["digest"]:
-        problems += _wrong_digest(summary["digest"], digest, ordered, expected, records)
+    if summary is not None and digest is not None and digest != summary.digest:
+        problems += _wrong_digest(summary.digest, digest, ordered, expected, records)
     problems += _strays(layout, here, {e.name for e in expected})
     if summary is not None and (index := tables.get("index.parquet")) is not None:
         problems += check_embeddings(layout.folder, index, quick=how.quick)
@@ -151,7 +153,7 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
         n_chains=sum(r.n_chains for r in ordered),
         n_residues=sum(r.n_residues for r in ordered),
         n_recomputed=sum(r.n_recomputed for r in ordered),
-        digest=None if summary is None else summary["digest"],
+        digest=None if summary is None else summary.digest,
         recomputed_digest=digest if all_read else None,
         expected=expected,
         sha256={r.name: r.sha256 for r in ordered if r.sha256},
@@ -356,7 +358,7 @@ def _digest(rows: pa.Table) -> str:
 
 def _across(
     layout: Layout,
-    summary: Mapping[str, Any] | None,
+    summary: BuildSummary | None,
     tables: Mapping[str, pa.Table],
     reports: Sequence[ShardReport],
     records: Mapping[str, PartRecord],

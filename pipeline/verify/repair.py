@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from pipeline.build.display import Display
 from pipeline.build.options import BuildOptions
+from pipeline.built.build_summary import BuildSummary
 from pipeline.built.errors import UnfinishedBuild
 from pipeline.built.latest_plan import latest_plan
 from pipeline.built.layout import Layout
@@ -414,7 +414,7 @@ class _Repair:
         for name in self._expected:
             folder = self.stage.shards if name in fresh else self.layout.shards
             rows += _rows(folder / name)
-        return dataset_digest(rows) == self._summary["digest"]
+        return dataset_digest(rows) == self._summary.digest
 
     def _why_other(self, record: PartRecord) -> str:
         before = self._inputs_before(record)
@@ -476,16 +476,18 @@ class _Repair:
             rows = self._tables["inputs.parquet"].to_pylist()
             return [InputRecord(**row) for row in rows if row["part"] is None]
         n = sum(len(r.inputs) for r in records.values())
-        if self._summary is not None and self._summary["counts"]["found"] == n:
+        if self._summary is not None and self._summary.counts.found == n:
             return []
         return self._plan_anew(options)[1]
 
-    def _check_same(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    def _check_same(self, now: BuildSummary, before: BuildSummary) -> None:
         for key in ("digest", "config_hash", "counts", "reasons", "drop_reasons"):
-            new, said = now[key], before[key]
+            new, said = getattr(now, key), getattr(before, key)
             if key == "counts":
-                new = {k: v for k, v in new.items() if k != "shard_bytes"}
-                said = {k: v for k, v in said.items() if k != "shard_bytes"}
+                new, said = (
+                    {k: v for k, v in dataclasses.asdict(c).items() if k != "shard_bytes"}
+                    for c in (new, said)
+                )
             if new != said:
                 raise CannotRepair(
                     f"the tables cannot be written as they were: {key} would be {new}, and "

@@ -266,7 +266,7 @@ def test_a_large_dataset_is_sampled_and_the_page_says_so(tmp_path: Path) -> None
     out = tmp_path / "out"
     runs.build_here(source, out, min_part=10**9)
     dataset = BuiltDataset.open(out)
-    names = [s["name"] for s in dataset.build["shards"]]
+    names = [shard.name for shard in dataset.build.shards]
     whole = scan_shards(dataset.folder, names, 1800, 0.5, "axis_aligned")
     part = scan_shards(dataset.folder, names, 1800, 0.5, "axis_aligned", sample=900)
     assert not whole.is_sample
