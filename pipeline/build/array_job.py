@@ -26,7 +26,7 @@ from pipeline.built.plan import Part, read_plan
 from pipeline.built.reading import Reading
 from pipeline.built.records import PartRecord, read_record
 from pipeline.built.tables import versions, withdraw
-from pipeline.commands.words import MEBIBYTE, dashed
+from pipeline.commands.words import dashed
 from pipeline.crew.cluster_crew import absolute
 from pipeline.crew.cluster_task import Unfit, check_input
 from pipeline.crew.clusters import ADDRESSES, check_installed
@@ -221,12 +221,12 @@ def _check_all_built(layout: Layout, parts: Sequence[Part], records: dict[int, P
 def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
     """The plan's configuration, which the options must not contradict."""
     planned = orders.reading.identity()
-    default = BuildOptions(options.out_dir)
+    told_to, default = options.reading, Reading()
     try:
-        given = options.reading().identity()
+        given = options.whole_reading().identity()
     except OSError as error:
         raise UsageError(f"--manifest {options.manifest}: {error.strerror}") from error
-    wanted = _overlaid(planned, default.reading().identity(), given)
+    wanted = _overlaid(planned, default.identity(), given)
     sources = {k: v for k, v in _sources(options).items() if v is not None}
     told = [
         difference(planned, wanted),
@@ -249,10 +249,9 @@ def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
             raise UsageError(
                 f"the plan's --manifest {reading.manifest} has changed since; make the plan again"
             )
-    if options.timeout != default.timeout:
-        reading = dataclasses.replace(reading, timeout=options.timeout)
-    if options.max_memory != default.max_memory:
-        reading = dataclasses.replace(reading, max_memory=options.max_memory * MEBIBYTE)
+    for name in ("timeout", "max_memory"):
+        if (value := getattr(told_to, name)) != getattr(default, name):
+            reading = dataclasses.replace(reading, **{name: value})
     return reading
 
 

@@ -47,7 +47,7 @@ class Run:
     @cached_property
     def reading(self) -> Reading:
         """How files become chains: as was planned, or else as the options say."""
-        return self.options.reading() if self.planned is None else self.planned
+        return self.options.whole_reading() if self.planned is None else self.planned
 
     def by_plan(self, reading: Reading) -> Run:
         """The same run, with the configuration of a plan."""

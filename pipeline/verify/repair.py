@@ -202,7 +202,7 @@ class _Repair:
             manifest = self._place("manifest", options)
             options = dataclasses.replace(options, manifest=manifest)
         try:
-            reading = options.reading()
+            reading = options.whole_reading()
         except OSError as error:
             raise CannotRepair(f"the manifest cannot be read: {error}") from error
         config = check_tables.trusted_config(self.layout, self._summary)
