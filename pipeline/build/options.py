@@ -10,7 +10,8 @@ from pipeline.built.reading import Reading
 from pipeline.commands.checks import check_at_least, check_exists
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
-from pipeline.files.storage import BadLocation, Folder, open_folder
+from pipeline.files.place import Place
+from pipeline.files.storage import BadLocation, Folder
 from pipeline.filters import Manifest
 from pipeline.sources import place_kind
 
@@ -72,9 +73,9 @@ class BuildOptions:
         Append a JSON line for every event (start, part, failure, summary).
     """
 
-    out_dir: Path
-    pdb_dir: Path | None = None
-    pdb_list: Path | None = None
+    out_dir: Place
+    pdb_dir: Place | None = None
+    pdb_list: Place | None = None
     manifest: Path | None = None
     n_jobs: int = 0
     backend: Literal["loky", "dask", "ray"] = "loky"
@@ -93,6 +94,11 @@ class BuildOptions:
     quiet: bool = False
     log_file: Path | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("out_dir", "pdb_dir", "pdb_list"):  # which a library's user has as a Path
+            if (given := getattr(self, name)) is not None and not isinstance(given, Place):
+                object.__setattr__(self, name, Place(given))
+
     def check(self) -> None:
         """See that the inputs are there and apart from the output, and that numbers make sense.
 
@@ -107,16 +113,16 @@ class BuildOptions:
         for name, place in (("pdb_dir", self.pdb_dir), ("pdb_list", self.pdb_list)):
             try:
                 if place is not None and place_kind(place) is None:
-                    there_is_no = f"{open_folder(place)}: there is no such file or folder"
+                    there_is_no = f"{place.folder}: there is no such file or folder"
                     raise UsageError(f"{dashed(name)} {there_is_no}")
             except BadLocation as error:
                 raise UsageError(f"{dashed(name)} {error}") from None
         for name, path in (("manifest", self.manifest), ("obsolete", self.obsolete)):
             if path is not None:
                 check_exists(name, path)
-        folder = open_folder(self.out_dir)
+        folder = self.out_dir.folder
         if self.pdb_dir is not None:
-            _check_apart(open_folder(self.pdb_dir), folder)
+            _check_apart(self.pdb_dir.folder, folder)
         check_at_least(self, n_jobs=0, part_size=0, allow_failures=0)
         self.reading.check()
         if self.manifest is not None:

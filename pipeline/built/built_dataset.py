@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import Failure
-from pipeline.files.storage import Folder, open_folder, store_failure
+from pipeline.files.storage import Folder, Location, open_folder, store_failure
 from pipeline.shards import SCHEMA_VERSION
 
 
@@ -36,7 +36,7 @@ class BuiltDataset:
     build: dict[str, Any]
 
     @classmethod
-    def open(cls, location: str | PurePath) -> BuiltDataset:
+    def open(cls, location: Location) -> BuiltDataset:
         """Open a folder here or in a store.
 
         Raises

@@ -24,11 +24,15 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 import jsonargparse
+import jsonargparse.typing
 import yaml
 
 from pipeline.commands.words import dashed
+from pipeline.files.place import Place
 
 Options = TypeVar("Options")
+
+jsonargparse.typing.register_type(Place)
 
 _OWN = ("help", "config", "print_config")
 _TRUTHS = ("true", "false")
@@ -87,7 +91,7 @@ def to_yaml(options: Any) -> str:
     """The options as a file for ``--config``."""
     values = dict(_values(options))
     order = [f.name for group in _groups(type(options)) for f in dataclasses.fields(group)]
-    values = {key: str(v) if isinstance(v := values[key], Path) else v for key in order}
+    values = {key: str(v) if isinstance(v := values[key], Path | Place) else v for key in order}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
@@ -295,6 +299,7 @@ def _expected(hint: Any) -> str:
         float: "a number",
         bool: "true, false or nothing",
         Path: "a path",
+        Place: "a path",
         str: "a text",
     }
     return words.get(hint, str(hint))
@@ -308,7 +313,7 @@ def _metavar(hint: Any) -> str:
         return "NAME ..."
     if typing.get_origin(hint) is Literal:
         return "{" + ",".join(map(str, typing.get_args(hint))) + "}"
-    return {int: "N", float: "X", Path: "PATH"}.get(hint, "TEXT")
+    return {int: "N", float: "X", Path: "PATH", Place: "PATH"}.get(hint, "TEXT")
 
 
 def _shown(value: str) -> str:
