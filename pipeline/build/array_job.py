@@ -26,11 +26,11 @@ from pipeline.built.plan import Part, read_plan
 from pipeline.built.reading import Reading
 from pipeline.built.records import PartRecord, read_record
 from pipeline.built.tables import versions, withdraw
-from pipeline.commands.words import MEBIBYTE, dashed
-from pipeline.crew.cluster_crew import absolute
+from pipeline.commands.words import dashed
 from pipeline.crew.cluster_task import Unfit, check_input
 from pipeline.crew.clusters import ADDRESSES, check_installed
 from pipeline.errors import UsageError
+from pipeline.files.place import Place
 from pipeline.files.storage import StorageError
 
 PARTS_NAMED = 10
@@ -113,11 +113,11 @@ def _write_plan(run: Run, planned: Planned) -> int:
         n_done = len(finished_parts(layout, parts, reading))
         if n_done < len(parts) or not _is_planned(layout, parts):
             withdraw(layout)
-            layout.folder.delete(layout.name(layout.report))
+            layout.folder.delete(layout.report)
         if reading.manifest is not None:
-            reading = dataclasses.replace(reading, manifest=absolute(reading.manifest))
+            reading = dataclasses.replace(reading, manifest=Path(os.path.abspath(reading.manifest)))
         orders = Orders(
-            root=str(absolute(planned.inputs.root)),
+            root=str(planned.inputs.root.absolute),
             reading=reading,
             sources=_sources(run.options),
             options=text,
@@ -133,7 +133,7 @@ def _write_plan(run: Run, planned: Planned) -> int:
 
 def _is_planned(layout: Layout, parts: Sequence[Part]) -> bool:
     try:
-        with layout.folder.open_input(layout.plan.name) as file:
+        with layout.folder.open_input(layout.plan) as file:
             return read_plan(file) == list(parts)
     except StorageError:
         raise
@@ -143,7 +143,7 @@ def _is_planned(layout: Layout, parts: Sequence[Part]) -> bool:
 
 def _sources(options: BuildOptions) -> dict[str, str | None]:
     given = {"pdb_dir": options.pdb_dir, "pdb_list": options.pdb_list}
-    return {name: None if p is None else str(absolute(p)) for name, p in given.items()}
+    return {name: None if p is None else str(p.absolute) for name, p in given.items()}
 
 
 def part(run: Run) -> bool:
@@ -161,7 +161,7 @@ def part(run: Run) -> bool:
                     f"the plan in {layout.folder} was made with other software ({told}); install "
                     "the same here, or make the plan again"
                 )
-            share, root = parts[index::of], Path(orders.root)
+            share, root = parts[index::of], Place(orders.root)
             _check_input(share, root)
             task = dataclasses.replace(run, layout=own)
             building = Building(task, root, share, task=run.options.part)
@@ -171,7 +171,7 @@ def part(run: Run) -> bool:
         return run.allows(n_failed)
 
 
-def _check_input(parts: Sequence[Part], root: Path) -> None:
+def _check_input(parts: Sequence[Part], root: Place) -> None:
     for part in parts[:1]:
         try:
             check_input(part, root)
@@ -221,12 +221,12 @@ def _check_all_built(layout: Layout, parts: Sequence[Part], records: dict[int, P
 def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
     """The plan's configuration, which the options must not contradict."""
     planned = orders.reading.identity()
-    default = BuildOptions(options.out_dir)
+    told_to, default = options.reading, Reading()
     try:
-        given = options.reading().identity()
+        given = options.whole_reading().identity()
     except OSError as error:
         raise UsageError(f"--manifest {options.manifest}: {error.strerror}") from error
-    wanted = _overlaid(planned, default.reading().identity(), given)
+    wanted = _overlaid(planned, default.identity(), given)
     sources = {k: v for k, v in _sources(options).items() if v is not None}
     told = [
         difference(planned, wanted),
@@ -249,10 +249,9 @@ def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
             raise UsageError(
                 f"the plan's --manifest {reading.manifest} has changed since; make the plan again"
             )
-    if options.timeout != default.timeout:
-        reading = dataclasses.replace(reading, timeout=options.timeout)
-    if options.max_memory != default.max_memory:
-        reading = dataclasses.replace(reading, max_memory=options.max_memory * MEBIBYTE)
+    for name in ("timeout", "max_memory"):
+        if (value := getattr(told_to, name)) != getattr(default, name):
+            reading = dataclasses.replace(reading, **{name: value})
     return reading
 
 

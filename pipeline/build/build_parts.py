@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline.build.display import Display
@@ -13,6 +12,7 @@ from pipeline.built.plan import Part
 from pipeline.built.records import PartRecord
 from pipeline.crew.cluster_crew import ClusterCrew
 from pipeline.crew.crew import Crew, Job, available_jobs
+from pipeline.files.place import Place
 
 
 class Building:
@@ -22,7 +22,7 @@ class Building:
     ----------
     run : Run
         Its log is entered.
-    root : Path
+    root : Place
         What the paths of the parts' files are relative to.
     parts : sequence of Part
     check_ours : callable
@@ -39,7 +39,7 @@ class Building:
     def __init__(
         self,
         run: Run,
-        root: Path,
+        root: Place,
         parts: Sequence[Part],
         check_ours: Callable[[], None] = lambda: None,
         **details: Any,
@@ -70,7 +70,7 @@ class Building:
 
     def _make_crew(self) -> Crew | ClusterCrew:
         options, layout, log = self._run.options, self._run.layout, self._run.log
-        job = Job(self._root, self._run.reading, layout.root, layout.work)
+        job = Job(self._root, self._run.reading, layout.place, layout.work)
         hear = self._part_done, self._display.update, log.write
         if options.backend == "loky":
             return Crew(job, options.n_jobs or available_jobs(), *hear)

@@ -116,11 +116,11 @@ def build_all(run: Run) -> bool:
             building = Building(run, root, parts, check_ours, files=n_files)
             try:
                 # From now on the folder's parts are those of this build, whatever was planned.
-                layout.folder.delete(layout.name(layout.orders))
+                layout.folder.delete(layout.orders)
                 keep_plan(layout, parts)
                 if building.todo:
                     withdraw(layout)
-                    layout.folder.delete(layout.name(layout.report))
+                    layout.folder.delete(layout.report)
                 building.run()
             except OSError as error:
                 raise OutputError.of(f"cannot finish {layout.folder}", error) from error

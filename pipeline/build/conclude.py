@@ -49,9 +49,9 @@ def conclude(
 
 def _save_options(text: str, layout: Layout) -> None:
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-        if layout.folder.read_bytes(layout.options.name) == text.encode():
+        if layout.folder.read_bytes(layout.options) == text.encode():
             return
-    with layout.folder.appears_whole(layout.options.name, layout.scratch) as temporary:
+    with layout.folder.appears_whole(layout.options, layout.scratch) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -60,12 +60,12 @@ def _report(run: Run) -> str | None:
     layout, reason = run.layout, None
     if run.options.report:
         try:
-            return str(write_report(layout.root))
+            return str(write_report(layout.folder.uri))
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
     # An older page may speak of other data.
     with contextlib.suppress(OSError):
-        layout.folder.delete(layout.name(layout.report))
+        layout.folder.delete(layout.report)
     if reason is not None:
         run.tell(f"warning: the dataset is finished, its report is not: {reason}")
     return None

@@ -219,7 +219,10 @@ def show_summary(
     inputs = layout.describe(layout.inputs)
     page = f"{report}, " if report else ""
     rows.append(
-        ("look at", f"{page}{inputs} (every file, with reasons), {layout.describe(layout.index)}")
+        (
+            "look at",
+            f"{page}{inputs} (every file, with reasons), {layout.describe(layout.index)}",
+        )
     )
     print_rows(run.console, rows)
     failed, found = counts.failed, counts.found

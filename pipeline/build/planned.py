@@ -64,7 +64,7 @@ def plan_parts(run: Run) -> Planned:
     options = run.options
     options.check()
     try:
-        inputs = discover(options.pdb_dir, options.pdb_list, exclude=[run.layout.root])
+        inputs = discover(options.pdb_dir, options.pdb_list, exclude=[run.layout.place])
     except SourceError as error:
         raise UsageError(str(error)) from error
     entries, others = group_entries(inputs.files), records_beside(inputs)

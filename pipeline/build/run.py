@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from pipeline.built.layout import Layout
 from pipeline.built.output_folder import output_folder
 from pipeline.built.reading import Reading
 from pipeline.commands.command_line import to_yaml
-from pipeline.files.storage import open_folder
+from pipeline.files.place import Place
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Run:
     @cached_property
     def reading(self) -> Reading:
         """How files become chains: as was planned, or else as the options say."""
-        return self.options.reading() if self.planned is None else self.planned
+        return self.options.whole_reading() if self.planned is None else self.planned
 
     def by_plan(self, reading: Reading) -> Run:
         """The same run, with the configuration of a plan."""
@@ -73,9 +74,11 @@ class Run:
     def options_text(self) -> str:
         """The YAML that makes this dataset again, to lie beside it."""
         options = self.options
-        text = to_yaml(replace(options, overwrite=False, plan=False, update=False))
-        for place in (options.out_dir, options.pdb_dir, options.pdb_list):
-            if place is not None and not (folder := open_folder(place)).is_local:
-                # As a URI is written: a Path has lost a slash.
-                text = text.replace(str(place), folder.uri, 1)
-        return text
+        # Of a store, everything that it takes to reach it: what is given may lean on the
+        # environment.
+        whole: dict[str, Any] = {
+            name: Place(place.folder)
+            for name in ("out_dir", "pdb_dir", "pdb_list")
+            if (place := getattr(options, name)) is not None and not place.folder.is_local
+        }
+        return to_yaml(replace(options, overwrite=False, plan=False, update=False, **whole))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.built.build_summary import BuildSummary, NotASummary, OtherSchema
 from pipeline.errors import Failure
-from pipeline.files.storage import Folder, open_folder, store_failure
+from pipeline.files.storage import Folder, Location, open_folder, store_failure
 
 
 class UnreadableDataset(Failure):
@@ -34,7 +34,7 @@ class BuiltDataset:
     build: BuildSummary
 
     @classmethod
-    def open(cls, location: str | PurePath) -> BuiltDataset:
+    def open(cls, location: Location) -> BuiltDataset:
         """Open a folder here or in a store.
 
         Raises

@@ -6,7 +6,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
@@ -113,9 +113,9 @@ def finalise(
     if not _is_written(layout, tables, text):
         # The plan stays until the new one has taken its place: an array job's is its only copy.
         withdraw(layout, plan=False)
-        for path, table in tables.items():
-            _put_table(table, path, layout)
-        with layout.folder.appears_whole(layout.build_json.name, layout.scratch) as temporary:
+        for name, table in tables.items():
+            _put_table(table, name, layout)
+        with layout.folder.appears_whole(layout.build_json, layout.scratch) as temporary:
             temporary.write_text(text, encoding="utf-8")
     _remove_strangers(layout, {r.shard for r in ordered})
     return summary
@@ -123,15 +123,15 @@ def finalise(
 
 def withdraw(layout: Layout, *, plan: bool = True) -> None:
     """From now on the folder is no dataset: its files may not fit together."""
-    for path in reversed(layout.results):
-        if plan or path != layout.plan:
-            layout.folder.delete(path.name)
+    for name in reversed(layout.results):
+        if plan or name != layout.plan:
+            layout.folder.delete(name)
 
 
-def _is_written(layout: Layout, tables: dict[Path, pa.Table], text: str) -> bool:
+def _is_written(layout: Layout, tables: dict[str, pa.Table], text: str) -> bool:
     try:
-        return layout.folder.read_bytes(layout.build_json.name) == text.encode() and all(
-            _read_table(path, layout).equals(table) for path, table in tables.items()
+        return layout.folder.read_bytes(layout.build_json) == text.encode() and all(
+            _read_table(name, layout).equals(table) for name, table in tables.items()
         )
     except StorageError:
         raise
@@ -139,11 +139,8 @@ def _is_written(layout: Layout, tables: dict[Path, pa.Table], text: str) -> bool
         return False
 
 
-def _read_table(path: Path, layout: Layout) -> pa.Table:
-    with (
-        layout.folder.errors_named(path.name),
-        layout.folder.open_input(path.name) as file,
-    ):
+def _read_table(name: str, layout: Layout) -> pa.Table:
+    with layout.folder.errors_named(name), layout.folder.open_input(name) as file:
         return pq.read_table(file, page_checksum_verification=True)
 
 
@@ -184,7 +181,7 @@ def _manifest(reading: Reading, parts: Sequence[Part]) -> FromManifest | None:
 
 
 def _forget(layout: Layout, record: PartRecord) -> None:
-    layout.folder.delete(layout.name(layout.record(record.number)))
+    layout.folder.delete(layout.record(record.number))
 
 
 def _index(layout: Layout, records: Sequence[PartRecord]) -> pa.Table:
@@ -222,7 +219,7 @@ def _read_shards(
 
 def _read_shard(layout: Layout, record: PartRecord) -> tuple[pa.Table, list[int]]:
     """The index's columns of a shard, and the number of chains in each row group."""
-    name = layout.name(layout.shards / record.shard)
+    name = f"{layout.shards}/{record.shard}"
     try:
         with (
             layout.folder.errors_named(name),
@@ -239,14 +236,14 @@ def _read_shard(layout: Layout, record: PartRecord) -> tuple[pa.Table, list[int]
     except (OSError, ValueError, pa.ArrowException) as error:
         _forget(layout, record)
         raise UnfinishedBuild(
-            f"{layout.folder.describe(name)} is damaged ({error}); run the same command again to "
+            f"{layout.describe(name)} is damaged ({error}); run the same command again to "
             "build it anew"
         ) from error
     return table, sizes
 
 
-def _put_table(table: pa.Table, path: Path, layout: Layout) -> None:
-    with layout.folder.appears_whole(path.name, layout.scratch) as temporary:
+def _put_table(table: pa.Table, name: str, layout: Layout) -> None:
+    with layout.folder.appears_whole(name, layout.scratch) as temporary:
         write_table(table, temporary)
 
 
@@ -257,11 +254,11 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 def _remove_strangers(layout: Layout, names: set[str]) -> None:
     """Shards of an earlier plan with more parts."""
-    for name in layout.folder.list(layout.name(layout.shards)):
-        path = layout.shards / name
+    for name in layout.folder.list(layout.shards):
+        path = PurePath(name)
         if path.match("part-*.parquet") and name not in names:
-            layout.folder.delete(layout.name(path))
-            layout.folder.delete(layout.name(layout.state / f"{path.stem}.json"))
+            layout.folder.delete(f"{layout.shards}/{name}")
+            layout.folder.delete(f"{layout.state}/{path.stem}.json")
 
 
 def versions() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -69,7 +70,7 @@ def fetch(options: FetchOptions, console: Console | None = None) -> int:
     if not manifest.entries:
         raise UsageError(f"{options.manifest} names no entries")
     entries, rows = _entries(manifest.entries, options)
-    with State(options.out_dir).locked() as state:
+    with State(Path(options.out_dir)).locked() as state:
         rows += _fetch(entries, pattern, options, state, console)
         order = {entry_id: k for k, entry_id in enumerate(manifest.entries)}
         rows.sort(key=lambda row: order.get(row.entry_id, len(order)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from pipeline.commands.checks import check_at_least, check_no_file
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
 from pipeline.fetch.servers import Source
+from pipeline.files.place import Place
 from pipeline.sources import Format
 
 POLITE_CONNECTIONS, POLITE_RATE = 16, 20.0
@@ -59,7 +59,7 @@ class FetchOptions:
     """
 
     manifest: Path
-    out_dir: Path = field(metadata={"also": "out"})
+    out_dir: Place = field(metadata={"also": "out"})
     source: Source = "rcsb"
     format: Format = "bcif"
     mirror: str | None = None
@@ -81,9 +81,9 @@ class FetchOptions:
         ------
         UsageError
         """
-        if re.match(r"[a-z0-9]+:/", str(self.out_dir)):
+        if self.out_dir.is_uri:
             raise UsageError(f"--out-dir {self.out_dir}: give a folder of this machine")
-        check_no_file("out_dir", self.out_dir)
+        check_no_file("out_dir", Path(self.out_dir))
         check_at_least(
             self, at_once=1, attempts=1, max_file_size=1, alphafold_version=1, allow_failures=0
         )

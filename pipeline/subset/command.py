@@ -64,7 +64,8 @@ def subset(options: SubsetOptions) -> None:
     options.check()
     chain_list = ChainList.read(options.list) if options.list is not None else None
     sources = open_sources(options.sources)
-    _check_apart(options.out_dir, sources)
+    out_dir = Path(options.out_dir)
+    _check_apart(out_dir, sources)
     config = joint_config(sources, options.allow_mixed)
     choice = choose(sources, options.where, chain_list)
     if choice.not_found:
@@ -72,34 +73,35 @@ def subset(options: SubsetOptions) -> None:
         more = ", …" if len(choice.not_found) > NAMED else ""
         n = len(choice.not_found)
         say(f"note: {n:,} of the names of {options.list} are in no dataset: {names}{more}")
-    with _appears_whole(options.out_dir) as temporary:
+    with _appears_whole(out_dir) as temporary:
         layout = Layout(temporary)
-        layout.shards.mkdir(parents=True)
-        layout.state.mkdir()
+        shards = temporary / layout.shards
+        shards.mkdir(parents=True)
+        (temporary / layout.state).mkdir()
         metadata = {
             "schema_version": str(SCHEMA_VERSION),
             "config_hash": config_hash(config),
             "units": json.dumps(UNITS),
         }
         written = write_shards(
-            sources, choice.rows, layout.shards, metadata, options.shard_size * MEBIBYTE
+            sources, choice.rows, shards, metadata, options.shard_size * MEBIBYTE
         )
         tables = subset_tables(sources, choice.rows, written.part)
-        for path, table in (
+        for name, table in (
             (layout.index, written.index),
             (layout.inputs, tables.inputs),
             (layout.drops, tables.drops),
             (layout.plan, tables.plan),
         ):
-            _write_table(table, path)
+            _write_table(table, temporary / name)
         list_sha256 = chain_list.sha256 if chain_list is not None else None
         summary = build_summary(
             sources, config, choice, written, tables, options.where, list_sha256
         )
         # A build compares this with its own configuration, and refuses the folder.
         claim = {**config, "derived_from": "pipeline.subset"}
-        layout.config.write_text(json.dumps(claim, indent=1), encoding="utf-8")
-        layout.build_json.write_text(summary.to_json(), encoding="utf-8")
+        (temporary / layout.config).write_text(json.dumps(claim, indent=1), encoding="utf-8")
+        (temporary / layout.build_json).write_text(summary.to_json(), encoding="utf-8")
         left_out = _write_splits(layout, sources, choice, summary.digest)
     _show(options, sources, summary, choice.duplicates)
     if left_out is not None:
@@ -108,7 +110,7 @@ def subset(options: SubsetOptions) -> None:
             f"`python -m pipeline.split {options.out_dir}`"
         )
     if options.report:
-        _write_report(options.out_dir)
+        _write_report(out_dir)
 
 
 def _write_splits(

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from pipeline.commands.checks import check_at_least, check_no_file
 from pipeline.errors import UsageError
+from pipeline.files.place import Place
 from pipeline.subset.choose import NAMED
 
 _REPLACEABLE = re.compile(
@@ -50,7 +51,7 @@ class SubsetOptions:
     """
 
     sources: Names
-    out_dir: Path
+    out_dir: Place
     where: str | None = None
     list: Path | None = None
     shard_size: int = 128
@@ -66,11 +67,11 @@ class SubsetOptions:
         UsageError
         """
         check_at_least(self, shard_size=1)
-        out = self.out_dir
-        if re.match(r"[a-z0-9]+:/", str(out)):
+        if self.out_dir.is_uri:
             raise UsageError(
-                f"--out-dir {out}: give a folder of this machine, and copy it there then"
+                f"--out-dir {self.out_dir}: give a folder of this machine, and copy it there then"
             )
+        out = Path(self.out_dir)
         check_no_file("out_dir", out)
         content = sorted(path.name for path in out.iterdir()) if out.exists() else []
         if content and not self.overwrite:

@@ -173,16 +173,16 @@ def check_is_dataset(layout: Layout) -> None:
             raise NotADataset(f"{folder}: there is no such folder")
         if not layout.root.is_dir():
             raise NotADataset(f"{folder} is a file; give the folder that pipeline.build made")
-        has_shards = layout.shards.is_dir()
+        has_shards = (layout.root / layout.shards).is_dir()
     else:
         folder.check()
-        has_shards = bool(folder.list(layout.shards.name))
+        has_shards = bool(folder.list(layout.shards))
     there = folder.list()
     if BUILD_JSON not in there and not has_shards:
         raise NotADataset(
             f"{folder} has neither build.json nor shards/; give the folder that pipeline.build made"
         )
-    if not any(path.name in there for path in layout.results):
+    if not any(name in there for name in layout.results):
         raise NotADataset(
             f"{folder} holds a build that was not finished; run its command again first"
         )
@@ -199,16 +199,15 @@ def _small_files_here(layout: Layout) -> Iterator[Layout]:
         prefix="pipeline-verify-", ignore_cleanup_errors=True
     ) as temporary:
         here = Layout(Path(temporary))
-        here.shards.mkdir()
-        here.state.mkdir()
-        wanted = {path.name for path in (*layout.results, layout.options)} | {SPLITS}
-        paths = [here.root / name for name in folder.list() if name in wanted]
-        state = layout.state.name
-        for name in folder.list(state):
-            if name == layout.config.name or fnmatch.fnmatch(name, "part-*.json"):
-                paths.append(here.state / name)
+        for name in (here.shards, here.state):
+            (here.root / name).mkdir()
+        wanted = {*layout.results, layout.options, SPLITS}
+        names = [name for name in folder.list() if name in wanted]
+        for name in (f"{layout.state}/{file}" for file in folder.list(layout.state)):
+            if name == layout.config or fnmatch.fnmatch(name, "*/part-*.json"):
+                names.append(name)
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
-            list(threads.map(lambda path: folder.fetch(here.name(path), path), paths))
+            list(threads.map(lambda name: folder.fetch(name, here.root / name), names))
         yield here
 
 
@@ -247,7 +246,7 @@ def _jobs(
     for e in expected:
         recompute = none if config is None else None if chosen is None else chosen[e.name]
         yield ShardJob(
-            path=here.shards / e.name,
+            path=here.root / here.shards / e.name,
             expected=e,
             others=others,
             # Rows that are taken, unlike a slice, do not carry the whole index to a worker.
@@ -325,8 +324,7 @@ def _of_shards(
             if e.source == BUILD_JSON and (miscounted or other_file):
                 sentence = f"what it says of {e.file} is wrong: {problem.message}"
                 if record is not None:
-                    name = layout.record(record.number).name
-                    sentence += f", but the shard is what .build/{name} says"
+                    sentence += f", but the shard is what {layout.record(record.number)} says"
                 problem = Problem(BUILD_JSON, problem.check, sentence, "rewrite")
             problems.append(problem)
     return problems
@@ -452,23 +450,24 @@ def _strays(layout: Layout, here: Layout, names: set[str]) -> Iterator[Problem]:
             )
     if (problem := _unreadable_splits(here)) is not None:
         yield problem
+    state = here.root / here.state
     for folder, whose, who in (
         (here.scratch, "an interrupted build", "the next run of the build"),
-        (here.state / STAGE, "an interrupted repair", "the next --repair that has to mend"),
+        (state / STAGE, "an interrupted repair", "the next --repair that has to mend"),
     ):
         left = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         if left:
             size = sum(path.stat().st_size for path in left)
             yield Problem(
-                here.name(folder),
+                f"{here.state}/{folder.name}",
                 "leftover",
                 f"holds {len(left):,} files of {whose} ({mebibytes(size)}); {who} sweeps them up",
                 "none",
                 damage=False,
             )
-    if not here.options.exists():
+    if not (here.root / here.options).exists():
         yield Problem(
-            here.options.name,
+            here.options,
             "options",
             "is missing: no reader needs it, but --repair finds the inputs by it",
             "by-hand",
@@ -478,8 +477,9 @@ def _strays(layout: Layout, here: Layout, names: set[str]) -> Iterator[Problem]:
 
 def _names_in_shards(layout: Layout) -> Sequence[str]:
     if not layout.folder.is_local:
-        return layout.folder.list(layout.shards.name)
-    return sorted(p.name for p in layout.shards.iterdir()) if layout.shards.is_dir() else ()
+        return layout.folder.list(layout.shards)
+    shards = layout.root / layout.shards
+    return sorted(path.name for path in shards.iterdir()) if shards.is_dir() else ()
 
 
 def _unreadable_splits(layout: Layout) -> Problem | None:

@@ -61,7 +61,7 @@ def read_summary(layout: Layout) -> tuple[BuildSummary | None, list[Problem]]:
         return Problem(BUILD_JSON, check, message, "rewrite")
 
     try:
-        summary = BuildSummary.from_json(layout.build_json.read_bytes())
+        summary = BuildSummary.from_json((layout.root / layout.build_json).read_bytes())
     except FileNotFoundError:
         return None, [wrong("missing", "is missing")]
     except OSError as error:
@@ -84,7 +84,7 @@ def trusted_config(layout: Layout, summary: BuildSummary | None) -> dict[str, An
     if summary is not None and config_hash(summary.config) == summary.config_hash:
         return summary.config
     try:
-        config = json.loads(layout.config.read_text(encoding="utf-8"))
+        config = json.loads((layout.root / layout.config).read_text(encoding="utf-8"))
         return config if {"base_thickness", "shape"} <= config.keys() else None
     except (OSError, ValueError, AttributeError):
         return None
@@ -110,7 +110,7 @@ def expected_shards(summary: BuildSummary) -> list[Expected]:
 def read_records(layout: Layout) -> dict[str, PartRecord]:
     """Shard → what its build left in ``.build``; the readable ones."""
     found = {}
-    for path in sorted(layout.state.glob("part-*.json")):
+    for path in sorted((layout.root / layout.state).glob("part-*.json")):
         record = PartRecord.read(path)
         if record is not None:
             found[record.shard] = record
@@ -126,7 +126,7 @@ def expected_by_records(layout: Layout, records: Mapping[str, PartRecord]) -> li
             r.shard_bytes,
             r.n_chains,
             r.n_residues,
-            f".build/{layout.record(r.number).name}",
+            layout.record(r.number),
         )
         for name, r in sorted(records.items())
     ]
@@ -328,7 +328,7 @@ def check_plan(
     """Whether the plan can be used, and has the files of ``inputs.parquet`` in their parts; where
     not, the records of the build say which of the two is wrong."""
     try:
-        parts = read_plan(layout.plan)
+        parts = read_plan(layout.root / layout.plan)
         planned = {file.name: part.number for part in parts for file in part.files}
     except (ValueError, TypeError, AttributeError) as error:
         sentence = f"holds what is no plan: {first_line(error)}"

@@ -634,7 +634,7 @@ def test_a_build_without_report_leaves_none_and_is_the_same_dataset(
     assert first == second
     assert not (out / "report.html").exists()
     assert "report.html" not in capfd.readouterr().out.splitlines()[-2]
-    on, off = (BuildOptions(out_dir=out, report=r).reading() for r in (True, False))
+    on, off = (BuildOptions(out_dir=out, report=r).whole_reading() for r in (True, False))
     assert on.config_hash == off.config_hash
 
 
