@@ -170,8 +170,8 @@ def _build(
     b_factor = np.zeros(n_rows, np.float32)
     alphas = np.flatnonzero(slot == 1)[::-1]
     b_factor[row_of_atom[alphas]] = atoms.b_factor[atom[alphas]]
-    backbone = (atoms.coords.take(source[:, k], axis=0, mode="clip") / 1000.0 for k in range(3))
-    resolved = frames.is_frame(*backbone, mask[:, 0] & mask[:, 1] & mask[:, 2])
+    n, ca, c = (atoms.coords.take(source[:, k], axis=0, mode="clip") / 1000.0 for k in range(3))
+    resolved = frames.is_frame(n, ca, c, mask[:, 0] & mask[:, 1] & mask[:, 2])
     bits = (mask * _BITS).sum(axis=1, dtype=np.uint16)
     coords = atoms.coords.take(source[mask], axis=0)
     ends = np.cumsum(np.concatenate(([0], mask.sum(axis=1))))
