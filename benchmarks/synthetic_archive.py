@@ -120,7 +120,7 @@ def plan(scratch: Path, n: int, clock: Clock) -> int:
     found = [made_up_file(k) for k in range(n)]
     with clock:
         keep_plan(layout, make_plan(group_entries(found)))
-    return layout.latest_plan.stat().st_size
+    return (layout.root / layout.latest_plan).stat().st_size
 
 
 def prepare(scratch: Path, n: int, clock: Clock) -> int:
@@ -140,7 +140,7 @@ def index(scratch: Path, n: int, clock: Clock) -> int:
     with clock:
         summary = finalise(layout, parts, records, [], reading)
     assert summary["counts"]["chains"] == n
-    return sum(path.stat().st_size for path in layout.results)
+    return sum((layout.root / name).stat().st_size for name in layout.results)
 
 
 def report(scratch: Path, n: int, clock: Clock) -> int:
@@ -162,7 +162,7 @@ def resume(scratch: Path, n: int, clock: Clock) -> int:
         keep_plan(layout, parts)
         finalise(layout, parts, list(records.values()), [], reading)
     assert len(records) == len(parts)
-    return sum(layout.record(part.number).stat().st_size for part in parts)
+    return sum((layout.root / layout.record(part.number)).stat().st_size for part in parts)
 
 
 def update(scratch: Path, n: int, clock: Clock) -> int:
@@ -198,7 +198,7 @@ def open_dataset(scratch: Path, n: int, clock: Clock) -> int:
         dataset = ShardDataset(layout.root)
         lengths = dataset.lengths
     assert len(lengths) == n
-    return layout.index.stat().st_size
+    return (layout.root / layout.index).stat().st_size
 
 
 Step = Callable[[Path, int, Clock], int]
@@ -234,7 +234,7 @@ def _template(folder: Path, reading: Reading) -> pa.Table:
     layout.make_folders()
     found = discover(TEMPLATE)
     build_part(Part(0, tuple(group_entries(found.files))), found.root, reading, folder)
-    table = pq.read_table(layout.shard(0))
+    table = pq.read_table(layout.root / layout.shard(0))
     atoms = sum(mask.bit_count() for mask in table["atom14_mask"][0].as_py()[:RESIDUES])
     short = {}
     for name in table.column_names:
@@ -260,7 +260,7 @@ def _write_shard(layout: Layout, part: Part, template: pa.Table, reading: Readin
         position = rows.schema.get_field_index(name)
         field = rows.schema.field(position)
         rows = rows.set_column(position, field, pa.array(values, field.type))
-    path = layout.shard(part.number)
+    path = layout.root / layout.shard(part.number)
     pq.write_table(
         rows, path, row_group_size=ROWS_PER_GROUP, compression="zstd", write_page_checksum=True
     )
@@ -291,7 +291,7 @@ def _write_shard(layout: Layout, part: Part, template: pa.Table, reading: Readin
         ],
         drops=[],
     )
-    record.write(layout.record(part.number), layout.scratch)
+    record.write(layout.root / layout.record(part.number), layout.scratch)
 
 
 def main() -> None:

@@ -7,20 +7,41 @@ what the chain's sequence and masks say, and what needs its geometry.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from pipeline.chain import Chain, EntryMetadata
+from pipeline.commands.checks import check_day, check_share
+from pipeline.commands.words import dashed
 from pipeline.entry_ids import entry_key
 from pipeline.errors import UsageError
 from pipeline.features import ChainFeatures
 from pipeline.residues import UNKNOWN
 
 Property = Literal["resolution", "method", "deposition-date", "release-date", "oligomer", "plddt"]
+
+
+def _rule(
+    default: Any = None, *, share: bool = False, day: bool = False, up_to: str | None = None
+) -> Any:
+    """A rule with what its value must be.
+
+    Parameters
+    ----------
+    share
+        From 0 to 1.
+    day
+        YYYY-MM-DD.
+    up_to
+        The rule whose value is the other end of what is kept. A day there is no more kept, a number
+        is.
+    """
+    return field(default=default, metadata={"share": share, "day": day, "up_to": up_to})
 
 
 class Drop(NamedTuple):
@@ -85,24 +106,47 @@ class Filters:
         deposition-date, release-date, oligomer, plddt.
     """
 
-    min_length: int = 1
+    min_length: int = _rule(1, up_to="max_length")
     max_length: int | None = None
-    min_resolved: int = 1
-    min_fraction_resolved: float = 0.0
+    min_resolved: int = _rule(1, up_to="max_length")
+    min_fraction_resolved: float = _rule(0.0, share=True)
     max_resolution: float | None = None
     methods: list[str] | None = None
-    deposited_after: str | None = None
-    deposited_before: str | None = None
-    released_after: str | None = None
-    released_before: str | None = None
-    min_oligomer: int | None = None
+    deposited_after: str | None = _rule(day=True, up_to="deposited_before")
+    deposited_before: str | None = _rule(day=True)
+    released_after: str | None = _rule(day=True, up_to="released_before")
+    released_before: str | None = _rule(day=True)
+    min_oligomer: int | None = _rule(up_to="max_oligomer")
     max_oligomer: int | None = None
-    max_coil_fraction: float | None = None
+    max_coil_fraction: float | None = _rule(share=True)
     max_radius_of_gyration: float | None = None
     min_plddt: float | None = None
-    max_fraction_x: float | None = None
+    max_fraction_x: float | None = _rule(share=True)
     max_breaks: int | None = None
     drop_unknown: list[Property] | None = None
+
+    def check(self) -> None:
+        """See that each rule can be kept, and that two do not leave nothing.
+
+        Raises
+        ------
+        UsageError
+        """
+        given = {f.name: (f, v) for f in fields(self) if (v := getattr(self, f.name)) is not None}
+        for name, (rule, value) in given.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{dashed(name)} must be a number")
+            if rule.metadata.get("share"):
+                check_share(name, value)
+            if rule.metadata.get("day"):
+                check_day(name, value)
+        for name, (rule, low) in given.items():
+            up_to = rule.metadata.get("up_to")
+            if up_to not in given:
+                continue
+            _, high = given[up_to]
+            if low > high or (low == high and rule.metadata["day"]):
+                raise UsageError(f"{dashed(name)} {low} and {dashed(up_to)} {high} leave nothing")
 
     def entry(self, metadata: EntryMetadata) -> Drop | None:
         """Judge an entry by its header."""

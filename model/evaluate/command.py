@@ -30,7 +30,6 @@ from model.trained_network import device_named, load_network, open_dataset, untr
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.termination import leave, say, status_of
 from pipeline.dataset import ShardDataset
-from pipeline.errors import UsageError
 from pipeline.residues import RESTYPES
 
 
@@ -62,7 +61,7 @@ def evaluate(options: EvaluateOptions) -> None:
         Before anything is sampled.
     Failure, OSError
     """
-    _check(options)
+    options.check()
     other = None if options.against is None else read_per_chain(options.against)
     network, info = load_network(options.ckpt)
     tasks = options.tasks or list(TASKS)
@@ -142,16 +141,6 @@ def evaluate(options: EvaluateOptions) -> None:
     if not options.quiet:
         print(page)
         print(f"look at {options.out_dir / 'summary.md'}")
-
-
-def _check(options: EvaluateOptions) -> None:
-    for name in ("steps", "batch_size", "limit"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is at least 1, found {value}")
-    for name in ("temperature", "noise_scale", "novelty_chains"):
-        if (getattr(options, name) or 0) < 0:
-            raise UsageError(f"--{name.replace('_', '-')} is not negative")
 
 
 def _split(options: EvaluateOptions) -> ShardDataset | None:

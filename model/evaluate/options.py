@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.flow.tasks import Task
+from pipeline.commands.words import dashed
+from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,18 @@ class EvaluateOptions:
     device: str | None = None
     overwrite: bool = False
     quiet: bool = False
+
+    def check(self) -> None:
+        """See that numbers make sense.
+
+        Raises
+        ------
+        UsageError
+        """
+        for name in ("steps", "batch_size", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{dashed(name)} is at least 1, found {value}")
+        for name in ("temperature", "noise_scale", "novelty_chains"):
+            if (getattr(self, name) or 0) < 0:
+                raise UsageError(f"{dashed(name)} is not negative")

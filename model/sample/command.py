@@ -43,6 +43,7 @@ def sample(options: SampleOptions) -> int:
         Before anything is written.
     Failure, OSError
     """
+    options.check()
 
     def note(sentence: str) -> None:
         if not options.quiet:

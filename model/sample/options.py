@@ -41,3 +41,12 @@ class SampleOptions:
     request: Request = field(
         default_factory=lambda: Request("unconditional"), metadata={"flatten": True}
     )
+
+    def check(self) -> None:
+        """See that the options go together.
+
+        Raises
+        ------
+        UsageError
+        """
+        self.request.check()

@@ -13,6 +13,7 @@ from model.metrics import Structure
 from pipeline.chain import Chain
 from pipeline.errors import UsageError
 from pipeline.export.chain_ids import distinct
+from pipeline.files.place import Place
 from pipeline.parsing import ParsedEntry, ParseError, read_chains
 from pipeline.sources import Entry, SourceError, decompress, discover, group_entries, read_source
 
@@ -143,7 +144,7 @@ def read_inputs(
             yield name, error
 
 
-def _read(entry: Entry, name: str, root: Path, chains: Sequence[str] | None) -> InputStructure:
+def _read(entry: Entry, name: str, root: Place, chains: Sequence[str] | None) -> InputStructure:
     """The first file of an entry that can be read; the note of another says why it is not."""
     notes: list[str] = []
     first_error: InputError | None = None

@@ -52,8 +52,7 @@ def visualize(options: VisualizeOptions) -> None:
         Before anything is written.
     Failure, OSError
     """
-    if not 0 <= options.time <= 1:
-        raise UsageError(f"--time is from 0 (noise) to 1 (clean), found {options.time}")
+    options.check()
     heads = options.heads or [0]
     network, info = load_network(options.ckpt)
     check_choice(network, options.layers, heads)

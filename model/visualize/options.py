@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.flow.tasks import Task
+from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,13 @@ class VisualizeOptions:
     device: str | None = None
     overwrite: bool = False
     quiet: bool = False
+
+    def check(self) -> None:
+        """See that the time is one.
+
+        Raises
+        ------
+        UsageError
+        """
+        if not 0 <= self.time <= 1:
+            raise UsageError(f"--time is from 0 (noise) to 1 (clean), found {self.time}")

@@ -6,32 +6,31 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from pipeline.build.build_parts import Building
 from pipeline.build.conclude import conclude
-from pipeline.build.display import Display, show_task
-from pipeline.build.event_log import EventLog
+from pipeline.build.display import show_next_lines, show_plan, show_task
 from pipeline.build.options import BuildOptions
 from pipeline.build.orders import Orders, read_orders, write_orders
+from pipeline.build.planned import Planned, plan_parts
 from pipeline.build.resume import finished_parts
+from pipeline.build.run import Run
 from pipeline.built.errors import OutputError, UnfinishedBuild
 from pipeline.built.latest_plan import keep_plan
 from pipeline.built.layout import Layout
 from pipeline.built.output_folder import difference, output_folder, task_folder
 from pipeline.built.plan import Part, read_plan
 from pipeline.built.reading import Reading
-from pipeline.built.records import InputRecord, PartRecord, read_record
+from pipeline.built.records import PartRecord, read_record
 from pipeline.built.tables import versions, withdraw
-from pipeline.commands.words import MEBIBYTE, dashed
-from pipeline.crew.cluster_crew import absolute
+from pipeline.commands.words import dashed
 from pipeline.crew.cluster_task import Unfit, check_input
 from pipeline.crew.clusters import ADDRESSES, check_installed
-from pipeline.crew.crew import Crew, Job, available_jobs
 from pipeline.errors import UsageError
+from pipeline.files.place import Place
 from pipeline.files.storage import StorageError
 
 PARTS_NAMED = 10
@@ -39,8 +38,13 @@ PARTS_NAMED = 10
 MODES = ("dry_run", "plan", "part", "finalise")
 
 
-def check_mode(options: BuildOptions) -> None:
+def check_mode(options: BuildOptions) -> str:
     """See that the options say one thing to do, and one place to do it.
+
+    Returns
+    -------
+    str
+        The option that says what: one of `MODES`, or empty for a whole build.
 
     Raises
     ------
@@ -49,30 +53,31 @@ def check_mode(options: BuildOptions) -> None:
     modes = [name for name in MODES if getattr(options, name)]
     if len(modes) > 1:
         raise UsageError(f"{' and '.join(map(dashed, modes))}: give one of them")
-    mode = dashed(modes[0]) if modes else ""
+    mode = modes[0] if modes else ""
     if options.part is not None:
         index_and_number(options.part)
-    if options.overwrite and mode in ("--part", "--finalise"):
-        raise UsageError(f"--overwrite goes with --plan, not with {mode}")
+    if options.overwrite and mode in ("part", "finalise"):
+        raise UsageError(f"--overwrite goes with --plan, not with {dashed(mode)}")
     if options.update and options.overwrite:
         raise UsageError("--update keeps what is there, --overwrite deletes it: give one of them")
     for name in ("update", "obsolete"):
-        if getattr(options, name) and mode in ("--part", "--finalise"):
-            raise UsageError(f"{dashed(name)} goes with --plan, not with {mode}")
+        if getattr(options, name) and mode in ("part", "finalise"):
+            raise UsageError(f"{dashed(name)} goes with --plan, not with {dashed(mode)}")
     if options.backend == "loky":
         if options.address is not None:
             raise UsageError(
                 "--address is that of a cluster: say which kind, --backend dask or ray"
             )
-        return
-    if mode and mode != "--dry-run":
-        raise UsageError(f"{mode} builds without a cluster; leave out --backend")
+        return mode
+    if mode not in ("", "dry_run"):
+        raise UsageError(f"{dashed(mode)} builds without a cluster; leave out --backend")
     if options.address is None:
         raise UsageError(
             f"--backend {options.backend} needs --address: {ADDRESSES[options.backend]}. To use "
             "the cores of this machine, leave out both"
         )
     check_installed(options.backend)
+    return mode
 
 
 def index_and_number(text: str) -> tuple[int, int]:
@@ -88,26 +93,36 @@ def index_and_number(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def write_plan(
-    options: BuildOptions,
-    reading: Reading,
-    layout: Layout,
-    root: Path,
-    parts: Sequence[Part],
-    others: Sequence[InputRecord],
-    text: str,
-) -> int:
+def plan(run: Run) -> bool:
+    """Write the plan for the tasks, and say how to go on."""
+    planned = plan_parts(run)
+    with run.output_folder():
+        planned = planned.renewed(run)
+        n_done = _write_plan(run, planned)
+        show_plan(run, planned, n_done)
+        show_next_lines(run, len(planned.parts))
+        return True
+
+
+def _write_plan(run: Run, planned: Planned) -> int:
     """Leave the plan in the output folder, with all that the tasks need beside it; the number of
     parts that are built already."""
+    layout, reading, parts = run.layout, run.reading, planned.parts
+    text = run.options_text()
     try:
         n_done = len(finished_parts(layout, parts, reading))
         if n_done < len(parts) or not _is_planned(layout, parts):
             withdraw(layout)
-            layout.folder.delete(layout.name(layout.report))
+            layout.folder.delete(layout.report)
         if reading.manifest is not None:
-            reading = dataclasses.replace(reading, manifest=absolute(reading.manifest))
+            reading = dataclasses.replace(reading, manifest=Path(os.path.abspath(reading.manifest)))
         orders = Orders(
-            str(absolute(root)), reading, _sources(options), text, tuple(others), versions()
+            root=str(planned.inputs.root.absolute),
+            reading=reading,
+            sources=_sources(run.options),
+            options=text,
+            others=tuple(planned.others),
+            software=versions(),
         )
         write_orders(layout, parts, orders)
         keep_plan(layout, parts)
@@ -118,7 +133,7 @@ def write_plan(
 
 def _is_planned(layout: Layout, parts: Sequence[Part]) -> bool:
     try:
-        with layout.folder.open_input(layout.plan.name) as file:
+        with layout.folder.open_input(layout.plan) as file:
             return read_plan(file) == list(parts)
     except StorageError:
         raise
@@ -128,52 +143,35 @@ def _is_planned(layout: Layout, parts: Sequence[Part]) -> bool:
 
 def _sources(options: BuildOptions) -> dict[str, str | None]:
     given = {"pdb_dir": options.pdb_dir, "pdb_list": options.pdb_list}
-    return {name: None if p is None else str(absolute(p)) for name, p in given.items()}
+    return {name: None if p is None else str(p.absolute) for name, p in given.items()}
 
 
-def run_task(
-    options: BuildOptions,
-    layout: Layout,
-    console: Console,
-    log: EventLog,
-    tell: Callable[[str], None],
-) -> bool:
+def part(run: Run) -> bool:
     """Build one task's share of the plan; whether no more files failed than are allowed to."""
-    index, of = index_and_number(options.part or "")
-    read_orders(layout)  # so that a folder without a plan stays as it is
-    with task_folder(layout, index, of, tell) as own:
-        parts, orders = read_orders(own)
-        reading = _reading(options, orders, layout)
-        if orders.software != (here := versions()):
-            told = difference(orders.software, here)
-            raise UsageError(
-                f"the plan in {layout.folder} was made with other software ({told}); install the "
-                "same here, or make the plan again"
-            )
-        share = parts[index::of]
-        _check_input(share, Path(orders.root))
-        records = finished_parts(own, share, reading)
-        todo = [p for p in share if p.number not in records]
-        log.write("start", {"task": options.part, "parts": len(share), "todo": len(todo)})
-        display = Display(console, todo, options.quiet)
-
-        def part_done(record: PartRecord) -> None:
-            records[record.number] = record
-            display.part_done(record)
-            log.write_part(record)
-
-        job = Job(Path(orders.root), reading, own.root, own.work)
-        n_jobs = options.n_jobs or available_jobs()
-        with display:
-            Crew(job, n_jobs, part_done, display.update, log.write).run(todo)
-    n_failed = sum(i.status == "failed" for r in records.values() for i in r.inputs)
-    show_task(
-        console, options.part or "", list(records.values()), len(todo), options.allow_failures
-    )
-    return n_failed <= options.allow_failures
+    with run.log:
+        layout = run.layout
+        index, of = index_and_number(run.options.part or "")
+        read_orders(layout)  # so that a folder without a plan stays as it is
+        with task_folder(layout, index, of, run.tell) as own:
+            parts, orders = read_orders(own)
+            run = run.by_plan(_reading(run.options, orders, layout))
+            if orders.software != (here := versions()):
+                told = difference(orders.software, here)
+                raise UsageError(
+                    f"the plan in {layout.folder} was made with other software ({told}); install "
+                    "the same here, or make the plan again"
+                )
+            share, root = parts[index::of], Place(orders.root)
+            _check_input(share, root)
+            task = dataclasses.replace(run, layout=own)
+            building = Building(task, root, share, task=run.options.part)
+            building.run()
+        show_task(run, building.records, len(building.todo))
+        n_failed = sum(i.status == "failed" for r in building.records for i in r.inputs)
+        return run.allows(n_failed)
 
 
-def _check_input(parts: Sequence[Part], root: Path) -> None:
+def _check_input(parts: Sequence[Part], root: Place) -> None:
     for part in parts[:1]:
         try:
             check_input(part, root)
@@ -181,14 +179,7 @@ def _check_input(parts: Sequence[Part], root: Path) -> None:
             raise UsageError(f"{os.uname().nodename}: {error}") from None
 
 
-def join(
-    options: BuildOptions,
-    layout: Layout,
-    console: Console,
-    log: EventLog,
-    tell: Callable[[str], None],
-    started: float,
-) -> bool:
+def finalise(run: Run) -> bool:
     """Make a dataset of the plan's parts; whether no more files failed than are allowed to.
 
     Raises
@@ -196,26 +187,17 @@ def join(
     UnfinishedBuild
         Parts are missing, or were built for another plan.
     """
-    _, orders = read_orders(layout)
-    reading = _reading(options, orders, layout)
-    with output_folder(layout, reading, False, tell) as check_ours:
-        parts, orders = read_orders(layout)
-        records = finished_parts(layout, parts, reading, for_good=False)
-        _check_all_built(layout, parts, records)
-        check_ours()
-        return conclude(
-            options,
-            orders.options,
-            layout,
-            parts,
-            list(records.values()),
-            orders.others,
-            reading,
-            console,
-            log,
-            started,
-            len(parts),
-        )
+    with run.log:
+        layout = run.layout
+        _, orders = read_orders(layout)
+        run = run.by_plan(_reading(run.options, orders, layout))
+        with output_folder(layout, run.reading, False, run.tell) as check_ours:
+            parts, orders = read_orders(layout)
+            records = finished_parts(layout, parts, run.reading, for_good=False)
+            _check_all_built(layout, parts, records)
+            check_ours()
+            done, others = list(records.values()), orders.others
+            return conclude(run, done, others, parts, orders.options, len(parts))
 
 
 def _check_all_built(layout: Layout, parts: Sequence[Part], records: dict[int, PartRecord]) -> None:
@@ -239,12 +221,12 @@ def _check_all_built(layout: Layout, parts: Sequence[Part], records: dict[int, P
 def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
     """The plan's configuration, which the options must not contradict."""
     planned = orders.reading.identity()
-    default = BuildOptions(options.out_dir)
+    told_to, default = options.reading, Reading()
     try:
-        given = options.reading().identity()
+        given = options.whole_reading().identity()
     except OSError as error:
         raise UsageError(f"--manifest {options.manifest}: {error.strerror}") from error
-    wanted = _overlaid(planned, default.reading().identity(), given)
+    wanted = _overlaid(planned, default.identity(), given)
     sources = {k: v for k, v in _sources(options).items() if v is not None}
     told = [
         difference(planned, wanted),
@@ -267,10 +249,9 @@ def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
             raise UsageError(
                 f"the plan's --manifest {reading.manifest} has changed since; make the plan again"
             )
-    if options.timeout != default.timeout:
-        reading = dataclasses.replace(reading, timeout=options.timeout)
-    if options.max_memory != default.max_memory:
-        reading = dataclasses.replace(reading, max_memory=options.max_memory * MEBIBYTE)
+    for name in ("timeout", "max_memory"):
+        if (value := getattr(told_to, name)) != getattr(default, name):
+            reading = dataclasses.replace(reading, **{name: value})
     return reading
 
 

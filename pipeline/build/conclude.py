@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
-
-from rich.console import Console
+from dataclasses import asdict
 
 from pipeline.build.display import show_summary
-from pipeline.build.event_log import EventLog
-from pipeline.build.options import BuildOptions
+from pipeline.build.run import Run
 from pipeline.built.errors import OutputError
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part
-from pipeline.built.reading import Reading
 from pipeline.built.records import InputRecord, PartRecord
 from pipeline.built.tables import finalise
 from pipeline.report import write_report
 
 
 def conclude(
-    options: BuildOptions,
-    text: str,
-    layout: Layout,
-    parts: Sequence[Part],
+    run: Run,
     records: Sequence[PartRecord],
     others: Sequence[InputRecord],
-    reading: Reading,
-    console: Console,
-    log: EventLog,
-    started: float,
+    parts: Sequence[Part],
+    text: str,
     n_built: int,
 ) -> bool:
     """Make a dataset of what the parts left; whether no more files failed than are allowed to.
@@ -39,47 +30,42 @@ def conclude(
     ----------
     text : str
         The YAML of the options that make it again.
-    started : float
-        `time.monotonic`.
     n_built : int
         Parts that this run has built.
     """
+    layout = run.layout
     try:
-        summary = finalise(layout, parts, records, others, reading)
+        summary = finalise(layout, parts, records, others, run.reading)
         _save_options(text, layout)
     except OSError as error:
         raise OutputError.of(f"cannot finish {layout.folder}", error) from error
-    seconds = time.monotonic() - started
-    log.write("summary", {**summary["counts"], "digest": summary["digest"], "seconds": seconds})
-    report = _report(options, layout, console)
-    allowed = options.allow_failures
-    show_summary(console, layout, summary, seconds, n_built, len(parts), allowed, report)
-    return summary["counts"]["failed"] <= allowed
+    seconds = run.seconds
+    counts = asdict(summary.counts)
+    run.log.write("summary", {**counts, "digest": summary.digest, "seconds": seconds})
+    report = _report(run)
+    show_summary(run, summary, seconds, n_built, len(parts), report)
+    return run.allows(summary.counts.failed)
 
 
 def _save_options(text: str, layout: Layout) -> None:
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-        if layout.folder.read_bytes(layout.options.name) == text.encode():
+        if layout.folder.read_bytes(layout.options) == text.encode():
             return
-    with layout.folder.appears_whole(layout.options.name, layout.scratch) as temporary:
+    with layout.folder.appears_whole(layout.options, layout.scratch) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _report(options: BuildOptions, layout: Layout, console: Console) -> str | None:
+def _report(run: Run) -> str | None:
     """Write the page about the dataset, which is whole whatever becomes of the page."""
-    reason = None
-    if options.report:
+    layout, reason = run.layout, None
+    if run.options.report:
         try:
-            return str(write_report(layout.root))
+            return str(write_report(layout.folder.uri))
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
     # An older page may speak of other data.
     with contextlib.suppress(OSError):
-        layout.folder.delete(layout.name(layout.report))
+        layout.folder.delete(layout.report)
     if reason is not None:
-        console.print(
-            f"warning: the dataset is finished, its report is not: {reason}",
-            highlight=False,
-            markup=False,
-        )
+        run.tell(f"warning: the dataset is finished, its report is not: {reason}")
     return None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.built.layout import Layout
+from pipeline.build.planned import Planned
+from pipeline.build.run import Run
+from pipeline.built.build_summary import BuildSummary, FromManifest
 from pipeline.built.plan import Part
 from pipeline.built.records import PartRecord
 from pipeline.commands.console import print_rows
@@ -101,14 +103,13 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def show_plan(
-    console: Console, layout: Layout, parts: Sequence[Part], n_done: int, n_problems: int
-) -> None:
+def show_plan(run: Run, planned: Planned, n_done: int) -> None:
     """What `--dry-run` prints."""
+    parts, n_problems = planned.parts, len(planned.inputs.problems)
     files = [f for p in parts for f in p.files]
     by_name = Counter(f.suffix_format or "unknown name" for f in files)
     rows = [
-        ("output", str(layout.folder)),
+        ("output", str(run.layout.folder)),
         ("files", f"{len(files):,}: " + ", ".join(f"{n:,} {k}" for k, n in by_name.most_common())),
         ("entries", f"{sum(len(p.entries) for p in parts):,}"),
         ("size", mebibytes(sum(p.n_bytes for p in parts))),
@@ -121,12 +122,13 @@ def show_plan(
         rows.append((part.name, f"{len(part.entries):,} entries, {size}"))
     if len(parts) > PARTS_SHOWN:
         rows.append(("", f"and {len(parts) - PARTS_SHOWN:,} more"))
-    print_rows(console, rows)
+    print_rows(run.console, rows)
 
 
-def show_next_lines(console: Console, layout: Layout, n_parts: int) -> None:
+def show_next_lines(run: Run, n_parts: int) -> None:
     """How an array job goes on after its plan."""
-    command = f"python -m pipeline.build --out-dir {shlex.quote(layout.folder.uri)}"
+    console = run.console
+    command = f"python -m pipeline.build --out-dir {shlex.quote(run.layout.folder.uri)}"
     example = f"for example four tasks (any number up to {n_parts:,} is of use), at once or not"
     print_rows(console, [("next", f"{command} --part I/N, {example}:")])
     for index in range(4):
@@ -134,18 +136,15 @@ def show_next_lines(console: Console, layout: Layout, n_parts: int) -> None:
     print_rows(console, [("then", f"{command} --finalise")])
 
 
-def show_task(
-    console: Console,
-    task: str,
-    records: Sequence[PartRecord],
-    n_built: int,
-    allow_failures: int,
-) -> None:
+def show_task(run: Run, records: Sequence[PartRecord], n_built: int) -> None:
     """The last words of a task of an array job."""
     inputs = [i for r in records for i in r.inputs]
     counts = Counter(i.status for i in inputs)
     rows = [
-        ("task", f"{task}: {several(len(records), 'part')}, {n_built:,} of them built now"),
+        (
+            "task",
+            f"{run.options.part}: {several(len(records), 'part')}, {n_built:,} of them built now",
+        ),
         (
             "files",
             f"{len(inputs):,} = {counts['ok']:,} ok + {counts['skipped']:,} skipped "
@@ -157,78 +156,91 @@ def show_task(
         reasons = dict(Counter(i.reason or "" for i in these).most_common())
         examples = {i.reason: {"input": i.input, "message": i.message} for i in reversed(these)}
         rows += _reason_rows(status, reasons, examples)  # type: ignore[arg-type]
-    print_rows(console, rows)
-    is_bad = counts["failed"] > allow_failures
-    console.print(
+    print_rows(run.console, rows)
+    run.console.print(
         f"{counts['failed']:,} of {several(len(inputs), 'file')} failed",
-        style="red" if is_bad else "",
+        style="" if run.allows(counts["failed"]) else "red",
         highlight=False,
     )
 
 
 def show_summary(
-    console: Console,
-    layout: Layout,
-    summary: dict[str, Any],
+    run: Run,
+    summary: BuildSummary,
     seconds: float,
     n_built: int,
     n_parts: int,
-    allow_failures: int,
-    report: str | None = None,
+    report: str | None,
 ) -> None:
-    """The last words of a build; the very last say how many files failed."""
-    counts = summary["counts"]
+    """The last words of a build; the very last say how many files failed.
+
+    Parameters
+    ----------
+    summary : BuildSummary
+        See `finalise`.
+    seconds : float
+        That it took.
+    n_built, n_parts : int
+        Parts that this run has built, and all.
+    report : str or None
+        The page about the dataset.
+    """
+    layout = run.layout
+    counts = summary.counts
     rows = [
         (
             "files",
-            f"{counts['found']:,} found = {counts['ok']:,} ok + {counts['skipped']:,} skipped "
-            f"+ {counts['failed']:,} failed",
+            f"{counts.found:,} found = {counts.ok:,} ok + {counts.skipped:,} skipped "
+            f"+ {counts.failed:,} failed",
         )
     ]
     for status in ("skipped", "failed"):
-        rows += _reason_rows(status, summary["reasons"][status], summary["examples"][status])
-    rows.append(("dataset", f"{counts['chains']:,} chains, {counts['residues']:,} residues"))
-    if counts["dropped_chains"]:
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in _top(summary["drop_reasons"]))
-        rows.append(("dropped", f"{counts['dropped_chains']:,} chains: {reasons}"))
-    if n := summary.get("chains_without_confidence"):
-        rows.append(("no pLDDT", _without_confidence(n, counts["chains"])))
-    if summary["manifest"] and summary["manifest"]["not_found"]:
-        rows.append(("manifest", _not_found(summary["manifest"])))
-    size = f"{_size(counts['shard_bytes'])} in {several(n_parts, 'shard')}"
-    if counts["residues"]:
-        size += f", {counts['shard_bytes'] / counts['residues']:.1f} bytes per residue"
+        rows += _reason_rows(status, summary.reasons[status], summary.examples[status])
+    rows.append(("dataset", f"{counts.chains:,} chains, {counts.residues:,} residues"))
+    if counts.dropped_chains:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in _top(summary.drop_reasons))
+        rows.append(("dropped", f"{counts.dropped_chains:,} chains: {reasons}"))
+    if n := summary.chains_without_confidence:
+        rows.append(("no pLDDT", _without_confidence(n, counts.chains)))
+    if summary.manifest is not None and summary.manifest.not_found:
+        rows.append(("manifest", _not_found(summary.manifest)))
+    size = f"{_size(counts.shard_bytes)} in {several(n_parts, 'shard')}"
+    if counts.residues:
+        size += f", {counts.shard_bytes / counts.residues:.1f} bytes per residue"
     rows.append(("size", size))
     time_taken = f"{seconds:.1f} s"
     if n_built < n_parts:
         time_taken += f", {n_parts - n_built:,} of {several(n_parts, 'part')} already built"
     else:
-        time_taken += f", {counts['found'] / max(seconds, 1e-3):,.0f} files/s"
+        time_taken += f", {counts.found / max(seconds, 1e-3):,.0f} files/s"
     rows.append(("time", time_taken))
-    rows += [("licence", f"{name}: {v['licence']}") for name, v in summary["sources"].items()]
-    rows.append(("digest", summary["digest"]))
+    rows += [("licence", f"{name}: {v.licence}") for name, v in summary.sources.items()]
+    rows.append(("digest", summary.digest))
     inputs = layout.describe(layout.inputs)
     page = f"{report}, " if report else ""
     rows.append(
-        ("look at", f"{page}{inputs} (every file, with reasons), {layout.describe(layout.index)}")
+        (
+            "look at",
+            f"{page}{inputs} (every file, with reasons), {layout.describe(layout.index)}",
+        )
     )
-    print_rows(console, rows)
-    failed, found = counts["failed"], counts["found"]
+    print_rows(run.console, rows)
+    failed, found = counts.failed, counts.found
     last = f"{failed:,} of {several(found, 'file')} failed"
-    if failed > allow_failures:
+    style = ""
+    if not run.allows(failed):
         last += f" (see {inputs}; --allow-failures {failed} accepts them)"
-    console.print(
-        last, style="red" if failed > allow_failures else "", highlight=False, markup=False
-    )
+        style = "red"
+    run.console.print(last, style=style, highlight=False, markup=False)
 
 
 def _reason_rows(
-    status: str, reasons: dict[str, int], examples: dict[str, dict[str, str]]
+    status: str, reasons: dict[str, int], examples: Mapping[str, Mapping[str, str | None]]
 ) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for reason, n in _top(reasons):
         example = examples[reason]
-        first = example["input"]
+        first = example["input"] or ""
         message = example["message"] or ""
         # Some sentences name their file themselves.
         said = message if first in message else f"{first}: {message}"
@@ -250,10 +262,10 @@ def _without_confidence(n: int, n_chains: int) -> str:
     )
 
 
-def _not_found(manifest: dict[str, Any]) -> str:
-    n, names = manifest["not_found"], map(printable, manifest["first_not_found"][:REASONS_SHOWN])
+def _not_found(manifest: FromManifest) -> str:
+    n, names = manifest.not_found, map(printable, manifest.first_not_found[:REASONS_SHOWN])
     more = ", …" if n > REASONS_SHOWN else ""
-    return f"{n:,} of its {manifest['entries']:,} entries were not found: {', '.join(names)}{more}"
+    return f"{n:,} of its {manifest.entries:,} entries were not found: {', '.join(names)}{more}"
 
 
 def _size(n: int) -> str:

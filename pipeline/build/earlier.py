@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 from pipeline.build.update import Update
 from pipeline.built.latest_plan import latest_plan
@@ -12,6 +11,7 @@ from pipeline.built.layout import Layout
 from pipeline.built.plan import Part
 from pipeline.built.reading import Reading
 from pipeline.built.records import read_record
+from pipeline.files.place import Place
 from pipeline.sources import SourceError, SourceFile, read_source
 
 
@@ -28,13 +28,13 @@ class EarlierBuild:
         self._layout, self._reading = layout, reading
         self.parts = latest_plan(layout)
 
-    def holds_the_same(self, root: Path, file: SourceFile) -> bool:
+    def holds_the_same(self, root: Place, file: SourceFile) -> bool:
         """Whether a file holds what it held when this build read it. It is read for that."""
         known = self._hashes.get(file.name)
         if known is None:
             return False
         try:
-            return read_source(file, root, self._reading.max_file_size).sha256 == known
+            return read_source(file, root.folder, self._reading.max_file_size).sha256 == known
         except SourceError:
             return False
 
@@ -60,6 +60,6 @@ class EarlierBuild:
             if record is None or record.fingerprint != self._fingerprint(before[part.number]):
                 continue
             renewed = replace(record, fingerprint=self._fingerprint(part))
-            name = self._layout.name(self._layout.record(part.number))
+            name = self._layout.record(part.number)
             with self._layout.folder.appears_whole(name, self._layout.scratch) as path:
                 path.write_text(renewed.to_json(), encoding="utf-8")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pipeline.built.reading import MAX_MEMORY, Reading
-from pipeline.commands.words import MEBIBYTE
-from pipeline.filters import Filters
-from pipeline.geometry.gaussians import BASE_THICKNESS
-from pipeline.parsing.confidence import BFactorIs
-from pipeline.parsing.read_chains import MAX_ASSEMBLY_CHAINS
+from pipeline.built.reading import Reading
+from pipeline.commands.checks import check_at_least, check_exists
+from pipeline.commands.words import dashed
+from pipeline.errors import UsageError
+from pipeline.files.place import Place
+from pipeline.files.storage import BadLocation, Folder
+from pipeline.filters import Manifest
+from pipeline.sources import place_kind
 
 
 @dataclass(frozen=True)
@@ -53,27 +54,8 @@ class BuildOptions:
     obsolete
         List of entries that are left out though their files are there: the PDB's obsolete.dat, or
         an entry a line, and after a comma what supersedes it.
-    models
-        The first model of a file, whatever its number, or all of them.
-    assembly
-        Build this biological assembly (its id in the file, or first) instead of the asymmetric
-        unit.
-    max_assembly_chains
-        Assemblies with more polypeptide chains fail.
-    b_factor_is
-        What B-factors are where the file does not say: plddt if all inputs that name no experiment
-        are predictions with pLDDT; auto takes them for B-factors, and flags what looks like pLDDT.
-    base_thickness
-        Added to the standard deviation of a residue's atoms along each axis, in Å.
-    shape
-        Ellipsoids along the axes of the residue's frame, or of the true second moment.
-    timeout
-        Seconds a file may take; one that takes longer fails, and the others are built.
-    max_file_size
-        Unpacked size in MiB above which a file fails unread.
-    max_memory
-        MiB that a worker process may take beyond what it starts with; a file that needs more fails,
-        and the others are built. 0 for no limit. Linux only: elsewhere there is none.
+    reading
+        How files become chains.
     part_size
         Input per shard in MiB (compressed); 0 chooses it by the size of the whole input.
     allow_failures
@@ -89,13 +71,11 @@ class BuildOptions:
         No progress, only the summary.
     log_file
         Append a JSON line for every event (start, part, failure, summary).
-    filters
-        Rules for what is kept.
     """
 
-    out_dir: Path
-    pdb_dir: Path | None = None
-    pdb_list: Path | None = None
+    out_dir: Place
+    pdb_dir: Place | None = None
+    pdb_list: Place | None = None
     manifest: Path | None = None
     n_jobs: int = 0
     backend: Literal["loky", "dask", "ray"] = "loky"
@@ -105,15 +85,7 @@ class BuildOptions:
     finalise: bool = False
     update: bool = False
     obsolete: Path | None = None
-    models: Literal["first", "all"] = "first"
-    assembly: str | None = None
-    max_assembly_chains: int = MAX_ASSEMBLY_CHAINS
-    b_factor_is: BFactorIs = "auto"
-    base_thickness: float = BASE_THICKNESS
-    shape: Literal["axis_aligned", "full"] = "axis_aligned"
-    timeout: float = 300.0
-    max_file_size: int = 512
-    max_memory: int = MAX_MEMORY
+    reading: Reading = field(default_factory=Reading, metadata={"flatten": "here"})
     part_size: int = 0
     allow_failures: int = 0
     overwrite: bool = False
@@ -121,24 +93,64 @@ class BuildOptions:
     dry_run: bool = False
     quiet: bool = False
     log_file: Path | None = None
-    filters: Filters = field(default_factory=Filters, metadata={"flatten": True})
 
-    def reading(self) -> Reading:
-        """The part of the options that the workers need and the configuration hash covers."""
-        sha256 = None
+    def __post_init__(self) -> None:
+        for name in ("out_dir", "pdb_dir", "pdb_list"):  # which a library's user has as a Path
+            if (given := getattr(self, name)) is not None and not isinstance(given, Place):
+                object.__setattr__(self, name, Place(given))
+
+    def check(self) -> None:
+        """See that the inputs are there and apart from the output, and that numbers make sense.
+
+        Raises
+        ------
+        UsageError
+        StorageError
+            A store does not answer, has no such bucket, or refuses.
+        """
+        if self.pdb_dir is None and self.pdb_list is None:
+            raise UsageError("give --pdb-dir, --pdb-list or both")
+        for name, place in (("pdb_dir", self.pdb_dir), ("pdb_list", self.pdb_list)):
+            try:
+                if place is not None and place_kind(place) is None:
+                    there_is_no = f"{place.folder}: there is no such file or folder"
+                    raise UsageError(f"{dashed(name)} {there_is_no}")
+            except BadLocation as error:
+                raise UsageError(f"{dashed(name)} {error}") from None
+        for name, path in (("manifest", self.manifest), ("obsolete", self.obsolete)):
+            if path is not None:
+                check_exists(name, path)
+        folder = self.out_dir.folder
+        if self.pdb_dir is not None:
+            _check_apart(self.pdb_dir.folder, folder)
+        check_at_least(self, n_jobs=0, part_size=0, allow_failures=0)
+        self.reading.check()
         if self.manifest is not None:
-            sha256 = hashlib.sha256(self.manifest.read_bytes()).hexdigest()
-        return Reading(
-            models=self.models,
-            assembly=self.assembly,
-            max_assembly_chains=self.max_assembly_chains,
-            b_factor_is=self.b_factor_is,
-            base_thickness=self.base_thickness,
-            shape=self.shape,
-            max_file_size=self.max_file_size * MEBIBYTE,
-            timeout=self.timeout,
-            max_memory=self.max_memory * MEBIBYTE,
-            filters=self.filters,
-            manifest=self.manifest,
-            manifest_sha256=sha256,
+            Manifest.read(self.manifest)
+        folder.check()
+
+    def whole_reading(self) -> Reading:
+        """What the workers need and the configuration hash covers: `reading`, with the manifest as
+        it is now.
+
+        Raises
+        ------
+        OSError
+        """
+        return self.reading if self.manifest is None else self.reading.with_manifest(self.manifest)
+
+
+def _check_apart(source: Folder, output: Folder) -> None:
+    """The output is not the input, nor around it."""
+    if source.local is not None and output.local is not None:
+        out, folder = output.local.resolve(), source.local.resolve()
+        same, inside = out == folder, out in folder.parents
+    else:
+        same, inside = source == output, source.is_within(output)
+    if same:
+        raise UsageError("--out-dir is the input folder, which is never written to; give another")
+    if inside:
+        raise UsageError(
+            f"--pdb-dir {source} lies in the output folder, which is not searched; give another "
+            "--out-dir"
         )

@@ -68,10 +68,10 @@ def _name(parts: Sequence[Part], config_hash: str) -> str:
 def write_orders(layout: Layout, parts: Sequence[Part], orders: Orders) -> None:
     """Write the plan and, last, what belongs to it."""
     folder = layout.folder
-    folder.delete(layout.name(layout.orders))
-    with folder.appears_whole(layout.plan.name, layout.scratch) as path:
+    folder.delete(layout.orders)
+    with folder.appears_whole(layout.plan, layout.scratch) as path:
         write_table(plan_table(parts), path)
-    with folder.appears_whole(layout.name(layout.orders), layout.scratch) as path:
+    with folder.appears_whole(layout.orders, layout.scratch) as path:
         path.write_text(orders.to_json(parts), encoding="utf-8")
 
 
@@ -86,8 +86,8 @@ def read_orders(layout: Layout) -> tuple[list[Part], Orders]:
     """
     remedy = "run the command that makes the plan again: --plan"
     try:
-        values = json.loads(layout.folder.read_bytes(layout.name(layout.orders)))
-        with layout.folder.open_input(layout.plan.name) as file:
+        values = json.loads(layout.folder.read_bytes(layout.orders))
+        with layout.folder.open_input(layout.plan) as file:
             parts = read_plan(file)
     except StorageError:
         raise

@@ -24,9 +24,9 @@ def finished_parts(
     """
     config_hash = reading.config_hash
     folder = layout.folder
-    sizes = folder.sizes(layout.name(layout.shards))
-    noted = set(folder.list(layout.name(layout.state)))
-    there = [part for part in parts if layout.record(part.number).name in noted]
+    sizes = folder.sizes(layout.shards)
+    noted = set(folder.list(layout.state))
+    there = [part for part in parts if f"{part.name}.json" in noted]
     with ThreadPoolExecutor(1 if folder.is_local else REQUESTS_AT_ONCE) as threads:
         records = list(threads.map(lambda part: read_record(layout, part.number), there))
     return {
@@ -35,5 +35,5 @@ def finished_parts(
         if record is not None
         and record.fingerprint == part.fingerprint(config_hash)
         and not (for_good and record.has_transient_failures)
-        and sizes.get(layout.shard(part.number).name) == record.shard_bytes
+        and sizes.get(layout.shard_name(part.number)) == record.shard_bytes
     }

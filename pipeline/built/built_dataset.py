@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.built.build_summary import BuildSummary, NotASummary, OtherSchema
 from pipeline.errors import Failure
-from pipeline.files.storage import Folder, open_folder, store_failure
-from pipeline.shards import SCHEMA_VERSION
+from pipeline.files.storage import Folder, Location, open_folder, store_failure
 
 
 class UnreadableDataset(Failure):
@@ -28,15 +26,15 @@ class BuiltDataset:
     Attributes
     ----------
     folder : Folder
-    build : dict
+    build : BuildSummary
         ``build.json``.
     """
 
     folder: Folder
-    build: dict[str, Any]
+    build: BuildSummary
 
     @classmethod
-    def open(cls, location: str | PurePath) -> BuiltDataset:
+    def open(cls, location: Location) -> BuiltDataset:
         """Open a folder here or in a store.
 
         Raises
@@ -47,25 +45,23 @@ class BuiltDataset:
         """
         folder = open_folder(location)
         try:
-            build = json.loads(folder.read_bytes("build.json"))
-            version = build["schema_version"]
-            _ = build["digest"], build["config"]
-            names = [shard["name"] for shard in build["shards"]]
+            build = BuildSummary.from_json(folder.read_bytes("build.json"))
         except (FileNotFoundError, NotADirectoryError):
             raise UnreadableDataset(
                 f"{folder}: has no build.json, so this is no finished dataset; give the --out-dir "
                 "of `python -m pipeline.build`, and run that again if it was not finished"
             ) from None
-        except (ValueError, KeyError, TypeError):
+        except NotASummary:
             raise UnreadableDataset(
                 f"{folder.describe('build.json')}: is damaged; run the command that made the "
                 "dataset again"
             ) from None
-        if version != SCHEMA_VERSION:
+        except OtherSchema as other:
             raise UnreadableDataset(
-                f"{folder}: schema version {version}, and this program reads {SCHEMA_VERSION}; "
-                "build the dataset again, or use the version of the program that built it"
-            )
+                f"{folder}: {other}; build the dataset again, or use the version of the program "
+                "that built it"
+            ) from None
+        names = [shard.name for shard in build.shards]
         if any(name != PurePath(name).name or name == ".." for name in names):
             # What is made beside a shard has its name, and must not lie elsewhere.
             raise UnreadableDataset(f"{folder.describe('build.json')}: names a shard with a folder")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -20,7 +19,7 @@ def keep_plan(layout: Layout, parts: Sequence[Part]) -> None:
     """
     if _read_plan(layout, layout.latest_plan) == list(parts):
         return
-    with layout.folder.appears_whole(layout.name(layout.latest_plan), layout.scratch) as path:
+    with layout.folder.appears_whole(layout.latest_plan, layout.scratch) as path:
         write_table(plan_table(parts), path)
 
 
@@ -29,10 +28,10 @@ def latest_plan(layout: Layout) -> list[Part]:
     return _read_plan(layout, layout.latest_plan) or _read_plan(layout, layout.plan) or []
 
 
-def _read_plan(layout: Layout, path: Path) -> list[Part] | None:
+def _read_plan(layout: Layout, name: str) -> list[Part] | None:
     """A plan; none where there is no such file that can be read."""
     try:
-        with layout.folder.open_input(layout.name(path)) as file:
+        with layout.folder.open_input(name) as file:
             return read_plan(file)
     except StorageError:
         raise

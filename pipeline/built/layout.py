@@ -2,118 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from pipeline.files.storage import Folder, open_folder
+from pipeline.files.place import Place
+from pipeline.files.storage import Folder, Location
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, init=False)
 class Layout:
-    """Paths below one output folder. ``.build`` holds what makes a build resumable.
+    """Names of files in one output folder. ``.build`` holds what makes a build resumable.
 
-    Attributes
+    Parameters
     ----------
-    root : Path
-        The folder; of one in a store its URI (pathlib makes one slash of two, and `open_folder`
-        knows). Paths below that serve as names, see `name`.
-    work : Path or None
+    place : Place, Path or str
+        The folder.
+    work : Path, optional
         Where files in progress are, if not in the folder itself: on this machine.
-    folder : Folder
-        The output folder, wherever it is.
     """
 
-    root: Path
-    work: Path | None = None
-    folder: Folder = field(init=False, repr=False)
+    place: Place
+    work: Path | None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", open_folder(self.root))
+    shards: ClassVar[str] = "shards"
+    plan: ClassVar[str] = "plan.parquet"
+    index: ClassVar[str] = "index.parquet"
+    inputs: ClassVar[str] = "inputs.parquet"
+    drops: ClassVar[str] = "drops.parquet"
+    build_json: ClassVar[str] = "build.json"
+    report: ClassVar[str] = "report.html"
+    options: ClassVar[str] = "options.yaml"
+    results: ClassVar[tuple[str, ...]] = (plan, inputs, drops, index, build_json)
+    """What finalising writes; ``build.json`` last, for it says that the build is whole."""
 
-    def name(self, path: Path) -> str:
-        """Of a path below `root`: what `folder` knows it by."""
-        return path.relative_to(self.root).as_posix()
+    state: ClassVar[str] = ".build"
+    config: ClassVar[str] = f"{state}/config.json"
+    lock: ClassVar[str] = f"{state}/lock"
+    lease: ClassVar[str] = f"{state}/lease.json"
+    """Says which build the machines of a cluster are working for."""
+    orders: ClassVar[str] = f"{state}/orders.json"
+    """What the tasks of an array job must know beside the plan."""
+    latest_plan: ClassVar[str] = f"{state}/plan.parquet"
+    """The plan of the build that wrote here last, whether it was finished or not."""
 
-    def describe(self, path: Path) -> str:
-        """A path below `root`, as a person knows it."""
-        return self.folder.describe(self.name(path))
+    def __init__(self, place: Location, work: Path | None = None) -> None:
+        object.__setattr__(self, "place", place if isinstance(place, Place) else Place(place))
+        object.__setattr__(self, "work", work)
 
     @property
-    def shards(self) -> Path:
-        return self.root / "shards"
+    def folder(self) -> Folder:
+        """The output folder, wherever it is."""
+        return self.place.folder
+
+    def describe(self, name: str) -> str:
+        """A file or folder in it, as a person knows it."""
+        return self.folder.describe(name)
 
     @property
-    def state(self) -> Path:
-        return self.root / ".build"
+    def root(self) -> Path:
+        """The output folder, which is on this machine."""
+        assert self.folder.local is not None, f"{self.folder} is in a store"
+        return self.folder.local
 
     @property
     def scratch(self) -> Path:
-        return self.work or self.state / "scratch"
+        return self.work or self.root / self.state / "scratch"
 
-    @property
-    def config(self) -> Path:
-        return self.state / "config.json"
+    @staticmethod
+    def shard_name(number: int) -> str:
+        """Of a shard, in the folder of shards."""
+        return f"part-{number:05d}.parquet"
 
-    @property
-    def lock(self) -> Path:
-        return self.state / "lock"
+    def shard(self, number: int) -> str:
+        return f"{self.shards}/{self.shard_name(number)}"
 
-    @property
-    def lease(self) -> Path:
-        """Says which build the machines of a cluster are working for."""
-        return self.state / "lease.json"
+    def record(self, number: int) -> str:
+        return f"{self.state}/part-{number:05d}.json"
 
-    @property
-    def orders(self) -> Path:
-        """What the tasks of an array job must know beside the plan."""
-        return self.state / "orders.json"
-
-    def task_lock(self, index: int, of: int) -> Path:
-        return self.state / f"task-{index}-of-{of}.lock"
-
-    @property
-    def plan(self) -> Path:
-        return self.root / "plan.parquet"
-
-    @property
-    def latest_plan(self) -> Path:
-        """The plan of the build that wrote here last, whether it was finished or not."""
-        return self.state / "plan.parquet"
-
-    @property
-    def index(self) -> Path:
-        return self.root / "index.parquet"
-
-    @property
-    def inputs(self) -> Path:
-        return self.root / "inputs.parquet"
-
-    @property
-    def drops(self) -> Path:
-        return self.root / "drops.parquet"
-
-    @property
-    def build_json(self) -> Path:
-        return self.root / "build.json"
-
-    @property
-    def report(self) -> Path:
-        return self.root / "report.html"
-
-    @property
-    def options(self) -> Path:
-        return self.root / "options.yaml"
-
-    @property
-    def results(self) -> tuple[Path, ...]:
-        """What finalising writes; ``build.json`` last, for it says that the build is whole."""
-        return self.plan, self.inputs, self.drops, self.index, self.build_json
-
-    def shard(self, number: int) -> Path:
-        return self.shards / f"part-{number:05d}.parquet"
-
-    def record(self, number: int) -> Path:
-        return self.state / f"part-{number:05d}.json"
+    def task_lock(self, index: int, of: int) -> str:
+        return f"{self.state}/task-{index}-of-{of}.lock"
 
     def progress(self, number: int) -> Path:
         return self.scratch / f"part-{number:05d}.progress"
@@ -123,6 +91,6 @@ class Layout:
 
     def make_folders(self) -> None:
         """Make what is not there; a store has no folders."""
-        local = (self.root, self.shards, self.state) if self.folder.is_local else ()
-        for folder in (*local, self.scratch):
+        here = [self.root / self.shards, self.root / self.state] if self.folder.is_local else []
+        for folder in (*here, self.scratch):
             folder.mkdir(parents=True, exist_ok=True)

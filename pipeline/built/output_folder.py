@@ -22,20 +22,21 @@ from pipeline.built.tables import withdraw
 from pipeline.commands.words import MEBIBYTE, dashed, told
 from pipeline.errors import UsageError
 from pipeline.files.lock import Held, file_lock
-from pipeline.files.storage import StorageError, open_folder
+from pipeline.files.place import Place
+from pipeline.files.storage import Location, StorageError
 
 
-def layout_of(out_dir: Path) -> Layout:
+def layout_of(out_dir: Location) -> Layout:
     """Of a folder here; or of one in a store, with a place on this machine for files in progress.
 
     That is the same one each time, so that what a killed build left there is swept up by the next.
     """
-    folder = open_folder(out_dir)
-    if folder.local is not None:
-        return Layout(folder.local)
-    name = hashlib.sha256(folder.uri.encode()).hexdigest()[:16]
-    place = Path(tempfile.gettempdir()) / f"ellipsoid-flow-{os.getuid()}-{name}"
-    return Layout(Path(folder.uri), place / "scratch")
+    place = Place(out_dir)
+    if place.folder.is_local:
+        return Layout(place)
+    name = hashlib.sha256(place.folder.uri.encode()).hexdigest()[:16]
+    here = Path(tempfile.gettempdir()) / f"ellipsoid-flow-{os.getuid()}-{name}"
+    return Layout(place, here / "scratch")
 
 
 @contextlib.contextmanager
@@ -68,17 +69,16 @@ def output_folder(
     OutputError
         It cannot be written to.
     """
-    place = _prepared(layout)
+    here = _prepared(layout)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_locked(place / layout.lock.name, layout))
+            stack.enter_context(_locked(here / "lock", layout))
             _clear(layout.scratch)
             stack.callback(_clear_if_possible, layout.scratch)
             check_ours = _nothing_to_check
             if not layout.folder.is_local:
-                lock = layout.name(layout.lock)
                 check_ours = stack.enter_context(
-                    store_lock(layout.folder, lock, layout.scratch, tell)
+                    store_lock(layout.folder, layout.lock, layout.scratch, tell)
                 )
             _sweep_up_tasks(layout, tell)
             _claim(layout, reading, overwrite)
@@ -111,46 +111,45 @@ def task_folder(
         A build is writing to it, or the same task.
     OutputError
     """
-    place = _prepared(layout)
+    here = _prepared(layout)
     work = layout.scratch / f"task-{index}-of-{of}"
     own = layout.task_lock(index, of)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(
-                _locked(place / layout.lock.name, layout, shared="tasks of an array job, --part")
+                _locked(here / "lock", layout, shared="tasks of an array job, --part")
             )
-            stack.enter_context(_locked(place / own.name, layout, f"task {index}/{of}"))
+            stack.enter_context(_locked(here / PurePath(own).name, layout, f"task {index}/{of}"))
             work.mkdir(exist_ok=True)
             _clear(work)
             stack.callback(shutil.rmtree, work, ignore_errors=True)
             if not layout.folder.is_local:
                 # Its own lock first, then a look at the build's: a build does it the other way
                 # round, so that one of the two sees the other.
-                name = layout.name(own)
-                stack.enter_context(store_lock(layout.folder, name, work, tell))
-                wait_until_free(layout.folder, layout.name(layout.lock), tell)
+                stack.enter_context(store_lock(layout.folder, own, work, tell))
+                wait_until_free(layout.folder, layout.lock, tell)
         except OSError as error:
             raise OutputError.of(f"cannot write to {layout.folder}", error) from error
-        yield Layout(layout.root, work)
+        yield Layout(layout.place, work)
 
 
 def _prepared(layout: Layout) -> Path:
     """Make the folders; where this machine's locks of them are."""
-    place = layout.state if layout.work is None else layout.work.parent
+    here = layout.root / layout.state if layout.work is None else layout.work.parent
     try:
         if layout.work is not None:
-            make_private(place)
+            make_private(here)
         layout.make_folders()
     except OSError as error:
         raise OutputError.of(f"cannot write to {layout.folder}", error) from error
-    return place
+    return here
 
 
 def _sweep_up_tasks(layout: Layout, tell: Callable[[str], None]) -> None:
     """Remove the locks of an array job's tasks; in a store, once nobody renews them any more."""
-    for name in layout.folder.list(layout.name(layout.state)):
+    for name in layout.folder.list(layout.state):
         if re.fullmatch(r"task-\d+-of-\d+\.lock", name):
-            lock = layout.name(layout.state / name)
+            lock = f"{layout.state}/{name}"
             if not layout.folder.is_local:
                 wait_until_free(layout.folder, lock, tell)
             layout.folder.delete(lock)
@@ -203,7 +202,7 @@ def _claim(layout: Layout, reading: Reading, overwrite: bool) -> None:
     identity = reading.identity()
     known = _known_identity(layout)
     current = json.loads(json.dumps(identity))
-    if known is None and not overwrite and layout.folder.exists(layout.name(layout.build_json)):
+    if known is None and not overwrite and layout.folder.exists(layout.build_json):
         raise UsageError(
             f"{layout.folder} holds a finished dataset, but not what a build needs to go on in it "
             "(.build was not copied with it?); give another --out-dir, or --overwrite to delete it "
@@ -228,23 +227,23 @@ def _claim(layout: Layout, reading: Reading, overwrite: bool) -> None:
             # Only what builds make: the folder may hold what somebody else put there.
             _delete(layout, layout.state, "part-*.json")
             _delete(layout, layout.shards, "part-*.parquet")
-        with layout.folder.appears_whole(layout.name(layout.config), layout.scratch) as temporary:
+        with layout.folder.appears_whole(layout.config, layout.scratch) as temporary:
             temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
 
 
 def _known_identity(layout: Layout) -> dict[str, Any] | None:
     try:
-        return json.loads(layout.folder.read_bytes(layout.name(layout.config)))
+        return json.loads(layout.folder.read_bytes(layout.config))
     except StorageError:
         raise
     except (OSError, ValueError):
         return None
 
 
-def _delete(layout: Layout, folder: Path, pattern: str) -> None:
-    for name in layout.folder.list(layout.name(folder)):
+def _delete(layout: Layout, folder: str, pattern: str) -> None:
+    for name in layout.folder.list(folder):
         if PurePath(name).match(pattern):
-            layout.folder.delete(layout.name(folder / name))
+            layout.folder.delete(f"{folder}/{name}")
 
 
 _VERSIONS = {

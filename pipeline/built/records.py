@@ -149,7 +149,7 @@ def read_record(layout: Layout, number: int) -> PartRecord | None:
         It is not known whether there is one.
     """
     try:
-        text = layout.folder.read_bytes(layout.name(layout.record(number)))
+        text = layout.folder.read_bytes(layout.record(number))
     except StorageError:
         raise
     except OSError:

@@ -158,12 +158,12 @@ class StoredEmbeddings:
                 f"{FORMAT_VERSION}; run {again} --overwrite"
             )
         build = dataset.build
-        if digest != build["digest"]:
+        if digest != build.digest:
             raise UnreadableDataset(
                 f"{where}: the embeddings {name!r} were made for other data (digest "
-                f"{digest[:12]}…, the dataset has {build['digest'][:12]}…); run {again} again"
+                f"{digest[:12]}…, the dataset has {build.digest[:12]}…); run {again} again"
             )
-        if parts != [shard["name"] for shard in build["shards"]]:
+        if parts != [shard.name for shard in build.shards]:
             raise UnreadableDataset(
                 f"{where}: the embeddings {name!r} were made for the same chains in other shards; "
                 f"run {again} again"

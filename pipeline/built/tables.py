@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.built.build_summary import BuildSummary, Counts, FromManifest, FromSource, ListedShard
 from pipeline.built.errors import UnfinishedBuild
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, plan_table
@@ -42,7 +41,7 @@ def finalise(
     records: Sequence[PartRecord],
     others: Sequence[InputRecord],
     reading: Reading,
-) -> dict[str, Any]:
+) -> BuildSummary:
     """Write ``index.parquet``, ``inputs.parquet``, ``drops.parquet``, ``plan.parquet`` and, last,
     ``build.json``; return what the latter holds. What would be written as it is stays untouched.
 
@@ -75,57 +74,48 @@ def finalise(
     digest = dataset_digest(zip(uids, index["row_sha256"].to_pylist(), strict=True))
     counts = Counter(r.status for r in inputs)
     sources = Counter(s or "unknown" for s in index["source"].to_pylist())
-    summary = {
-        "digest": digest,
-        "schema_version": SCHEMA_VERSION,
-        "config_hash": reading.config_hash,
-        "config": reading.identity(),
-        "counts": {
-            "found": len(inputs),
-            "ok": counts["ok"],
-            "skipped": counts["skipped"],
-            "failed": counts["failed"],
-            "entries": len(set(index["entry_id"].to_pylist())),
-            "chains": index.num_rows,
-            "residues": int(np.sum(index["length"].to_numpy(), dtype=np.int64)),
-            "dropped_chains": len(drops),
-            "shard_bytes": sum(r.shard_bytes for r in ordered),
-        },
-        "reasons": {status: _reasons(inputs, status) for status in ("skipped", "failed")},
-        "examples": {status: _examples(inputs, status) for status in ("skipped", "failed")},
-        "drop_reasons": dict(Counter(d.reason for d in drops).most_common()),
-        **_without_confidence(reading, index),
-        "manifest": _manifest(reading, parts),
-        "sources": {
-            name: {"chains": n, "licence": LICENCES.get(name, LICENCES["unknown"])}
-            for name, n in sorted(sources.items())
-        },
-        "units": UNITS,
-        "software": {"python": platform.python_version(), **versions()},
-        "shards": [
-            {
-                "name": r.shard,
-                "sha256": r.shard_sha256,
-                "bytes": r.shard_bytes,
-                "chains": r.n_chains,
-                "residues": r.n_residues,
-            }
+    summary = BuildSummary(
+        digest=digest,
+        schema_version=SCHEMA_VERSION,
+        config_hash=reading.config_hash,
+        config=reading.identity(),
+        counts=Counts(
+            found=len(inputs),
+            ok=counts["ok"],
+            skipped=counts["skipped"],
+            failed=counts["failed"],
+            entries=len(set(index["entry_id"].to_pylist())),
+            chains=index.num_rows,
+            residues=int(np.sum(index["length"].to_numpy(), dtype=np.int64)),
+            dropped_chains=len(drops),
+            shard_bytes=sum(r.shard_bytes for r in ordered),
+        ),
+        reasons={status: _reasons(inputs, status) for status in ("skipped", "failed")},
+        examples={status: _examples(inputs, status) for status in ("skipped", "failed")},
+        drop_reasons=dict(Counter(d.reason for d in drops).most_common()),
+        chains_without_confidence=_without_confidence(reading, index),
+        manifest=_manifest(reading, parts),
+        sources=from_sources(sources),
+        units=UNITS,
+        software={"python": platform.python_version(), **versions()},
+        shards=[
+            ListedShard(r.shard, r.shard_sha256, r.shard_bytes, r.n_chains, r.n_residues)
             for r in ordered
         ],
-    }
+    )
     tables = {
         layout.plan: plan_table(parts),
         layout.inputs: records_table(InputRecord, inputs),
         layout.drops: records_table(DropRecord, drops),
         layout.index: index,
     }
-    text = json.dumps(summary, indent=1) + "\n"
+    text = summary.to_json()
     if not _is_written(layout, tables, text):
         # The plan stays until the new one has taken its place: an array job's is its only copy.
         withdraw(layout, plan=False)
-        for path, table in tables.items():
-            _put_table(table, path, layout)
-        with layout.folder.appears_whole(layout.build_json.name, layout.scratch) as temporary:
+        for name, table in tables.items():
+            _put_table(table, name, layout)
+        with layout.folder.appears_whole(layout.build_json, layout.scratch) as temporary:
             temporary.write_text(text, encoding="utf-8")
     _remove_strangers(layout, {r.shard for r in ordered})
     return summary
@@ -133,15 +123,15 @@ def finalise(
 
 def withdraw(layout: Layout, *, plan: bool = True) -> None:
     """From now on the folder is no dataset: its files may not fit together."""
-    for path in reversed(layout.results):
-        if plan or path != layout.plan:
-            layout.folder.delete(path.name)
+    for name in reversed(layout.results):
+        if plan or name != layout.plan:
+            layout.folder.delete(name)
 
 
-def _is_written(layout: Layout, tables: dict[Path, pa.Table], text: str) -> bool:
+def _is_written(layout: Layout, tables: dict[str, pa.Table], text: str) -> bool:
     try:
-        return layout.folder.read_bytes(layout.build_json.name) == text.encode() and all(
-            _read_table(path, layout).equals(table) for path, table in tables.items()
+        return layout.folder.read_bytes(layout.build_json) == text.encode() and all(
+            _read_table(name, layout).equals(table) for name, table in tables.items()
         )
     except StorageError:
         raise
@@ -149,11 +139,8 @@ def _is_written(layout: Layout, tables: dict[Path, pa.Table], text: str) -> bool
         return False
 
 
-def _read_table(path: Path, layout: Layout) -> pa.Table:
-    with (
-        layout.folder.errors_named(path.name),
-        layout.folder.open_input(path.name) as file,
-    ):
+def _read_table(name: str, layout: Layout) -> pa.Table:
+    with layout.folder.errors_named(name), layout.folder.open_input(name) as file:
         return pq.read_table(file, page_checksum_verification=True)
 
 
@@ -170,28 +157,31 @@ def _examples(inputs: Sequence[InputRecord], status: str) -> dict[str, dict[str,
     return examples
 
 
-def _without_confidence(reading: Reading, index: pa.Table) -> dict[str, int]:
+def from_sources(chains: Mapping[str, int]) -> dict[str, FromSource]:
+    """By name, with the licence of each; of the number of chains from each."""
+    return {
+        name: FromSource(n, LICENCES.get(name, LICENCES["unknown"]))
+        for name, n in sorted(chains.items())
+    }
+
+
+def _without_confidence(reading: Reading, index: pa.Table) -> int | None:
     """How many chains passed a filter by confidence because they have none."""
     if reading.filters.min_plddt is None:
-        return {}
-    return {"chains_without_confidence": index["confidence_kind"].null_count}
+        return None
+    return index["confidence_kind"].null_count
 
 
-def _manifest(reading: Reading, parts: Sequence[Part]) -> dict[str, Any] | None:
-    """How much of the manifest was there."""
+def _manifest(reading: Reading, parts: Sequence[Part]) -> FromManifest | None:
     if reading.manifest is None:
         return None
     manifest = Manifest.read(reading.manifest)
     missing = manifest.missing(e.entry_id for p in parts for e in p.entries)
-    return {
-        "entries": len(manifest.entries),
-        "not_found": len(missing),
-        "first_not_found": missing[:20],
-    }
+    return FromManifest(len(manifest.entries), len(missing), missing[:20])
 
 
 def _forget(layout: Layout, record: PartRecord) -> None:
-    layout.folder.delete(layout.name(layout.record(record.number)))
+    layout.folder.delete(layout.record(record.number))
 
 
 def _index(layout: Layout, records: Sequence[PartRecord]) -> pa.Table:
@@ -229,7 +219,7 @@ def _read_shards(
 
 def _read_shard(layout: Layout, record: PartRecord) -> tuple[pa.Table, list[int]]:
     """The index's columns of a shard, and the number of chains in each row group."""
-    name = layout.name(layout.shards / record.shard)
+    name = f"{layout.shards}/{record.shard}"
     try:
         with (
             layout.folder.errors_named(name),
@@ -246,14 +236,14 @@ def _read_shard(layout: Layout, record: PartRecord) -> tuple[pa.Table, list[int]
     except (OSError, ValueError, pa.ArrowException) as error:
         _forget(layout, record)
         raise UnfinishedBuild(
-            f"{layout.folder.describe(name)} is damaged ({error}); run the same command again to "
+            f"{layout.describe(name)} is damaged ({error}); run the same command again to "
             "build it anew"
         ) from error
     return table, sizes
 
 
-def _put_table(table: pa.Table, path: Path, layout: Layout) -> None:
-    with layout.folder.appears_whole(path.name, layout.scratch) as temporary:
+def _put_table(table: pa.Table, name: str, layout: Layout) -> None:
+    with layout.folder.appears_whole(name, layout.scratch) as temporary:
         write_table(table, temporary)
 
 
@@ -264,11 +254,11 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 def _remove_strangers(layout: Layout, names: set[str]) -> None:
     """Shards of an earlier plan with more parts."""
-    for name in layout.folder.list(layout.name(layout.shards)):
-        path = layout.shards / name
+    for name in layout.folder.list(layout.shards):
+        path = PurePath(name)
         if path.match("part-*.parquet") and name not in names:
-            layout.folder.delete(layout.name(path))
-            layout.folder.delete(layout.name(layout.state / f"{path.stem}.json"))
+            layout.folder.delete(f"{layout.shards}/{name}")
+            layout.folder.delete(f"{layout.state}/{path.stem}.json")
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import inspect
 import json
 import re
 import sys
@@ -23,11 +24,15 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 import jsonargparse
+import jsonargparse.typing
 import yaml
 
 from pipeline.commands.words import dashed
+from pipeline.files.place import Place
 
 Options = TypeVar("Options")
+
+jsonargparse.typing.register_type(Place)
 
 _OWN = ("help", "config", "print_config")
 _TRUTHS = ("true", "false")
@@ -46,9 +51,11 @@ def parse_options(
     Parameters
     ----------
     options : type
-        Dataclass whose docstring documents its fields; a field whose type is a dataclass of rules
-        (`Filters`) and whose metadata say ``flatten`` contributes its fields without a prefix, and
-        one whose metadata say ``also`` has a second name on the command line.
+        Dataclass whose docstring documents its fields. A field whose type is a dataclass and whose
+        metadata say ``flatten`` contributes its fields without a prefix: in a group of their own
+        (`Filters`), or, if they say ``flatten="here"``, in its place (`Reading`). One whose
+        metadata say ``also`` has a second name on the command line; one that says ``unit`` is a
+        whole number of so many there; one that says ``option=False`` is none.
     program : str
         Shown in the usage line, such as ``python -m pipeline.build``.
     arguments : sequence of str, optional
@@ -77,29 +84,44 @@ def parse_options(
     namespace = parser.parse_args(
         _normalise(list(sys.argv[1:] if arguments is None else arguments), parser)
     )
-    values = {
-        group: {f.name: namespace[f.name] for f in dataclasses.fields(group) if f.name in hints}
-        for group in groups
-    }
-    nested = {
-        f.name: group(**values[group])
-        for f in dataclasses.fields(options)  # type: ignore[arg-type]
-        if (group := _nested(options, f)) is not None
-    }
-    return options(**values[groups[0]], **nested)
+    return _made_of(options, namespace)
 
 
 def to_yaml(options: Any) -> str:
     """The options as a file for ``--config``."""
-    values: dict[str, Any] = {}
+    values = dict(_values(options))
+    order = [f.name for group in _groups(type(options)) for f in dataclasses.fields(group)]
+    values = {key: str(v) if isinstance(v := values[key], Path | Place) else v for key in order}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _made_of(options: Any, values: Any) -> Any:
+    """A dataclass of options as they were given."""
+    given = {}
+    for field in dataclasses.fields(options):
+        nested = _nested(options, field)
+        if nested is not None:
+            given[field.name] = _made_of(nested, values)
+        elif field.init and _is_option(field):
+            value, unit = values[field.name], field.metadata.get("unit")
+            given[field.name] = value if unit is None else value * unit
+    return options(**given)
+
+
+def _values(options: Any) -> Iterator[tuple[str, Any]]:
+    """The options of a dataclass as they are given."""
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if _nested(type(options), field) is not None:
-            values |= dataclasses.asdict(value)
-        else:
-            values[field.name] = value
-    values = {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            yield from _values(value)
+        elif "unit" in field.metadata:
+            yield field.name, value // field.metadata["unit"]
+        elif _is_option(field):
+            yield field.name, value
+
+
+def _is_option(field: dataclasses.Field[Any]) -> bool:
+    return field.metadata.get("option", True)
 
 
 def _nested(options: Any, field: dataclasses.Field[Any]) -> Any:
@@ -108,31 +130,51 @@ def _nested(options: Any, field: dataclasses.Field[Any]) -> Any:
 
 
 def _groups(options: Any) -> list[Any]:
-    """The dataclass without its flattened fields, and the dataclasses of those."""
-    flattened = [g for f in dataclasses.fields(options) if (g := _nested(options, f)) is not None]
-    if not flattened:
+    """The dataclass with the fields that are to be in it, and those that have groups of their
+    own."""
+    if not any(_nested(options, f) for f in dataclasses.fields(options)):
         return [options]
+    outer = dataclasses.make_dataclass(options.__name__, [*_here(options)], frozen=True)
+    outer.__doc__ = "\n".join(_docs(options))
+    return [outer, *_apart(options)]
+
+
+def _here(options: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Names, types and defaults of the fields that have no group of their own."""
     hints = typing.get_type_hints(options)
-    outer = dataclasses.make_dataclass(
-        options.__name__,
-        [
-            (
-                f.name,
-                hints[f.name],
-                _without_metadata(f),
-            )
-            for f in dataclasses.fields(options)
-            if _nested(options, f) is None
-        ],
-        frozen=True,
-    )
-    outer.__doc__ = options.__doc__
-    return [outer, *flattened]
+    for field in dataclasses.fields(options):
+        nested = _nested(options, field)
+        if nested is None and _is_option(field):
+            yield field.name, hints[field.name], _as_given(field)
+        elif nested is not None and field.metadata["flatten"] == "here":
+            yield from _here(nested)
 
 
-def _without_metadata(field: dataclasses.Field[Any]) -> Any:
+def _apart(options: Any) -> Iterator[Any]:
+    """The dataclasses that have groups of their own."""
+    for field in dataclasses.fields(options):
+        nested = _nested(options, field)
+        if nested is not None and field.metadata["flatten"] != "here":
+            yield nested
+        if nested is not None:
+            yield from _apart(nested)
+
+
+def _docs(options: Any) -> Iterator[str]:
+    yield inspect.cleandoc(options.__doc__)
+    for field in dataclasses.fields(options):
+        nested = _nested(options, field)
+        if nested is not None and field.metadata["flatten"] == "here":
+            _, heading, parameters = inspect.cleandoc(nested.__doc__).partition("Parameters\n---")
+            yield f"\n{heading}{parameters}"
+
+
+def _as_given(field: dataclasses.Field[Any]) -> Any:
+    """A field with its default as on the command line."""
     if field.default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=field.default_factory)
+    if "unit" in field.metadata:
+        return dataclasses.field(default=field.default // field.metadata["unit"])
     return dataclasses.field(default=field.default)
 
 
@@ -257,6 +299,7 @@ def _expected(hint: Any) -> str:
         float: "a number",
         bool: "true, false or nothing",
         Path: "a path",
+        Place: "a path",
         str: "a text",
     }
     return words.get(hint, str(hint))
@@ -270,7 +313,7 @@ def _metavar(hint: Any) -> str:
         return "NAME ..."
     if typing.get_origin(hint) is Literal:
         return "{" + ",".join(map(str, typing.get_args(hint))) + "}"
-    return {int: "N", float: "X", Path: "PATH"}.get(hint, "TEXT")
+    return {int: "N", float: "X", Path: "PATH", Place: "PATH"}.get(hint, "TEXT")
 
 
 def _shown(value: str) -> str:

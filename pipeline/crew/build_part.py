@@ -25,6 +25,8 @@ from pipeline.chain import Chain
 from pipeline.crew import memory_limit
 from pipeline.crew.progress import NoProgress, ProgressFile
 from pipeline.features import ChainFeatures, compute_features
+from pipeline.files.place import Place
+from pipeline.files.storage import Location
 from pipeline.filters import Drop, Manifest
 from pipeline.parsing import DroppedChain, NotAStructure, ParsedEntry, ParseError, read_chains
 from pipeline.shards import SCHEMA_VERSION, UNITS, ShardWriter, record_batch, shard_schema
@@ -61,9 +63,9 @@ class FileTimeout(BaseException):
 
 def build_part(
     part: Part,
-    root: Path,
+    root: Location,
     reading: Reading,
-    out_dir: Path,
+    out_dir: Location,
     casualties: Casualties | None = None,
     *,
     careful: bool = False,
@@ -74,10 +76,10 @@ def build_part(
     Parameters
     ----------
     part : Part
-    root : Path
+    root : Place, Path or str
         What the paths of its files are relative to.
     reading : Reading
-    out_dir : Path
+    out_dir : Place, Path or str
         The dataset's folder; `Layout.make_folders` has been called.
     casualties : mapping, optional
         Inputs to record as failed without reading them.
@@ -92,16 +94,17 @@ def build_part(
     OutputError
         The shard cannot be written.
     """
-    layout = Layout(Path(out_dir), work)
+    layout, root = Layout(out_dir, work), Place(root)
     try:
         # A record vouches for the shard beside it: none while that is being replaced.
-        layout.folder.delete(layout.name(layout.record(part.number)))
+        layout.folder.delete(layout.record(part.number))
         progress = ProgressFile(layout.progress(part.number), part.number)
     except OSError as error:
-        raise OutputError.of(f"cannot write below {layout.state}", error) from error
+        below = layout.describe(layout.state)
+        raise OutputError.of(f"cannot write below {below}", error) from error
     try:
         try:
-            return _build(part, Path(root), reading, layout, progress, casualties or {}, careful)
+            return _build(part, root, reading, layout, progress, casualties or {}, careful)
         except OutputError:
             raise
         except (Exception, FileTimeout):
@@ -110,14 +113,14 @@ def build_part(
         # Some file among several gave what cannot be computed or written. That must cost this file
         # alone, and if it has another format to offer, that must be read: from the start.
         progress.restart()
-        return _build(part, Path(root), reading, layout, progress, casualties or {}, True)
+        return _build(part, root, reading, layout, progress, casualties or {}, True)
     finally:
         progress.close()
 
 
 def _build(
     part: Part,
-    root: Path,
+    root: Place,
     reading: Reading,
     layout: Layout,
     progress: ProgressFile,
@@ -125,7 +128,7 @@ def _build(
     careful: bool,
 ) -> PartRecord:
     shard = layout.shard(part.number)
-    temporary = layout.scratch / f"{shard.name}.{time.monotonic_ns()}.tmp"
+    temporary = layout.scratch / f"{layout.shard_name(part.number)}.{time.monotonic_ns()}.tmp"
     metadata = {
         "schema_version": str(SCHEMA_VERSION),
         "config_hash": reading.config_hash,
@@ -136,11 +139,11 @@ def _build(
         with ShardWriter(temporary, metadata) as writer:
             mapper.run(writer)
         data = temporary.read_bytes()
-        layout.folder.put(layout.name(shard), temporary)
+        layout.folder.put(shard, temporary)
         record = PartRecord(
             number=part.number,
             fingerprint=part.fingerprint(reading.config_hash),
-            shard=shard.name,
+            shard=layout.shard_name(part.number),
             shard_sha256=hashlib.sha256(data).hexdigest(),
             shard_bytes=len(data),
             n_chains=writer.n_rows,
@@ -148,7 +151,7 @@ def _build(
             inputs=mapper.inputs,
             drops=mapper.drops,
         )
-        name = layout.name(layout.record(part.number))
+        name = layout.record(part.number)
         with layout.folder.appears_whole(name, layout.scratch) as path:
             path.write_text(record.to_json(), encoding="utf-8")
     except OSError as error:
@@ -161,9 +164,9 @@ def _build(
 
 def build_assigned(
     assignment: Path,
-    root: Path,
+    root: Place,
     reading: Reading,
-    out_dir: Path,
+    out_dir: Place,
     casualties: Casualties,
     careful: bool,
     work: Path | None,
@@ -188,7 +191,7 @@ def _in_a_worker(assignment: Path, reading: Reading) -> list[Part]:
     return plan
 
 
-def try_file(assignment: Path, index: int, root: Path, reading: Reading) -> bool:
+def try_file(assignment: Path, index: int, root: Place, reading: Reading) -> bool:
     """Read one file of a part, in a worker, and compute its features; whether it can be settled.
 
     Parameters
@@ -207,7 +210,7 @@ def try_file(assignment: Path, index: int, root: Path, reading: Reading) -> bool
     source = part.files[index]
     entry = next(e for e in part.entries if source in e.candidates)
     alone = Part(part.number, (Entry(entry.entry_id, (source,)),))
-    mapper = _Mapper(alone, Path(root), reading, NoProgress(), {}, True)
+    mapper = _Mapper(alone, root, reading, NoProgress(), {}, True)
     try:
         mapper.run(_Nowhere())
     except Exception:
@@ -242,7 +245,7 @@ class _Mapper:
     def __init__(
         self,
         part: Part,
-        root: Path,
+        root: Place,
         reading: Reading,
         progress: ProgressFile | NoProgress,
         casualties: Casualties,
@@ -257,7 +260,7 @@ class _Mapper:
         self._pending: list[_Pending] = []
         self._n_pending = 0
         self._index_of = {f: k for k, f in enumerate(part.files)}
-        self._reader = SourceReader(root, reading.max_file_size)
+        self._reader = SourceReader(root.folder, reading.max_file_size)
 
     def run(self, writer: _Sink) -> None:
         """Read everything, hand to the writer what is kept, and leave a record of each file."""

@@ -19,7 +19,6 @@ from pipeline.crew.cluster_task import Order, Reply, build_on_cluster, lease
 from pipeline.crew.clusters import Cluster, WorkerLost, connected
 from pipeline.crew.crew import Job, WorkersFail
 from pipeline.crew.progress import ProgressNote
-from pipeline.files.storage import open_folder
 
 POLL_SECONDS = 0.5
 SLOTS_SECONDS = 10.0
@@ -140,7 +139,7 @@ class ClusterCrew:
         record = read_record(self._layout, part.number)
         if record is None or record.fingerprint != part.fingerprint(self.job.reading.config_hash):
             return None
-        shard = self._layout.name(self._layout.shard(part.number))
+        shard = self._layout.shard(part.number)
         return record if self._layout.folder.size(shard) == record.shard_bytes else None
 
 
@@ -149,19 +148,13 @@ def everywhere(job: Job) -> Job:
     manifest = job.reading.manifest
     return replace(
         job,
-        root=absolute(job.root),
-        out_dir=absolute(job.out_dir),
+        root=job.root.absolute,
+        out_dir=job.out_dir.absolute,
         work=None,
         reading=replace(
             job.reading, manifest=None if manifest is None else Path(os.path.abspath(manifest))
         ),
     )
-
-
-def absolute(path: Path) -> Path:
-    """A path that means the same in any folder; a URI stays what it is."""
-    folder = open_folder(path)
-    return path if folder.local is None else Path(os.path.abspath(folder.local))
 
 
 def _reply(cluster: Cluster, handle: Any) -> Reply:

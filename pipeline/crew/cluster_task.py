@@ -26,7 +26,8 @@ from pipeline.built.tables import versions
 from pipeline.crew.crew import Crew, Job, WorkersFail
 from pipeline.crew.process_seat import ProcessSeat
 from pipeline.crew.progress import ProgressNote
-from pipeline.files.storage import StorageError, open_folder
+from pipeline.files.place import Place
+from pipeline.files.storage import StorageError
 from pipeline.sources.discover import sizes_and_times
 
 LEASE_SECONDS = 5.0
@@ -94,13 +95,13 @@ def lease(layout: Layout) -> Iterator[str]:
     It is how the machines of a cluster know that they see the folder, and when to stop.
     """
     token = uuid.uuid4().hex
-    with layout.folder.appears_whole(layout.name(layout.lease), layout.scratch) as path:
+    with layout.folder.appears_whole(layout.lease, layout.scratch) as path:
         path.write_text(json.dumps({"token": token, "host": os.uname().nodename}))
     try:
         yield token
     finally:
         with contextlib.suppress(OSError):
-            layout.folder.delete(layout.name(layout.lease))
+            layout.folder.delete(layout.lease)
 
 
 def build_on_cluster(part: Part, order: Order) -> Reply:
@@ -147,7 +148,7 @@ def _supervise(part: Part, order: Order, layout: Layout, work: Path, reply: Repl
 
 def _token(layout: Layout) -> str | None:
     try:
-        return json.loads(layout.folder.read_bytes(layout.name(layout.lease)))["token"]
+        return json.loads(layout.folder.read_bytes(layout.lease))["token"]
     except StorageError:
         raise
     except (OSError, ValueError, KeyError, TypeError):
@@ -181,7 +182,7 @@ def _check_fit(part: Part, order: Order, layout: Layout) -> None:
     )
 
 
-def check_input(part: Part, root: Path) -> None:
+def check_input(part: Part, root: Place) -> None:
     """See that the part's files are there; else each of them would fail by name.
 
     Raises
@@ -189,7 +190,7 @@ def check_input(part: Part, root: Path) -> None:
     Unfit
     """
     there = [f.path for f in part.files if f.size >= 0]
-    if there and not any(sizes_and_times(there, open_folder(root))):
+    if there and not any(sizes_and_times(there, root.folder)):
         raise Unfit(
             f"it sees none of the {len(there):,} files of {part.name} in {root}; every machine "
             "must see the input under the same path (and if the files were removed meanwhile, run "

@@ -39,6 +39,7 @@ from pipeline.crew import memory_limit
 from pipeline.crew.build_part import build_assigned, try_file
 from pipeline.crew.progress import COMPUTING, IDLE, ProgressNote
 from pipeline.errors import Failure
+from pipeline.files.place import Place
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 20.0
@@ -85,9 +86,9 @@ def available_jobs() -> int:
 class Job:
     """What all parts of a run share."""
 
-    root: Path
+    root: Place
     reading: Reading
-    out_dir: Path
+    out_dir: Place
     work: Path | None = None
 
 
@@ -214,7 +215,7 @@ class Crew:
             self._layout.progress(part.number).unlink(missing_ok=True)
             self._assign(part)
         except OSError as error:
-            raise OutputError(f"cannot write below {self._layout.state}: {error}") from error
+            raise self._cannot_write(error) from error
         return seat.submit(
             build_assigned,
             self._layout.assignment(part.number),
@@ -225,6 +226,10 @@ class Crew:
             task.careful,
             job.work,
         )
+
+    def _cannot_write(self, error: OSError) -> OutputError:
+        below = self._layout.describe(self._layout.state)
+        return OutputError(f"cannot write below {below}: {error}")
 
     def _assign(self, part: Part) -> None:
         pq.write_table(plan_table([part]), self._layout.assignment(part.number))
@@ -347,7 +352,7 @@ class Crew:
         try:
             self._assign(part)
         except OSError as error:
-            raise OutputError(f"cannot write below {self._layout.state}: {error}") from error
+            raise self._cannot_write(error) from error
         assignment = self._layout.assignment(part.number)
         future = seat.submit(try_file, assignment, index, self.job.root, self.job.reading)
         deadline = time.monotonic() + self.job.reading.timeout + GRACE_SECONDS

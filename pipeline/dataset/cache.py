@@ -158,8 +158,8 @@ def place_of(dataset: BuiltDataset, fields: Sequence[str], cache_dir: str | None
     cache folder.
     """
     folder, build = dataset.folder, dataset.build
-    shards = [shard["sha256"] for shard in build["shards"]]
-    key = json.dumps([CACHE_VERSION, build["digest"], shards, sorted(fields)])
+    shards = [shard.sha256 for shard in build.shards]
+    key = json.dumps([CACHE_VERSION, build.digest, shards, sorted(fields)])
     name = hashlib.sha256(key.encode()).hexdigest()[:20]
     if cache_dir is not None:
         return Path(cache_dir) / name

@@ -176,7 +176,7 @@ class ShardDataset(Dataset[Item]):
 
     @property
     def digest(self) -> str:
-        return str(self._selection.dataset.build["digest"])
+        return self._selection.dataset.build.digest
 
     @property
     def embeddings(self) -> StoredEmbeddings | None:

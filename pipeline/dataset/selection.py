@@ -211,7 +211,7 @@ def _splits(dataset: BuiltDataset, required: bool) -> pa.Table | None:
         return None
     table = dataset.table(SPLITS)
     made_for = (table.schema.metadata or {}).get(b"digest", b"").decode()
-    digest = dataset.build["digest"]
+    digest = dataset.build.digest
     if made_for != digest:
         if required:
             raise UnreadableDataset(

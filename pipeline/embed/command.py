@@ -241,7 +241,7 @@ def _parts(dataset: BuiltDataset, where: str | None) -> list[Part]:
             raise UsageError(f"--where {where}: {error}") from None
         chosen[:] = False
         chosen[position] = True
-    number = {shard["name"]: k for k, shard in enumerate(dataset.build["shards"])}
+    number = {shard.name: k for k, shard in enumerate(dataset.build.shards)}
     names = pc.dictionary_encode(index["shard"].cast(pa.string())).combine_chunks()
     numbers = np.array([number.get(name, -1) for name in names.dictionary.to_pylist()], np.int64)
     if (numbers < 0).any():
@@ -254,10 +254,10 @@ def _parts(dataset: BuiltDataset, where: str | None) -> list[Part]:
     order = np.lexsort((index["row"].to_numpy(), index["row_group"].to_numpy(), shards))
     begins = np.searchsorted(shards[order], np.arange(len(number) + 1))
     parts = []
-    for k, shard in enumerate(dataset.build["shards"]):
+    for k, shard in enumerate(dataset.build.shards):
         rows = order[begins[k] : begins[k + 1]]
         mask = chosen[rows]
-        parts.append(Part(shard["name"], shard["sha256"], mask, int(lengths[rows][mask].sum())))
+        parts.append(Part(shard.name, shard.sha256, mask, int(lengths[rows][mask].sum())))
     return parts
 
 
@@ -279,7 +279,7 @@ def _about(
         "dtype": options.dtype,
         "max_length": model.max_length,
         "where": options.where,
-        "digest": dataset.build["digest"],
+        "digest": dataset.build.digest,
         "device": model.device,
         "versions": {
             "python": platform.python_version(),

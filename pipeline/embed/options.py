@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.commands.checks import check_at_least
 from pipeline.errors import UsageError
 
 
@@ -65,8 +66,7 @@ class EmbedOptions:
         ------
         UsageError
         """
-        if self.batch_residues < 1:
-            raise UsageError("--batch-residues must be at least 1")
+        check_at_least(self, batch_residues=1)
         if self.max_length < 0 or 0 < self.max_length < 8:
             raise UsageError("--max-length must be at least 8, or 0 for the model's own length")
         if self.name is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", self.name):

@@ -27,8 +27,6 @@ from pipeline.export.read_back import differences
 from pipeline.export.web_page import web_page
 from pipeline.files.atomic import appears_whole
 
-_FORMATS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status.
@@ -58,7 +56,8 @@ def export(options: ExportOptions) -> None:
         Before anything is written.
     Failure, OSError
     """
-    single, kind = _check(options)
+    options.check()
+    single, kind = options.is_one_file, options.kind
     script = _viewer_script(options.viewer_script)
     dataset = BuiltDataset.open(options.dataset)
     index = chosen_rows(dataset.index(), options.chain, options.entry, options.where)
@@ -94,35 +93,6 @@ def export(options: ExportOptions) -> None:
             n_files, n_chains = n_files + 1, n_chains + len(members)
     files = "" if single else f" in {several(n_files, 'file')}"
     print(f"{options.output}: {several(n_chains, 'chain')}{files}")
-
-
-def _check(options: ExportOptions) -> tuple[bool, Kind]:
-    """(one file is to be written, its format)."""
-    if options.output is None and options.fasta is None and options.view is None:
-        raise UsageError("nothing to write: give --output, --view or --fasta")
-    if options.viewer_script is not None and options.view is None:
-        raise UsageError("--viewer-script is for --view, which is not given")
-    for name in ("fasta", "view"):
-        path: Path | None = getattr(options, name)
-        if path is not None and path.is_dir():
-            raise UsageError(f"--{name} {path} is a folder; give a file")
-    if options.output is None:
-        if options.ellipsoids or options.format is not None:
-            raise UsageError("--ellipsoids and --format are for --output, which is not given")
-        return False, "cif"
-    by_name = _FORMATS.get(options.output.suffix.lower())
-    if options.output.is_dir():
-        by_name = None
-    elif by_name is None and options.output.exists():
-        raise UsageError(
-            f"--output {options.output} is a file; give a folder, or a name that ends in "
-            ".cif or .pdb"
-        )
-    if by_name is not None and options.per == "chain":
-        raise UsageError(f"--per chain makes many files, and --output {options.output} is one")
-    if by_name is not None and options.format not in (None, by_name):
-        raise UsageError(f"--output {options.output} is not the name of a {options.format} file")
-    return by_name is not None, options.format or by_name or "cif"
 
 
 def _viewer_script(path: Path | None) -> str | None:
@@ -175,7 +145,7 @@ def _place(options: ExportOptions, members: Sequence[StoredChain], kind: Kind) -
 def _text(
     dataset: BuiltDataset, named: Changed, kind: Kind, ellipsoids: list[Ellipsoids] | None
 ) -> str:
-    comment = f"written by pipeline.export from dataset {dataset.build['digest'][:16]}"
+    comment = f"written by pipeline.export from dataset {dataset.build.digest[:16]}"
     write = pdb_text if kind == "pdb" else mmcif_text
     return write(named.chains, ellipsoids, comment="\n".join([comment, *named.lines()]))
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import re
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -21,7 +20,7 @@ from pipeline.fetch.display import Display, show_summary
 from pipeline.fetch.download import Downloader
 from pipeline.fetch.entry_ids import BadEntryId, Wanted, alphafold_entry, pdb_entry
 from pipeline.fetch.fetch_entry import EntryFetcher
-from pipeline.fetch.options import POLITE_CONNECTIONS, POLITE_RATE, FetchOptions
+from pipeline.fetch.options import FetchOptions
 from pipeline.fetch.pace import Pace
 from pipeline.fetch.problems import SERVER_AT_FAULT
 from pipeline.fetch.servers import url_pattern
@@ -65,13 +64,13 @@ def fetch(options: FetchOptions, console: Console | None = None) -> int:
     """
     console = console or standard_console()
     begun = time.monotonic()
-    _check(options)
+    options.check()
     pattern = url_pattern(options.source, options.format, options.mirror)
     manifest = Manifest.read(options.manifest)
     if not manifest.entries:
         raise UsageError(f"{options.manifest} names no entries")
     entries, rows = _entries(manifest.entries, options)
-    with State(options.out_dir).locked() as state:
+    with State(Path(options.out_dir)).locked() as state:
         rows += _fetch(entries, pattern, options, state, console)
         order = {entry_id: k for k, entry_id in enumerate(manifest.entries)}
         rows.sort(key=lambda row: order.get(row.entry_id, len(order)))
@@ -79,35 +78,6 @@ def fetch(options: FetchOptions, console: Console | None = None) -> int:
     show_summary(console, rows, str(state.table), time.monotonic() - begun, options.allow_failures)
     n_failed = sum(row.status == "failed" for row in rows)
     return FAILURE if n_failed > options.allow_failures else OK
-
-
-def _check(options: FetchOptions) -> None:
-    out = options.out_dir
-    if re.match(r"[a-z0-9]+:/", str(out)):
-        raise UsageError(f"--out-dir {out}: give a folder of this machine")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out-dir {out} is a file; give a folder")
-    at_least = {
-        "at_once": 1,
-        "attempts": 1,
-        "max_file_size": 1,
-        "alphafold_version": 1,
-        "allow_failures": 0,
-    }
-    for name, least in at_least.items():
-        if getattr(options, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}")
-    for name in ("per_second", "timeout"):
-        if not 0 < getattr(options, name) < math.inf:
-            raise UsageError(f"--{name.replace('_', '-')} must be a positive number")
-    if options.mirror is None and (
-        options.at_once > POLITE_CONNECTIONS or options.per_second > POLITE_RATE
-    ):
-        raise UsageError(
-            f"public servers are asked by at most {POLITE_CONNECTIONS} connections and "
-            f"{POLITE_RATE:g} times a second (--at-once, --per-second); for the whole archive "
-            "there is rsync, and for a copy of your own --mirror, which has no such limit"
-        )
 
 
 def _entries(entry_ids: Iterable[str], options: FetchOptions) -> tuple[list[Wanted], list[Row]]:

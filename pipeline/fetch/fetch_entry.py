@@ -114,7 +114,7 @@ class EntryFetcher:
         return f"{wanted.middle}/{name}" if self._options.layout == "divided" else name
 
     def _path(self, file: str) -> Path:
-        return self._options.out_dir / file
+        return Path(self._options.out_dir) / file
 
     def _find(self, wanted: Wanted) -> Known | Row | None:
         """The good file that is there: a row if the journal knows it, else a record for it."""

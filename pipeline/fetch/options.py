@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pipeline.commands.checks import check_at_least, check_no_file
+from pipeline.commands.words import dashed
+from pipeline.errors import UsageError
 from pipeline.fetch.servers import Source
+from pipeline.files.place import Place
 from pipeline.sources import Format
 
 POLITE_CONNECTIONS, POLITE_RATE = 16, 20.0
@@ -54,7 +59,7 @@ class FetchOptions:
     """
 
     manifest: Path
-    out_dir: Path = field(metadata={"also": "out"})
+    out_dir: Place = field(metadata={"also": "out"})
     source: Source = "rcsb"
     format: Format = "bcif"
     mirror: str | None = None
@@ -68,3 +73,28 @@ class FetchOptions:
     allow_failures: int = 0
     overwrite: bool = False
     quiet: bool = False
+
+    def check(self) -> None:
+        """See that the files can lie where they shall, and that servers are asked politely.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.out_dir.is_uri:
+            raise UsageError(f"--out-dir {self.out_dir}: give a folder of this machine")
+        check_no_file("out_dir", Path(self.out_dir))
+        check_at_least(
+            self, at_once=1, attempts=1, max_file_size=1, alphafold_version=1, allow_failures=0
+        )
+        for name in ("per_second", "timeout"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{dashed(name)} must be a positive number")
+        if self.mirror is None and (
+            self.at_once > POLITE_CONNECTIONS or self.per_second > POLITE_RATE
+        ):
+            raise UsageError(
+                f"public servers are asked by at most {POLITE_CONNECTIONS} connections and "
+                f"{POLITE_RATE:g} times a second (--at-once, --per-second); for the whole archive "
+                "there is rsync, and for a copy of your own --mirror, which has no such limit"
+            )

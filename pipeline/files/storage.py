@@ -45,12 +45,12 @@ class StorageError(Failure, OSError):
     """A store does not answer, has no such bucket, or refuses. One sentence for people."""
 
 
-def open_folder(location: str | PurePath | Folder) -> Folder:
+def open_folder(location: Location) -> Folder:
     """A folder by its path or URI. It need not exist.
 
     Parameters
     ----------
-    location : str or Path
+    location : str, Path or Place
         A path; or ``file:///path``, ``s3://bucket/prefix`` or ``gs://bucket/prefix``. Options of an
         S3 server follow a question mark: ``endpoint_override=host:port``, ``scheme=http``,
         ``region=name``. Credentials come from the environment, or wherever else the store's own
@@ -117,11 +117,6 @@ class Folder:
     def uri(self) -> str:
         """What `open_folder` makes the same folder of, in this directory."""
         return self._location + (f"?{self._query}" if self._query else "")
-
-    @property
-    def path(self) -> Path:
-        """The folder as an option of a command carries it; `open_folder` makes it again."""
-        return Path(self.uri) if self.local is None else self.local
 
     @property
     def name(self) -> str:
@@ -358,6 +353,10 @@ class Folder:
             if failure is None:
                 raise
             raise failure from error
+
+
+Location = str | os.PathLike[str] | Folder
+"""What `open_folder` takes."""
 
 
 def _uninterrupted(work: Callable[[], None]) -> None:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_namespace
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from pipeline.geometry.frames import (
@@ -28,20 +28,23 @@ from pipeline.geometry.frames import (
     to_global,
     unstack,
 )
+from pipeline.geometry.moments import (
+    UPPER,
+    Shape,
+    Symmetric,
+    from_axes,
+    matrix_from_upper,
+    moments,
+    rotate,
+    sqrt,
+    sum_atoms,
+)
 
 BASE_THICKNESS = 0.5
 """Added to every standard deviation, in Å: no residue is thinner than an atom's own cloud."""
 
 MAX_ANISOTROPY = 90.0
 """Largest ratio of two axes for a solver: condition number 8,100, below the limit of 1e4."""
-
-Shape = Literal["axis_aligned", "full"]
-
-_Symmetric = tuple[Array, Array, Array, Array, Array, Array]
-"""Upper triangle xx xy xz yy yz zz."""
-
-UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-"""Rows and columns of xx xy xz yy yz zz."""
 
 _BLOCK = 1024
 """Residues per block in `residue_gaussians`: many to a call, few enough for a core's cache."""
@@ -88,9 +91,9 @@ class Gaussians:
         r = self.rotations
         axes = (unstack(r[..., 0]), unstack(r[..., 1]), unstack(r[..., 2]))
         if self.local_covariance is None:
-            sigma = _from_axes(axes, unstack(self.scale * self.scale))
+            sigma = from_axes(axes, unstack(self.scale * self.scale))
         else:
-            sigma = _rotate(axes, tuple(self.local_covariance[..., i, j] for i, j in UPPER))
+            sigma = rotate(axes, tuple(self.local_covariance[..., i, j] for i, j in UPPER))
         return array_namespace(r).stack(sigma, axis=-1)
 
     @property
@@ -239,21 +242,21 @@ def rotamer_moments(
             f"{n_rotamers} rotamers of {n_atoms} atoms do not fit weights "
             f"{tuple(weights.shape)} and a mask {tuple(sidechain_mask.shape)}"
         )
-    total = _sum_atoms(xp, xp.moveaxis(weights, -1, 0))[..., None]
+    total = sum_atoms(xp, xp.moveaxis(weights, -1, 0))[..., None]
     known = total > 0
     weights = xp.where(known, weights / xp.where(known, total, 1.0), 1.0 / n_rotamers)
     n, ca, c, o = (backbone[..., slot, :] for slot in range(4))
     points, present = _backbone(xp, n, ca, c, o, o_mask)
     there = xp.astype(sidechain_mask, xp.bool)[..., None, :]
-    # An absent atom goes before any arithmetic, as in `_moments`.
+    # An absent atom goes before any arithmetic, as in `moments`.
     sidechains = xp.where(there[..., None], sidechains, 0.0)
     each = xp.where(there, weights[..., None], 0.0)
     y = xp.concat([xp.where(present[..., None], points, 0.0), _flat(xp, sidechains, 3)], axis=-2)
     weight = xp.concat([xp.astype(present, y.dtype), _flat(xp, each, 2)], axis=-1)
     y, weight = xp.moveaxis(y, -2, 0), xp.moveaxis(weight, -1, 0)[..., None]
-    count = _sum_atoms(xp, weight)
-    mean = _sum_atoms(xp, y * weight) / count
-    return mean, _sqrt(xp, _sum_atoms(xp, (y - mean) ** 2 * weight) / count)
+    count = sum_atoms(xp, weight)
+    mean = sum_atoms(xp, y * weight) / count
+    return mean, sqrt(xp, sum_atoms(xp, (y - mean) ** 2 * weight) / count)
 
 
 def _flat(xp: Any, array: Array, n_last: int) -> Array:
@@ -310,13 +313,11 @@ def residue_gaussians(
         present = np.ascontiguousarray(mask[rows].T)
         n, ca, c = ((x[0][slot], x[1][slot], x[2][slot]) for slot in range(3))
         axes, origin, ok[rows] = frame_components(n, ca, c, present[0] & present[1] & present[2])
-        mean, scale, local = _moments(
-            xp, axes, origin, x, present & ok[rows], base_thickness, shape
-        )
+        mean, scale, local = moments(xp, axes, origin, x, present & ok[rows], base_thickness, shape)
         if local is None:
-            sigma = _from_axes(axes, tuple(s * s for s in scale))
+            sigma = from_axes(axes, tuple(s * s for s in scale))
         else:
-            sigma = _rotate(axes, local)
+            sigma = rotate(axes, local)
         for i in range(3):
             mu = axes[0][i] * mean[0] + axes[1][i] * mean[1] + axes[2][i] * mean[2] + origin[i]
             centroid[rows, i] = mu
@@ -360,7 +361,7 @@ def local_mean_and_scale(
 
 
 def local_components(
-    axes: tuple[Vector, Vector, Vector], origin: Vector, centroid: Vector, upper: _Symmetric
+    axes: tuple[Vector, Vector, Vector], origin: Vector, centroid: Vector, upper: Symmetric
 ) -> tuple[Vector, Vector]:
     """`local_mean_and_scale` on separate component arrays, as `frames.frame_components` gives them.
 
@@ -404,14 +405,6 @@ def limit_anisotropy(scale: Array, ratio: float = MAX_ANISOTROPY) -> Array:
     """
     xp = array_namespace(scale)
     return xp.maximum(scale, xp.max(scale, axis=-1, keepdims=True) / ratio)
-
-
-def matrix_from_upper(upper: Array) -> Array:
-    """(..., 3, 3) symmetric matrices from (..., 6) upper triangles xx xy xz yy yz zz."""
-    xp = array_namespace(upper)
-    xx, xy, xz, yy, yz, zz = (upper[..., k] for k in range(6))
-    rows = xp.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], axis=-1)
-    return xp.reshape(rows, (*rows.shape[:-1], 3, 3))
 
 
 def upper_from_root(rows: Sequence[Array], axis: int) -> list[Array]:
@@ -458,7 +451,7 @@ def _from_points(
     axes, origin, ok = frame_components(unstack(n), unstack(ca), unstack(c), frame_mask)
     # Atoms first: whatever belongs to the residue broadcasts without a new axis.
     x = tuple(xp.moveaxis(points[..., i], -1, 0) for i in range(3))
-    mean, scale, local = _moments(
+    mean, scale, local = moments(
         xp, axes, origin, x, xp.moveaxis(mask, -1, 0) & ok, base_thickness, shape
     )
     if local is not None:
@@ -470,89 +463,3 @@ def _from_points(
         scale=xp.stack(scale, axis=-1),
         local_covariance=local,
     )
-
-
-def _moments(
-    xp: Any,
-    axes: tuple[Vector, Vector, Vector],
-    origin: Vector,
-    x: Vector,
-    mask: Array,
-    base_thickness: float,
-    shape: Shape,
-) -> tuple[Vector, Vector, _Symmetric | None]:
-    """Mean, scale and (for "full") covariance in the frame, of planes x (K, ...) under a mask."""
-    # An absent atom is moved to the origin before any arithmetic, so that neither its value nor
-    # its gradient (0 · NaN) can leak.
-    d = tuple(xp.where(mask, xi, ti) - ti for xi, ti in zip(x, origin, strict=True))
-    y = tuple(e[0] * d[0] + e[1] * d[1] + e[2] * d[2] for e in axes)
-    weight = xp.astype(mask, y[0].dtype)
-    count = _sum_atoms(xp, weight)
-    count = xp.where(count > 0, count, 1.0)
-    mean = tuple(_sum_atoms(xp, ya) / count for ya in y)
-    # Two passes: Σ y² − n ȳ² would cancel.
-    u = tuple((ya - ma) * weight for ya, ma in zip(y, mean, strict=True))
-    if shape == "axis_aligned":
-        std = (_sqrt(xp, _sum_atoms(xp, ua * ua) / count) for ua in u)
-        return mean, tuple(s + base_thickness for s in std), None
-    if shape == "full":
-        second = tuple(_sum_atoms(xp, u[i] * u[j]) / count for i, j in UPPER)
-        return mean, *_thicken(xp, second, base_thickness)
-    raise ValueError(f'shape is "axis_aligned" or "full", not {shape!r}')
-
-
-def _thicken(xp: Any, second: _Symmetric, base_thickness: float) -> tuple[Vector, _Symmetric]:
-    """Add the thickness along the principal axes: V diag((sqrt(λ) + b)²) Vᵀ.
-
-    Computed as M + 2b √M + b² I, which is M itself at b = 0.
-    """
-    # Without extent there are no principal axes: any will do, as long as their gradient exists.
-    extended = second[0] + second[3] + second[5] > 0
-    arbitrary = (1.0, 0.0, 0.0, 2.0, 0.0, 3.0)
-    safe = [xp.where(extended, m, value) for m, value in zip(second, arbitrary, strict=True)]
-    eigenvalues, v = xp.linalg.eigh(matrix_from_upper(xp.stack(safe, axis=-1)))
-    std = [_sqrt(xp, xp.where(extended, eigenvalues[..., a], 0.0)) for a in range(3)]
-    local = []
-    for (i, j), m in zip(UPPER, second, strict=True):
-        root = sum(v[..., i, a] * v[..., j, a] * std[a] for a in range(3))
-        thick = m + 2 * base_thickness * root
-        local.append(thick + base_thickness**2 if i == j else thick)
-    return tuple(s + base_thickness for s in std), tuple(local)
-
-
-def _from_axes(axes: tuple[Vector, Vector, Vector], variance: Vector) -> _Symmetric:
-    """Σ_ij = Σ_a e_ai e_aj variance_a."""
-    weighted = tuple(tuple(e * s for e in axis) for axis, s in zip(axes, variance, strict=True))
-    return tuple(
-        axes[0][i] * weighted[0][j] + axes[1][i] * weighted[1][j] + axes[2][i] * weighted[2][j]
-        for i, j in UPPER
-    )
-
-
-def _rotate(axes: tuple[Vector, Vector, Vector], local: _Symmetric) -> _Symmetric:
-    """Σ = R C Rᵀ for a full covariance C in the frame."""
-    xx, xy, xz, yy, yz, zz = local
-    rows = ((xx, xy, xz), (xy, yy, yz), (xz, yz, zz))
-    e1, e2, e3 = axes
-    half = [[e1[i] * r[0] + e2[i] * r[1] + e3[i] * r[2] for r in rows] for i in range(3)]
-    return tuple(half[i][0] * e1[j] + half[i][1] * e2[j] + half[i][2] * e3[j] for i, j in UPPER)
-
-
-def _sum_atoms(xp: Any, planes: Array) -> Array:
-    """Sum over the first axis.
-
-    NumPy's own reduction changes its order of summation with the other axes (it sums pairwise when
-    there is only one residue), so its last bit would depend on the batch.
-    """
-    if not is_numpy_namespace(xp):
-        return xp.sum(planes, axis=0)
-    total = np.zeros(planes.shape[1:], dtype=planes.dtype)
-    for plane in planes:
-        total += plane
-    return total
-
-
-def _sqrt(xp: Any, variance: Array) -> Array:
-    """Square root with value and gradient 0 at 0 (and at the −ε that an eigensolver returns)."""
-    positive = variance > 0
-    return xp.where(positive, xp.sqrt(xp.where(positive, variance, 1.0)), 0.0)

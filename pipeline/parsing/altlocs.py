@@ -174,7 +174,13 @@ class _RankedLabels:
         There is a choice: two or more labels are nearly equal.
     """
 
-    def __init__(self, group: NDArray, label: NDArray, occupancy: NDArray, n_labels: int):
+    def __init__(
+        self,
+        group: NDArray[np.int64],
+        label: NDArray[np.int64],
+        occupancy: NDArray[np.int32],
+        n_labels: int,
+    ):
         key = group.astype(np.int64) * n_labels + label
         order = np.argsort(key, kind="stable")
         key = key[order]
@@ -343,7 +349,7 @@ def combine(
 
 def _in_turns(alone, contacts, lack, label) -> list[int]:
     """`combine`, changing one run at a time."""
-    beside: list[list[tuple[int, NDArray]]] = [[] for _ in alone]
+    beside: list[list[tuple[int, NDArray[np.int64]]]] = [[] for _ in alone]
     for (p, q), table in contacts.items():
         beside[p].append((q, table))
         beside[q].append((p, table.T))

@@ -16,16 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT
-from pipeline.parsing.cif_text import MAX_MATRIX, Column, Columns
+from pipeline.parsing.cif_table import MAX_MATRIX, Rows
+from pipeline.parsing.cif_words import Column, Columns
 from pipeline.parsing.errors import NotAStructure, ParseError
-from pipeline.parsing.fields import BLANK, changes, decimals, item_size, run_lengths
+from pipeline.parsing.fields import BLANK, changes, item_size, run_lengths
+from pipeline.parsing.numbers import decimals
 
 MAX_ROWS = 12_000_000
 """A column may say "one value, a billion times" in ten bytes; the largest entries of the PDB have
 fewer than 10 million atoms."""
 
 _DTYPES = {1: "<i1", 2: "<i2", 3: "<i4", 4: "<u1", 5: "<u2", 6: "<u4", 32: "<f4", 33: "<f8"}
-Rows = slice | NDArray
 
 
 class BinaryCif:
@@ -198,7 +199,7 @@ def _read_column(unpacker: msgpack.Unpacker, tags: Collection[str]) -> dict[str,
 class BinaryCategory:
     """The columns of one category, decoded on demand.
 
-    The interface is that of `cif_text.TextTable`: `names`, `integers`, `fixed`.
+    The interface is that of `cif_table.TextTable`: `names`, `integers`, `fixed`.
     """
 
     reader = "bcif"
@@ -310,7 +311,7 @@ class BinaryCategory:
         texts = [words[k] for k in values.tolist()]
         return texts if mask is None else self._without(texts, mask)
 
-    def _as_text(self, values: NDArray, mask: NDArray | None) -> Column:
+    def _as_text(self, values: NDArray[Any], mask: NDArray[np.uint8] | None) -> Column:
         if values.dtype.kind == "S":
             text: Column = [v.decode("utf-8", "replace") or None for v in values.tolist()]
         elif values.dtype == np.float32:
@@ -321,14 +322,14 @@ class BinaryCategory:
         return text if mask is None else self._without(text, mask)
 
     @staticmethod
-    def _without(text: Column, mask: NDArray) -> Column:
+    def _without(text: Column, mask: NDArray[np.uint8]) -> Column:
         for k in np.flatnonzero(mask):
             text[k] = None
         return text
 
     def _decode(
         self, tag: str, keep_fixed_point: int | None = None
-    ) -> tuple[NDArray, NDArray[np.bytes_] | None, NDArray | None]:
+    ) -> tuple[NDArray[Any], NDArray[np.bytes_] | None, NDArray[np.uint8] | None]:
         """(values, None, mask) of numbers, or (indices, strings, mask)."""
         column = self._columns[tag]
         self._kept_fixed_point = False
@@ -358,7 +359,7 @@ class BinaryCategory:
                 "malformed-bcif", f"the column {tag} of a table does not decode"
             ) from None
 
-    def _sized(self, values: NDArray) -> NDArray:
+    def _sized(self, values: NDArray[Any]) -> NDArray[Any]:
         if len(values) != self.n_rows:
             raise ParseError(
                 "malformed-bcif",
@@ -366,7 +367,7 @@ class BinaryCategory:
             )
         return values
 
-    def _strings(self, data: dict[str, Any]) -> tuple[NDArray, NDArray[np.bytes_]]:
+    def _strings(self, data: dict[str, Any]) -> tuple[NDArray[Any], NDArray[np.bytes_]]:
         encoding = data["encoding"][0]
         indices = self._numbers({"encoding": encoding["dataEncoding"], "data": data["data"]})
         offsets = self._numbers(
@@ -387,7 +388,7 @@ class BinaryCategory:
             raise ParseError("malformed-bcif", "a string index points outside its table")
         return indices, table
 
-    def _numbers(self, data: dict[str, Any]) -> NDArray:
+    def _numbers(self, data: dict[str, Any]) -> NDArray[Any]:
         values: Any = data["data"]
         with np.errstate(all="ignore"):  # what overflows is no number, and found to be none later
             for step in reversed(data["encoding"]):
@@ -404,22 +405,22 @@ def _check_sane_width(width: int, n: int) -> None:
         )
 
 
-def _byte_array(data: bytes | str, step: dict[str, Any]) -> NDArray:
+def _byte_array(data: bytes | str, step: dict[str, Any]) -> NDArray[Any]:
     if isinstance(data, str):  # as old MessagePack has it; bytes that are no text came another way
         data = data.encode()
     return np.frombuffer(data, _DTYPES[step["type"]])
 
 
-def _fixed_point(data: NDArray, step: dict[str, Any]) -> NDArray:
+def _fixed_point(data: NDArray[Any], step: dict[str, Any]) -> NDArray[Any]:
     return data / np.float64(step["factor"])
 
 
-def _interval_quantization(data: NDArray, step: dict[str, Any]) -> NDArray:
+def _interval_quantization(data: NDArray[Any], step: dict[str, Any]) -> NDArray[Any]:
     low, high, n = float(step["min"]), float(step["max"]), int(step["numSteps"])
     return low + data * ((high - low) / (n - 1))
 
 
-def _run_length(data: NDArray, step: dict[str, Any]) -> NDArray:
+def _run_length(data: NDArray[Any], step: dict[str, Any]) -> NDArray[Any]:
     values, counts = data[::2], data[1::2].astype(np.int64)
     size = int(step["srcSize"])
     if size > MAX_ROWS or len(values) != len(counts):
@@ -429,11 +430,11 @@ def _run_length(data: NDArray, step: dict[str, Any]) -> NDArray:
     return np.repeat(values, counts)
 
 
-def _delta(data: NDArray, step: dict[str, Any]) -> NDArray:
+def _delta(data: NDArray[Any], step: dict[str, Any]) -> NDArray[Any]:
     return np.cumsum(data, dtype=np.int64) + int(step["origin"])
 
 
-def _integer_packing(data: NDArray, step: dict[str, Any]) -> NDArray:
+def _integer_packing(data: NDArray[Any], step: dict[str, Any]) -> NDArray[Any]:
     limits = np.iinfo(data.dtype)
     carries = data == limits.max
     if not step["isUnsigned"]:
@@ -444,7 +445,7 @@ def _integer_packing(data: NDArray, step: dict[str, Any]) -> NDArray:
     return np.diff(np.cumsum(data, dtype=np.int64)[~carries], prepend=0)
 
 
-_DECODERS: dict[str, Callable[[Any, dict[str, Any]], NDArray]] = {
+_DECODERS: dict[str, Callable[[Any, dict[str, Any]], NDArray[Any]]] = {
     "ByteArray": _byte_array,
     "FixedPoint": _fixed_point,
     "IntervalQuantization": _interval_quantization,

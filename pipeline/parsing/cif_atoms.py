@@ -6,14 +6,14 @@ Definitions: the mmCIF dictionary of the wwPDB (mmcif_pdbx_v50), category ``atom
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
 from pipeline.parsing.bcif import BinaryCategory
-from pipeline.parsing.cif_text import TextTable
+from pipeline.parsing.cif_table import Rows, TextTable
 from pipeline.parsing.errors import NotAStructure, ParseError
 from pipeline.parsing.fields import is_name, run_lengths
 from pipeline.residues import with_hydrogens_named_for_metals
@@ -36,6 +36,8 @@ _RESIDUE_TAGS = (
 MAX_COORDINATE = 2**31 - 1
 _NUMBER_AND_CODE = re.compile(rb"([+-]?[0-9]{1,9})([A-Za-z])")
 
+Value = TypeVar("Value", bound=np.generic)
+
 
 def read_atoms(
     table: TextTable | BinaryCategory, models: Models, *, every_b_factor: bool = False
@@ -50,7 +52,7 @@ def read_atoms(
         The table has no atom or residue names, or a column does not decode.
     """
     _check_columns(table)
-    rows: slice | NDArray = slice(0, table.n_rows)
+    rows: Rows = slice(0, table.n_rows)
     heads = table.run_heads(_RESIDUE_TAGS)
     has_models = "pdbx_pdb_model_num" in table and table.n_rows
     if has_models and models == "first" and not table.is_constant("pdbx_pdb_model_num"):
@@ -68,13 +70,13 @@ def read_atoms(
     n = rows.stop if isinstance(rows, slice) else int(np.count_nonzero(rows))
     counts = None if heads is None else run_lengths(heads, n)
 
-    def per_atom(values: NDArray) -> NDArray:
+    def per_atom(values: NDArray[Value]) -> NDArray[Value]:
         """Spread what was read at the heads only."""
         return values if counts is None else np.repeat(values, counts)
 
     of_residue = rows if heads is None else heads
 
-    def name_columns(where: slice | NDArray, *alternatives: tuple[str, ...]) -> list[NDArray]:
+    def name_columns(where: Rows, *alternatives: tuple[str, ...]) -> list[NDArray[np.bytes_]]:
         """One column per tuple of tags: the first of them that the table has."""
         tags = [next((t for t in names if t in table), None) for names in alternatives]
         present = list(dict.fromkeys(t for t in tags if t is not None))
@@ -92,7 +94,7 @@ def read_atoms(
     columns = table.integers(present, of_residue) if present else []
     numbers = dict(zip(present, columns, strict=True))
 
-    def number_column(key: str) -> NDArray:
+    def number_column(key: str) -> NDArray[np.int32]:
         tag = tags[key]
         return np.full(n, ABSENT, np.int32) if tag is None else per_atom(numbers[tag])
 
@@ -117,7 +119,7 @@ def read_atoms(
     name, element, altloc = name_columns(
         rows, ("label_atom_id", "auth_atom_id"), ("type_symbol",), ("label_alt_id",)
     )
-    group, *columns, ins_code = name_columns(
+    group, *of_residues, ins_code = name_columns(
         of_residue,
         ("group_pdb",),
         ("label_comp_id", "auth_comp_id"),
@@ -132,8 +134,9 @@ def read_atoms(
     hetero = is_name(group, b"HETATM")
     if "group_pdb" in table and not (hetero | is_name(group, b"ATOM")).all():
         hetero = _hetero_of_odd_records(group)
-    hetero, comp_id, label_asym_id, auth_asym_id, entity_id, ins_code = (
-        per_atom(column) for column in (hetero, *columns, ins_code)
+    hetero = per_atom(hetero)
+    comp_id, label_asym_id, auth_asym_id, entity_id, ins_code = (
+        per_atom(texts) for texts in (*of_residues, ins_code)
     )
     b_factor = np.zeros(n, np.float32)
     if "b_iso_or_equiv" in table:
@@ -181,7 +184,7 @@ def _split_insertion_codes(
     return ins_code
 
 
-def _b_factors(table: TextTable | BinaryCategory, rows: NDArray) -> NDArray[np.float64]:
+def _b_factors(table: TextTable | BinaryCategory, rows: Rows) -> NDArray[np.float64]:
     """Å²; two decimals in archive files, read with four where there are more."""
     for places in (2, 4):
         (values,), (valid,), exact = table.fixed(["b_iso_or_equiv"], places, rows)

@@ -15,15 +15,11 @@ import numpy as np
 
 from pipeline.chain import EntryMetadata
 from pipeline.entry_ids import is_alphafold_db_id, is_pdb_id
-from pipeline.parsing.cif_text import Column
-from pipeline.parsing.confidence import (
-    is_alphafold_db_title,
-    is_experimental,
-    states_prediction,
-)
+from pipeline.parsing.cif_words import Column
+from pipeline.parsing.confidence import is_alphafold_db_title, is_experimental, states_prediction
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.errors import ParseError
-from pipeline.parsing.fields import cif_number, whole_number
+from pipeline.parsing.numbers import cif_number, whole_number
 
 _MATRIX = tuple(f"matrix[{i}][{j}]" for i in (1, 2, 3) for j in (1, 2, 3))
 _VECTOR = tuple(f"vector[{i}]" for i in (1, 2, 3))

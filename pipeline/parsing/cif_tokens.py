@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pipeline.parsing.cif_text import Column, TextTable, WordTable, decode_words, tokenise_raw
+from pipeline.parsing.cif_table import TextTable, WordTable
+from pipeline.parsing.cif_words import Column, decode_words, tokenise_raw
 from pipeline.parsing.errors import NotAStructure, ParseError
 
 

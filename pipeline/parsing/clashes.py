@@ -8,6 +8,8 @@ a clash.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -118,7 +120,9 @@ def clashing_pairs(
     return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
 
 
-def _numbered(cell: NDArray, steps: tuple[int, int, int]) -> NDArray:
+def _numbered(
+    cell: NDArray[np.integer[Any]], steps: tuple[int, int, int]
+) -> NDArray[np.integer[Any]]:
     x, y, z = cell
     return x * steps[0] + y * steps[1] + z * steps[2]
 
@@ -128,7 +132,9 @@ def _rows_of_cells(steps: tuple[int, int, int]) -> NDArray[np.int64]:
     return np.array([[0], [steps[1]], [steps[2]], [steps[1] + steps[2]]])
 
 
-def _bonded(a: NDArray[np.bytes_], b: NDArray[np.bytes_], square: NDArray) -> NDArray[np.bool_]:
+def _bonded(
+    a: NDArray[np.bytes_], b: NDArray[np.bytes_], square: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """Pairs of atoms at the length of a bond, by the first letters of their names."""
     first, second = _initials(a), _initials(b)
     carbons = (first == _CARBON).astype(np.int8) + (second == _CARBON)

@@ -237,7 +237,12 @@ def _short_codes(name: NDArray[np.bytes_]) -> NDArray[np.uint32]:
     return found
 
 
-def _fill(source: NDArray, row: NDArray, slot: NDArray, atom: NDArray) -> None:
+def _fill(
+    source: NDArray[np.int64],
+    row: NDArray[np.int64],
+    slot: NDArray[np.int8],
+    atom: NDArray[np.int64],
+) -> None:
     """Write atoms into their slots, from the last to the first."""
     wanted = np.flatnonzero(slot >= 0)[::-1]
     source.reshape(-1)[row[wanted] * N_SLOTS + slot[wanted]] = atom[wanted]

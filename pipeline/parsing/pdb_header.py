@@ -17,7 +17,7 @@ from pipeline.chain import EntryMetadata
 from pipeline.parsing.cif_entry import source_of
 from pipeline.parsing.confidence import is_experimental, states_prediction
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
-from pipeline.parsing.fields import whole_number
+from pipeline.parsing.numbers import whole_number
 from pipeline.parsing.polymers import MAX_RESIDUES
 
 _MONTHS = {

@@ -21,8 +21,6 @@ from pipeline.parsing.fields import (
     BLANK,
     Field,
     changes,
-    decimals,
-    decimals_of_fixed_places,
     is_constant,
     is_name,
     item_size,
@@ -31,6 +29,7 @@ from pipeline.parsing.fields import (
     run_lengths,
     windows,
 )
+from pipeline.parsing.numbers import decimals, decimals_of_fixed_places
 from pipeline.parsing.residue_numbers import read_residue_numbers
 from pipeline.parsing.wide_records import WideValues, coordinate_fields, mend
 from pipeline.residues import component, with_hydrogens_named_for_metals
@@ -117,7 +116,7 @@ class PdbText:
         wanted[of_remarks] = [n in of_number for n in numbers.view("S3").ravel().tolist()]
         return [self.line(k) for k in np.flatnonzero(wanted).tolist()]
 
-    def fields(self, lines: NDArray, first: int = 0) -> Field:
+    def fields(self, lines: NDArray[np.int64], first: int = 0) -> Field:
         """80 columns of lines, from the one at `first` on, ``(n, 80) uint8``, blank-padded."""
         starts, lengths = self.starts[lines], self.lengths[lines]
         starts += first
@@ -163,9 +162,8 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     counts = run_lengths(heads, n)
     comp_id, chain = _comp_and_chain(rows[heads])
     seq_id, ins_code = read_residue_numbers(rows[heads], chain, segment[heads])
-    comp_id, chain, seq_id, ins_code = (
-        np.repeat(column, counts) for column in (comp_id, chain, seq_id, ins_code)
-    )
+    comp_id, chain, ins_code = (np.repeat(texts, counts) for texts in (comp_id, chain, ins_code))
+    seq_id = np.repeat(seq_id, counts)
     segid = rows[:, 72:76]
     for records in wide:
         comp_id = _with(comp_id, records.rows, records.comp_id)
@@ -216,7 +214,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     )
 
 
-def _n_other_atoms(pdb: PdbText, segment: NDArray) -> int:
+def _n_other_atoms(pdb: PdbText, segment: NDArray[np.intp]) -> int:
     """Atoms behind the first END or ENDMDL that are not those before it, once more.
 
     A trajectory has the same atoms again; files that were put behind each other have others.
@@ -228,7 +226,9 @@ def _n_other_atoms(pdb: PdbText, segment: NDArray) -> int:
     return sum(len(other) for other in later if not np.array_equal(other, first))
 
 
-def _with(column: NDArray[np.bytes_], rows: NDArray, values: NDArray) -> NDArray[np.bytes_]:
+def _with(
+    column: NDArray[np.bytes_], rows: NDArray[np.int64], values: NDArray[np.bytes_]
+) -> NDArray[np.bytes_]:
     """The column with other names at some rows, as wide as they need."""
     if values.dtype.itemsize > column.dtype.itemsize:
         column = column.astype(f"S{item_size(values.dtype.itemsize)}")
@@ -236,7 +236,9 @@ def _with(column: NDArray[np.bytes_], rows: NDArray, values: NDArray) -> NDArray
     return column
 
 
-def _model_numbers(pdb: PdbText, lines: NDArray, segment: NDArray) -> NDArray[np.int32]:
+def _model_numbers(
+    pdb: PdbText, lines: NDArray[np.int64], segment: NDArray[np.intp]
+) -> NDArray[np.int32]:
     """The number on each segment's MODEL record; its place in the file where there is none."""
     headers = pdb.lines_of(b"MODEL")
     numbers = np.ones(len(lines), np.int32)
@@ -258,7 +260,7 @@ def _model_numbers(pdb: PdbText, lines: NDArray, segment: NDArray) -> NDArray[np
 
 
 def _stretches(
-    pdb: PdbText, lines: NDArray, chain: NDArray, segment: NDArray
+    pdb: PdbText, lines: NDArray[np.int64], chain: NDArray[np.bytes_], segment: NDArray[np.intp]
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """(number of TER of its chain and model before each atom, whether these are all).
 
@@ -279,7 +281,7 @@ def _stretches(
     return stretch, after
 
 
-def _comp_and_chain(rows: Field) -> tuple[NDArray, NDArray]:
+def _comp_and_chain(rows: Field) -> tuple[NDArray[np.bytes_], NDArray[np.bytes_]]:
     """Residue names (columns 18–20) and chain ids (22).
 
     Column 21 is blank by the format. Where it is not, it is the first letter of a two-letter

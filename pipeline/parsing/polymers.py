@@ -74,7 +74,7 @@ def polymer_residues(
     describer = reconcile.Describer(runs, geometry, info, select)
     chains: list[tuple[str, str, Polymer]] = []
     offsets = [0]
-    parts: list[tuple[NDArray, NDArray, NDArray, NDArray]] = []  # runs, residue of run, rows, index
+    parts: list[tuple[NDArray[np.int64], ...]] = []  # runs, residue of run, rows, index
     sequences: list[NDArray[np.int8]] = []
     n_of_id: dict[str, int] = {}
     may_move = bool(runs.is_hetero_residue.any())
@@ -164,7 +164,7 @@ def polymer_residues(
     )
 
 
-def _ranges(starts: NDArray, counts: NDArray) -> NDArray[np.int64]:
+def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Concatenated ``arange(start, start + count)``."""
     total = int(counts.sum())
     begin = np.cumsum(counts) - counts
@@ -186,8 +186,8 @@ def _increasing(auth: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _select_polymer(
-    runs: Runs, geometry: BackboneGeometry, of_chain: NDArray, polymer: Polymer
-) -> NDArray:
+    runs: Runs, geometry: BackboneGeometry, of_chain: NDArray[np.int64], polymer: Polymer
+) -> NDArray[np.int64]:
     """Runs of the polymer in a chain that no entity record describes.
 
     Peptide-linking components are residues, and so is an unknown component with a backbone, or one
@@ -217,7 +217,7 @@ def _select_polymer(
 
 
 def _without_free_amino_acids(
-    chosen: NDArray, runs: Runs, geometry: BackboneGeometry
+    chosen: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry
 ) -> NDArray[np.int64]:
     """Residues without those HETATM at the ends that no peptide bond joins to the rest.
 
@@ -244,14 +244,14 @@ def _without_free_amino_acids(
 
 
 def _split_copies(
-    chosen: NDArray,
+    chosen: NDArray[np.int64],
     runs: Runs,
     atoms: AtomTable,
     geometry: BackboneGeometry,
     polymer: Polymer,
     info: EntryInfo,
     flags: list[str],
-) -> list[NDArray]:
+) -> list[NDArray[np.int64]]:
     """Cut the runs of one chain id where another chain under the same id begins."""
     by_label = bool(polymer.is_protein) and bool((runs.seq[chosen] != ABSENT).all())
     asym_id = runs.asym_ids[runs.asym[chosen[0]]]
@@ -271,13 +271,13 @@ def _split_copies(
 
 
 def _cut_where_residues_come_again(
-    chosen: NDArray,
+    chosen: NDArray[np.int64],
     runs: Runs,
     atoms: AtomTable,
     geometry: BackboneGeometry,
     by_label: bool = False,
     by_ter: bool = False,
-) -> list[NDArray]:
+) -> list[NDArray[np.int64]]:
     """Cut runs where residues come again, atoms and all.
 
     Files with more chains than letters reuse the id, and programs of molecular dynamics write none.
@@ -326,8 +326,12 @@ def _cut_where_residues_come_again(
 
 
 def _cut_at_breaks(
-    chosen: NDArray, runs: Runs, geometry: BackboneGeometry, info: EntryInfo, flags: list[str]
-) -> list[NDArray]:
+    chosen: NDArray[np.int64],
+    runs: Runs,
+    geometry: BackboneGeometry,
+    info: EntryInfo,
+    flags: list[str],
+) -> list[NDArray[np.int64]]:
     """Cut runs where the segment id (columns 73–76) changes, or a TER stands, and no peptide bond
     joins.
 

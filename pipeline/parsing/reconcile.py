@@ -30,9 +30,9 @@ MAX_LEFT_OUT = 5
 MIN_KEPT = 0.9
 """A file that loses more residues, or keeps a smaller share of them, is flagged ``left_out``."""
 
-Select = Callable[[NDArray, Polymer], NDArray]
+Select = Callable[[NDArray[np.int64], Polymer], NDArray[np.int64]]
 """(runs of a chain, what is known of it) → the runs that are residues of its polymer."""
-Split = Callable[[NDArray], list[NDArray]]
+Split = Callable[[NDArray[np.int64]], list[NDArray[np.int64]]]
 """Runs of a polymer → its copies under one id."""
 
 
@@ -79,7 +79,7 @@ def set_labels_aside(
     return flags
 
 
-def chains_of(runs: Runs, info: EntryInfo) -> list[tuple[int, NDArray]]:
+def chains_of(runs: Runs, info: EntryInfo) -> list[tuple[int, NDArray[np.int64]]]:
     """(index of the asym id, its runs) of every chain, in order of appearance.
 
     An asym id under which the atoms name several entities is several chains: some programs write
@@ -106,8 +106,8 @@ def chains_of(runs: Runs, info: EntryInfo) -> list[tuple[int, NDArray]]:
 
 
 def in_order(
-    of_chain: NDArray, runs: Runs, geometry: BackboneGeometry
-) -> tuple[NDArray, NDArray[np.int64]]:
+    of_chain: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(runs of a chain, those of them that stood behind the others and belong between them).
 
     The latter count as standing before the TER from then on. Some programs sort all HETATM behind
@@ -162,7 +162,7 @@ class Describer:
     def __init__(self, runs: Runs, geometry: BackboneGeometry, info: EntryInfo, select: Select):
         self._runs, self._geometry, self._info, self._select = runs, geometry, info, select
 
-    def polymer(self, asym: int, of_chain: NDArray, flags: list[str]) -> Polymer:
+    def polymer(self, asym: int, of_chain: NDArray[np.int64], flags: list[str]) -> Polymer:
         """What is known about a chain; contradictions leave a flag."""
         asym_id = self._runs.asym_ids[asym]
         by_id = self._info.polymers.get(asym_id, UNDESCRIBED)
@@ -179,7 +179,7 @@ class Describer:
         return self._by_sequence(asym_id, residues, by_id, flags)
 
     def _by_sequence(
-        self, asym_id: str, residues: NDArray, by_id: Polymer, flags: list[str]
+        self, asym_id: str, residues: NDArray[np.int64], by_id: Polymer, flags: list[str]
     ) -> Polymer:
         """The entity whose sequence the residues spell."""
         proteins = [p for p in self._info.entities.values() if p.is_protein is not False]
@@ -209,7 +209,7 @@ class Describer:
 
 
 def numbered_residues(
-    of_chain: NDArray, runs: Runs, geometry: BackboneGeometry
+    of_chain: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry
 ) -> NDArray[np.int64]:
     """Runs of a protein entity: those with a ``label_seq_id``, and those that lack one.
 
@@ -233,7 +233,7 @@ def numbered_residues(
 
 
 def placed(
-    chosen: NDArray, runs: Runs, geometry: BackboneGeometry, polymer: Polymer, label: str,
+    chosen: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry, polymer: Polymer, label: str,
     flags: list[str],
 ) -> NDArray[np.int64] | None:  # fmt: skip
     """1-based positions of runs in the entity sequence.
@@ -271,7 +271,7 @@ def placed(
     return places
 
 
-def _joins(places: NDArray[np.int64], chosen: NDArray, runs: Runs) -> bool:
+def _joins(places: NDArray[np.int64], chosen: NDArray[np.int64], runs: Runs) -> bool:
     """Whether residues of several author numbers have one place."""
     if (np.diff(places) > 0).all():
         return False
@@ -279,7 +279,7 @@ def _joins(places: NDArray[np.int64], chosen: NDArray, runs: Runs) -> bool:
 
 
 def placed_by_names(
-    chosen: NDArray, runs: Runs, geometry: BackboneGeometry, polymer: Polymer
+    chosen: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry, polymer: Polymer
 ) -> NDArray[np.int64] | None:
     """1-based positions that names, author numbers and bonds tell; see `seqres.place`."""
     sequence = polymer.sequence
@@ -314,7 +314,9 @@ def placed_by_names(
     return None if places is None else np.array(places)[residue]
 
 
-def merged_repeats(chosen: NDArray, runs: Runs) -> tuple[NDArray, NDArray]:
+def merged_repeats(
+    chosen: NDArray[np.int64], runs: Runs
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(residue of each run, run that first names each residue) by author number and insertion
     code: a residue may be told in two places."""
     key = runs.author_keys(chosen)
@@ -328,7 +330,9 @@ def merged_repeats(chosen: NDArray, runs: Runs) -> tuple[NDArray, NDArray]:
     return rank[inverse], first[order]
 
 
-def n_differing(chosen: NDArray, places: NDArray[np.int64], runs: Runs, polymer: Polymer) -> int:
+def n_differing(
+    chosen: NDArray[np.int64], places: NDArray[np.int64], runs: Runs, polymer: Polymer
+) -> int:
     """Residues that are of another type than the sequence says at their place.
 
     A modified residue and its parent are of one type; of several components at one place one that

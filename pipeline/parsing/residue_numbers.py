@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT
-from pipeline.parsing.fields import BLANK, Field, changes, codes, integers, names
+from pipeline.parsing.fields import BLANK, Field, changes, codes, names
+from pipeline.parsing.numbers import integers
 
 _HYBRID_36 = re.compile(rb"[A-Z][0-9A-Z]{3}|[a-z][0-9a-z]{3}")
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{4}")

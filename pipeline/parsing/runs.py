@@ -138,7 +138,7 @@ class Runs:
                 part[r] = min(part[r - 1] + 1, _MAX_PART)
         return part
 
-    def is_standard(self, runs: NDArray) -> NDArray[np.bool_]:
+    def is_standard(self, runs: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the runs are one of the twenty, under whatever name."""
         standard = [
             entry is not None and not entry.is_modified and entry.aatype != UNKNOWN
@@ -146,7 +146,7 @@ class Runs:
         ]
         return np.array(standard, bool)[self.comp[runs]]
 
-    def author_keys(self, chosen: NDArray) -> NDArray[np.int64]:
+    def author_keys(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         """Author number, part and insertion code of runs as one integer each."""
         ins = self.ins[chosen].view(np.uint8).reshape(len(chosen), -1)[:, 0]
         return (self.auth_seq[chosen].astype(np.int64) << 28) | (self.part[chosen] << 8) | ins
@@ -224,7 +224,7 @@ class BackboneGeometry:
 
     def __init__(self, atoms: AtomTable, runs: Runs):
         self._atoms, self._runs = atoms, runs
-        self._positions: dict[bytes, NDArray] = {}
+        self._positions: dict[bytes, NDArray[np.float64]] = {}
 
     def _position(self, name: bytes) -> NDArray[np.float64]:
         """(r, 3): the first atom of that name in each run; NaN where it has none."""
@@ -237,19 +237,19 @@ class BackboneGeometry:
             self._positions[name] = position
         return self._positions[name]
 
-    def with_backbone(self, runs: NDArray) -> NDArray[np.int64]:
+    def with_backbone(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of the runs that have N, CA and C."""
         for name in (b"CA", b"N", b"C"):
             if len(runs):
                 runs = runs[np.isfinite(self._position(name)[runs, 0])]
         return runs
 
-    def bonded(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
+    def bonded(self, before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether C of the one and N of the other run are within bonding distance."""
         with np.errstate(invalid="ignore"):
             return self._squared_gap(before, after) <= _MAX_PEPTIDE_BOND**2
 
-    def too_far(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
+    def too_far(self, before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the residues that are missing between two runs, by the author's numbers, could
         not reach from C of the one to N of the other; also where none is missing, or numbers fall.
         """
@@ -261,7 +261,9 @@ class BackboneGeometry:
             )
         return far | (step < 0)
 
-    def _squared_gap(self, before: NDArray, after: NDArray) -> NDArray[np.float64]:
+    def _squared_gap(
+        self, before: NDArray[np.int64], after: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         gap = self._position(b"C")[before] - self._position(b"N")[after]
         return (gap * gap).sum(axis=-1)
 

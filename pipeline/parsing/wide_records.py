@@ -17,7 +17,8 @@ from itertools import pairwise, product
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parsing.fields import BLANK, Field, decimals_of_fixed_places, integers, names, stack
+from pipeline.parsing.fields import BLANK, Field, names, stack
+from pipeline.parsing.numbers import decimals_of_fixed_places, integers
 
 MAX_SHIFT = 7
 """Columns. A line shifted by eight, a whole coordinate, would fit in two places."""

@@ -122,7 +122,7 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
     return atoms.select(atoms.model == atoms.model[0]) if models == "first" else atoms
 
 
-def _scaled(texts: list[str], places: int) -> tuple[NDArray, NDArray[np.bool_], bool]:
+def _scaled(texts: list[str], places: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], bool]:
     """(integers of ``10**-places``, which are numbers, nothing was rounded)."""
     read = [_scaled_one(text, places) for text in texts]
     return (
@@ -144,7 +144,7 @@ def _scaled_one(text: str, places: int) -> tuple[int, bool, bool]:
     return value, True, value == exact
 
 
-def _occupancies(values: NDArray, known: NDArray[np.bool_]) -> NDArray[np.int32]:
+def _occupancies(values: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.where(known, np.clip(values, -(2**20), 2**20), 100).astype(np.int32)
 
 

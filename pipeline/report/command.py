@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.termination import leave, status_of
-from pipeline.errors import UsageError
 from pipeline.report import write_report
 from pipeline.report.options import ReportOptions
 
@@ -32,20 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: ReportOptions) -> None:
-    _check(options)
+    options.check()
     print(write_report(options.dataset, options.output))
 
 
 def run() -> None:
     """Entry point of ``python -m pipeline.report``."""
     leave(main())
-
-
-def _check(options: ReportOptions) -> None:
-    output = options.output
-    if output is None:
-        return
-    if output.is_dir():
-        raise UsageError(f"--output {output} is a folder; give a file")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"--output {output}: there is no folder {output.parent}")

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.built.build_summary import BuildSummary
 from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.files.storage import Folder, StorageError
 from pipeline.geometry.gaussians import BASE_THICKNESS
@@ -135,7 +136,7 @@ class Numbers:
     """All that the page shows."""
 
     name: str
-    build: dict[str, Any]
+    build: BuildSummary
     files: Files | None
     drops: tuple[Reason, ...] | None
     chains: Chains
@@ -167,10 +168,10 @@ def gather(dataset: BuiltDataset, sample: int = SAMPLE_RESIDUES) -> Numbers:
             "dataset again"
         )
     chains = _chains(index)
-    config = build["config"]
+    config = build.config
     scan = scan_shards(
         folder,
-        [str(shard["name"]) for shard in build["shards"]],
+        [shard.name for shard in build.shards],
         chains.n_residues,
         float(config.get("base_thickness", BASE_THICKNESS)),
         config.get("shape", "axis_aligned"),
@@ -368,7 +369,7 @@ def _confidence(index: pa.Table, length: NDArray[np.float64]) -> tuple[Confidenc
 # ---- splits -----------------------------------------------------------------------------------
 
 
-def _splits(folder: Folder, index: pa.Table, build: dict[str, Any]) -> Splits | str | None:
+def _splits(folder: Folder, index: pa.Table, build: BuildSummary) -> Splits | str | None:
     """A file that somebody else made: whatever is wrong with it, the report goes on."""
     name = "splits.parquet"
     if not folder.exists(name):
@@ -386,7 +387,7 @@ def _splits(folder: Folder, index: pa.Table, build: dict[str, Any]) -> Splits | 
         return "splits.parquet is not what python -m pipeline.split writes."
 
 
-def _read_splits(table: pa.Table, index: pa.Table, build: dict[str, Any]) -> Splits:
+def _read_splits(table: pa.Table, index: pa.Table, build: BuildSummary) -> Splits:
     metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
     rows = pc.index_in(table["chain_uid"], value_set=index["chain_uid"].combine_chunks())
     known = pc.is_valid(rows)
@@ -426,7 +427,7 @@ def _read_splits(table: pa.Table, index: pa.Table, build: dict[str, Any]) -> Spl
         method=metadata.get("method"),
         n_unknown=int(len(known) - len(rows)),
         n_unlisted=int(index.num_rows - len(np.unique(rows))),
-        is_of_other_data=metadata.get("digest", build["digest"]) != build["digest"],
+        is_of_other_data=metadata.get("digest", build.digest) != build.digest,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.commands.checks import check_has_folder, check_no_folder
+
 
 @dataclass(frozen=True)
 class ReportOptions:
@@ -20,3 +22,14 @@ class ReportOptions:
 
     dataset: Path
     output: Path | None = None
+
+    def check(self) -> None:
+        """See that the page can be where it shall.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.output is not None:
+            check_no_folder("output", self.output)
+            check_has_folder("output", self.output)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pipeline.features import atom14_positions, unpack_mask
 from pipeline.files.storage import Folder
 from pipeline.geometry.frames import backbone_frames, is_frame
-from pipeline.geometry.gaussians import Shape, from_rigid_and_sidechain, local_mean_and_scale
+from pipeline.geometry.gaussians import from_rigid_and_sidechain, local_mean_and_scale
+from pipeline.geometry.moments import Shape
 from pipeline.residues import ATOM14_EXISTS, N_TYPES, UNKNOWN
 from pipeline.shards import Rows, open_shard, read_rows
 

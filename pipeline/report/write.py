@@ -17,7 +17,7 @@ def write(location: str | Path, output: Path | None) -> Path | str:
     """See `pipeline.report.write_report`."""
     dataset = BuiltDataset.open(location)
     content = render(gather(dataset)).encode("utf-8")
-    folder, name = dataset.folder, Layout(Path()).report.name
+    folder, name = dataset.folder, Layout.report
     path = output
     if path is None:
         if folder.local is None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from pipeline.files.storage import Folder, open_folder
+from pipeline.files.storage import Location, open_folder
 from pipeline.sources.decompress import compression_of, iter_decompressed
 from pipeline.sources.errors import (
     OutOfMemory,
@@ -135,8 +134,8 @@ class SequentialArchive:
     ----------
     sources : sequence of SourceFile
         In any order; each archive is unpacked once.
-    root : Path or Folder
-        What their paths are relative to; a Path may carry a URI.
+    root : Folder, Place or Path
+        What their paths are relative to.
     max_bytes : int
         Limit of one member.
 
@@ -147,7 +146,7 @@ class SequentialArchive:
         wrong with an archive is the result of each of its members that was still to come.
     """
 
-    def __init__(self, sources: Sequence[SourceFile], root: Path | Folder, max_bytes: int) -> None:
+    def __init__(self, sources: Sequence[SourceFile], root: Location, max_bytes: int) -> None:
         if not all(source.is_sequential for source in sources):
             raise ValueError("only members of compressed archives are read in sequence")
         self._archives: dict[str, list[SourceFile]] = {}

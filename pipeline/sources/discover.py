@@ -12,12 +12,12 @@ import stat
 import urllib.parse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.fs
 
-from pipeline.files.storage import BadLocation, Folder, StorageError, open_folder
+from pipeline.files.place import Place
+from pipeline.files.storage import BadLocation, Folder, Location, StorageError
 from pipeline.sources.errors import Missing
 from pipeline.sources.found import Discovery, Finds
 from pipeline.sources.list_store import list_store
@@ -28,19 +28,19 @@ _REQUESTS_AT_ONCE = 32
 
 
 def discover(
-    root: Path | None, pdb_list: Path | None = None, exclude: Sequence[Path] = ()
+    root: Location | None, pdb_list: Location | None = None, exclude: Sequence[Location] = ()
 ) -> Discovery:
     """Find all inputs below a folder, in a list of paths, or both.
 
     Parameters
     ----------
-    root : Path, optional
-        A folder; or one file, which is then the only input. It may carry a URI, as all of these.
-    pdb_list : Path, optional
+    root : Place, Path or str, optional
+        A folder; or one file, which is then the only input.
+    pdb_list : Place, Path or str, optional
         Text file of one path per line, relative to the list's own folder, or URIs; empty lines and
         lines that start with ``#`` are left out. A listed file that is not there is returned with
         size -1, so that reading it fails by name. A listed archive stands for its members.
-    exclude : sequence of Path
+    exclude : sequence of Place, Path or str
         Folders that are not searched: the output.
 
     Raises
@@ -52,38 +52,38 @@ def discover(
         A store does not answer, has no such bucket, or refuses.
     """
     finds = Finds(input_root(root, pdb_list))
-    excluded = [open_folder(path) for path in exclude]
+    excluded = [Place(place).folder for place in exclude]
     if root is not None:
-        place = open_folder(root)
+        folder = Place(root).folder
         if place_kind(root) == "file":
-            _add_listed(finds, [place.local.name if place.local is not None else place.name])
-        elif place.is_local:
+            _add_listed(finds, [folder.local.name if folder.local is not None else folder.name])
+        elif folder.is_local:
             walk_folder(finds, excluded)
         else:
             list_store(finds, excluded)
     if pdb_list is not None:
-        _add_listed(finds, _listed_paths(open_folder(pdb_list), finds.root))
+        _add_listed(finds, _listed_paths(Place(pdb_list).folder, finds.root))
     return finds.result()
 
 
-def input_root(root: Path | None, pdb_list: Path | None) -> Folder:
+def input_root(root: Location | None, pdb_list: Location | None) -> Folder:
     """What the paths of the files that ``discover`` finds are relative to."""
     if root is not None:
-        place = open_folder(root)
-        return place.parent if place_kind(root) == "file" else place
+        folder = Place(root).folder
+        return folder.parent if place_kind(root) == "file" else folder
     if pdb_list is None:
         raise ValueError("discover needs a folder or a list")
-    return open_folder(pdb_list).parent
+    return Place(pdb_list).folder.parent
 
 
-def place_kind(place: Path) -> str | None:
+def place_kind(place: Location) -> str | None:
     """``"file"``, ``"folder"``, or None where there is nothing.
 
     Raises
     ------
     BadLocation, StorageError
     """
-    folder = open_folder(place)
+    folder = Place(place).folder
     if folder.local is not None:
         return "file" if folder.local.is_file() else "folder" if folder.local.exists() else None
     folder.check()

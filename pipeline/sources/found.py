@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from pipeline.files.place import Place
 from pipeline.files.storage import Folder, StorageError
 from pipeline.sources.archive import list_archive
 from pipeline.sources.foldcomp_database import (
@@ -47,8 +47,8 @@ class Discovery:
 
     Attributes
     ----------
-    root : Path
-        What relative paths of `files` are relative to; it carries a URI if that is in a store.
+    root : Place
+        What relative paths of `files` are relative to.
     files : list of SourceFile
         Sorted bytewise by path, then by member.
     problems : list of Problem
@@ -57,7 +57,7 @@ class Discovery:
         Links that lead to what is found under another path, and link members of archives.
     """
 
-    root: Path
+    root: Place
     files: list[SourceFile]
     problems: list[Problem] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
@@ -116,7 +116,7 @@ class Finds:
         files = [*self._files.values(), *members]
         files.sort(key=lambda file: (name_bytes(file.path), name_bytes(file.member or "")))
         self._problems.sort(key=lambda problem: (problem.name, problem.reason))
-        return Discovery(self.root.path, files, self._problems, sorted(self._aliases))
+        return Discovery(Place(self.root), files, self._problems, sorted(self._aliases))
 
     def _open_archive(self, path: str) -> list[SourceFile]:
         """The members of an archive, which they replace among the files."""

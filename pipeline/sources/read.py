@@ -8,9 +8,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipeline.files.storage import Folder, open_folder
+from pipeline.files.storage import Folder, Location, open_folder
 from pipeline.sources.errors import (
     CorruptStream,
     SourceChanged,
@@ -43,15 +42,15 @@ class RawFile:
         return cls(data, hashlib.sha256(data).hexdigest())
 
 
-def read_source(source: SourceFile, root: Path | Folder, max_bytes: int) -> RawFile:
+def read_source(source: SourceFile, root: Location, max_bytes: int) -> RawFile:
     """Read a file, a member of an uncompressed tar, or an entry of a database, whole.
 
     Parameters
     ----------
     source : SourceFile
         Not a member of a compressed tar: ``SequentialArchive`` reads those.
-    root : Path or Folder
-        What ``source.path`` is relative to; a Path may carry a URI.
+    root : Folder, Place or Path
+        What ``source.path`` is relative to.
     max_bytes : int
         Limit of the stored bytes; nothing is read of what exceeds it.
 

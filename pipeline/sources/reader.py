@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
-from pipeline.files.storage import Folder, open_folder
+from pipeline.files.storage import Location, open_folder
 from pipeline.sources.read import RawFile, read_source
 from pipeline.sources.source_file import SourceFile
 from pipeline.sources.stored import is_here
@@ -26,13 +25,13 @@ class SourceReader:
 
     Parameters
     ----------
-    root : Path or Folder
-        What the paths of the sources are relative to; a Path may carry a URI.
+    root : Folder, Place or Path
+        What the paths of the sources are relative to.
     max_bytes : int
         Limit of one source.
     """
 
-    def __init__(self, root: Path | Folder, max_bytes: int) -> None:
+    def __init__(self, root: Location, max_bytes: int) -> None:
         self.root = open_folder(root)
         self._max_bytes = max_bytes
         self._expected: deque[SourceFile] = deque()

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.commands.checks import is_day
 from pipeline.files.storage import Folder
 from pipeline.shards import DamagedShard, open_shard, read_rows
-from pipeline.split.options import is_day
 
 _INDEX = (
     "chain_uid",

@@ -76,7 +76,7 @@ def split(options: SplitOptions) -> None:
         split_list = SplitList.read(options.split_list, options.names)
     version = None if mmseqs is None else mmseqs.version
     metadata = splits_metadata(
-        dataset.build["digest"], options.identity(version), options.method, options.seed
+        dataset.build.digest, options.identity(version), options.method, options.seed
     )
     if not (options.overwrite or options.dry_run) and folder.exists(FILE_NAME):
         _check_same(folder, metadata)

@@ -6,10 +6,10 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.commands.checks import check_at_least, check_share, is_day
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
 
@@ -131,10 +131,8 @@ class SplitOptions:
             if not 0 < self.max_component <= 1:
                 raise UsageError("--max-component is a share, above 0 and up to 1")
         for name in ("min_identity", "coverage"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"--{name.replace('_', '-')} is a share, from 0 to 1")
-        if self.threads < 0:
-            raise UsageError("--threads must be at least 0")
+            check_share(name, getattr(self, name))
+        check_at_least(self, threads=0)
 
     def _check_names(self) -> None:
         if len(self.names) < 2 or len(set(self.names)) < len(self.names):
@@ -186,14 +184,6 @@ class SplitOptions:
             decisive |= {n: getattr(self, n) for n in ("clustering", "min_identity", "coverage")}
             decisive["mmseqs_version"] = mmseqs_version
         return decisive
-
-
-def is_day(text: str) -> bool:
-    """Whether a text is a day as YYYY-MM-DD."""
-    try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.built.build_summary import BuildSummary
 from pipeline.built.layout import Layout
 from pipeline.built.reading import config_hash
 from pipeline.commands.command_line import parse_options
@@ -29,15 +28,9 @@ from pipeline.subset.choose import NAMED, Choice, choose
 from pipeline.subset.options import SubsetOptions
 from pipeline.subset.sources import Source, joint_config, open_sources
 from pipeline.subset.splits import SplitsLeftOut, carried_splits
-from pipeline.subset.summary import build_json
+from pipeline.subset.summary import build_summary
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
-
-_REPLACEABLE = re.compile(
-    r"shards|\.build|(index|inputs|drops|plan|splits)\.parquet|build\.json|options\.yaml"
-    r"|report\.html"
-)
-"""What the commands of the pipeline put into a dataset's folder."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,10 +61,11 @@ def subset(options: SubsetOptions) -> None:
     UsageError, Failure, OSError
         Nothing was written.
     """
-    _check(options)
+    options.check()
     chain_list = ChainList.read(options.list) if options.list is not None else None
     sources = open_sources(options.sources)
-    _check_apart(options.out_dir, sources)
+    out_dir = Path(options.out_dir)
+    _check_apart(out_dir, sources)
     config = joint_config(sources, options.allow_mixed)
     choice = choose(sources, options.where, chain_list)
     if choice.not_found:
@@ -79,41 +73,44 @@ def subset(options: SubsetOptions) -> None:
         more = ", …" if len(choice.not_found) > NAMED else ""
         n = len(choice.not_found)
         say(f"note: {n:,} of the names of {options.list} are in no dataset: {names}{more}")
-    with _appears_whole(options.out_dir) as temporary:
+    with _appears_whole(out_dir) as temporary:
         layout = Layout(temporary)
-        layout.shards.mkdir(parents=True)
-        layout.state.mkdir()
+        shards = temporary / layout.shards
+        shards.mkdir(parents=True)
+        (temporary / layout.state).mkdir()
         metadata = {
             "schema_version": str(SCHEMA_VERSION),
             "config_hash": config_hash(config),
             "units": json.dumps(UNITS),
         }
         written = write_shards(
-            sources, choice.rows, layout.shards, metadata, options.shard_size * MEBIBYTE
+            sources, choice.rows, shards, metadata, options.shard_size * MEBIBYTE
         )
         tables = subset_tables(sources, choice.rows, written.part)
-        for path, table in (
+        for name, table in (
             (layout.index, written.index),
             (layout.inputs, tables.inputs),
             (layout.drops, tables.drops),
             (layout.plan, tables.plan),
         ):
-            _write_table(table, path)
+            _write_table(table, temporary / name)
         list_sha256 = chain_list.sha256 if chain_list is not None else None
-        summary = build_json(sources, config, choice, written, tables, options.where, list_sha256)
+        summary = build_summary(
+            sources, config, choice, written, tables, options.where, list_sha256
+        )
         # A build compares this with its own configuration, and refuses the folder.
         claim = {**config, "derived_from": "pipeline.subset"}
-        layout.config.write_text(json.dumps(claim, indent=1), encoding="utf-8")
-        layout.build_json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        left_out = _write_splits(layout, sources, choice, summary["digest"])
-    _show(options, sources, summary)
+        (temporary / layout.config).write_text(json.dumps(claim, indent=1), encoding="utf-8")
+        (temporary / layout.build_json).write_text(summary.to_json(), encoding="utf-8")
+        left_out = _write_splits(layout, sources, choice, summary.digest)
+    _show(options, sources, summary, choice.duplicates)
     if left_out is not None:
         say(
             f"note: the splits of the sources were left out: {left_out}; new ones: "
             f"`python -m pipeline.split {options.out_dir}`"
         )
     if options.report:
-        _write_report(options.out_dir)
+        _write_report(out_dir)
 
 
 def _write_splits(
@@ -138,25 +135,6 @@ def _write_report(out_dir: Path) -> None:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         say(f"warning: the dataset is finished, its report is not: {reason}")
-
-
-def _check(options: SubsetOptions) -> None:
-    if options.shard_size < 1:
-        raise UsageError("--shard-size must be at least 1")
-    out = options.out_dir
-    if re.match(r"[a-z0-9]+:/", str(out)):
-        raise UsageError(f"--out-dir {out}: give a folder of this machine, and copy it there then")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out-dir {out} is a file; give a folder")
-    content = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if content and not options.overwrite:
-        raise UsageError(f"--out-dir {out} is not empty; give another, or --overwrite")
-    strange = [name for name in content if not _REPLACEABLE.fullmatch(name)]
-    if strange:
-        raise UsageError(
-            f"--out-dir {out} holds what is of no dataset ({', '.join(strange[:NAMED])}), and is "
-            "not deleted; give another"
-        )
 
 
 def _check_apart(out_dir: Path, sources: Sequence[Source]) -> None:
@@ -206,21 +184,23 @@ def _write_table(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=3, write_page_checksum=True)
 
 
-def _show(options: SubsetOptions, sources: Sequence[Source], summary: dict[str, Any]) -> None:
-    counts, origin = summary["counts"], summary["derived_from"]
+def _show(
+    options: SubsetOptions, sources: Sequence[Source], summary: BuildSummary, n_duplicates: int
+) -> None:
+    counts = summary.counts
     n_before = sum(source.index.num_rows for source in sources)
     lines = [
         ("dataset", f"{options.out_dir}"),
         (
             "chains",
-            f"{counts['chains']:,} of {n_before:,}, {counts['entries']:,} entries, "
-            f"{counts['residues']:,} residues",
+            f"{counts.chains:,} of {n_before:,}, {counts.entries:,} entries, "
+            f"{counts.residues:,} residues",
         ),
-        ("size", f"{mebibytes(counts['shard_bytes'])}, {several(len(summary['shards']), 'shard')}"),
-        ("digest", summary["digest"]),
+        ("size", f"{mebibytes(counts.shard_bytes)}, {several(len(summary.shards), 'shard')}"),
+        ("digest", summary.digest),
     ]
-    if origin["duplicates"]:
-        text = f"{several(origin['duplicates'], 'chain')} that several datasets have, kept once"
+    if n_duplicates:
+        text = f"{several(n_duplicates, 'chain')} that several datasets have, kept once"
         lines.insert(2, ("duplicates", text))
     for name, text in lines:
         print(f"{name:<12} {text}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.built.build_summary import BuildSummary
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.commands.words import dashed, told
 from pipeline.errors import Failure
@@ -38,7 +39,7 @@ class Source:
 
     @property
     def config(self) -> dict[str, Any]:
-        return self.dataset.build["config"]
+        return self.dataset.build.config
 
     def __str__(self) -> str:
         return str(self.dataset.folder)
@@ -56,9 +57,9 @@ def open_sources(locations: Sequence[str]) -> list[Source]:
     return sorted(sources, key=lambda source: _content(source.dataset.build))
 
 
-def _content(build: dict[str, Any]) -> tuple[str, str, str]:
-    shards = json.dumps(build["shards"], sort_keys=True)
-    return build["digest"], build["config_hash"], hashlib.sha256(shards.encode()).hexdigest()
+def _content(build: BuildSummary) -> tuple[str, str, str]:
+    shards = json.dumps([asdict(shard) for shard in build.shards], sort_keys=True)
+    return build.digest, build.config_hash, hashlib.sha256(shards.encode()).hexdigest()
 
 
 def joint_config(sources: Sequence[Source], allow_mixed: bool) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _read(source: Source) -> pa.Table:
     metadata = table.schema.metadata or {}
     if table.schema.remove_metadata() != SCHEMA or metadata.get(b"digest") is None:
         raise SplitsLeftOut(f"those of {source} are not what pipeline.split writes")
-    if metadata[b"digest"].decode() != source.dataset.build["digest"]:
+    if metadata[b"digest"].decode() != source.dataset.build.digest:
         raise SplitsLeftOut(f"those of {source} were made for another state of it")
     return table
 

@@ -90,8 +90,8 @@ def _parts(sources: Sequence[Source], rows: pa.Table, shard_bytes: int) -> NDArr
     """The number of the shard of each row: entries whole, each shard about so large."""
     per_residue = {}
     for k, source in enumerate(sources):
-        for shard in source.dataset.build["shards"]:
-            per_residue[k, shard["name"]] = shard["bytes"] / max(1, shard["residues"])
+        for shard in source.dataset.build.shards:
+            per_residue[k, shard.name] = shard.bytes / max(1, shard.residues)
     places = zip(rows["dataset"].to_pylist(), rows["shard"].to_pylist(), strict=True)
     sizes = rows["length"].to_numpy() * np.array([per_residue.get(p, 100.0) for p in places])
     codes = pc.dictionary_encode(rows["entry_id"]).combine_chunks().indices.to_numpy()

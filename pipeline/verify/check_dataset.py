@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
 
+from pipeline.built.build_summary import BuildSummary, OtherSchema
 from pipeline.built.layout import Layout
 from pipeline.built.reading import config_hash
 from pipeline.built.records import PartRecord
@@ -117,10 +118,11 @@ def check_dataset(
 def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: OnShard) -> Findings:
     """Verify the dataset of `layout`, of which `here` has everything but the shards."""
     dataset = str(layout.folder)
-    summary, problems = check_tables.read_summary(here)
-    if summary is not None and summary["schema_version"] != SCHEMA_VERSION:
-        wrong_version = _other_version(summary["schema_version"])
-        return Findings(dataset, [wrong_version], n_files=1, digest=summary["digest"])
+    try:
+        summary, problems = check_tables.read_summary(here)
+    except OtherSchema as other:
+        wrong_version = _other_version(other.version)
+        return Findings(dataset, [wrong_version], n_files=1, digest=other.digest)
     records = check_tables.read_records(here)
     expected = (
         check_tables.expected_shards(summary)
@@ -138,8 +140,8 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
     problems += _across(here, summary, tables, ordered, records, rows)
     all_read = all(r.rows is not None for r in ordered)
     digest = None if rows is None else _digest(rows)
-    if summary is not None and digest is not None and digest != summary["digest"]:
-        problems += _wrong_digest(summary["digest"], digest, ordered, expected, records)
+    if summary is not None and digest is not None and digest != summary.digest:
+        problems += _wrong_digest(summary.digest, digest, ordered, expected, records)
     problems += _strays(layout, here, {e.name for e in expected})
     if summary is not None and (index := tables.get("index.parquet")) is not None:
         problems += check_embeddings(layout.folder, index, quick=how.quick)
@@ -151,7 +153,7 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
         n_chains=sum(r.n_chains for r in ordered),
         n_residues=sum(r.n_residues for r in ordered),
         n_recomputed=sum(r.n_recomputed for r in ordered),
-        digest=None if summary is None else summary["digest"],
+        digest=None if summary is None else summary.digest,
         recomputed_digest=digest if all_read else None,
         expected=expected,
         sha256={r.name: r.sha256 for r in ordered if r.sha256},
@@ -171,16 +173,16 @@ def check_is_dataset(layout: Layout) -> None:
             raise NotADataset(f"{folder}: there is no such folder")
         if not layout.root.is_dir():
             raise NotADataset(f"{folder} is a file; give the folder that pipeline.build made")
-        has_shards = layout.shards.is_dir()
+        has_shards = (layout.root / layout.shards).is_dir()
     else:
         folder.check()
-        has_shards = bool(folder.list(layout.shards.name))
+        has_shards = bool(folder.list(layout.shards))
     there = folder.list()
     if BUILD_JSON not in there and not has_shards:
         raise NotADataset(
             f"{folder} has neither build.json nor shards/; give the folder that pipeline.build made"
         )
-    if not any(path.name in there for path in layout.results):
+    if not any(name in there for name in layout.results):
         raise NotADataset(
             f"{folder} holds a build that was not finished; run its command again first"
         )
@@ -197,16 +199,15 @@ def _small_files_here(layout: Layout) -> Iterator[Layout]:
         prefix="pipeline-verify-", ignore_cleanup_errors=True
     ) as temporary:
         here = Layout(Path(temporary))
-        here.shards.mkdir()
-        here.state.mkdir()
-        wanted = {path.name for path in (*layout.results, layout.options)} | {SPLITS}
-        paths = [here.root / name for name in folder.list() if name in wanted]
-        state = layout.state.name
-        for name in folder.list(state):
-            if name == layout.config.name or fnmatch.fnmatch(name, "part-*.json"):
-                paths.append(here.state / name)
+        for name in (here.shards, here.state):
+            (here.root / name).mkdir()
+        wanted = {*layout.results, layout.options, SPLITS}
+        names = [name for name in folder.list() if name in wanted]
+        for name in (f"{layout.state}/{file}" for file in folder.list(layout.state)):
+            if name == layout.config or fnmatch.fnmatch(name, "*/part-*.json"):
+                names.append(name)
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
-            list(threads.map(lambda path: folder.fetch(here.name(path), path), paths))
+            list(threads.map(lambda name: folder.fetch(name, here.root / name), names))
         yield here
 
 
@@ -245,7 +246,7 @@ def _jobs(
     for e in expected:
         recompute = none if config is None else None if chosen is None else chosen[e.name]
         yield ShardJob(
-            path=here.shards / e.name,
+            path=here.root / here.shards / e.name,
             expected=e,
             others=others,
             # Rows that are taken, unlike a slice, do not carry the whole index to a worker.
@@ -323,8 +324,7 @@ def _of_shards(
             if e.source == BUILD_JSON and (miscounted or other_file):
                 sentence = f"what it says of {e.file} is wrong: {problem.message}"
                 if record is not None:
-                    name = layout.record(record.number).name
-                    sentence += f", but the shard is what .build/{name} says"
+                    sentence += f", but the shard is what {layout.record(record.number)} says"
                 problem = Problem(BUILD_JSON, problem.check, sentence, "rewrite")
             problems.append(problem)
     return problems
@@ -356,7 +356,7 @@ def _digest(rows: pa.Table) -> str:
 
 def _across(
     layout: Layout,
-    summary: Mapping[str, Any] | None,
+    summary: BuildSummary | None,
     tables: Mapping[str, pa.Table],
     reports: Sequence[ShardReport],
     records: Mapping[str, PartRecord],
@@ -450,23 +450,24 @@ def _strays(layout: Layout, here: Layout, names: set[str]) -> Iterator[Problem]:
             )
     if (problem := _unreadable_splits(here)) is not None:
         yield problem
+    state = here.root / here.state
     for folder, whose, who in (
         (here.scratch, "an interrupted build", "the next run of the build"),
-        (here.state / STAGE, "an interrupted repair", "the next --repair that has to mend"),
+        (state / STAGE, "an interrupted repair", "the next --repair that has to mend"),
     ):
         left = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         if left:
             size = sum(path.stat().st_size for path in left)
             yield Problem(
-                here.name(folder),
+                f"{here.state}/{folder.name}",
                 "leftover",
                 f"holds {len(left):,} files of {whose} ({mebibytes(size)}); {who} sweeps them up",
                 "none",
                 damage=False,
             )
-    if not here.options.exists():
+    if not (here.root / here.options).exists():
         yield Problem(
-            here.options.name,
+            here.options,
             "options",
             "is missing: no reader needs it, but --repair finds the inputs by it",
             "by-hand",
@@ -476,8 +477,9 @@ def _strays(layout: Layout, here: Layout, names: set[str]) -> Iterator[Problem]:
 
 def _names_in_shards(layout: Layout) -> Sequence[str]:
     if not layout.folder.is_local:
-        return layout.folder.list(layout.shards.name)
-    return sorted(p.name for p in layout.shards.iterdir()) if layout.shards.is_dir() else ()
+        return layout.folder.list(layout.shards)
+    shards = layout.root / layout.shards
+    return sorted(path.name for path in shards.iterdir()) if shards.is_dir() else ()
 
 
 def _unreadable_splits(layout: Layout) -> Problem | None:

@@ -18,7 +18,7 @@ from pipeline.chain import Chain
 from pipeline.features import ChainFeatures, atom14_positions, compute_features, unpack_mask
 from pipeline.files.storage import Folder
 from pipeline.geometry.frames import is_frame
-from pipeline.geometry.gaussians import Shape
+from pipeline.geometry.moments import Shape
 from pipeline.residues import ATOM14_EXISTS, N_SLOTS, UNKNOWN, sequence_string
 from pipeline.shards import (
     INDEX_COLUMNS,

@@ -13,37 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.built.build_summary import BuildSummary, NotASummary
 from pipeline.built.layout import Layout
 from pipeline.built.plan import PLAN_SCHEMA, read_plan
 from pipeline.built.reading import config_hash
 from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_table
-from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, shard_schema
+from pipeline.shards import INDEX_COLUMNS, UNITS, shard_schema
 from pipeline.verify.check_shard import first_line, schema_differences
 from pipeline.verify.findings import Expected, Problem
 from pipeline.verify.probe import KILLS, deadly
 
 BUILD_JSON = "build.json"
 
-_KEYS: dict[str, type | tuple[type, ...]] = {
-    "digest": str,
-    "schema_version": int,
-    "config_hash": str,
-    "config": dict,
-    "counts": dict,
-    "reasons": dict,
-    "examples": dict,
-    "drop_reasons": dict,
-    "manifest": (dict, type(None)),
-    "sources": dict,
-    "units": dict,
-    "software": dict,
-    "shards": list,
-}
-_FILES = ("found", "ok", "skipped", "failed")
-_COUNTS = (*_FILES, "entries", "chains", "residues", "dropped_chains", "shard_bytes")
-_SHARD_KEYS = {"name": str, "sha256": str, "bytes": int, "chains": int, "residues": int}
-_SOURCE_KEYS = {"chains": int, "licence": str}
-_MANIFEST_KEYS = {"entries": int, "not_found": int, "first_not_found": list}
+_FILES = ("ok", "skipped", "failed")
 
 
 def table_schemas() -> dict[str, pa.Schema]:
@@ -66,95 +48,69 @@ def table_schemas() -> dict[str, pa.Schema]:
 # ---- build.json ---------------------------------------------------------------------------------
 
 
-def read_summary(layout: Layout) -> tuple[dict[str, Any] | None, list[Problem]]:
+def read_summary(layout: Layout) -> tuple[BuildSummary | None, list[Problem]]:
     """What ``build.json`` holds, if it can be relied upon to hold what it should, and what is
-    wrong with it."""
+    wrong with it.
+
+    Raises
+    ------
+    OtherSchema
+    """
 
     def wrong(check: str, message: str) -> Problem:
         return Problem(BUILD_JSON, check, message, "rewrite")
 
     try:
-        summary = json.loads(layout.build_json.read_text(encoding="utf-8"))
+        summary = BuildSummary.from_json((layout.root / layout.build_json).read_bytes())
     except FileNotFoundError:
         return None, [wrong("missing", "is missing")]
     except OSError as error:
         return None, [wrong("unreadable", f"cannot be read: {error.strerror}")]
-    except (ValueError, RecursionError) as error:
-        return None, [wrong("unreadable", f"is no JSON: {first_line(error)}")]
+    except NotASummary as error:
+        return None, [wrong("unreadable", str(error))]
     if fault := _fault(summary):
         return None, [wrong("unreadable", fault)]
     problems = []
-    if summary["schema_version"] == SCHEMA_VERSION:
-        if config_hash(summary["config"]) != summary["config_hash"]:
-            problems.append(wrong("config", "config_hash is not that of config"))
-        if summary["units"] != UNITS:
-            problems.append(wrong("config", "units are not those of the format"))
-        below = [(f"sources.{k}", v, _SOURCE_KEYS) for k, v in summary["sources"].items()]
-        if summary["manifest"] is not None:
-            below.append(("manifest", summary["manifest"], _MANIFEST_KEYS))
-        for where, record, keys in below:
-            problems += [wrong("schema", f"{where} has no {k}") for k in _lacking(record, keys)]
+    if config_hash(summary.config) != summary.config_hash:
+        problems.append(wrong("config", "config_hash is not that of config"))
+    if summary.units != UNITS:
+        problems.append(wrong("config", "units are not those of the format"))
     return summary, problems
 
 
-def trusted_config(layout: Layout, summary: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def trusted_config(layout: Layout, summary: BuildSummary | None) -> dict[str, Any] | None:
     """The configuration that agrees with its hash in ``build.json``, or that which the build keeps
     for resuming; None if there is neither."""
-    if summary is not None and config_hash(summary["config"]) == summary["config_hash"]:
-        return summary["config"]
+    if summary is not None and config_hash(summary.config) == summary.config_hash:
+        return summary.config
     try:
-        config = json.loads(layout.config.read_text(encoding="utf-8"))
+        config = json.loads((layout.root / layout.config).read_text(encoding="utf-8"))
         return config if {"base_thickness", "shape"} <= config.keys() else None
     except (OSError, ValueError, AttributeError):
         return None
 
 
-def _fault(summary: Any) -> str | None:
-    if not isinstance(summary, dict):
-        return "holds no object"
-    for key, kind in _KEYS.items():
-        if key not in summary:
-            return f"has no key {key}"
-        if not isinstance(summary[key], kind) or isinstance(summary[key], bool):
-            return f"{key} is {json.dumps(summary[key])[:40]}, which it cannot be"
-    for key in _COUNTS:
-        if type(summary["counts"].get(key)) is not int:
-            return f"has no number counts.{key}"
+def _fault(summary: BuildSummary) -> str | None:
     names = set()
-    for shard in summary["shards"]:
-        if lacking := _lacking(shard, _SHARD_KEYS):
-            return f"a shard has no {lacking[0]}"
-        name = shard["name"]
+    for name in (shard.name for shard in summary.shards):
         if "/" in name or not name.endswith(".parquet") or name in names:
             return f"a shard cannot be named {name!r}"
         names.add(name)
     for key in ("base_thickness", "shape"):
-        if key not in summary["config"]:
+        if key not in summary.config:
             return f"has no config.{key}"
     return None
 
 
-def _lacking(record: Any, keys: Mapping[str, type]) -> list[str]:
-    """Keys that a record does not have, or has with a value of another type."""
-    return [
-        key
-        for key, kind in keys.items()
-        if not isinstance(record, dict) or type(record.get(key)) is not kind
-    ]
-
-
-def expected_shards(summary: Mapping[str, Any]) -> list[Expected]:
+def expected_shards(summary: BuildSummary) -> list[Expected]:
     """The shards that ``build.json`` lists."""
-    return [
-        Expected(s["name"], s["sha256"], s["bytes"], s["chains"], s["residues"])
-        for s in summary["shards"]
-    ]
+    return [Expected(s.name, s.sha256, s.bytes, s.chains, s.residues) for s in summary.shards]
 
 
 def read_records(layout: Layout) -> dict[str, PartRecord]:
     """Shard → what its build left in ``.build``; the readable ones."""
     found = {}
-    for path in sorted(layout.state.glob("part-*.json")):
+    for path in sorted((layout.root / layout.state).glob("part-*.json")):
         record = PartRecord.read(path)
         if record is not None:
             found[record.shard] = record
@@ -170,7 +126,7 @@ def expected_by_records(layout: Layout, records: Mapping[str, PartRecord]) -> li
             r.shard_bytes,
             r.n_chains,
             r.n_residues,
-            f".build/{layout.record(r.number).name}",
+            layout.record(r.number),
         )
         for name, r in sorted(records.items())
     ]
@@ -372,7 +328,7 @@ def check_plan(
     """Whether the plan can be used, and has the files of ``inputs.parquet`` in their parts; where
     not, the records of the build say which of the two is wrong."""
     try:
-        parts = read_plan(layout.plan)
+        parts = read_plan(layout.root / layout.plan)
         planned = {file.name: part.number for part in parts for file in part.files}
     except (ValueError, TypeError, AttributeError) as error:
         sentence = f"holds what is no plan: {first_line(error)}"
@@ -406,7 +362,7 @@ def _in_part(number: int | None) -> str:
 
 
 def check_summary(
-    summary: Mapping[str, Any],
+    summary: BuildSummary,
     tables: Mapping[str, pa.Table],
     rows: pa.Table | None,
 ) -> Iterator[Problem]:
@@ -423,56 +379,52 @@ def check_summary(
             sentence = f"{key} is {_brief(said)}, and {source} give {_brief(found)}"
             yield Problem(BUILD_JSON, "counts", sentence, "rewrite")
 
-    counts = dict(summary["counts"])
-    in_files = counts["ok"] + counts["skipped"] + counts["failed"]
-    yield from compare("counts.found", in_files, "ok, skipped and failed", counts["found"])
-    shards = summary["shards"]
+    counts, shards = summary.counts, summary.shards
+    in_files = counts.ok + counts.skipped + counts.failed
+    yield from compare("counts.found", in_files, "ok, skipped and failed", counts.found)
     for key, column in (("chains", "chains"), ("residues", "residues"), ("shard_bytes", "bytes")):
-        total = sum(s[column] for s in shards)
-        yield from compare(f"counts.{key}", total, "its shards", counts[key])
+        total = sum(getattr(shard, column) for shard in shards)
+        yield from compare(f"counts.{key}", total, "its shards", getattr(counts, key))
     if rows is not None:
         entries = len(set(rows["entry_id"].to_pylist()))
-        yield from compare("counts.entries", entries, "the shards' rows", counts["entries"])
+        yield from compare("counts.entries", entries, "the shards' rows", counts.entries)
         sources = Counter(s or "unknown" for s in rows["source"].to_pylist())
-        said = {
-            name: value.get("chains") if isinstance(value, dict) else value
-            for name, value in summary["sources"].items()
-        }
+        said = {name: source.chains for name, source in summary.sources.items()}
         yield from compare("sources", dict(sources), "the shards' rows", said)
     if (inputs := tables.get("inputs.parquet")) is not None:
         records = inputs.select(["input", "status", "reason", "message"]).to_pylist()
         statuses = Counter(r["status"] for r in records)
-        if in_files == counts["found"]:
+        source = "the rows of inputs.parquet"
+        if in_files == counts.found:
             # Of one mind with itself; and no single damage changes two numbers.
-            for status in _FILES[1:]:
-                if statuses[status] != counts[status]:
+            for status in _FILES:
+                n = getattr(counts, status)
+                if statuses[status] != n:
                     sentence = (
                         f"has {statuses[status]:,} rows that are {status}, and build.json says "
-                        f"{counts[status]:,}"
+                        f"{n:,}"
                     )
                     yield Problem("inputs.parquet", "counts", sentence, "rewrite")
         else:
-            for status in _FILES[1:]:
-                source = "the rows of inputs.parquet"
-                yield from compare(f"counts.{status}", statuses[status], source, counts[status])
-        for status in ("skipped", "failed") if len(records) == counts["found"] else ():
+            for status in _FILES:
+                yield from compare(
+                    f"counts.{status}", statuses[status], source, getattr(counts, status)
+                )
+        for status in ("skipped", "failed") if len(records) == counts.found else ():
             those = [r for r in records if r["status"] == status and r["reason"]]
             reasons = Counter(r["reason"] for r in those)
             examples: dict[str, dict[str, Any]] = {}
             for r in those:
                 example = {"input": r["input"], "message": r["message"]}
                 examples.setdefault(r["reason"], example)
-            for key, again in (("reasons", dict(reasons)), ("examples", examples)):
-                yield from compare(
-                    f"{key}.{status}", again, "the rows of inputs.parquet", summary[key].get(status)
-                )
+            said_reasons, said_examples = summary.reasons.get(status), summary.examples.get(status)
+            yield from compare(f"reasons.{status}", dict(reasons), source, said_reasons)
+            yield from compare(f"examples.{status}", examples, source, said_examples)
     if (drops := tables.get("drops.parquet")) is not None:
         reasons = Counter(drops["reason"].to_pylist())
         source = "the rows of drops.parquet"
-        yield from compare("drop_reasons", dict(reasons), source, summary["drop_reasons"])
-        yield from compare(
-            "counts.dropped_chains", drops.num_rows, source, counts["dropped_chains"]
-        )
+        yield from compare("drop_reasons", dict(reasons), source, summary.drop_reasons)
+        yield from compare("counts.dropped_chains", drops.num_rows, source, counts.dropped_chains)
 
 
 def _brief(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from pipeline.built.output_folder import layout_of
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import standard_console
 from pipeline.commands.termination import FAILURE, OK, end_with, leave, status_of
-from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
 from pipeline.files.atomic import appears_whole
 from pipeline.verify.check_dataset import (
@@ -81,7 +79,7 @@ def verify(options: VerifyOptions, console: Console | None = None) -> int:
         A repair failed; the dataset is as it was.
     """
     console = console or standard_console()
-    _check(options)
+    options.check()
     layout = layout_of(options.dataset)
     if options.repair and not layout.folder.is_local:
         raise UsageError(
@@ -134,31 +132,6 @@ def _look(layout: Layout, options: VerifyOptions, console: Console) -> Findings:
     how = Thoroughness(options.quick, options.sample, options.n_jobs)
     with Progression(console, options.quiet) as progression:
         return check_dataset(layout, how, progression.update)
-
-
-def _check(options: VerifyOptions) -> None:
-    if options.n_jobs < 0:
-        raise UsageError("--n-jobs must be at least 0")
-    if options.sample is not None:
-        if options.quick:
-            raise UsageError("--quick computes no Gaussians: give it or --sample")
-        whole = options.sample >= 1 and float(options.sample).is_integer()
-        if not math.isfinite(options.sample) or not (whole or 0 < options.sample < 1):
-            raise UsageError(
-                f"--sample {options.sample:g}: give a share of the chains between 0 and 1, or a "
-                "whole number of chains"
-            )
-    for name in ("pdb_dir", "pdb_list", "manifest"):
-        path: Path | None = getattr(options, name)
-        option = dashed(name)
-        if path is not None and not options.repair:
-            raise UsageError(f"{option} says where inputs are, for --repair; give both or neither")
-        if path is not None and not path.exists():
-            raise UsageError(f"{option} {path}: there is no such file or folder")
-    if options.json is not None and not options.json.absolute().parent.is_dir():
-        raise UsageError(f"--json {options.json}: there is no folder {options.json.parent}")
-    if options.json is not None and options.json.is_dir():
-        raise UsageError(f"--json {options.json} is a folder; give a file")
 
 
 def _write_json(

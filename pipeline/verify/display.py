@@ -111,7 +111,7 @@ def _advice(layout: Layout, findings: Findings) -> list[tuple[str, str]]:
             what.append(f"builds {several(len(rebuild), 'shard')} again from the inputs")
         if rewrite:
             what.append(f"writes {_some(rewrite)} anew")
-        command = f"python -m pipeline.verify {layout.root} --repair"
+        command = f"python -m pipeline.verify {layout.folder} --repair"
         rows.append(f"{command} {' and '.join(what)}")
     if strays := findings.files_for("by-hand"):
         rows.append(f"move or delete what is not of this dataset: {_some(strays)}")

@@ -18,9 +18,9 @@ def locked(layout: Layout) -> Iterator[None]:
     ------
     InUse
     """
-    layout.state.mkdir(exist_ok=True)
+    (layout.root / layout.state).mkdir(exist_ok=True)
     # Nothing is written into it: a repair that finds nothing to mend leaves no trace.
-    with open(layout.lock, "a+") as lock:
+    with open(layout.root / layout.lock, "a+") as lock:
         with _named(layout):
             take(lock, shared=False)
         yield
@@ -41,14 +41,14 @@ def check_unlocked(layout: Layout, tell: Callable[[str], None]) -> None:
     """
     if not layout.folder.is_local:
         try:
-            wait_until_free(layout.folder, layout.name(layout.lock), tell)
+            wait_until_free(layout.folder, layout.lock, tell)
         except InUse:
             raise InUse(f"a build is writing to {layout.folder}; wait for its end") from None
         return
     with (
         _named(layout),
         contextlib.suppress(FileNotFoundError, PermissionError),
-        open(layout.lock) as lock,
+        open(layout.root / layout.lock) as lock,
     ):
         take(lock, shared=True)
 
@@ -58,5 +58,5 @@ def _named(layout: Layout) -> Iterator[None]:
     try:
         yield
     except Held as holder:
-        sentence = f"a build is writing to {layout.root} ({holder}); wait for its end"
+        sentence = f"a build is writing to {layout.folder} ({holder}); wait for its end"
         raise InUse(sentence) from None

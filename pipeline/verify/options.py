@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipeline.commands.checks import (
+    check_at_least,
+    check_exists,
+    check_has_folder,
+    check_no_folder,
+)
+from pipeline.commands.words import dashed
+from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -46,3 +56,35 @@ class VerifyOptions:
     manifest: Path | None = None
     json: Path | None = None
     quiet: bool = False
+
+    def check(self) -> None:
+        """See that the options fit together.
+
+        Raises
+        ------
+        UsageError
+        """
+        check_at_least(self, n_jobs=0)
+        if self.sample is not None:
+            self._check_sample(self.sample)
+        for name in ("pdb_dir", "pdb_list", "manifest"):
+            path: Path | None = getattr(self, name)
+            if path is not None:
+                if not self.repair:
+                    raise UsageError(
+                        f"{dashed(name)} says where inputs are, for --repair; give both or neither"
+                    )
+                check_exists(name, path)
+        if self.json is not None:
+            check_has_folder("json", self.json)
+            check_no_folder("json", self.json)
+
+    def _check_sample(self, sample: float) -> None:
+        if self.quick:
+            raise UsageError("--quick computes no Gaussians: give it or --sample")
+        whole = sample >= 1 and float(sample).is_integer()
+        if not math.isfinite(sample) or not (whole or 0 < sample < 1):
+            raise UsageError(
+                f"--sample {sample:g}: give a share of the chains between 0 and 1, or a whole "
+                "number of chains"
+            )

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +22,7 @@ from rich.console import Console
 
 from pipeline.build.display import Display
 from pipeline.build.options import BuildOptions
+from pipeline.built.build_summary import BuildSummary
 from pipeline.built.errors import UnfinishedBuild
 from pipeline.built.latest_plan import latest_plan
 from pipeline.built.layout import Layout
@@ -34,7 +35,8 @@ from pipeline.commands.words import MEBIBYTE, dashed
 from pipeline.crew.crew import Crew, Job, available_jobs
 from pipeline.errors import Failure
 from pipeline.files.atomic import publish
-from pipeline.files.storage import BadLocation, Folder, StorageError, open_folder
+from pipeline.files.place import Place
+from pipeline.files.storage import BadLocation, Folder, Location, StorageError, open_folder
 from pipeline.shards import dataset_digest
 from pipeline.sources import (
     SourceError,
@@ -120,7 +122,7 @@ def repair_dataset(
     WorkersFail, OutputError
         As for a build; the dataset is unchanged.
     """
-    stage = Layout(layout.state / STAGE)
+    stage = Layout(layout.root / layout.state / STAGE)
     shutil.rmtree(stage.root, ignore_errors=True)
     try:
         return _Repair(layout, stage, findings, places, n_jobs, console).run()
@@ -156,17 +158,17 @@ class _Repair:
         reading = self._reading(options)
         self._config_hash = reading.config_hash
         if "plan.parquet" in self._tables:
-            parts, others = read_plan(self.layout.plan), None
+            parts, others = read_plan(self.layout.root / self.layout.plan), None
         else:
             parts, others = self._plan_anew(options)
         known = self._known_records(parts) if self._rewrite else {}
         todo = [
             part
             for part in parts
-            if self.layout.shard(part.number).name in self._damaged
+            if self.layout.shard_name(part.number) in self._damaged
             or (self._rewrite and part.number not in known)
         ]
-        strange = set(self._damaged) - {self.layout.shard(p.number).name for p in todo}
+        strange = set(self._damaged) - {self.layout.shard_name(p.number) for p in todo}
         if strange:
             raise CannotRepair(f"the plan knows no inputs of {', '.join(sorted(strange))}")
         built = self._build(todo, options, reading) if todo else {}
@@ -200,9 +202,9 @@ class _Repair:
     def _reading(self, options: BuildOptions) -> Reading:
         if options.manifest is not None:
             manifest = self._place("manifest", options)
-            options = dataclasses.replace(options, manifest=manifest)
+            options = dataclasses.replace(options, manifest=Path(manifest))
         try:
-            reading = options.reading()
+            reading = options.whole_reading()
         except OSError as error:
             raise CannotRepair(f"the manifest cannot be read: {error}") from error
         config = check_tables.trusted_config(self.layout, self._summary)
@@ -216,10 +218,10 @@ class _Repair:
             )
         return reading
 
-    def _place(self, name: str, options: BuildOptions) -> Path:
+    def _place(self, name: str, options: BuildOptions) -> Path | Place:
         """Where an input of the build is now."""
         given: Path | None = getattr(self._places, name)
-        said: Path | None = getattr(options, name)
+        said: Path | Place | None = getattr(options, name)
         option = dashed(name)
         if given is not None:
             if not _is_there(given):
@@ -230,7 +232,7 @@ class _Repair:
             if _is_there(path):
                 return path
         place = open_folder(said)
-        is_clear = said.is_absolute() or not place.is_local
+        is_clear = os.path.isabs(said) or not place.is_local
         where = "" if is_clear else ", as seen from where the build was started"
         raise CannotRepair(
             f"the inputs are not reachable: the build had them from {option} {place}{where}, and "
@@ -247,7 +249,7 @@ class _Repair:
         pdb_dir = None if options.pdb_dir is None else self._place("pdb_dir", options)
         pdb_list = None if options.pdb_list is None else self._place("pdb_list", options)
         try:
-            discovery = discover(pdb_dir, pdb_list, exclude=[self.layout.root])
+            discovery = discover(pdb_dir, pdb_list, exclude=[self.layout.place])
         except (SourceError, StorageError) as error:
             raise CannotRepair(f"the inputs are not reachable: {error}") from error
         # An updated dataset has parts that no fresh plan makes.
@@ -255,7 +257,7 @@ class _Repair:
             latest_plan(self.layout),
             make_plan(group_entries(discovery.files), options.part_size * MEBIBYTE),
         ):
-            if [self.layout.shard(p.number).name for p in parts] == list(self._expected):
+            if [self.layout.shard_name(p.number) for p in parts] == list(self._expected):
                 break
         else:
             raise CannotRepair(
@@ -271,7 +273,7 @@ class _Repair:
         """Records of the parts whose shards are whole."""
         known = {}
         for part in parts:
-            name = self.layout.shard(part.number).name
+            name = self.layout.shard_name(part.number)
             if name not in self._damaged:
                 record = self._record_of(part, self.findings.sha256.get(name))
                 if record is not None:
@@ -280,7 +282,7 @@ class _Repair:
 
     def _record_of(self, part: Part, sha256: str | None) -> PartRecord | None:
         """What vouches for a shard of this hash: ``.build``, or the tables."""
-        name = self.layout.shard(part.number).name
+        name = self.layout.shard_name(part.number)
         record = self._records.get(name)
         if record is not None and record.shard_sha256 == sha256:
             return record
@@ -323,7 +325,7 @@ class _Repair:
             display.part_done(record)
 
         crew = Crew(
-            Job(root.path, reading, self.stage.root),
+            Job(Place(root), reading, self.stage.place),
             self._n_jobs or available_jobs(),
             part_done,
             display.update,
@@ -365,7 +367,7 @@ class _Repair:
                 parts.append(Part(part.number, tuple(entries)))
             else:
                 self._done.left.append(
-                    f"shards/{self.layout.shard(part.number).name} was not built again: its input "
+                    f"{self.layout.shard(part.number)} was not built again: its input "
                     f"{changed.name} has changed since the build"
                 )
         if missing:
@@ -412,9 +414,8 @@ class _Repair:
         fresh = {record.shard for record in built}
         rows: list[tuple[str, bytes]] = []
         for name in self._expected:
-            folder = self.stage.shards if name in fresh else self.layout.shards
-            rows += _rows(folder / name)
-        return dataset_digest(rows) == self._summary["digest"]
+            rows += _rows(self._shard(self.stage if name in fresh else self.layout, name))
+        return dataset_digest(rows) == self._summary.digest
 
     def _why_other(self, record: PartRecord) -> str:
         before = self._inputs_before(record)
@@ -440,6 +441,10 @@ class _Repair:
             return {r["input"]: r["sha256"] for r in table.to_pylist()}
         return {}
 
+    @staticmethod
+    def _shard(layout: Layout, name: str) -> Path:
+        return layout.root / layout.shards / name
+
     # ---- tables ---------------------------------------------------------------------------------
 
     def _write_tables(
@@ -452,9 +457,10 @@ class _Repair:
     ) -> list[str]:
         """Finalise in the folder beside; the names of the files that are to be taken from there."""
         self.stage.make_folders()
-        for name in (self.layout.shard(part.number).name for part in parts):
-            if not (self.stage.shards / name).exists():
-                (self.stage.shards / name).symlink_to((self.layout.shards / name).resolve())
+        for name in (self.layout.shard_name(part.number) for part in parts):
+            link = self._shard(self.stage, name)
+            if not link.exists():
+                link.symlink_to(self._shard(self.layout, name).resolve())
         if others is None:
             others = self._others(records, options)
         try:
@@ -465,8 +471,8 @@ class _Repair:
         if whole_before:
             assert self._summary is not None
             self._check_same(summary, self._summary)
-        names = [path.name for path in self.stage.results]
-        return names if self._done.other_bytes else [n for n in names if n in self._rewrite]
+        names = self.stage.results
+        return [n for n in names if self._done.other_bytes or n in self._rewrite]
 
     def _others(
         self, records: Mapping[int, PartRecord], options: BuildOptions
@@ -476,16 +482,18 @@ class _Repair:
             rows = self._tables["inputs.parquet"].to_pylist()
             return [InputRecord(**row) for row in rows if row["part"] is None]
         n = sum(len(r.inputs) for r in records.values())
-        if self._summary is not None and self._summary["counts"]["found"] == n:
+        if self._summary is not None and self._summary.counts.found == n:
             return []
         return self._plan_anew(options)[1]
 
-    def _check_same(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    def _check_same(self, now: BuildSummary, before: BuildSummary) -> None:
         for key in ("digest", "config_hash", "counts", "reasons", "drop_reasons"):
-            new, said = now[key], before[key]
+            new, said = getattr(now, key), getattr(before, key)
             if key == "counts":
-                new = {k: v for k, v in new.items() if k != "shard_bytes"}
-                said = {k: v for k, v in said.items() if k != "shard_bytes"}
+                new, said = (
+                    {k: v for k, v in dataclasses.asdict(c).items() if k != "shard_bytes"}
+                    for c in (new, said)
+                )
             if new != said:
                 raise CannotRepair(
                     f"the tables cannot be written as they were: {key} would be {new}, and "
@@ -496,13 +504,14 @@ class _Repair:
 
     def _install(self, accepted: Sequence[PartRecord], names: Sequence[str]) -> None:
         for record in accepted:
-            path = self.layout.record(record.number)
+            path = self.layout.root / self.layout.record(record.number)
             is_kept = self._records.get(record.shard) == record
             if not is_kept:  # as in a build: no record while its shard is being replaced
                 path.unlink(missing_ok=True)
             if record.shard in self._damaged or record.shard in self._done.other_bytes:
-                self.layout.shards.mkdir(exist_ok=True)
-                publish(self.stage.shards / record.shard, self.layout.shards / record.shard)
+                place = self._shard(self.layout, record.shard)
+                place.parent.mkdir(exist_ok=True)
+                publish(self._shard(self.stage, record.shard), place)
                 self._done.replaced.append(f"shards/{record.shard}")
             if not is_kept:
                 record.write(path, self.stage.scratch)
@@ -513,7 +522,8 @@ class _Repair:
 
 def _recorded_options(layout: Layout) -> BuildOptions:
     """What the last run of the build was told."""
-    if not layout.options.exists():
+    file = layout.root / layout.options
+    if not file.exists():
         raise CannotRepair(
             "options.yaml is missing, which says how the dataset was built; write it again (it is "
             "the YAML that pipeline.build takes with --config)"
@@ -522,22 +532,23 @@ def _recorded_options(layout: Layout) -> BuildOptions:
     try:
         with contextlib.redirect_stderr(said):
             return parse_options(
-                BuildOptions, "python -m pipeline.build", "", ["--config", str(layout.options)]
+                BuildOptions, "python -m pipeline.build", "", ["--config", str(file)]
             )
     except SystemExit:
         sentence = said.getvalue().splitlines()[0].removeprefix("error: ")
         raise CannotRepair(f"options.yaml cannot be used: {sentence}") from None
 
 
-def _is_there(place: Path) -> bool:
+def _is_there(place: Location) -> bool:
     try:
         return place_kind(place) is not None
     except (BadLocation, StorageError) as error:
         raise CannotRepair(f"the inputs are not reachable: {error}") from error
 
 
-def _beside_output(path: Path, out_dir: Path, root: Path) -> list[Path]:
+def _beside_output(said: Path | Place, out: Place, root: Path) -> list[Path]:
     """A relative path from where the build was started, as far as the output folder tells."""
+    path, out_dir = Path(said), Path(out)
     if path.is_absolute() or out_dir.is_absolute() or ".." in out_dir.parts:
         return []
     parts, here = out_dir.parts, root.resolve()

@@ -266,7 +266,7 @@ def test_a_large_dataset_is_sampled_and_the_page_says_so(tmp_path: Path) -> None
     out = tmp_path / "out"
     runs.build_here(source, out, min_part=10**9)
     dataset = BuiltDataset.open(out)
-    names = [s["name"] for s in dataset.build["shards"]]
+    names = [shard.name for shard in dataset.build.shards]
     whole = scan_shards(dataset.folder, names, 1800, 0.5, "axis_aligned")
     part = scan_shards(dataset.folder, names, 1800, 0.5, "axis_aligned", sample=900)
     assert not whole.is_sample
@@ -634,7 +634,7 @@ def test_a_build_without_report_leaves_none_and_is_the_same_dataset(
     assert first == second
     assert not (out / "report.html").exists()
     assert "report.html" not in capfd.readouterr().out.splitlines()[-2]
-    on, off = (BuildOptions(out_dir=out, report=r).reading() for r in (True, False))
+    on, off = (BuildOptions(out_dir=out, report=r).whole_reading() for r in (True, False))
     assert on.config_hash == off.config_hash
 
 

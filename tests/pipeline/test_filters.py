@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import fields
-from typing import get_args
+from dataclasses import Field, fields
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chain import Chain, EntryMetadata
+from pipeline.errors import UsageError
 from pipeline.features import ChainFeatures, compute_features
 from pipeline.filters import Drop, Filters, Manifest, ManifestError, Property
 from pipeline.residues import UNKNOWN
@@ -321,3 +322,50 @@ def test_what_a_manifest_lists_and_nobody_has_is_told(tmp_path):
     found = manifest(tmp_path, "entry_id\n1abc\n2xyz\n3AAA\n")
     assert found.missing(["set/1abc", "3aaa"]) == ["2xyz"]
     assert found.missing([]) == ["1abc", "2xyz", "3aaa"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ({"max_resolution": float("nan")}, "--max-resolution must be a number"),
+        ({"min_fraction_resolved": 1.1}, "--min-fraction-resolved is a share, from 0 to 1"),
+        ({"deposited_after": "2020"}, "--deposited-after 2020: give a day as YYYY-MM-DD"),
+        # Days are compared as texts.
+        ({"released_before": "2020-1-5"}, "--released-before 2020-1-5: give a day as YYYY-MM-DD"),
+        ({"min_length": 3, "max_length": 2}, "--min-length 3 and --max-length 2 leave nothing"),
+        (
+            {"released_after": "2020-01-05", "released_before": "2020-01-05"},
+            "--released-after 2020-01-05 and --released-before 2020-01-05 leave nothing",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_refused(rules: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Filters(**rules).check()
+    assert str(error.value) == why
+
+
+def test_rules_that_leave_something_are_not_refused() -> None:
+    Filters().check()
+    Filters(
+        min_length=2,
+        max_length=2,
+        min_fraction_resolved=1.0,
+        max_coil_fraction=0.0,
+        released_after="2020-01-05",
+        released_before="2020-01-06",
+    ).check()
+
+
+@pytest.mark.parametrize("rule", fields(Filters), ids=lambda rule: rule.name)
+def test_what_the_help_says_of_a_rules_values_is_held(rule: Field[Any]) -> None:
+    help_of = re.search(rf"(?m)^    {rule.name}\n((?:        .*\n)+)", Filters.__doc__ or "")
+    assert help_of is not None
+    wrong = {"share": -0.5, "day": "soon"}
+    said = {"share": "0 to 1." in help_of[1], "day": " day" in help_of[1]}
+    for kind, value in wrong.items():
+        if said[kind]:
+            with pytest.raises(UsageError, match=f"{kind}"):
+                Filters(**{rule.name: value}).check()
+        else:
+            assert not rule.metadata.get(kind)

@@ -20,6 +20,7 @@ import pytest
 
 from pipeline.build.options import BuildOptions
 from pipeline.built.plan import PLAN_SCHEMA
+from pipeline.built.reading import Reading
 from pipeline.built.records import DropRecord, InputRecord, records_table
 from pipeline.filters import Filters
 from pipeline.residues import ATOM14_NAMES, ONE_LETTER, RESTYPES
@@ -292,11 +293,13 @@ def test_the_option_tables_list_the_options_of_the_help(help_options: set[str]) 
 def test_the_option_tables_give_the_defaults() -> None:
     rows = _rows(OPTIONS.read_text(encoding="utf-8"))
     documented = {cells[0].strip("`")[2:].replace("-", "_"): cells[1] for cells in rows}
-    for group in (BuildOptions, Filters):
+    for group in (BuildOptions, Reading, Filters):
         for field in dataclasses.fields(group):
-            if field.name == "filters":
+            if field.metadata.get("flatten") or not field.metadata.get("option", True):
                 continue
             default = field.default
+            if "unit" in field.metadata:
+                default //= field.metadata["unit"]
             if default is dataclasses.MISSING:
                 expected = "required"
             elif default is None:

@@ -19,12 +19,13 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-import pipeline.build.array_job
-import pipeline.build.command
+import pipeline.build.build_parts
 import pipeline.built.plan
 from pipeline.build.command import build
 from pipeline.build.options import BuildOptions
 from pipeline.built.plan import Part
+from pipeline.built.reading import Reading
+from pipeline.commands.words import MEBIBYTE
 from pipeline.crew.build_part import build_part
 from pipeline.crew.crew import Job
 from pipeline.filters import Filters
@@ -38,6 +39,7 @@ BACKBONE = {
     "CB": (1.988, -0.773, -1.199),
 }
 RESIDUES = ("ALA", "SER", "LEU", "VAL", "LYS")
+READING = Reading.__dataclass_fields__.keys() - {"filters", "manifest", "manifest_sha256"}
 
 
 def peptide(n_residues: int, seed: int = 0) -> str:
@@ -81,13 +83,17 @@ class CrewOfNone:
 def build_here(
     source: Path | None, out: Path, *, min_part: int = 100_000, status: int = 0, **options: Any
 ) -> dict:
-    """A build in this process, without workers and of many parts; what build.json says."""
-    names = Filters.__dataclass_fields__
-    rules = {k: options.pop(k) for k in list(options) if k in names}
-    wanted = BuildOptions(out_dir=out, pdb_dir=source, filters=Filters(**rules), **options)
+    """A build in this process, without workers and of many parts; what build.json says.
+
+    Options are given as on the command line.
+    """
+    rules = {k: options.pop(k) for k in list(options) if k in Filters.__dataclass_fields__}
+    told = {k: options.pop(k) for k in list(options) if k in READING}
+    told |= {k: v * MEBIBYTE for k, v in told.items() if k in ("max_file_size", "max_memory")}
+    reading = Reading(filters=Filters(**rules), **told)
+    wanted = BuildOptions(out_dir=out, pdb_dir=source, reading=reading, **options)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (pipeline.build.command, pipeline.build.array_job):
-            patch.setattr(module, "Crew", CrewOfNone)
+        patch.setattr(pipeline.build.build_parts, "Crew", CrewOfNone)
         patch.setattr(pipeline.built.plan, "MIN_PART", min_part)
         assert build(wanted) == status
     return build_json(out)

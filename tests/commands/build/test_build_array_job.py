@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline.build.array_job
-import pipeline.build.command
+import pipeline.build.build_parts
 import pipeline.built.plan
 from pipeline.build.command import main
 from pipeline.built.output_folder import layout_of
@@ -56,8 +56,7 @@ def single(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(*arguments: object) -> int:
     """The command in this process, without workers and of many parts."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (pipeline.build.command, pipeline.build.array_job):
-            patch.setattr(module, "Crew", CrewOfNone)
+        patch.setattr(pipeline.build.build_parts, "Crew", CrewOfNone)
         patch.setattr(pipeline.built.plan, "MIN_PART", 100_000)
         return main([*map(str, arguments), "--quiet"])
 

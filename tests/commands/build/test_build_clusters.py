@@ -30,6 +30,7 @@ from pipeline.crew.cluster_task import Order, build_on_cluster, lease
 from pipeline.crew.clusters import WorkerLost
 from pipeline.crew.crew import Job, WorkersFail
 from pipeline.crew.process_seat import ProcessSeat
+from pipeline.files.place import Place
 from pipeline.sources import discover, group_entries
 from tests.support import build_runs as runs
 from tests.support.build_runs import Command, on_reading, wait_until
@@ -112,7 +113,7 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OnePart]:
     (part,) = make_plan(group_entries(found.files))
     layout = Layout(tmp_path / "out")
     layout.make_folders()
-    yield OnePart(part, layout, Job(source, Reading(), layout.root))
+    yield OnePart(part, layout, Job(Place(source), Reading(), layout.place))
     for seat in cluster_task._idle:
         seat.stop()
 
@@ -129,9 +130,9 @@ def test_a_part_leaves_its_shard_and_record_and_nothing_else(one: OnePart) -> No
     record = read_record(one.layout, 0)
     assert record is not None
     assert record.fingerprint == one.part.fingerprint(one.job.reading.config_hash)
-    assert one.layout.shard(0).stat().st_size == record.shard_bytes
+    assert (one.layout.root / one.layout.shard(0)).stat().st_size == record.shard_bytes
     assert runs.leftovers(one.layout.root) == []
-    assert not one.layout.lease.exists()
+    assert not (one.layout.root / one.layout.lease).exists()
 
 
 def test_parts_in_turn_are_built_by_one_warm_process(one: OnePart) -> None:
@@ -158,12 +159,12 @@ def test_a_machine_that_is_not_fit_builds_nothing_and_says_why(
 ) -> None:
     if changes.get("job"):
         (tmp_path / "empty").mkdir()
-        changes = {"job": Job(tmp_path / "empty", Reading(), one.layout.root)}
+        changes = {"job": Job(Place(tmp_path / "empty"), Reading(), one.layout.place)}
     with lease(one.layout) as token:
         reply = build_on_cluster(one.part, order(one, changes.pop("token", token), **changes))
     assert sentence in (reply.problem or "")
     assert (reply.problem or "").startswith(os.uname().nodename)
-    assert not one.layout.shard(0).exists()
+    assert not (one.layout.root / one.layout.shard(0)).exists()
 
 
 def test_a_part_that_nobody_wants_any_more_is_given_up(
@@ -174,11 +175,11 @@ def test_a_part_that_nobody_wants_any_more_is_given_up(
     monkeypatch.setenv("PYTHONPATH", str(home))
     with lease(one.layout) as token:
         wanted = order(one, token)
-        one.layout.lease.write_text('{"token": "somebody else\'s"}')
+        (one.layout.root / one.layout.lease).write_text('{"token": "somebody else\'s"}')
         monkeypatch.setattr(cluster_task, "_check_fit", lambda *_: None)
         reply = build_on_cluster(one.part, wanted)
     assert "has ended" in (reply.problem or "")
-    assert not one.layout.shard(0).exists()
+    assert not (one.layout.root / one.layout.shard(0)).exists()
     assert runs.leftovers(one.layout.root) == []
 
 
@@ -253,7 +254,7 @@ def test_a_part_that_takes_four_workers_with_it_ends_the_build_by_name(
     with pytest.raises(WorkersFail, match=r"4 workers .* part-00001 \(p\d+\.pdb, …\).* memory"):
         crew.run(parts_of(one))
     assert cluster.handed.count(1) == n_handed
-    assert not one.layout.lease.exists()
+    assert not (one.layout.root / one.layout.lease).exists()
 
 
 def test_a_worker_that_dies_after_its_work_was_done_costs_nothing(

@@ -23,6 +23,7 @@ from pipeline.build.command import main
 from pipeline.build.display import Display
 from pipeline.build.options import BuildOptions
 from pipeline.built.plan import Part
+from pipeline.built.reading import Reading
 from pipeline.built.records import PartRecord
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.crew.crew import available_jobs
@@ -133,11 +134,11 @@ def test_lists_flags_and_texts_that_look_like_numbers() -> None:
         *("--out-dir", "o", "--methods", "x-ray", "nmr", "--dry-run", "--assembly", 1),
         *("--deposited-after", "2020-01-01", "--max-resolution", 3, "--quiet=false"),
     )
-    assert options.filters.methods == ["x-ray", "nmr"]
+    assert options.reading.filters.methods == ["x-ray", "nmr"]
     assert (options.dry_run, options.quiet) == (True, False)
-    assert options.assembly == "1"
-    assert options.filters.deposited_after == "2020-01-01"
-    assert isinstance(options.filters.max_resolution, float)
+    assert options.reading.assembly == "1"
+    assert options.reading.filters.deposited_after == "2020-01-01"
+    assert isinstance(options.reading.filters.max_resolution, float)
     assert parse("--out-dir", "o", "--methods=nmr").filters.methods == ["nmr"]
 
 
@@ -163,7 +164,7 @@ def test_a_printed_configuration_gives_the_same_options(
         (tmp_path / "config.yaml").write_text(text)
         options = parse("--config", tmp_path / "config.yaml")
         assert options == wanted
-        assert options.reading().config_hash == wanted.reading().config_hash
+        assert options.whole_reading().config_hash == wanted.whole_reading().config_hash
 
 
 def test_a_hand_written_configuration_need_not_quote(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_hand_written_configuration_need_not_quote(tmp_path: Path) -> None:
     )
     assert parse("--config", tmp_path / "c.yaml") == wanted
     hashes = {parse("--config", tmp_path / "c.yaml").reading().config_hash}
-    assert hashes == {wanted.reading().config_hash}
+    assert hashes == {wanted.whole_reading().config_hash}
 
 
 def test_the_command_line_wins_over_the_configuration(tmp_path: Path) -> None:
@@ -185,8 +186,8 @@ def test_the_command_line_wins_over_the_configuration(tmp_path: Path) -> None:
     config = f"--config={tmp_path / 'c.yaml'}"
     for arguments in ((config, "--max-length", 20), ("--max-length", 20, config)):
         options = parse(*arguments)
-        assert options.filters.max_length == 20
-        assert options.filters.methods == ["nmr"]
+        assert options.reading.filters.max_length == 20
+        assert options.reading.filters.methods == ["nmr"]
 
 
 @pytest.mark.parametrize(
@@ -223,9 +224,9 @@ def test_help_shows_every_option_with_its_description_and_default(
     assert "Union" not in text
     fields = [
         f
-        for kind in (BuildOptions, Filters)
+        for kind in (BuildOptions, Reading, Filters)
         for f in dataclasses.fields(kind)
-        if f.name != "filters"
+        if not f.metadata.get("flatten") and f.metadata.get("option", True)
     ]
     flat = " ".join(text.split())
     for field in fields:
@@ -244,8 +245,8 @@ def test_an_option_file_of_a_dataset_makes_it_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = runs.build_here(source, out, max_length=39, models="all", allow_failures=0)
     options = parse("--config", out / "options.yaml", "--out-dir", tmp_path / "again")
-    assert options.reading().config_hash == first["config_hash"]
-    assert options.pdb_dir == source
+    assert options.whole_reading().config_hash == first["config_hash"]
+    assert str(options.pdb_dir) == str(source)
     assert yaml.safe_load(to_yaml(options))["models"] == "all"
 
 

@@ -272,7 +272,7 @@ def test_a_careful_build_of_a_part_has_the_same_bytes(tmp_path: Path) -> None:
         layout = Layout(tmp_path / str(careful))
         layout.make_folders()
         build_part(part, found.root, Reading(), layout.root, careful=careful)
-        written.append(layout.shard(0).read_bytes())
+        written.append((layout.root / layout.shard(0)).read_bytes())
     assert written[0] == written[1]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import pipeline.build.command
+import pipeline.build.build_parts
 import pipeline.built.plan
 from pipeline.build.command import main
 from pipeline.crew.build_part import build_part
@@ -71,7 +71,7 @@ def upload(s3: S3Server, prefix: str, folder: Path) -> None:
 def build(source: Any, out: Any, *more: object, option: str = "--pdb-dir") -> int:
     """The command in this process, without workers and of many parts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.build.command, "Crew", CrewOfNone)
+        patch.setattr(pipeline.build.build_parts, "Crew", CrewOfNone)
         patch.setattr(pipeline.built.plan, "MIN_PART", 100_000)
         arguments = [option, source, "--out-dir", out, "--quiet", *more]
         return main([str(a) for a in arguments])
@@ -120,7 +120,7 @@ def test_a_build_from_one_place_of_a_store_to_another_stays_out_of_its_output(
     assert f"\npdb_dir: s3://{BUCKET}/both?" in options
     (tmp_path / "options.yaml").write_text(options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.build.command, "Crew", CrewOfNone)
+        patch.setattr(pipeline.build.build_parts, "Crew", CrewOfNone)
         assert main(["--config", str(tmp_path / "options.yaml")]) == 0
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import pipeline.build.command
+import pipeline.build.build_parts
 import pipeline.built.plan
 from pipeline.build.command import main
 from pipeline.built import store_lock as lock_module
@@ -73,7 +73,7 @@ def local(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 def build_here(source: Path, out: Any, *more: object) -> int:
     """The command in this process, without workers and of many parts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.build.command, "Crew", CrewOfNone)
+        patch.setattr(pipeline.build.build_parts, "Crew", CrewOfNone)
         patch.setattr(pipeline.built.plan, "MIN_PART", 100_000)
         arguments = ["--pdb-dir", source, "--out-dir", out, "--quiet", *more]
         return main([str(a) for a in arguments])

@@ -58,7 +58,7 @@ def out(source: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", [build, update])
 def test_a_build_by_older_rules_is_neither_resumed_nor_updated(command, source, out) -> None:
-    config = Layout(out).config
+    config = out / Layout.config
     known = json.loads(config.read_text(encoding="utf-8"))
     del known["parsing_version"]
     config.write_text(json.dumps(known), encoding="utf-8")

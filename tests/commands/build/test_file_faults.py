@@ -100,7 +100,7 @@ def every_call_fails_once(folder: Path, step: int, code_of: Any) -> int:
             build_with(source, out, call, code)
             if (out / "build.json").exists():
                 assert runs.build_json(out)["digest"] == digest, DISK.failed
-                assert all(path.exists() for path in Layout(out).results), DISK.failed
+                assert all((out / name).exists() for name in Layout.results), DISK.failed
             again = runs.build_here(source, out, min_part=30_000, report=False)
             assert again["digest"] == digest, DISK.failed
             assert runs.leftovers(out) == [], DISK.failed

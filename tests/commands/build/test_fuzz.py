@@ -73,7 +73,7 @@ def build_here(
     for part in make_plan(group_entries(found.files)):
         record = build_part(part, found.root, reading, out_dir)
         records += record.inputs
-        shard = pq.ParquetFile(layout.shard(part.number), page_checksum_verification=True)
+        shard = pq.ParquetFile(out_dir / layout.shard(part.number), page_checksum_verification=True)
         rows += shard.read().to_pylist()
     for problem in found.problems:
         records.append(

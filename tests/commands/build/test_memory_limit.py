@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.build.command import main
-from pipeline.build.options import BuildOptions
 from pipeline.built.reading import Reading
 from pipeline.commands.words import MEBIBYTE
 from tests.support import build_runs as runs
@@ -168,4 +167,4 @@ def test_a_build_in_the_callers_own_process_leaves_its_limits_alone(tmp_path: Pa
 
 
 def test_the_help_says_where_there_is_no_limit() -> None:
-    assert "Linux only" in (BuildOptions.__doc__ or "")
+    assert "Linux only" in (Reading.__doc__ or "")

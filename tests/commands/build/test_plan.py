@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline.built.plan
-from pipeline.build.options import MEBIBYTE
 from pipeline.built.plan import (
     FILE_OVERHEAD,
     MAX_PART,
@@ -25,6 +24,7 @@ from pipeline.built.plan import (
     read_plan,
 )
 from pipeline.built.reading import Reading
+from pipeline.commands.words import MEBIBYTE
 from pipeline.filters import Filters
 from pipeline.sources import SourceFile, group_entries, printable, split_name
 

@@ -17,9 +17,9 @@ from pipeline.geometry.gaussians import (
     from_rigid_and_sidechain,
     limit_anisotropy,
     local_mean_and_scale,
-    matrix_from_upper,
     residue_gaussians,
 )
+from pipeline.geometry.moments import matrix_from_upper
 from tests.pipeline.geometry.test_frames import random_backbones
 
 SHAPES = ["axis_aligned", "full"]

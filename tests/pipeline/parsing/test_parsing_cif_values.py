@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from pipeline.chain import Chain
 from pipeline.parsing import NotAStructure, ParsedEntry, ParseError, read_chains
-from pipeline.parsing.cif_text import tokenise_raw
-from pipeline.parsing.fields import cif_number, decimals, integers
+from pipeline.parsing.cif_words import tokenise_raw
+from pipeline.parsing.numbers import cif_number, decimals, integers
 from pipeline.residues import sequence_string
 from pipeline.sources import decompress
 from tests.pipeline.parsing.test_parsing_bcif import as_bcif

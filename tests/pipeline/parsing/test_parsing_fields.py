@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.parsing.fields import changes, codes, decimals, integers, names, whole_number
+from pipeline.parsing.fields import changes, codes, names
+from pipeline.parsing.numbers import decimals, integers, whole_number
 
 _PLAIN = re.compile(rb" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+) *")
 _CHARACTERS = st.sampled_from(list(b"0123456789012345678901234567890.. --+?eEnaN/:*\t\xff\xb2"))

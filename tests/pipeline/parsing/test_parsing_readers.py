@@ -17,7 +17,8 @@ from pipeline.parsing.atom_table import AtomTable
 from pipeline.parsing.bcif import BinaryCif
 from pipeline.parsing.cif_atoms import Models, read_atoms
 from pipeline.parsing.cif_entry import CATEGORIES
-from pipeline.parsing.cif_text import AlignedTable, CifText, TokenTable
+from pipeline.parsing.cif_table import AlignedTable, TokenTable
+from pipeline.parsing.cif_text import CifText
 from pipeline.parsing.cif_tokens import CifTokens
 from pipeline.parsing.errors import Irregular
 from pipeline.parsing.with_biotite import atoms_with_biotite

@@ -7,6 +7,7 @@ import os
 import random
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -246,7 +247,7 @@ def test_a_list_is_relative_to_its_own_folder_and_missing_files_fail_by_name(tmp
             read_source(by_name[name], found.root, MANY)
         assert name in str(raised.value)
     assert read_source(by_name[str(far)], found.root, MANY).data == b"data_x\n"
-    appeared = write(found.root / "gone.pdb.gz")
+    appeared = write(Path(found.root) / "gone.pdb.gz")
     with pytest.raises(SourceChanged):
         read_source(by_name["gone.pdb.gz"], found.root, MANY)
     appeared.unlink()
