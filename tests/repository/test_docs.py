@@ -348,3 +348,13 @@ def test_every_word_of_the_glossary_is_in_the_file_it_names() -> None:
         text = (ROOT / where.strip("`")).read_text(encoding="utf-8").lower()
         stem = word.partition(" (")[0].removesuffix("y")
         assert stem in text, f"{word}: {where}"
+
+
+@pytest.mark.parametrize("heading", ["## The way of a file", "## The way of a batch"])
+def test_every_step_of_a_way_is_in_the_files_it_names(heading: str) -> None:
+    rows = _rows(_section(DEVELOPMENT, heading))[1:]
+    assert len(rows) > 8
+    for step, where, result in rows:
+        text = "".join((ROOT / name).read_text(encoding="utf-8") for name in _names(where))
+        for name in _names(result):
+            assert name in text or (ROOT / name).is_file(), f"{step}: {name}"
