@@ -38,7 +38,7 @@ from pipeline.report.wording import count, legible, plain, share, size
 from pipeline.residues import ONE_LETTER, RESTYPES
 
 MOST_ROWS = 12
-"""Most rows of a list whose length depends on the data; further rows are summed up."""
+"""Rows of a list that the data make as long as they like; what is over is summed up."""
 MOST_REASONS = 40
 MOST_SHARDS = 100
 

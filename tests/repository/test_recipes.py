@@ -212,9 +212,6 @@ FORMAT = Recipe(
                 "        else:\n            atoms, info, reader = _read_pdbx(",
             )
         ],
-        "pipeline/report/page.py": [
-            ('_FORMATS = {"pdb": "PDB",', '_FORMATS = {"marked": "Marked files", "pdb": "PDB",')
-        ],
     },
     pages={
         "docs/parsing.md": [("| formats | PDB,", "| formats | marked files, PDB,")],
@@ -234,7 +231,7 @@ rows = {row["input"]: row for row in pq.read_table(out / "inputs.parquet").to_py
 assert {name for name, row in rows.items() if row["status"] == "ok"} == {"1a8o.pdb", "1abc.marked"}
 assert rows["1abc.marked"]["format"] == rows["1abc.marked"]["reader"] == "marked"
 assert rows["1a8o.marked"]["reason"] == "same-entry"
-assert "Marked files" in (out / "report.html").read_text()
+assert "1 marked" in (out / "report.html").read_text()
 """,
 )
 
