@@ -14,7 +14,7 @@ GLOBAL = "#5e7f9e"
 NEUTRAL = "#8a8a8a"
 NEAR_SHADE = "#fde3b8"
 GROUND = "#c9ccd1"
-"""Behind dots of signed colours, of which white is one."""
+"""Behind dots of signed colours, which may be white."""
 
 
 def _with_white_middle() -> LinearSegmentedColormap:
@@ -33,8 +33,8 @@ SIGNED = _with_white_middle()
 def signed_norm(values: ArrayLike) -> TwoSlopeNorm:
     """Limits from the data, 0 in the middle.
 
-    Values of one sign get a limit of the same size on the other side, of which no value and no
-    part of the colour bar is (`signed_limits`).
+    Values of one sign get a limit of the same size on the other side. No value lies there, and the
+    colour bar does not show it (`signed_limits`).
 
     Parameters
     ----------

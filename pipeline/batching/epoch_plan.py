@@ -1,8 +1,8 @@
 """(lengths, clusters, weights, seed, epoch, world size) → the batches of an epoch.
 
-Pure functions. Random numbers are raw words of PCG64 under a `SeedSequence`, both of which NumPy
-keeps as they are from version to version, and everything that is drawn with them is drawn in
-integers: every rank and every machine comes to the same plan.
+Pure functions. Random numbers are raw words of PCG64 under a `SeedSequence`; NumPy keeps both as
+they are from version to version. Everything is drawn in integers, so every rank and every machine
+comes to the same plan.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ Block = dict[str, NDArray[Any]]
 
 KEPT_GROUPS = 8
 KEPT_SHARDS = 16
-"""Open shards, of which each takes a megabyte."""
+"""Open shards; each takes a megabyte."""
 READ_CHAINS = 96
 """Chains to be read at once: of small row groups several, where their order is known."""
 

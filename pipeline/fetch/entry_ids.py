@@ -21,7 +21,7 @@ _SHOWN = 40
 
 
 class BadEntryId(ValueError):
-    """An id that is none of the source's; the sentence says what is."""
+    """An id that the source does not have; the sentence says what its ids look like."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ def _read_category(
 
 
 def _read_column(unpacker: msgpack.Unpacker, tags: Collection[str]) -> dict[str, Any] | None:
-    """The next column, or ``None`` if it is none of the given."""
+    """The next column, or ``None`` if it is not among `tags`."""
     column: dict[str, Any] = {}
     skipping = False
     for _ in range(unpacker.read_map_header()):

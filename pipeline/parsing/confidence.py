@@ -110,7 +110,7 @@ def settle_confidence(
 
 
 def _is_of_residues(atoms: AtomTable) -> bool:
-    """Whether B-factors belong to residues: the atoms of one have the same, but for 1 in 20."""
+    """Whether the atoms of a residue share one B-factor, in 19 of 20 neighbouring pairs."""
     number = atoms.auth_seq_id if (atoms.label_seq_id == ABSENT).all() else atoms.label_seq_id
     same_residue = (
         (number[1:] == number[:-1])

@@ -230,7 +230,7 @@ def run_heads(rows: Field, columns: list[tuple[int, int]]) -> NDArray[np.int64]:
     changed = np.zeros(n, bool)
     changed[0] = True
     while places:
-        # Eight characters at a time, of which those count that belong to the columns.
+        # Eight characters at a time; only those that belong to the columns count.
         begin = places[0]
         here = [p - begin for p in places if p < begin + 8]
         places = places[len(here) :]

@@ -173,10 +173,10 @@ _MEASURED_COLUMNS = ("aatype", "atom14_mask", "x", "y", "z", "centroid", "covari
 
 
 class _Measured:
-    """Counts from which quartiles by residue type are read off, to a bin of 0.005.
+    """Counts that give quartiles by residue type, to a bin of 0.005.
 
-    Of both kinds of ellipsoid: scales without the base thickness, means, logarithm of the volume.
-    A count in bins needs no memory for the values, and no order of them.
+    They count scales without the base thickness, means, and logarithms of the volume, for both
+    kinds of ellipsoid. Counts in bins need no memory for the values, and no order of them.
     """
 
     def __init__(self, base_thickness: float, shape: Shape):

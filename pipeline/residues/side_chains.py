@@ -77,7 +77,7 @@ def place_side_chains(
         Å, atom14; only N, CA, C and O are read. Absent atoms may hold anything.
     mask : (..., 14) bool
     aatype : (...) int
-        0–19; what is above is X or hidden, and has a CB.
+        0–19; larger numbers mean X or hidden, and have a CB.
 
     Returns
     -------
@@ -224,7 +224,7 @@ def _cd_of_proline(
     xp: Any, n: Vector, cb: Vector, cg: Vector, chi1: Array, is_proline: Array
 ) -> Vector:
     """CD on the circle that lies at the lengths of its bonds from N and from CG."""
-    # Other types get a proline's atoms: a gradient must not pass through a circle that is none.
+    # Other types get a proline's atoms: no gradient must pass through a circle that does not exist.
     n, cb, cg = (
         tuple(xp.where(is_proline, x, x0) for x, x0 in zip(atom, ideal, strict=True))
         for atom, ideal in zip((n, cb, cg), _SOME_PROLINE, strict=True)

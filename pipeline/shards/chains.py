@@ -29,8 +29,8 @@ def chains_of(rows: Rows, resolved: NDArray[np.bool_] | None = None) -> list[Cha
     Parameters
     ----------
     rows : Rows
-        With `CHAIN_COLUMNS`. An insertion code that is none (see `insertion_codes`) becomes 0, so
-        that the row's digest is not that of the chain.
+        With `CHAIN_COLUMNS`. What is not an insertion code (see `insertion_codes`) becomes 0, so
+        the chain has another digest than the row.
     resolved : (R,) bool, optional
         Which residues have a frame. By default those that have a covariance, as the build left it.
     """

@@ -106,7 +106,7 @@ def _names(lookup: Stored, places: dict[int, tuple[int, int]]) -> dict[int, str]
 
 
 def _lines(stored: Stored) -> Iterator[bytes]:
-    """Lines without their ends; what is too long to be one of an index is cut."""
+    """Lines without their ends; a line that is too long for an index is cut."""
     rest = b""
     while piece := stored.read(_PIECE):
         *lines, rest = (rest + piece).split(b"\n")

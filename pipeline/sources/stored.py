@@ -67,8 +67,8 @@ class StoredHere:
 class StoredRemotely:
     """An object in a store. Whatever is read at a place is one request.
 
-    Read from the start on, it comes in pieces of ``_AHEAD`` bytes, the next of which is on its way
-    while one is used.
+    When it is read from the start on, it comes in pieces of ``_AHEAD`` bytes; while one is used,
+    the next is on its way.
     """
 
     def __init__(self, file: pa.NativeFile, folder: Folder, name: str) -> None:

@@ -38,7 +38,7 @@ class SplitList:
         Raises
         ------
         UsageError
-            Not such a CSV, a split that is none of `names`, or two splits for the same.
+            Not such a CSV, a split that `names` lacks, or two splits for one chain or entry.
         """
         by_chain_uid: dict[str, str | None] = {}
         by_entry: dict[tuple[str, str], str | None] = {}

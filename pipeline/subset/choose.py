@@ -42,8 +42,8 @@ def choose(
 ) -> Choice:
     """Choose chains of the sources, and order them.
 
-    They stand in the order of the sources and their indices, but for entries of which several
-    sources have chains: these stand where the first of them is.
+    They stand in the order of the sources and their indices. An entry that several sources have
+    stands where its first chain is.
 
     Raises
     ------

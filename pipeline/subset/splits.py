@@ -24,8 +24,8 @@ def carried_splits(
 ) -> pa.Table | None:
     """The sources' splits of the chains that were kept; None if no source has any.
 
-    Splits of several sources are joined if they are of one run of pipeline.split, of which subsets
-    were made since. Others were made without knowledge of each other: one may train with a
+    Splits of several sources are joined if they come from one run of pipeline.split, through any
+    number of subsets. Splits of different runs do not know of each other: one may train with a
     sequence that another tests with.
 
     Parameters

@@ -60,7 +60,7 @@ def write_shards(
     metadata : dict of str
         Key-value metadata of the shards.
     shard_bytes : int
-        A shard ends at the entry with which it would exceed this, as far as the sources tell.
+        A shard ends before the entry that would make it larger, as far as the sources tell.
 
     Raises
     ------

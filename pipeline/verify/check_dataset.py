@@ -116,7 +116,7 @@ def check_dataset(
 
 
 def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: OnShard) -> Findings:
-    """Verify the dataset of `layout`, of which `here` has everything but the shards."""
+    """Verify the dataset of `layout`; `here` has everything of it except the shards."""
     dataset = str(layout.folder)
     try:
         summary, problems = check_tables.read_summary(here)

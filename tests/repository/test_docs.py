@@ -365,3 +365,13 @@ def test_the_places_that_a_fourth_modality_touches_are_those_that_name_the_three
     for path in (ROOT / "model").rglob("*.py"):
         if named.search(path.read_text(encoding="utf-8")):
             assert str(path.relative_to(ROOT)) in listed, f"{path.name} names a modality"
+
+
+@pytest.mark.parametrize("heading", ["## The way of a file", "## The way of a batch"])
+def test_every_step_of_a_way_is_in_the_files_it_names(heading: str) -> None:
+    rows = _rows(_section(DEVELOPMENT, heading))[1:]
+    assert len(rows) > 8
+    for step, where, result in rows:
+        text = "".join((ROOT / name).read_text(encoding="utf-8") for name in _names(where))
+        for name in _names(result):
+            assert name in text or (ROOT / name).is_file(), f"{step}: {name}"
