@@ -114,13 +114,6 @@ RESIDUES = Recipe(
                 '    _required("sse", _per_residue(pa.int8())),\n',
             )
         ],
-        "pipeline/shards/writer.py": [
-            (
-                '        "sse": per_residue(',
-                '        "is_x": per_residue(np.concatenate([f.is_x for f in features])),\n'
-                '        "sse": per_residue(',
-            )
-        ],
         "pipeline/dataset/fields.py": [
             (
                 '    "sse": Field((), "i1", "i8", ("sse",)),\n',
