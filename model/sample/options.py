@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from model.sample.request import check_request
 from model.tasks import Request
 
 
@@ -49,4 +50,4 @@ class SampleOptions:
         ------
         UsageError
         """
-        self.request.check()
+        check_request(self.request)

@@ -294,7 +294,69 @@ test_attention.test_all_kinds_have_the_same_number_of_parameters(4)
 """,
 )
 
-RECIPES = [COLUMN, RESIDUES, FILTER, FORMAT, LOSS, ATTENTION]
+TASK = Recipe(
+    "### A task",
+    edits={
+        "model/flow/tasks.py": [
+            ('"inpainting", "unconditional"]', '"inpainting", "unconditional", "again"]'),
+            (
+                "    unconditional: float = 1.0\n",
+                "    unconditional: float = 1.0\n    again: float = 0.0\n",
+            ),
+            (
+                '    "unconditional": hold_nothing,\n',
+                '    "unconditional": hold_nothing,\n    "again": hold_packing,\n',
+            ),
+        ],
+        "model/tasks/NAME.py": (
+            "from dataclasses import replace\n\nfrom model.tasks.packing import PACKING\n"
+            "from model.tasks.problem import held_out_problem\n\n\n"
+            "AGAIN = replace(\n"
+            '    PACKING, name="again", options=(), title="Packed again on {}".format,\n'
+            '    held_out=lambda i, s: held_out_problem("again", i, frames=True, sequence=True),\n'
+            "    problem=lambda *given: replace(PACKING.problem(*given), task='again'),\n)\n"
+        ),
+        "model/tasks/__init__.py": [
+            (
+                "from model.tasks.packing import PACKING\n",
+                "from model.tasks.NAME import AGAIN\nfrom model.tasks.packing import PACKING\n",
+            ),
+            ("INPAINTING, UNCONDITIONAL)", "INPAINTING, UNCONDITIONAL, AGAIN)"),
+        ],
+    },
+    pages={
+        "docs/model.md": [
+            (
+                "\n| unconditional | nothing |",
+                "\n| again | frames | atoms |\n| unconditional | nothing |",
+            )
+        ],
+        "docs/sampling.md": [
+            (
+                "\n| `unconditional` | numbers",
+                "\n| `again` | a backbone | atoms |\n| `unconditional` | numbers",
+            )
+        ],
+        "docs/evaluating.md": [
+            (
+                "\n| `unconditional` | the",
+                "\n| `again` | backbone | RMSD |\n| `unconditional` | the",
+            )
+        ],
+    },
+    program="""
+from tests.model import test_tasks
+test_tasks.test_every_task_of_the_flow_has_a_record_under_its_name()
+test_tasks.test_an_option_of_a_task_is_a_field_of_a_request_and_of_no_other_task()
+from pathlib import Path
+from model.sample.command import main
+arguments = ["--task", "again", "--input", "data_manifest/examples/1ubi.pdb.zst", "--steps", "2"]
+assert main([*arguments, "--out-dir", "made"]) == 0
+assert "Packed again on 1ubi" in Path("made/1ubi_1.cif").read_text()
+""",
+)
+
+RECIPES = [COLUMN, RESIDUES, FILTER, FORMAT, LOSS, ATTENTION, TASK]
 
 
 @pytest.fixture
