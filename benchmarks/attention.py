@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from model.attention import build_attention
 from model.gaussian_rigid import GaussianRigid
-from pipeline.words import MEBIBYTE
+from pipeline.commands.words import MEBIBYTE
 
 SIZES = [128, 256, 512, 1024, 2048]
 C_S, HEADS, C_HIDDEN, GAUSSIANS, POINTS = 128, 8, 16, 8, 8

@@ -33,12 +33,12 @@ import peers
 import psutil
 import pyarrow as pa
 
-from pipeline.build.finalise import finalise
-from pipeline.build.map_part import build_part
-from pipeline.build.options import Reading
-from pipeline.build.plan import Part, make_plan
-from pipeline.build.records import PartRecord
-from pipeline.layout import Layout
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, make_plan
+from pipeline.built.reading import Reading
+from pipeline.built.records import PartRecord
+from pipeline.built.tables import finalise
+from pipeline.crew.build_part import build_part
 from pipeline.parsing import NotAStructure, read_chains
 from pipeline.sources import Entry, decompress, discover, group_entries
 

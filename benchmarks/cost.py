@@ -34,16 +34,9 @@ from build_speed import (
 from scaling import build_command, peak_memory, timed_build
 from scipy.optimize import nnls
 
-from pipeline.build.plan import (
-    FILE_OVERHEAD,
-    MAX_PART,
-    MIN_PART,
-    PARTS_WANTED,
-    Part,
-    make_plan,
-)
+from pipeline.built.plan import FILE_OVERHEAD, MAX_PART, MIN_PART, PARTS_WANTED, Part, make_plan
+from pipeline.commands.words import MEBIBYTE
 from pipeline.sources import Entry
-from pipeline.words import MEBIBYTE
 
 GIBIBYTE = 1 << 30
 SYNTHETIC = Path(__file__).with_name("synthetic_archive.py")

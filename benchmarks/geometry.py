@@ -22,10 +22,10 @@ import biotite.structure.io.pdb as pdb
 import biotite.structure.io.pdbx as pdbx
 import numpy as np
 
-from pipeline.gaussians import residue_gaussians
+from pipeline.geometry.gaussians import residue_gaussians
+from pipeline.geometry.secondary_structure import secondary_structure
 from pipeline.residues.atom14 import SLOT_OF_NAME
 from pipeline.residues.types import RESTYPES
-from pipeline.secondary_structure import secondary_structure
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data_manifest" / "examples"
 RESIDUES = 30_000

@@ -39,7 +39,7 @@ from packing_runs import Folder, Run, Settings, keep_settings
 from packing_table import Results, draw_curves, markdown
 
 from model.network import FlowNetwork, NetworkConfig
-from pipeline.termination import terminable
+from pipeline.commands.termination import terminable
 
 CONFIG = Path(__file__).with_name("packing.yaml")
 REPOSITORY = Path(__file__).parents[1]

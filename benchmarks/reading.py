@@ -39,9 +39,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from build_speed import describe_machine, format_table
 
+from pipeline.commands.words import MEBIBYTE
 from pipeline.dataset import DEFAULT_FIELDS, ShardDataset, ShardStream
 from pipeline.dataset.fields import FIELDS
-from pipeline.words import MEBIBYTE
 
 BATCH = 32
 FIELD_NAMES = [name for name in DEFAULT_FIELDS if name in FIELDS]

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from build_speed import describe_machine, format_table
 from local_clusters import NoCluster, dask_cluster, ray_cluster
 
-from pipeline.termination import INTERRUPTED, terminable
+from pipeline.commands.termination import INTERRUPTED, terminable
 
 OK, SOME_FILES_FAILED = 0, 1
 WORKERS = 2

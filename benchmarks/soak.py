@@ -20,11 +20,11 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from pipeline.build.map_part import build_part
-from pipeline.build.options import Reading
-from pipeline.build.plan import make_plan
-from pipeline.built_dataset import BuiltDataset
-from pipeline.layout import Layout
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.layout import Layout
+from pipeline.built.plan import make_plan
+from pipeline.built.reading import Reading
+from pipeline.crew.build_part import build_part
 from pipeline.report import write_report
 from pipeline.sources import discover, group_entries
 

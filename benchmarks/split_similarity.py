@@ -20,7 +20,7 @@ import numpy as np
 from build_speed import format_table
 from numpy.typing import NDArray
 
-from pipeline.built_dataset import BuiltDataset
+from pipeline.built.built_dataset import BuiltDataset
 from pipeline.split.chains import Chains, read_chains
 from pipeline.split.mmseqs import MMseqs
 from pipeline.split.options import SplitOptions

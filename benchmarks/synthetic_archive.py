@@ -31,16 +31,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.build.earlier import EarlierBuild, keep_plan
-from pipeline.build.finalise import finalise
-from pipeline.build.map_part import build_part
-from pipeline.build.options import Reading
-from pipeline.build.plan import Part, make_plan
-from pipeline.build.records import InputRecord, PartRecord, read_record
+from pipeline.build.earlier import EarlierBuild
 from pipeline.build.resume import finished_parts
 from pipeline.build.update import update_plan
-from pipeline.built_dataset import BuiltDataset
-from pipeline.layout import Layout
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.latest_plan import keep_plan
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, make_plan
+from pipeline.built.reading import Reading
+from pipeline.built.records import InputRecord, PartRecord, read_record
+from pipeline.built.tables import finalise
+from pipeline.crew.build_part import build_part
 from pipeline.report.gather import gather
 from pipeline.report.page import render
 from pipeline.shards.writer import ROWS_PER_GROUP

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from model.attention.gaussian_attention import Implementation
 from model.network import FlowNetwork, NetworkConfig
-from pipeline.atomic_files import appears_whole
 from pipeline.errors import Failure
+from pipeline.files.atomic import appears_whole
 
 FORMAT = 2
 READ_BY = {1: "the versions before side chains were torsions (0.1)"}

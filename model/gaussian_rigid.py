@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from model.tensor_record import TensorRecord
-from pipeline.frames import to_global, to_local
-from pipeline.gaussians import BASE_THICKNESS, matrix_from_upper, upper_from_root
+from pipeline.geometry.frames import to_global, to_local
+from pipeline.geometry.gaussians import BASE_THICKNESS, matrix_from_upper, upper_from_root
 
 MISSING_THICKNESS = 2.5
 """Standard deviation of a residue without a frame, in Å: about that of any residue, anywhere."""

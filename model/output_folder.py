@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import AlreadyThere
-from pipeline.atomic_files import appears_whole
+from pipeline.files.atomic import appears_whole
 
 
 def make_folder(out_dir: Path, overwrite: bool) -> None:

@@ -10,9 +10,9 @@ import torch
 from model.checkpoint import CheckpointInfo, NotACheckpoint, load_flow
 from model.errors import CannotLoad
 from model.network import FlowNetwork
+from pipeline.commands.termination import say
 from pipeline.dataset import ShardDataset
 from pipeline.errors import UsageError
-from pipeline.termination import say
 
 DEFAULT = Path(__file__).parent / "checkpoints" / "default.ckpt"
 """A small trained network, if this copy of the package has one."""

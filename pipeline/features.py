@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.chain import Chain
-from pipeline.gaussians import BASE_THICKNESS, Shape, residue_gaussians
+from pipeline.geometry.gaussians import BASE_THICKNESS, Shape, residue_gaussians
+from pipeline.geometry.secondary_structure import secondary_structure
 from pipeline.residues import MAX_PEPTIDE_BOND, N_SLOTS, UNKNOWN
-from pipeline.secondary_structure import secondary_structure
 
 
 @dataclass(frozen=True, slots=True)

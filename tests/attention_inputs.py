@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from model.attention import FrameAttention, build_attention
 from model.gaussian_rigid import GaussianRigid
-from pipeline.frames import backbone_frames, to_local
+from pipeline.geometry.frames import backbone_frames, to_local
 
 SIZES = {"c_s": 16, "n_heads": 2, "c_hidden": 4, "n_gaussians": 3, "n_points": 2}
 

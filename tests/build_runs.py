@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.build.command import build
-from pipeline.build.map_part import build_part
 from pipeline.build.options import BuildOptions
-from pipeline.build.plan import Part
-from pipeline.build.workers import Job
+from pipeline.built.plan import Part
+from pipeline.crew.build_part import build_part
+from pipeline.crew.crew import Job
 from pipeline.filters import Filters
 
 REPOSITORY = Path(__file__).parents[1]
@@ -86,7 +86,7 @@ def build_here(
     with pytest.MonkeyPatch.context() as patch:
         for module in ("command", "array_job"):
             patch.setattr(f"pipeline.build.{module}.Crew", CrewOfNone)
-        patch.setattr("pipeline.build.plan.MIN_PART", min_part)
+        patch.setattr("pipeline.built.plan.MIN_PART", min_part)
         assert build(wanted) == status
     return build_json(out)
 
@@ -200,14 +200,14 @@ def _appending(append: Mapping[str, str], folder: Path) -> Path:
     return home
 
 
-SMALL_PARTS = {"pipeline.build.plan": "MIN_PART = 100_000"}
+SMALL_PARTS = {"pipeline.built.plan": "MIN_PART = 100_000"}
 """Many parts of little input."""
 
 
 def on_reading(entry_id: str, action: str) -> dict[str, str]:
     """A fault: what happens in a worker when it is to parse an entry (a pattern of its id)."""
     return {
-        "pipeline.build.map_part": (
+        "pipeline.crew.build_part": (
             "import ctypes, fnmatch, os, signal, time\n"
             "_read_chains = read_chains\n"
             "def read_chains(data, entry_id, **options):\n"

@@ -12,7 +12,7 @@ from model.flow import Clean, Held
 from model.flow.backbone import ideal_backbone
 from model.torsions import ChiDistribution, periodic_chi, smoothed
 from pipeline.batching import collate
-from pipeline.frames import backbone_frames, to_global
+from pipeline.geometry.frames import backbone_frames, to_global
 from pipeline.residues import ATOM14_EXISTS
 
 UIDS = ["a_1_A", "b_1_A", "c_1_A"]

@@ -20,7 +20,7 @@ from typing import Any
 import msgpack
 import zstandard
 
-from pipeline.words import MEBIBYTE
+from pipeline.commands.words import MEBIBYTE
 
 BOMB_BYTES = 100 << 20
 """More than the size limit that the tests set (64 MiB), and little once compressed."""

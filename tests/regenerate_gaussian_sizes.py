@@ -22,7 +22,7 @@ import biotite.structure.io.pdbx as pdbx
 import numpy as np
 import zstandard
 
-from pipeline.gaussians import (
+from pipeline.geometry.gaussians import (
     Gaussians,
     from_all_atoms,
     from_backbone_atoms,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from build_runs import EXAMPLES, accounts_for_all, build_here, inputs
 
-import pipeline.build.map_part as map_part
+import pipeline.crew.build_part as map_part
 
 MODEL = "AF-P29373-F1-model_v4"
 

@@ -28,10 +28,10 @@ import structure_text as text
 from mutations import zstd
 
 from pipeline.build.command import main
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.commands.words import MEBIBYTE
 from pipeline.parsing import ParseError, read_chains
 from pipeline.parsing.seqres import MAX_CELLS, place
-from pipeline.words import MEBIBYTE
 
 REPOSITORY = Path(__file__).parents[1]
 ADDRESS_SPACE = 4 << 30
@@ -458,7 +458,7 @@ def test_a_pickle_in_the_place_of_a_cache_is_not_run(
     assert not (tmp_path / "ran").exists()
 
 
-OF_OWN_PROCESSES = {"pipeline/build/process_seat.py"}
+OF_OWN_PROCESSES = {"pipeline/crew/process_seat.py"}
 """Unpickles what a worker that it started itself sends through a pipe, as multiprocessing does."""
 
 

@@ -18,7 +18,7 @@ from build_runs import EXAMPLES, Command, CrewOfNone, on_reading, wait_until
 from s3_server import S3Server, s3_server
 
 from pipeline.build.command import main
-from pipeline.build.output_folder import layout_of
+from pipeline.built.output_folder import layout_of
 
 DOCS = runs.REPOSITORY / "docs"
 NAMES = ("1a8o.cif.gz", "1a8o.pdb", "1ejg.pdb.gz", "1gbt.bcif.gz", "1gbt.cif.gz", "1orc.pdb.gz")
@@ -53,7 +53,7 @@ def here(*arguments: object) -> int:
     with pytest.MonkeyPatch.context() as patch:
         for module in ("command", "array_job"):
             patch.setattr(f"pipeline.build.{module}.Crew", CrewOfNone)
-        patch.setattr("pipeline.build.plan.MIN_PART", 100_000)
+        patch.setattr("pipeline.built.plan.MIN_PART", 100_000)
         return main([*map(str, arguments), "--quiet"])
 
 

@@ -18,18 +18,18 @@ import pytest
 from build_runs import Command, on_reading, wait_until
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from pipeline.build import cluster_task
-from pipeline.build.cluster_crew import ClusterCrew
-from pipeline.build.cluster_task import Order, build_on_cluster, lease
-from pipeline.build.clusters import WorkerLost
 from pipeline.build.command import main
-from pipeline.build.finalise import versions
-from pipeline.build.options import Reading
-from pipeline.build.plan import Part, make_plan
-from pipeline.build.process_seat import ProcessSeat
-from pipeline.build.records import PartRecord, read_record
-from pipeline.build.workers import Job, WorkersFail
-from pipeline.layout import Layout
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, make_plan
+from pipeline.built.reading import Reading
+from pipeline.built.records import PartRecord, read_record
+from pipeline.built.tables import versions
+from pipeline.crew import cluster_task
+from pipeline.crew.cluster_crew import ClusterCrew
+from pipeline.crew.cluster_task import Order, build_on_cluster, lease
+from pipeline.crew.clusters import WorkerLost
+from pipeline.crew.crew import Job, WorkersFail
+from pipeline.crew.process_seat import ProcessSeat
 from pipeline.sources import discover, group_entries
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -217,7 +217,7 @@ def crew_on(
     def connected(*_: str) -> Iterator[Played]:
         yield cluster
 
-    monkeypatch.setattr("pipeline.build.cluster_crew.connected", connected)
+    monkeypatch.setattr("pipeline.crew.cluster_crew.connected", connected)
     done: list[PartRecord] = []
     events: list[str] = []
     crew = ClusterCrew(
@@ -287,7 +287,7 @@ def test_a_cluster_that_cannot_be_reached_is_wrong_usage(
     arguments: list[str],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr("pipeline.build.clusters.CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr("pipeline.crew.clusters.CONNECT_SECONDS", 1.0)
     source = runs.write_peptides(tmp_path / "in", 1)
     command = ["--pdb-dir", str(source), "--out-dir", str(tmp_path / "out"), *arguments]
     assert main(command) == 2
@@ -351,7 +351,7 @@ WORKERS = {"dask": r"spawn_main|dask_worker", "ray": r"ray::"}
 
 def builders() -> list[psutil.Process]:
     """Processes that build parts, of any cluster here."""
-    return [p for p in psutil.process_iter() if "pipeline.build.process_seat" in words(p)]
+    return [p for p in psutil.process_iter() if "pipeline.crew.process_seat" in words(p)]
 
 
 def words(process: psutil.Process) -> str:

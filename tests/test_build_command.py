@@ -23,11 +23,11 @@ from rich.console import Console
 from pipeline.build.command import main
 from pipeline.build.display import Display
 from pipeline.build.options import BuildOptions
-from pipeline.build.plan import Part
-from pipeline.build.progress import ProgressNote
-from pipeline.build.records import PartRecord
-from pipeline.build.workers import available_jobs
-from pipeline.command_line import parse_options, to_yaml
+from pipeline.built.plan import Part
+from pipeline.built.records import PartRecord
+from pipeline.commands.command_line import parse_options, to_yaml
+from pipeline.crew.crew import available_jobs
+from pipeline.crew.progress import ProgressNote
 from pipeline.filters import Filters
 from pipeline.sources import Entry, SourceFile
 
@@ -343,7 +343,7 @@ def test_the_log_file_has_a_json_line_for_every_event(tmp_path: Path) -> None:
 
 SLOW = {
     **on_reading("*", "time.sleep(0.1)"),
-    "pipeline.progress_line": "PLAIN_SECONDS = 0.3",
+    "pipeline.commands.progress_line": "PLAIN_SECONDS = 0.3",
 }
 
 
@@ -377,7 +377,7 @@ def test_a_live_bar_on_a_terminal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_quiet_shows_no_progress(quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.progress_line.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.commands.progress_line.PLAIN_SECONDS", 0.0)
     text = io.StringIO()
     with Display(Console(file=text), [], quiet) as display:
         display.update([])

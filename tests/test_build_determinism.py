@@ -17,7 +17,7 @@ import pytest
 import zstandard
 from build_runs import EXAMPLES, SMALL_PARTS, run
 
-from pipeline.build.plan import make_plan, plan_table, read_plan
+from pipeline.built.plan import make_plan, plan_table, read_plan
 from pipeline.sources import SourceFile, discover, group_entries
 
 SMALL = (

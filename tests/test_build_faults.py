@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 from build_runs import SMALL_PARTS, Result, run
 
-from pipeline.build import map_part
 from pipeline.build.command import main
-from pipeline.build.map_part import OutputError, build_part
-from pipeline.build.options import Reading
-from pipeline.build.plan import make_plan
+from pipeline.built.errors import OutputError
+from pipeline.built.layout import Layout
+from pipeline.built.plan import make_plan
+from pipeline.built.reading import Reading
 from pipeline.chain import Chain
-from pipeline.layout import Layout
+from pipeline.crew import build_part as map_part
+from pipeline.crew.build_part import build_part
 from pipeline.sources import discover, group_entries
 
 # --- workers that die or hang -----------------------------------------------------------------
@@ -71,9 +72,9 @@ def faults() -> dict[str, str]:
         f"    if entry_id == {name!r}:\n        {action}\n" for name, action in DEADLY.items()
     )
     return {
-        "pipeline.build.plan": "MIN_PART = 120_000",
-        "pipeline.build.workers": "GRACE_SECONDS = 1.0",
-        "pipeline.build.map_part": (
+        "pipeline.built.plan": "MIN_PART = 120_000",
+        "pipeline.crew.crew": "GRACE_SECONDS = 1.0",
+        "pipeline.crew.build_part": (
             "import ctypes, os, signal, time\n"
             + ONCE
             + "_read_chains, _compute_features = read_chains, compute_features\n"
@@ -200,7 +201,7 @@ def test_workers_that_fail_without_a_file_to_blame_end_the_build(
     tmp_path: Path, fault: str, sentence: str
 ) -> None:
     source = runs.write_peptides(tmp_path / "in", 2)
-    append = {"pipeline.build.map_part": f"import os\n{fault}\n"}
+    append = {"pipeline.crew.build_part": f"import os\n{fault}\n"}
     arguments = ["--pdb-dir", source, "--out-dir", tmp_path / "out", "--n-jobs", 1]
     result = run(*arguments, append=append, folder=tmp_path)
     assert result.status == 1
@@ -438,7 +439,7 @@ def test_a_limit_on_file_sizes_is_an_error_like_a_full_disk(larger: Path, tmp_pa
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, {2**30}))"
     arguments = ["--pdb-dir", larger, "--out-dir", out, "--n-jobs", 1]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] in (-1, resource.RLIM_INFINITY)
-    append = {"pipeline.build.map_part": limit}
+    append = {"pipeline.crew.build_part": limit}
     check_clear_error(run(*arguments, append=append, folder=tmp_path), "File too large")
     assert list((out / "shards").iterdir()) == []
     check_whole_shards(out)

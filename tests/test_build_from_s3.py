@@ -23,7 +23,7 @@ from build_runs import (
 from s3_server import BUCKET, S3Server, s3_server
 
 from pipeline.build.command import main
-from pipeline.build.map_part import build_part
+from pipeline.crew.build_part import build_part
 from pipeline.verify.command import main as verify
 
 
@@ -69,7 +69,7 @@ def build(source: Any, out: Any, *more: object, option: str = "--pdb-dir") -> in
     """The command in this process, without workers and of many parts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.build.command.Crew", CrewOfNone)
-        patch.setattr("pipeline.build.plan.MIN_PART", 100_000)
+        patch.setattr("pipeline.built.plan.MIN_PART", 100_000)
         arguments = [option, source, "--out-dir", out, "--quiet", *more]
         return main([str(a) for a in arguments])
 

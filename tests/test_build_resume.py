@@ -19,8 +19,8 @@ from build_runs import SMALL_PARTS, Command, on_reading, run, wait_until
 from joblib.externals.loky.process_executor import ShutdownExecutorError, _ExecutorManagerThread
 
 from pipeline.build.command import main
-from pipeline.build.finalise import UnfinishedBuild
-from pipeline.build.workers import _Seat
+from pipeline.built.errors import UnfinishedBuild
+from pipeline.crew.crew import _Seat
 
 SLOWLY = {**SMALL_PARTS, **on_reading("*", "time.sleep(0.02)")}
 N_FILES = 36
@@ -120,7 +120,7 @@ def killing_at(count: int, moment: str) -> dict[str, str]:
     """A fault: all processes die just before or after the parent gives a file its final name."""
     return {
         **SMALL_PARTS,
-        "pipeline.atomic_files": (
+        "pipeline.files.atomic": (
             "_replace, _count = os.replace, 0\n"
             "class _Os:\n"
             "    def __getattr__(self, name):\n"

@@ -17,16 +17,16 @@ import pytest
 from build_runs import SMALL_PARTS, Command, CrewOfNone, run, wait_until, write_peptides
 from s3_server import BUCKET, S3Server, s3_server
 
-from pipeline.build import store_lock as lock_module
 from pipeline.build.command import main
-from pipeline.build.output_folder import layout_of
-from pipeline.build.store_lock import InUse, store_lock
-from pipeline.storage import open_folder
+from pipeline.built import store_lock as lock_module
+from pipeline.built.output_folder import layout_of
+from pipeline.built.store_lock import InUse, store_lock
+from pipeline.files.storage import open_folder
 
 RESULTS = {"plan.parquet", "inputs.parquet", "drops.parquet", "index.parquet", "build.json"}
 SLOWLY = {
     **SMALL_PARTS,
-    "pipeline.build.map_part": (
+    "pipeline.crew.build_part": (
         "import time\n"
         "_read_chains = read_chains\n"
         "def read_chains(*arguments, **options):\n"
@@ -64,7 +64,7 @@ def build_here(source: Path, out: Any, *more: object) -> int:
     """The command in this process, without workers and of many parts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.build.command.Crew", CrewOfNone)
-        patch.setattr("pipeline.build.plan.MIN_PART", 100_000)
+        patch.setattr("pipeline.built.plan.MIN_PART", 100_000)
         arguments = ["--pdb-dir", source, "--out-dir", out, "--quiet", *more]
         return main([str(a) for a in arguments])
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from pipeline.build.command import main
 from pipeline.build.obsolete import Obsolete
-from pipeline.build.plan import Part, make_plan
 from pipeline.build.update import update_plan
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, make_plan
 from pipeline.errors import UsageError
-from pipeline.layout import Layout
 from pipeline.sources import Entry, SourceFile, discover, group_entries
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.command_line import parse_options
+from pipeline.commands.command_line import parse_options
 
 
 @dataclass(frozen=True)

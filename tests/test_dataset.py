@@ -24,8 +24,8 @@ from pipeline.dataset import (
     fields,
 )
 from pipeline.features import atom14_positions, unpack_mask
-from pipeline.frames import backbone_frames, is_frame
-from pipeline.gaussians import local_mean_and_scale
+from pipeline.geometry.frames import backbone_frames, is_frame
+from pipeline.geometry.gaussians import local_mean_and_scale
 from pipeline.shards import Rows
 
 

@@ -11,7 +11,7 @@ from s3_server import S3Server, s3_server
 from torch.utils.data import DataLoader
 
 from pipeline.dataset import DamagedShard, ShardDataset, ShardStream, UnreadableDataset
-from pipeline.storage import StorageError
+from pipeline.files.storage import StorageError
 
 
 @pytest.fixture(scope="module")

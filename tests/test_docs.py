@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.build.options import BuildOptions
-from pipeline.build.plan import PLAN_SCHEMA
-from pipeline.build.records import DropRecord, InputRecord, records_table
+from pipeline.built.plan import PLAN_SCHEMA
+from pipeline.built.records import DropRecord, InputRecord, records_table
 from pipeline.filters import Filters
 from pipeline.residues import ATOM14_NAMES, ONE_LETTER, RESTYPES
 from pipeline.shards import SCHEMA_VERSION, shard_schema

@@ -13,7 +13,7 @@ import pytest
 from test_fuzz import check_chain, check_record
 from watched_build import Watched, inputs, run_build
 
-from pipeline.words import MEBIBYTE
+from pipeline.commands.words import MEBIBYTE
 
 STRUCTURES = Path(__file__).parents[2] / "shared" / "structures"
 FOLDERS = ("edge", "afdb", "pairs")

@@ -26,7 +26,9 @@ from train_runs import fit
 
 from model.train.check_batch import BadBatch
 from pipeline.batching import collate
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built.layout import Layout
+from pipeline.built.stored_embeddings import StoredEmbeddings
 from pipeline.dataset import (
     ContiguousCrop,
     DamagedShard,
@@ -39,8 +41,6 @@ from pipeline.embed.chain_sequences import chain_sequence
 from pipeline.embed.language_model import LanguageModel, ModelError, load
 from pipeline.embed.options import EmbedOptions
 from pipeline.embed.windows import N_SPECIAL, batches_of, windows_of
-from pipeline.layout import Layout
-from pipeline.stored_embeddings import StoredEmbeddings
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 
 ROOT = Path(__file__).parents[1]

@@ -17,12 +17,12 @@ import pytest
 
 import model
 import pipeline
-from pipeline.build.map_part import OutputError
-from pipeline.build.workers import WorkersFail
+from pipeline.built.errors import OutputError
+from pipeline.crew.crew import WorkersFail
 from pipeline.errors import Failure, UsageError
-from pipeline.file_lock import file_lock
+from pipeline.files.lock import file_lock
+from pipeline.files.storage import StorageError
 from pipeline.sources import Unreadable
-from pipeline.storage import StorageError
 
 TRANSCRIPT = Path(__file__).parent / "data" / "endings.txt"
 """Command lines; what each says on stderr; its status in brackets."""
@@ -210,14 +210,14 @@ ANSWERED = {
     "pipeline.parsing.errors.ParseError": "costs a file, which is counted",
     "pipeline.parsing.read_chains._RejectedError": "costs a chain, which is counted",
     "pipeline.sources.errors.SourceError": "costs a file; a search that fails is a UsageError",
-    "pipeline.build.map_part.FileTimeout": "costs a file, which is counted",
-    "pipeline.build.clusters.WorkerLost": "another worker gets the part",
-    "pipeline.build.cluster_task.Revoked": "a worker's reply to a build that has ended",
-    "pipeline.build.cluster_task.Unfit": "a worker's reply; of an array job's task a UsageError",
+    "pipeline.crew.build_part.FileTimeout": "costs a file, which is counted",
+    "pipeline.crew.clusters.WorkerLost": "another worker gets the part",
+    "pipeline.crew.cluster_task.Revoked": "a worker's reply to a build that has ended",
+    "pipeline.crew.cluster_task.Unfit": "a worker's reply; of an array job's task a UsageError",
     "pipeline.fetch.entry_ids.BadEntryId": "costs an entry, which is counted",
     "pipeline.fetch.problems.FetchProblem": "costs an entry, which is counted",
     "pipeline.fetch.problems.Stopped": "ends a thread",
-    "pipeline.file_lock.Held": "each command says in words of its own what is in use",
+    "pipeline.files.lock.Held": "each command says in words of its own what is in use",
     "pipeline.subset.splits.SplitsLeftOut": "a note beside a subset that is finished",
     "model.tasks.inputs.InputError": "costs an input, which is told",
 }

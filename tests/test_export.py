@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from odd_inputs import ENTRIES, copies, with_biopython, with_gemmi, write
 
 from pipeline.build.command import main as build
-from pipeline.built_dataset import BuiltDataset
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.stored_chains import StoredChain, read_entries
 from pipeline.chain import Chain
 from pipeline.export.atoms import shortest, thousandths
 from pipeline.export.chain_ids import distinct, with_own_ids
@@ -30,7 +31,6 @@ from pipeline.export.errors import ExportError
 from pipeline.export.mmcif import mmcif_text, quoted
 from pipeline.export.pdb import pdb_text
 from pipeline.export.read_back import differences
-from pipeline.export.stored_chains import StoredChain, read_entries
 from pipeline.residues import RESTYPES
 from pipeline.where import parse_where
 

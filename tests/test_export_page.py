@@ -19,9 +19,9 @@ import pytest
 from odd_inputs import ENTRIES, copies, write
 
 from pipeline.build.command import main as build
-from pipeline.built_dataset import BuiltDataset
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.stored_chains import StoredChain, read_entries
 from pipeline.export.command import main
-from pipeline.export.stored_chains import StoredChain, read_entries
 from pipeline.export.web_page import VIEWER_INTEGRITY, VIEWER_URL, web_page
 from pipeline.where import parse_where
 

@@ -18,7 +18,7 @@ from pipeline.features import (
     compute_features,
     unpack_mask,
 )
-from pipeline.gaussians import residue_gaussians
+from pipeline.geometry.gaussians import residue_gaussians
 from pipeline.residues import MAX_PEPTIDE_BOND, UNKNOWN
 
 CHAINS = st.builds(

@@ -791,7 +791,7 @@ def test_a_file_that_is_not_on_the_disk_has_no_name(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pipeline.atomic_files.os.fsync", full)
+    monkeypatch.setattr("pipeline.files.atomic.os.fsync", full)
     assert fetch("1gbt") == 1
     assert "No space left" in capfd.readouterr().err
     assert fetch.files() == []

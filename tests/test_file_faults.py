@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from build_runs import SMALL_PARTS, on_reading, run
 
-from pipeline.build.finalise import UnfinishedBuild
-from pipeline.build.map_part import OutputError
-from pipeline.layout import Layout
+from pipeline.built.errors import OutputError, UnfinishedBuild
+from pipeline.built.layout import Layout
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.scandir", "os.listdir")

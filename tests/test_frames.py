@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.frames import (
-    MIN_SINE,
-    backbone_frames,
-    is_frame,
-    to_global,
-    to_local,
-)
+from pipeline.geometry.frames import MIN_SINE, backbone_frames, is_frame, to_global, to_local
 
 # Engh & Huber ideal geometry, rounded: N at 111° from C, bonds 1.46 and 1.53 Å.
 IDEAL = np.array([[-0.525, 1.363, 0.0], [0.0, 0.0, 0.0], [1.526, 0.0, 0.0]])

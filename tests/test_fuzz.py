@@ -19,13 +19,13 @@ from mutations import CIF, CONTAINERS, MSGPACK, STORED, TEXT, Mutant, Seed, flip
 from mutations import zstd as zstd_bytes
 from watched_build import inputs, run_build
 
-from pipeline.build.map_part import build_part
-from pipeline.build.options import Reading
-from pipeline.build.plan import make_plan
-from pipeline.build.records import InputRecord
-from pipeline.layout import Layout
+from pipeline.built.layout import Layout
+from pipeline.built.plan import make_plan
+from pipeline.built.reading import Reading
+from pipeline.built.records import InputRecord
+from pipeline.commands.words import MEBIBYTE
+from pipeline.crew.build_part import build_part
 from pipeline.sources import SourceError, decompress, discover, group_entries, printable
-from pipeline.words import MEBIBYTE
 
 EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"
 STRUCTURES = Path(__file__).parents[2] / "shared" / "structures"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.gaussian_rigid import MISSING_THICKNESS, GaussianRigid
-from pipeline.gaussians import BASE_THICKNESS, from_all_atoms
+from pipeline.geometry.gaussians import BASE_THICKNESS, from_all_atoms
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -24,7 +24,7 @@ from regenerate_gaussian_sizes import (
 )
 from test_frames import random_rotations
 
-from pipeline.gaussians import BASE_THICKNESS
+from pipeline.geometry.gaussians import BASE_THICKNESS
 from pipeline.residues.atom14 import ATOM14_NAMES
 from pipeline.residues.types import RESTYPES, UNKNOWN
 
@@ -171,7 +171,7 @@ def test_torch_gives_the_numbers_of_numpy_on_real_residues(constructor, source, 
 
 
 def construct_torch(constructor: str, positions: torch.Tensor, mask: torch.Tensor, **options):
-    from pipeline import gaussians
+    from pipeline.geometry import gaussians
 
     n, ca, c, o = positions[:, :4].unbind(1)
     if constructor == "from_all_atoms":

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_frames import random_backbones
 
-from pipeline.frames import backbone_frames, is_frame
-from pipeline.gaussians import (
+from pipeline.geometry.frames import backbone_frames, is_frame
+from pipeline.geometry.gaussians import (
     BASE_THICKNESS,
     MAX_ANISOTROPY,
     from_all_atoms,

@@ -13,8 +13,9 @@ import structure_text as text
 from mutations import zstd
 
 from pipeline.build.command import main
-from pipeline.build.options import BuildOptions, Reading
-from pipeline.words import MEBIBYTE
+from pipeline.build.options import BuildOptions
+from pipeline.built.reading import Reading
+from pipeline.commands.words import MEBIBYTE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps such a limit")
 
@@ -70,7 +71,7 @@ def build(
     notes = folder / "notes"
     notes.mkdir()
     patch.setenv("NOTES", str(notes))
-    append = {**runs.SMALL_PARTS, "pipeline.build.map_part": NOTES_PEAK}
+    append = {**runs.SMALL_PARTS, "pipeline.crew.build_part": NOTES_PEAK}
     words = ["--pdb-dir", source, "--out-dir", folder / "out", "--report", "false", *arguments]
     result = runs.Command(*words, append=append, folder=folder).wait(300)
     return result, [int(note.read_text()) for note in notes.iterdir()]
@@ -134,7 +135,7 @@ def test_a_limit_below_what_any_build_takes_is_a_usage_error(
 def test_the_limit_counts_from_what_a_process_holds_and_can_be_lifted(tmp_path: Path) -> None:
     script = (
         "import resource\n"
-        "from pipeline.build.memory_limit import limit_memory\n"
+        "from pipeline.crew.memory_limit import limit_memory\n"
         "before = resource.getrlimit(resource.RLIMIT_DATA)\n"
         "held = bytearray(100 << 20)\n"
         "for more in (64 << 20, 0, 64 << 20, 300 << 20):\n"

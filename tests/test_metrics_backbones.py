@@ -18,7 +18,7 @@ from model.metrics import (
     nearest_structure,
     pairwise_tm,
 )
-from pipeline.secondary_structure import HELIX, STRAND, secondary_structure
+from pipeline.geometry.secondary_structure import HELIX, STRAND, secondary_structure
 
 
 def geometry(ca, **changes):

@@ -14,7 +14,7 @@ import zstandard
 from build_runs import EXAMPLES, build_here, inputs
 from structure_text import Atom, change, cif_text, loop, pdb_text, read
 
-from pipeline.build.options import Reading
+from pipeline.built.reading import Reading
 from pipeline.parsing import ParsedEntry, read_chains
 
 SHARED = Path(__file__).parents[2] / "shared" / "structures"

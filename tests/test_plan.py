@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.build.options import MEBIBYTE, Reading
-from pipeline.build.plan import (
+from pipeline.build.options import MEBIBYTE
+from pipeline.built.plan import (
     FILE_OVERHEAD,
     MAX_PART,
     MIN_PART,
@@ -23,6 +23,7 @@ from pipeline.build.plan import (
     plan_table,
     read_plan,
 )
+from pipeline.built.reading import Reading
 from pipeline.filters import Filters
 from pipeline.sources import SourceFile, group_entries, printable, split_name
 
@@ -216,7 +217,7 @@ def test_a_plan_is_the_same_in_whatever_pieces_it_is_read(tmp_path, monkeypatch,
     """The files of an entry may lie in two of them."""
     parts = make_plan(group_entries(sources(random.Random(5), 40)), MEBIBYTE)
     pq.write_table(plan_table(parts), tmp_path / "plan.parquet")
-    monkeypatch.setattr("pipeline.build.plan.ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr("pipeline.built.plan.ROWS_AT_ONCE", rows_at_once)
     assert read_plan(tmp_path / "plan.parquet") == parts
 
 

@@ -20,9 +20,10 @@ import pytest
 from s3_server import s3_server
 
 from pipeline.build.options import BuildOptions
-from pipeline.built_dataset import BuiltDataset
+from pipeline.built.built_dataset import BuiltDataset
 from pipeline.features import atom14_positions, unpack_mask
-from pipeline.gaussians import from_all_atoms, from_rigid_and_sidechain
+from pipeline.files.storage import open_folder
+from pipeline.geometry.gaussians import from_all_atoms, from_rigid_and_sidechain
 from pipeline.report import write_report
 from pipeline.report.command import main
 from pipeline.report.gather import Numbers, gather
@@ -32,7 +33,6 @@ from pipeline.report.reference_composition import SWISS_PROT_PERCENT
 from pipeline.report.scan_shards import scan_shards
 from pipeline.residues import ATOM14_EXISTS, ONE_LETTER, RESTYPES
 from pipeline.shards import DamagedShard
-from pipeline.storage import open_folder
 
 SECTIONS = (
     *("origin", "reasons", "chains", "quality", "experiments", "residues", "structure"),

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.gaussians import BASE_THICKNESS, from_all_atoms, rotamer_moments
+from pipeline.geometry.gaussians import BASE_THICKNESS, from_all_atoms, rotamer_moments
 from pipeline.residues import ATOM14_EXISTS, CHI_MASK, MASK, RESTYPES, UNKNOWN
 from pipeline.residues.geometry import IDEAL_BACKBONE
 from pipeline.residues.side_chains import build_side_chains

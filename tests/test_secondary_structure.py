@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import secondary_structure as sse
-from pipeline.secondary_structure import COIL, HELIX, STRAND, secondary_structure
+from pipeline.geometry import secondary_structure as sse
+from pipeline.geometry.secondary_structure import COIL, HELIX, STRAND, secondary_structure
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from metric_structures import example, ideal_residues, moved, repacked, spread_out
 
 from model.metrics import chi_angles, packing_metrics
-from pipeline.frames import backbone_frames, to_local
+from pipeline.geometry.frames import backbone_frames, to_local
 from pipeline.residues import (
     ATOM14_EXISTS,
     ATOM14_NAMES,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.words import MEBIBYTE
+from pipeline.commands.words import MEBIBYTE
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 SPEC = importlib.util.spec_from_file_location("soak", PATH)

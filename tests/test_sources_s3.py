@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from s3_server import BUCKET, S3Server, s3_server
 
+from pipeline.files.storage import StorageError, open_folder
 from pipeline.sources import (
     Missing,
     RawFile,
@@ -24,7 +25,6 @@ from pipeline.sources import (
 )
 from pipeline.sources import reader as reader_module
 from pipeline.sources.stored import StoredRemotely
-from pipeline.storage import StorageError, open_folder
 
 MANY = 1 << 30
 

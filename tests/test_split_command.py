@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from s3_server import s3_server
 
+from pipeline.files.storage import open_folder
 from pipeline.split import Chains, SplitOptions, assign_splits
 from pipeline.split.command import main
 from pipeline.split.mmseqs import MMseqs, MMseqsError
 from pipeline.split.table import SCHEMA, splits_metadata
-from pipeline.storage import open_folder
 
 try:
     MMSEQS: MMseqs | None = MMseqs.find()

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from s3_server import BUCKET, S3Server
 
-from pipeline import storage
-from pipeline.storage import BadLocation, Folder, StorageError, open_folder, store_failure
+from pipeline.files import storage
+from pipeline.files.storage import BadLocation, Folder, StorageError, open_folder, store_failure
 
 LARGE = 25 << 20
 """Bytes that go to a store in three parts."""

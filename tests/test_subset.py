@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.build.command import main as build
+from pipeline.built.layout import Layout
 from pipeline.dataset.selection import select
-from pipeline.layout import Layout
 from pipeline.report import write_report
 from pipeline.shards import ShardWriter, dataset_digest, open_shard, shard_schema
 from pipeline.split.command import main as split

@@ -30,7 +30,7 @@ from model.torsions import (
 )
 from model.torsions.angles import wrapped
 from model.torsions.bins import wells
-from pipeline.gaussians import rotamer_moments
+from pipeline.geometry.gaussians import rotamer_moments
 from pipeline.residues import AATYPE_OF_LETTER, ATOM14_EXISTS, MASK, UNKNOWN
 from pipeline.residues.geometry import IDEAL_BACKBONE
 from pipeline.residues.rotamers import ROTAMER_CHI, ROTAMER_SHARE

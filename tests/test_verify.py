@@ -22,8 +22,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.built.layout import Layout
 from pipeline.features import ChainFeatures
-from pipeline.layout import Layout
 from pipeline.shards import shard_schema
 from pipeline.shards.writer import ROWS_PER_GROUP
 from pipeline.verify.check_dataset import Thoroughness, check_dataset

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.layout import Layout
+from pipeline.built.layout import Layout
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 from pipeline.verify.command import main
 from pipeline.verify.lock import locked
@@ -49,7 +49,7 @@ def here(built: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def without_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("pipeline.verify.repair.Crew", runs.CrewOfNone)
-    monkeypatch.setattr("pipeline.build.plan.MIN_PART", MIN_PART)
+    monkeypatch.setattr("pipeline.built.plan.MIN_PART", MIN_PART)
     return
 
 

@@ -14,9 +14,9 @@ import build_runs as runs
 import pytest
 from s3_server import BUCKET, S3Server
 
-from pipeline.build import store_lock
-from pipeline.build.output_folder import layout_of
-from pipeline.storage import StorageError
+from pipeline.built import store_lock
+from pipeline.built.output_folder import layout_of
+from pipeline.files.storage import StorageError
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 from pipeline.verify.command import main
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from model.attention.precision import linear_in_full
 from model.gaussian_rigid import GaussianRigid
 from model.tensor_record import TensorRecord
-from pipeline.gaussians import limit_anisotropy, upper_from_root
+from pipeline.geometry.gaussians import limit_anisotropy, upper_from_root
 
 MAX_OFFSET = 3.0
 """u_max: farthest offset of a Gaussian from its residue's centroid, in its own scales, per axis."""

@@ -27,11 +27,11 @@ from model.sample.run import Drawing, run_problems
 from model.sample.samples import same_columns
 from model.tasks import TASK_RECORDS, TASKS
 from model.trained_network import device_named, load_network, open_dataset, untrained_for
-from pipeline.command_line import parse_options, to_yaml
+from pipeline.commands.command_line import parse_options, to_yaml
+from pipeline.commands.termination import leave, say, status_of
 from pipeline.dataset import ShardDataset
 from pipeline.errors import UsageError
 from pipeline.residues import RESTYPES
-from pipeline.termination import leave, say, status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model.metrics import Interval, mean_interval, paired_difference
-from pipeline.command_line import parse_options
+from pipeline.commands.command_line import parse_options
 from pipeline.errors import Failure
 
 PER_CHAIN = "per_chain.csv"

@@ -17,7 +17,7 @@ from model.torsions import Rotamers, build, smoothed
 from model.torsions.angles import periodic_chi
 from model.torsions.distribution import ChiDistribution, independent
 from model.torsions.settle import settle
-from pipeline.frames import to_global
+from pipeline.geometry.frames import to_global
 
 
 class Atoms:

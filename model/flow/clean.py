@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.flow.slots import FIRST, existing_slots
 from model.tensor_record import TensorRecord
-from pipeline.frames import to_local
+from pipeline.geometry.frames import to_local
 
 
 @dataclass(frozen=True)

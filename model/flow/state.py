@@ -19,7 +19,7 @@ class ProteinState(TensorRecord):
     Attributes
     ----------
     rotations : (B, N, 3, 3) float
-        Columns are the axes of the backbone frame (`pipeline.frames.backbone_frames`).
+        Columns are the axes of the backbone frame (`pipeline.geometry.frames.backbone_frames`).
     translations : (B, N, 3) float
         CA.
     backbone : (B, N, 4, 3) float

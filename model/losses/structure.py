@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from model.flow.frames import FrameValue
 from model.flow.target import Target
-from pipeline.frames import to_global
+from pipeline.geometry.frames import to_global
 
 CUTOFF = 15.0
 """Å: true distances that count."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from pipeline.secondary_structure import HELIX, STRAND, secondary_structure
+from pipeline.geometry.secondary_structure import HELIX, STRAND, secondary_structure
 
 CA_STEP = 3.8
 """Å between the Cα of two residues joined by a trans peptide (cis: 2.95)."""

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from model.metrics.residue_types import table_rows
 from model.metrics.symmetry import nearest_naming
-from pipeline.frames import backbone_frames, is_frame, to_global, to_local
+from pipeline.geometry.frames import backbone_frames, is_frame, to_global, to_local
 from pipeline.residues import CHI_MASK
 
 CORE_RADIUS = 10.0

@@ -18,7 +18,7 @@ from model.network.config import NetworkConfig
 from model.network.neighbours import NeighbourEdges
 from model.torsions import N_BINS
 from model.torsions.angles import N_CHI, dihedral
-from pipeline.frames import to_global
+from pipeline.geometry.frames import to_global
 from pipeline.residues import MASK, N_TYPES
 
 N_STATES = MASK + 1

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from model.flow.state import NoisyProtein
 from model.torsions import build
 from model.torsions.angles import N_CHI
-from pipeline.frames import to_global, to_local
+from pipeline.geometry.frames import to_global, to_local
 from pipeline.residues import MASK, UNKNOWN
 from pipeline.residues.geometry import GROUP
 

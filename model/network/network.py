@@ -26,7 +26,7 @@ from model.torsions import (
     library_rotamers,
 )
 from model.torsions.angles import N_CHI
-from pipeline.gaussians import rotamer_moments
+from pipeline.geometry.gaussians import rotamer_moments
 from pipeline.residues import N_TYPES
 
 STEP = 3.0

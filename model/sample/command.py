@@ -10,9 +10,9 @@ from model.sample.sampler import Sampler, read_problems
 from model.sample.samples import save_structures, save_tables
 from model.tasks import TASK_RECORDS
 from model.trained_network import load_network, untrained_for
-from pipeline.command_line import parse_options, to_yaml
+from pipeline.commands.command_line import parse_options, to_yaml
+from pipeline.commands.termination import FAILURE, OK, end_with, leave, say, status_of
 from pipeline.export.errors import ExportError
-from pipeline.termination import FAILURE, OK, end_with, leave, say, status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

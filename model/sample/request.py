@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from model.tasks import TASK_RECORDS, Request
+from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
-from pipeline.words import dashed
 
 
 def check_request(request: Request) -> None:

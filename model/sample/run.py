@@ -16,7 +16,7 @@ from model.metrics import Structure, superpose
 from model.tasks.problem import Output, Problem
 from pipeline.batching import collate
 from pipeline.errors import Failure
-from pipeline.frames import backbone_frames
+from pipeline.geometry.frames import backbone_frames
 from pipeline.residues import ATOM14_EXISTS, UNKNOWN
 
 MAX_PAIRS = 1_000_000

@@ -13,7 +13,7 @@ from model.sample.measure import measure
 from model.sample.structure_file import chains_of, structure_text
 from model.tasks import Output, Problem, Request
 from pipeline.chain import Chain
-from pipeline.command_line import to_yaml
+from pipeline.commands.command_line import to_yaml
 from pipeline.export.chain_ids import Kind
 from pipeline.export.fasta import fasta_record
 from pipeline.residues import sequence_string

@@ -16,7 +16,7 @@ from model.metrics import Structure
 from model.tasks.inputs import InputStructure
 from pipeline.chain import Chain
 from pipeline.errors import UsageError
-from pipeline.frames import is_frame
+from pipeline.geometry.frames import is_frame
 
 CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 

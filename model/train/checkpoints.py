@@ -10,7 +10,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from pipeline.atomic_files import appears_whole
+from pipeline.files.atomic import appears_whole
 
 FOLDER = "checkpoints"
 

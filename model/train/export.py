@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.checkpoint import NotACheckpoint, export_flow
-from pipeline.command_line import parse_options
+from pipeline.commands.command_line import parse_options
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.cli import SaveConfigCallback
 
 from model.checkpoint import INFO
-from pipeline.software import versions_of
+from pipeline.commands.software import versions_of
 
 SOFTWARE = ("ellipsoid-flow", "torch", "pytorch-lightning", "numpy", "roma", "pyarrow", "biotite")
 

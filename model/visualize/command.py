@@ -18,9 +18,9 @@ from model.visualize.look import check_choice, look
 from model.visualize.options import VisualizeOptions
 from model.visualize.statistics import console_line
 from pipeline.batching import collate
-from pipeline.command_line import parse_options
+from pipeline.commands.command_line import parse_options
+from pipeline.commands.termination import leave, status_of
 from pipeline.errors import UsageError
-from pipeline.termination import leave, status_of
 
 COLUMNS = [key for key in BATCH_KEYS if key != "lengths"]
 

@@ -13,7 +13,7 @@ from model.visualize.head_view import HeadView
 from model.visualize.look import LayerView
 from model.visualize.overview import overview
 from model.visualize.profiles import profiles
-from pipeline.atomic_files import appears_whole
+from pipeline.files.atomic import appears_whole
 
 FIGURES: dict[str, Callable[[HeadView], Figure]] = {
     "attention_overview": overview,

@@ -12,26 +12,27 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.build.cluster_crew import absolute
-from pipeline.build.cluster_task import Unfit, check_input
-from pipeline.build.clusters import ADDRESSES, check_installed
 from pipeline.build.conclude import conclude
 from pipeline.build.display import Display, show_task
-from pipeline.build.earlier import keep_plan
 from pipeline.build.event_log import EventLog
-from pipeline.build.finalise import UnfinishedBuild, versions, withdraw
-from pipeline.build.map_part import OutputError
-from pipeline.build.options import BuildOptions, Reading
+from pipeline.build.options import BuildOptions
 from pipeline.build.orders import Orders, read_orders, write_orders
-from pipeline.build.output_folder import difference, output_folder, task_folder
-from pipeline.build.plan import Part, read_plan
-from pipeline.build.records import InputRecord, PartRecord, read_record
 from pipeline.build.resume import finished_parts
-from pipeline.build.workers import Crew, Job, available_jobs
+from pipeline.built.errors import OutputError, UnfinishedBuild
+from pipeline.built.latest_plan import keep_plan
+from pipeline.built.layout import Layout
+from pipeline.built.output_folder import difference, output_folder, task_folder
+from pipeline.built.plan import Part, read_plan
+from pipeline.built.reading import Reading
+from pipeline.built.records import InputRecord, PartRecord, read_record
+from pipeline.built.tables import versions, withdraw
+from pipeline.commands.words import MEBIBYTE, dashed
+from pipeline.crew.cluster_crew import absolute
+from pipeline.crew.cluster_task import Unfit, check_input
+from pipeline.crew.clusters import ADDRESSES, check_installed
+from pipeline.crew.crew import Crew, Job, available_jobs
 from pipeline.errors import UsageError
-from pipeline.layout import Layout
-from pipeline.storage import StorageError
-from pipeline.words import MEBIBYTE, dashed
+from pipeline.files.storage import StorageError
 
 PARTS_NAMED = 10
 

@@ -14,30 +14,32 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.build.array_job import check_mode, join, run_task, write_plan
-from pipeline.build.cluster_crew import ClusterCrew
 from pipeline.build.conclude import conclude
 from pipeline.build.display import Display, show_next_lines, show_plan
-from pipeline.build.earlier import EarlierBuild, keep_plan
+from pipeline.build.earlier import EarlierBuild
 from pipeline.build.event_log import EventLog
-from pipeline.build.finalise import withdraw
-from pipeline.build.map_part import OutputError
 from pipeline.build.obsolete import Obsolete
-from pipeline.build.options import BuildOptions, Reading
-from pipeline.build.output_folder import layout_of, output_folder
-from pipeline.build.plan import Part, make_plan
-from pipeline.build.records import InputRecord, PartRecord
+from pipeline.build.options import BuildOptions
 from pipeline.build.resume import finished_parts
 from pipeline.build.update import Update, update_plan
-from pipeline.build.workers import Crew, Job, WorkersFail, available_jobs
-from pipeline.command_line import parse_options, to_yaml
-from pipeline.console import standard_console
+from pipeline.built.errors import OutputError
+from pipeline.built.latest_plan import keep_plan
+from pipeline.built.layout import Layout
+from pipeline.built.output_folder import layout_of, output_folder
+from pipeline.built.plan import Part, make_plan
+from pipeline.built.reading import Reading
+from pipeline.built.records import InputRecord, PartRecord
+from pipeline.built.tables import withdraw
+from pipeline.commands.command_line import parse_options, to_yaml
+from pipeline.commands.console import standard_console
+from pipeline.commands.termination import FAILURE, OK, leave, status_of
+from pipeline.commands.words import MEBIBYTE, dashed
+from pipeline.crew.cluster_crew import ClusterCrew
+from pipeline.crew.crew import Crew, Job, WorkersFail, available_jobs
 from pipeline.errors import UsageError
+from pipeline.files.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.filters import Manifest
-from pipeline.layout import Layout
 from pipeline.sources import Discovery, SourceError, discover, group_entries, place_kind
-from pipeline.storage import BadLocation, Folder, StorageError, open_folder
-from pipeline.termination import FAILURE, OK, leave, status_of
-from pipeline.words import MEBIBYTE, dashed
 
 MIN_MEMORY = 64
 """MiB that building small files takes, and some room."""

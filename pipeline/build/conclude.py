@@ -10,12 +10,13 @@ from rich.console import Console
 
 from pipeline.build.display import show_summary
 from pipeline.build.event_log import EventLog
-from pipeline.build.finalise import finalise
-from pipeline.build.map_part import OutputError
-from pipeline.build.options import BuildOptions, Reading
-from pipeline.build.plan import Part
-from pipeline.build.records import InputRecord, PartRecord
-from pipeline.layout import Layout
+from pipeline.build.options import BuildOptions
+from pipeline.built.errors import OutputError
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part
+from pipeline.built.reading import Reading
+from pipeline.built.records import InputRecord, PartRecord
+from pipeline.built.tables import finalise
 from pipeline.report import write_report
 
 

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.build.plan import Part
-from pipeline.build.progress import ProgressNote
-from pipeline.build.records import PartRecord
-from pipeline.console import print_rows
-from pipeline.layout import Layout
-from pipeline.progress_line import ProgressLine
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part
+from pipeline.built.records import PartRecord
+from pipeline.commands.console import print_rows
+from pipeline.commands.progress_line import ProgressLine
+from pipeline.commands.words import MEBIBYTE, mebibytes, several
+from pipeline.crew.progress import ProgressNote
 from pipeline.sources import printable
-from pipeline.words import MEBIBYTE, mebibytes, several
 
 REASONS_SHOWN = 5
 PARTS_SHOWN = 20

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import pyarrow as pa
-
-from pipeline.build.finalise import write_table
-from pipeline.build.options import Reading
-from pipeline.build.plan import Part, plan_table, read_plan
-from pipeline.build.records import read_record
 from pipeline.build.update import Update
-from pipeline.layout import Layout
+from pipeline.built.latest_plan import latest_plan
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part
+from pipeline.built.reading import Reading
+from pipeline.built.records import read_record
 from pipeline.sources import SourceError, SourceFile, read_source
-from pipeline.storage import StorageError
 
 
 class EarlierBuild:
@@ -67,30 +63,3 @@ class EarlierBuild:
             name = self._layout.name(self._layout.record(part.number))
             with self._layout.folder.appears_whole(name, self._layout.scratch) as path:
                 path.write_text(renewed.to_json(), encoding="utf-8")
-
-
-def keep_plan(layout: Layout, parts: Sequence[Part]) -> None:
-    """Write down what is going to be built, before it is: an update may follow an interruption.
-
-    What is written down already stays as it is.
-    """
-    if _read_plan(layout, layout.latest_plan) == list(parts):
-        return
-    with layout.folder.appears_whole(layout.name(layout.latest_plan), layout.scratch) as path:
-        write_table(plan_table(parts), path)
-
-
-def latest_plan(layout: Layout) -> list[Part]:
-    """The plan of the build that wrote to a folder last; empty where there is none to be read."""
-    return _read_plan(layout, layout.latest_plan) or _read_plan(layout, layout.plan) or []
-
-
-def _read_plan(layout: Layout, path: Path) -> list[Part] | None:
-    """A plan; none where there is no such file that can be read."""
-    try:
-        with layout.folder.open_input(layout.name(path)) as file:
-            return read_plan(file)
-    except StorageError:
-        raise
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        return None

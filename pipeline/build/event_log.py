@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.build.map_part import OutputError
-from pipeline.build.records import PartRecord
+from pipeline.built.errors import OutputError
+from pipeline.built.records import PartRecord
 from pipeline.errors import UsageError
 
 

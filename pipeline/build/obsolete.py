@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.build.records import InputRecord
+from pipeline.built.records import InputRecord
 from pipeline.entry_ids import entry_key
 from pipeline.errors import UsageError
 from pipeline.sources import Entry

@@ -11,14 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.build.finalise import write_table
-from pipeline.build.options import Reading
-from pipeline.build.plan import Part, plan_table, read_plan
-from pipeline.build.records import InputRecord
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, plan_table, read_plan
+from pipeline.built.reading import Reading
+from pipeline.built.records import InputRecord
+from pipeline.built.tables import write_table
 from pipeline.errors import UsageError
+from pipeline.files.storage import StorageError
 from pipeline.filters import Filters
-from pipeline.layout import Layout
-from pipeline.storage import StorageError
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pipeline.build.finalise import REQUESTS_AT_ONCE
-from pipeline.build.options import Reading
-from pipeline.build.plan import Part
-from pipeline.build.records import PartRecord, read_record
-from pipeline.layout import Layout
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part
+from pipeline.built.reading import Reading
+from pipeline.built.records import PartRecord, read_record
+from pipeline.built.tables import REQUESTS_AT_ONCE
 
 
 def finished_parts(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from pipeline.build.plan import Part, make_plan
+from pipeline.built.plan import Part, make_plan
 from pipeline.sources import Entry, SourceFile
 
 SameContent = Callable[[SourceFile], bool]

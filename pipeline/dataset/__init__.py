@@ -1,6 +1,6 @@
 """Reading shards as tensors: `ShardDataset` by number, `ShardStream` in a shuffled order."""
 
-from pipeline.built_dataset import UnreadableDataset
+from pipeline.built.built_dataset import UnreadableDataset
 from pipeline.dataset.cache import CacheError
 from pipeline.dataset.crops import ContiguousCrop, Crop, SpatialCrop, around
 from pipeline.dataset.dataset import ShardDataset

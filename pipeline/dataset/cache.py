@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
-from pipeline.built_dataset import BuiltDataset
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.commands.words import MEBIBYTE
 from pipeline.dataset.fields import FIELDS, columns_of, decode
 from pipeline.errors import Failure
+from pipeline.files.storage import Folder
 from pipeline.shards import DamagedShard, open_shard, read_rows
-from pipeline.storage import Folder
-from pipeline.words import MEBIBYTE
 
 logger = logging.getLogger("pipeline.dataset")
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from pipeline.built.stored_embeddings import StoredEmbeddings
 from pipeline.dataset.crops import Crop
 from pipeline.dataset.embeddings import KEY, open_embeddings
 from pipeline.dataset.fields import DEFAULT_FIELDS, FIELDS
@@ -21,7 +22,6 @@ from pipeline.dataset.labels import Labels, LabelSource, as_value
 from pipeline.dataset.selection import Selection, Where, index_table, select
 from pipeline.dataset.store import FlatStore, ShardStore, Store
 from pipeline.shards import INDEX_COLUMNS
-from pipeline.stored_embeddings import StoredEmbeddings
 
 
 class ShardDataset(Dataset[Item]):

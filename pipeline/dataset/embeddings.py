@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.built.stored_embeddings import Group, StoredEmbeddings
 from pipeline.dataset import cache
 from pipeline.dataset.selection import INDEX, Selection
 from pipeline.shards import DamagedShard
-from pipeline.stored_embeddings import Group, StoredEmbeddings
 
 KEY = "embedding"
 """Of items."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.features import unpack_mask
-from pipeline.frames import Vector, frame_components
-from pipeline.gaussians import local_components
+from pipeline.geometry.frames import Vector, frame_components
+from pipeline.geometry.gaussians import local_components
 from pipeline.residues import N_SLOTS
 from pipeline.shards import Rows
 

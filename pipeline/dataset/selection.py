@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
-from pipeline.storage import Folder
+from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.files.storage import Folder
 from pipeline.where import parse_where
 
 INDEX, SPLITS = "index.parquet", "splits.parquet"

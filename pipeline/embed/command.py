@@ -19,17 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
-from pipeline.command_line import parse_options
-from pipeline.embed.display import Progression
-from pipeline.embed.embed_part import Part, PartCounts, embed_part
-from pipeline.embed.language_model import LanguageModel, check_packages, load
-from pipeline.embed.options import EmbedOptions
-from pipeline.errors import UsageError
-from pipeline.file_lock import Held, file_lock
-from pipeline.software import version_of
-from pipeline.storage import Folder
-from pipeline.stored_embeddings import (
+from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built.stored_embeddings import (
     EMBEDDINGS,
     FORMAT_VERSION,
     IDENTITY,
@@ -37,9 +28,18 @@ from pipeline.stored_embeddings import (
     identity_metadata,
     metadata_of,
 )
-from pipeline.termination import leave, status_of
+from pipeline.commands.command_line import parse_options
+from pipeline.commands.software import version_of
+from pipeline.commands.termination import leave, status_of
+from pipeline.commands.words import mebibytes, several
+from pipeline.embed.display import Progression
+from pipeline.embed.embed_part import Part, PartCounts, embed_part
+from pipeline.embed.language_model import LanguageModel, check_packages, load
+from pipeline.embed.options import EmbedOptions
+from pipeline.errors import UsageError
+from pipeline.files.lock import Held, file_lock
+from pipeline.files.storage import Folder
 from pipeline.where import WhereError
-from pipeline.words import mebibytes, several
 
 _VERSIONS = ("ellipsoid-flow", "torch", "transformers", "pyarrow", "numpy")
 _HASHED_AT_ONCE = 1 << 22

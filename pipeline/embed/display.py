@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from pipeline.progress_line import ProgressLine
+from pipeline.commands.progress_line import ProgressLine
 
 
 class Progression(ProgressLine):

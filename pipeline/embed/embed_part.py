@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.built.stored_embeddings import group_of, part_schema, part_writer
 from pipeline.embed.chain_sequences import COLUMNS, ChainSequence, chain_sequences
 from pipeline.embed.language_model import LanguageModel
+from pipeline.files.storage import Folder
 from pipeline.shards import DamagedShard, open_shard, read_rows
-from pipeline.storage import Folder
-from pipeline.stored_embeddings import group_of, part_schema, part_writer
 
 WINDOW_CHAINS = 512
 """Chains among which batches of similar length are made; they are in memory together."""

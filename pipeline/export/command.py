@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.atomic_files import appears_whole
-from pipeline.built_dataset import BuiltDataset
-from pipeline.command_line import parse_options
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.stored_chains import StoredChain, read_entries
+from pipeline.commands.command_line import parse_options
+from pipeline.commands.termination import leave, say, status_of
+from pipeline.commands.words import several
 from pipeline.errors import UsageError
 from pipeline.export.chain_ids import Changed, Kind, with_own_ids
 from pipeline.export.choose import chosen_rows
@@ -22,10 +24,8 @@ from pipeline.export.mmcif import mmcif_text
 from pipeline.export.options import ExportOptions
 from pipeline.export.pdb import pdb_text
 from pipeline.export.read_back import differences
-from pipeline.export.stored_chains import StoredChain, read_entries
 from pipeline.export.web_page import web_page
-from pipeline.termination import leave, say, status_of
-from pipeline.words import several
+from pipeline.files.atomic import appears_whole
 
 _FORMATS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
 

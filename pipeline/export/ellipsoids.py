@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.export.stored_chains import StoredChain
+from pipeline.built.stored_chains import StoredChain
 
 RESIDUE, ATOM, ELEMENT = "DUM", "DUM", "X"
 """Names of the pseudo-atom: those of the CCD's component for dummy atoms."""

@@ -8,7 +8,7 @@ from textwrap import wrap
 
 import pyarrow as pa
 
-from pipeline.built_dataset import BuiltDataset
+from pipeline.built.built_dataset import BuiltDataset
 from pipeline.shards import open_shard, read_rows
 
 WIDTH = 80

@@ -15,9 +15,9 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from pipeline.built.stored_chains import StoredChain
 from pipeline.export.atoms import insertion_codes, residue_names
 from pipeline.export.mmcif import mmcif_text
-from pipeline.export.stored_chains import StoredChain
 
 VIEWER_URL = "https://cdn.jsdelivr.net/npm/3dmol@2.5.5/build/3Dmol-min.js"
 VIEWER_INTEGRITY = "sha384-OsczYbldvrHgslr9fFp/i4GiLSeuw9l+QIlv99ITw8soOwXcoGeflFMLg+CU/X1d"

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
-from pipeline.command_line import parse_options
-from pipeline.console import standard_console
+from pipeline.commands.command_line import parse_options
+from pipeline.commands.console import standard_console
+from pipeline.commands.termination import FAILURE, OK, leave, status_of
+from pipeline.commands.words import MEBIBYTE
 from pipeline.errors import UsageError
 from pipeline.fetch.connections import Connections
 from pipeline.fetch.crew import Crew
@@ -27,8 +29,6 @@ from pipeline.fetch.speed_guard import SpeedGuard
 from pipeline.fetch.state import Known, Row, State
 from pipeline.filters import Manifest
 from pipeline.sources import printable
-from pipeline.termination import FAILURE, OK, leave, status_of
-from pipeline.words import MEBIBYTE
 
 GIVE_UP_AFTER = 20
 """Entries in a row that fail by the server's fault: it is down, and gets no more requests."""

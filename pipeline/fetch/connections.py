@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from pipeline.commands.software import version_of
 from pipeline.fetch.problems import FetchProblem
 from pipeline.fetch.speed_guard import watch_socket
-from pipeline.software import version_of
 
 
 class _PlainConnection(HTTPConnection):

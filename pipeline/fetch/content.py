@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgpack
 
+from pipeline.commands.words import MEBIBYTE
 from pipeline.fetch.entry_ids import Wanted, normal_id
 from pipeline.fetch.problems import FetchProblem
 from pipeline.parsing import ParseError
@@ -31,7 +32,6 @@ from pipeline.sources import (
     sniff,
 )
 from pipeline.sources.decompress import iter_decompressed
-from pipeline.words import MEBIBYTE
 
 SUFFIXES = {"gzip": ".gz", "zstd": ".zst", None: ""}
 """Of a file's name, by its compression."""

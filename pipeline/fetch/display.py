@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from pipeline.console import print_rows
+from pipeline.commands.console import print_rows
+from pipeline.commands.progress_line import ProgressLine
+from pipeline.commands.words import MEBIBYTE, mebibytes
 from pipeline.fetch.state import Row
-from pipeline.progress_line import ProgressLine
-from pipeline.words import MEBIBYTE, mebibytes
 
 REASONS_SHOWN = 8
 

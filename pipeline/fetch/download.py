@@ -11,11 +11,11 @@ from urllib.parse import urljoin, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, InvalidHeader
 
+from pipeline.commands.words import MEBIBYTE
 from pipeline.fetch.connections import Connections
 from pipeline.fetch.pace import Pace
 from pipeline.fetch.problems import CannotWrite, FetchProblem, Stopped
 from pipeline.fetch.speed_guard import SpeedGuard, Transfer
-from pipeline.words import MEBIBYTE
 
 MOST_REDIRECTS = 5
 LONGEST_PAUSE = 600.0

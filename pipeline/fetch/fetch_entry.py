@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.atomic_files import publish
+from pipeline.commands.words import MEBIBYTE
 from pipeline.fetch.content import SUFFIXES, Content, check_content
 from pipeline.fetch.download import Downloader
 from pipeline.fetch.entry_ids import Wanted
@@ -18,7 +18,7 @@ from pipeline.fetch.pace import Pace
 from pipeline.fetch.problems import CannotWrite, FetchProblem
 from pipeline.fetch.servers import fill_in
 from pipeline.fetch.state import Known, Row, State
-from pipeline.words import MEBIBYTE
+from pipeline.files.atomic import publish
 
 FIRST_PAUSE = 1.0
 LONGEST_BACK_OFF = 60.0

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from pipeline.atomic_files import appears_whole
 from pipeline.errors import UsageError
 from pipeline.fetch.problems import CannotWrite
-from pipeline.file_lock import Held, file_lock
+from pipeline.files.atomic import appears_whole
+from pipeline.files.lock import Held, file_lock
 from pipeline.sources.names import FETCH_STATE
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import frames
 from pipeline.chain import Chain, EntryMetadata
+from pipeline.geometry import frames
 from pipeline.parsing import altlocs, reconcile
 from pipeline.parsing.atom_table import AtomTable
 from pipeline.parsing.entry_info import EntryInfo

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.command_line import parse_options
+from pipeline.commands.command_line import parse_options
+from pipeline.commands.termination import leave, status_of
 from pipeline.errors import UsageError
 from pipeline.report import write_report
 from pipeline.report.options import ReportOptions
-from pipeline.termination import leave, status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

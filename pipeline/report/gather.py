@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
-from pipeline.gaussians import BASE_THICKNESS
+from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.files.storage import Folder, StorageError
+from pipeline.geometry.gaussians import BASE_THICKNESS
 from pipeline.report.histogram import Histogram, histogram, size_classes
 from pipeline.report.scan_shards import SAMPLE_RESIDUES, Scan, scan_shards
-from pipeline.storage import Folder, StorageError
 
 EXAMPLES = 3
 """Files named for each reason."""

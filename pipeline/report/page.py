@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from pipeline.commands.words import MEBIBYTE, several
 from pipeline.report.charts import (
     column_chart,
     composition_chart,
@@ -35,7 +36,6 @@ from pipeline.report.reference_composition import SWISS_PROT_PERCENT, SWISS_PROT
 from pipeline.report.scan_shards import Scan
 from pipeline.report.wording import count, legible, plain, share, size
 from pipeline.residues import ONE_LETTER, RESTYPES
-from pipeline.words import MEBIBYTE, several
 
 MOST_ROWS = 12
 """Rows of a list that the data make as long as they like; what is over is summed up."""

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.features import atom14_positions, unpack_mask
-from pipeline.frames import backbone_frames, is_frame
-from pipeline.gaussians import Shape, from_rigid_and_sidechain, local_mean_and_scale
+from pipeline.files.storage import Folder
+from pipeline.geometry.frames import backbone_frames, is_frame
+from pipeline.geometry.gaussians import Shape, from_rigid_and_sidechain, local_mean_and_scale
 from pipeline.residues import ATOM14_EXISTS, N_TYPES, UNKNOWN
 from pipeline.shards import Rows, open_shard, read_rows
-from pipeline.storage import Folder
 
 SAMPLE_RESIDUES = 1_000_000
 """Ellipsoids are measured on about so many residues; more would not move a median."""

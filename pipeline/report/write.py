@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pipeline.atomic_files import appears_whole
-from pipeline.built_dataset import BuiltDataset
-from pipeline.layout import Layout
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.layout import Layout
+from pipeline.files.atomic import appears_whole
+from pipeline.files.storage import Folder
 from pipeline.report.gather import gather
 from pipeline.report.page import render
-from pipeline.storage import Folder
 
 
 def write(location: str | Path, output: Path | None) -> Path | str:

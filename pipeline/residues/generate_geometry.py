@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.features import atom14_positions, unpack_mask
-from pipeline.frames import backbone_frames, is_frame, to_local
+from pipeline.geometry.frames import backbone_frames, is_frame, to_local
 from pipeline.parsing import NotAStructure, read_chains
 from pipeline.sources.decompress import decompress
 

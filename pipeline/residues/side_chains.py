@@ -20,7 +20,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from pipeline.frames import (
+from pipeline.geometry.frames import (
     Array,
     Vector,
     cross,

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import Failure
+from pipeline.files.storage import store_failure
 from pipeline.shards.schema import RESIDUES, SCHEMA_VERSION
-from pipeline.storage import store_failure
 
 LISTS = frozenset(field.name for field in RESIDUES)
 """Columns that are lists over residues, or (`ATOM_LISTS`) over atoms."""

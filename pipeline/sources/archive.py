@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.files.storage import Folder, open_folder
 from pipeline.sources.decompress import compression_of, iter_decompressed
 from pipeline.sources.errors import (
     OutOfMemory,
@@ -25,7 +26,6 @@ from pipeline.sources.tar import (
     TarStream,
     iter_members,
 )
-from pipeline.storage import Folder, open_folder
 
 _READ_SIZE = 1 << 18
 # Text of coordinates packs 3- to 20-fold; deflate's limit, and so a bomb's, is 1,030.

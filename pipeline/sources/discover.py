@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import pyarrow.fs
 
+from pipeline.files.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.sources.errors import Missing
 from pipeline.sources.found import Discovery, Finds
 from pipeline.sources.list_store import list_store
 from pipeline.sources.stored import is_here, is_uri, place_of, uri_in
 from pipeline.sources.walk_folder import is_below, no_access, walk_folder
-from pipeline.storage import BadLocation, Folder, StorageError, open_folder
 
 _REQUESTS_AT_ONCE = 32
 

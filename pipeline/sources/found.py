@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.files.storage import Folder, StorageError
 from pipeline.sources.archive import list_archive
 from pipeline.sources.foldcomp_database import (
     COMPANIONS,
@@ -18,7 +19,6 @@ from pipeline.sources.names import is_tar_name, name_bytes, printable, split_nam
 from pipeline.sources.source_file import SourceFile, describe_name
 from pipeline.sources.stored import StoredRemotely, Windowed, open_stored, place_of
 from pipeline.sources.tar import MAX_NAME
-from pipeline.storage import Folder, StorageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pyarrow.fs
 
+from pipeline.files.storage import Folder
 from pipeline.sources.found import Finds
 from pipeline.sources.names import FETCH_STATE
-from pipeline.storage import Folder
 
 
 def list_store(finds: Finds, excluded: Sequence[Folder]) -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.files.storage import Folder, open_folder
 from pipeline.sources.errors import (
     CorruptStream,
     SourceChanged,
@@ -28,7 +29,6 @@ from pipeline.sources.stored import (
     place_of,
 )
 from pipeline.sources.tar import BLOCK, check_header
-from pipeline.storage import Folder, open_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from pipeline.files.storage import Folder, open_folder
 from pipeline.sources.read import RawFile, read_source
 from pipeline.sources.source_file import SourceFile
 from pipeline.sources.stored import is_here
-from pipeline.storage import Folder, open_folder
 
 FILES_AHEAD = 16
 """Files that are on their way, or wait for their turn: with two requests for each and 30 ms for a

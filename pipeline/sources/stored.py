@@ -13,9 +13,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from pipeline.files.storage import Folder, StorageError, open_folder
 from pipeline.sources.errors import Missing, Unreadable
 from pipeline.sources.names import printable
-from pipeline.storage import Folder, StorageError, open_folder
 
 _AHEAD = 4 << 20
 """Bytes of one request where an object is read from its start to its end: what a store sends in

@@ -14,10 +14,10 @@ import os
 import stat
 from collections.abc import Sequence
 
+from pipeline.files.storage import Folder
 from pipeline.sources.errors import Missing, SourceError, Unreadable
 from pipeline.sources.found import Finds
 from pipeline.sources.names import FETCH_STATE, name_bytes, printable
-from pipeline.storage import Folder
 
 
 def walk_folder(finds: Finds, excluded: Sequence[Folder]) -> None:

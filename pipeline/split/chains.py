@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.files.storage import Folder
 from pipeline.shards import DamagedShard, open_shard, read_rows
 from pipeline.split.options import is_day
-from pipeline.storage import Folder
 
 _INDEX = (
     "chain_uid",

@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.built_dataset import BuiltDataset
-from pipeline.command_line import parse_options
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.layout import Layout
+from pipeline.commands.command_line import parse_options
+from pipeline.commands.termination import leave, status_of
 from pipeline.errors import Failure, UsageError
-from pipeline.layout import Layout
+from pipeline.files.storage import Folder, StorageError
 from pipeline.split.assign import Assignment, assign_splits
 from pipeline.split.chains import Chains, read_chains
 from pipeline.split.mmseqs import MMseqs
@@ -26,8 +28,6 @@ from pipeline.split.table import (
     splits_metadata,
     splits_table,
 )
-from pipeline.storage import Folder, StorageError
-from pipeline.termination import leave, status_of
 
 
 class Refused(Failure):
@@ -106,7 +106,7 @@ def split(options: SplitOptions) -> None:
 def _threads(options: SplitOptions) -> int:
     if options.threads:
         return options.threads
-    from pipeline.build.workers import available_jobs
+    from pipeline.crew.crew import available_jobs
 
     return available_jobs()
 

@@ -10,8 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
-from pipeline.words import dashed
 
 NOWHERE = "none"
 """What stands for no split on the command line."""

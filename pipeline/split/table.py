@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import Failure
+from pipeline.files.storage import Folder, StorageError
 from pipeline.split.assign import NO_SPLIT, Assignment
 from pipeline.split.chains import Chains
-from pipeline.storage import Folder, StorageError
 
 FILE_NAME = "splits.parquet"
 FORMAT_VERSION = "1"

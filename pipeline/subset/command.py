@@ -14,10 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.build.options import config_hash
-from pipeline.command_line import parse_options
+from pipeline.built.layout import Layout
+from pipeline.built.reading import config_hash
+from pipeline.commands.command_line import parse_options
+from pipeline.commands.termination import leave, say, status_of
+from pipeline.commands.words import MEBIBYTE, mebibytes, several
 from pipeline.errors import UsageError
-from pipeline.layout import Layout
 from pipeline.report import write_report
 from pipeline.shards import SCHEMA_VERSION, UNITS
 from pipeline.split.table import FILE_NAME as SPLITS
@@ -30,8 +32,6 @@ from pipeline.subset.splits import SplitsLeftOut, carried_splits
 from pipeline.subset.summary import build_json
 from pipeline.subset.tables import subset_tables
 from pipeline.subset.write_shards import write_shards
-from pipeline.termination import leave, say, status_of
-from pipeline.words import MEBIBYTE, mebibytes, several
 
 _REPLACEABLE = re.compile(
     r"shards|\.build|(index|inputs|drops|plan|splits)\.parquet|build\.json|options\.yaml"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.built_dataset import BuiltDataset
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.commands.words import dashed, told
 from pipeline.errors import Failure
-from pipeline.words import dashed, told
 
 _STRICT = {
     "base_thickness": "ellipsoids of a dataset have one thickness",

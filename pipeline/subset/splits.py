@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.built_dataset import UnreadableDataset
+from pipeline.built.built_dataset import UnreadableDataset
 from pipeline.split.table import FILE_NAME, SCHEMA
 from pipeline.subset.sources import Source
 

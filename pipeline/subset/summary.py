@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline.build.finalise import LICENCES, versions
-from pipeline.build.options import config_hash
+from pipeline.built.reading import config_hash
+from pipeline.built.tables import LICENCES, versions
 from pipeline.shards import SCHEMA_VERSION, UNITS, dataset_digest
 from pipeline.subset.choose import Choice
 from pipeline.subset.sources import Source

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.build.plan import PLAN_SCHEMA
-from pipeline.build.records import DropRecord, InputRecord, records_table
+from pipeline.built.plan import PLAN_SCHEMA
+from pipeline.built.records import DropRecord, InputRecord, records_table
 from pipeline.subset.sources import Source
 
 

@@ -20,12 +20,13 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
 
-from pipeline.build.finalise import REQUESTS_AT_ONCE
-from pipeline.build.options import config_hash
-from pipeline.build.records import PartRecord
-from pipeline.build.workers import available_jobs
+from pipeline.built.layout import Layout
+from pipeline.built.reading import config_hash
+from pipeline.built.records import PartRecord
+from pipeline.built.tables import REQUESTS_AT_ONCE
+from pipeline.commands.words import mebibytes
+from pipeline.crew.crew import available_jobs
 from pipeline.errors import Failure, UsageError
-from pipeline.layout import Layout
 from pipeline.shards import SCHEMA_VERSION, dataset_digest, shard_schema
 from pipeline.verify import check_tables
 from pipeline.verify.check_embeddings import check_embeddings
@@ -39,7 +40,6 @@ from pipeline.verify.check_shard import (
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Expected, Findings, Problem
 from pipeline.verify.probe import KILLS, deadly
-from pipeline.words import mebibytes
 
 SPLITS = "splits.parquet"
 """What pipeline.split leaves beside the index."""

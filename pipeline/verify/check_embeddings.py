@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built.stored_embeddings import EMBEDDINGS, SUMMARY, StoredEmbeddings, damage_named
+from pipeline.files.storage import Folder
 from pipeline.shards import DamagedShard
-from pipeline.storage import Folder
-from pipeline.stored_embeddings import EMBEDDINGS, SUMMARY, StoredEmbeddings, damage_named
 from pipeline.verify.findings import Problem
 
 _PIECE = 8 << 20

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.chain import Chain
 from pipeline.features import ChainFeatures, atom14_positions, compute_features, unpack_mask
-from pipeline.frames import is_frame
-from pipeline.gaussians import Shape
+from pipeline.files.storage import Folder
+from pipeline.geometry.frames import is_frame
+from pipeline.geometry.gaussians import Shape
 from pipeline.residues import ATOM14_EXISTS, N_SLOTS, UNKNOWN, sequence_string
 from pipeline.shards import (
     INDEX_COLUMNS,
@@ -28,7 +29,6 @@ from pipeline.shards import (
     row_digest,
     shard_schema,
 )
-from pipeline.storage import Folder
 from pipeline.verify.findings import Expected, Problem
 from pipeline.verify.probe import KILLS, deadly
 

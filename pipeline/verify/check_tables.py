@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.build.options import config_hash
-from pipeline.build.plan import PLAN_SCHEMA, read_plan
-from pipeline.build.records import DropRecord, InputRecord, PartRecord, records_table
-from pipeline.layout import Layout
+from pipeline.built.layout import Layout
+from pipeline.built.plan import PLAN_SCHEMA, read_plan
+from pipeline.built.reading import config_hash
+from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_table
 from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, shard_schema
 from pipeline.verify.check_shard import first_line, schema_differences
 from pipeline.verify.findings import Expected, Problem

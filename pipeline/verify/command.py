@@ -9,13 +9,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.atomic_files import appears_whole
-from pipeline.build.output_folder import layout_of
-from pipeline.command_line import parse_options
-from pipeline.console import standard_console
+from pipeline.built.layout import Layout
+from pipeline.built.output_folder import layout_of
+from pipeline.commands.command_line import parse_options
+from pipeline.commands.console import standard_console
+from pipeline.commands.termination import FAILURE, OK, end_with, leave, status_of
+from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
-from pipeline.layout import Layout
-from pipeline.termination import FAILURE, OK, end_with, leave, status_of
+from pipeline.files.atomic import appears_whole
 from pipeline.verify.check_dataset import (
     Thoroughness,
     VerifyError,
@@ -27,7 +28,6 @@ from pipeline.verify.findings import Findings
 from pipeline.verify.lock import check_unlocked, locked
 from pipeline.verify.options import VerifyOptions
 from pipeline.verify.repair import CannotRepair, Places, Repair, repair_dataset
-from pipeline.words import dashed
 
 WHOLE, DAMAGED = OK, FAILURE
 

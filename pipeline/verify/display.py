@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from pipeline.console import print_rows
-from pipeline.layout import Layout
-from pipeline.progress_line import ProgressLine
+from pipeline.built.layout import Layout
+from pipeline.commands.console import print_rows
+from pipeline.commands.progress_line import ProgressLine
+from pipeline.commands.words import several
 from pipeline.verify.check_shard import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE
 from pipeline.verify.findings import Findings, Problem
 from pipeline.verify.repair import Repair
-from pipeline.words import several
 
 PROBLEMS_SHOWN = 20
 PER_FILE = 3

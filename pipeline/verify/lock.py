@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from pipeline.build.store_lock import InUse, wait_until_free
-from pipeline.file_lock import Held, take
-from pipeline.layout import Layout
+from pipeline.built.layout import Layout
+from pipeline.built.store_lock import InUse, wait_until_free
+from pipeline.files.lock import Held, take
 
 
 @contextlib.contextmanager

@@ -20,18 +20,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from pipeline.atomic_files import publish
 from pipeline.build.command import _beside
 from pipeline.build.display import Display
-from pipeline.build.earlier import latest_plan
-from pipeline.build.finalise import UnfinishedBuild, finalise
-from pipeline.build.options import BuildOptions, Reading, config_hash
-from pipeline.build.plan import Part, make_plan, read_plan
-from pipeline.build.records import DropRecord, InputRecord, PartRecord
-from pipeline.build.workers import Crew, Job, available_jobs
-from pipeline.command_line import parse_options
+from pipeline.build.options import BuildOptions
+from pipeline.built.errors import UnfinishedBuild
+from pipeline.built.latest_plan import latest_plan
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, make_plan, read_plan
+from pipeline.built.reading import Reading, config_hash
+from pipeline.built.records import DropRecord, InputRecord, PartRecord
+from pipeline.built.tables import finalise
+from pipeline.commands.command_line import parse_options
+from pipeline.commands.words import MEBIBYTE, dashed
+from pipeline.crew.crew import Crew, Job, available_jobs
 from pipeline.errors import Failure
-from pipeline.layout import Layout
+from pipeline.files.atomic import publish
+from pipeline.files.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.shards import dataset_digest
 from pipeline.sources import (
     SourceError,
@@ -42,12 +46,10 @@ from pipeline.sources import (
     place_kind,
     sizes_and_times,
 )
-from pipeline.storage import BadLocation, Folder, StorageError, open_folder
 from pipeline.verify import check_tables
 from pipeline.verify.check_dataset import STAGE
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Expected, Findings
-from pipeline.words import MEBIBYTE, dashed
 
 
 class CannotRepair(Failure):

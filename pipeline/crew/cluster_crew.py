@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.build.cluster_task import Order, Reply, build_on_cluster, lease
-from pipeline.build.clusters import Cluster, WorkerLost, connected
-from pipeline.build.finalise import versions
-from pipeline.build.map_part import OutputError
-from pipeline.build.plan import Part
-from pipeline.build.progress import ProgressNote
-from pipeline.build.records import PartRecord, read_record
-from pipeline.build.workers import Job, WorkersFail
-from pipeline.layout import Layout
-from pipeline.storage import open_folder
+from pipeline.built.errors import OutputError
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part
+from pipeline.built.records import PartRecord, read_record
+from pipeline.built.tables import versions
+from pipeline.crew.cluster_task import Order, Reply, build_on_cluster, lease
+from pipeline.crew.clusters import Cluster, WorkerLost, connected
+from pipeline.crew.crew import Job, WorkersFail
+from pipeline.crew.progress import ProgressNote
+from pipeline.files.storage import open_folder
 
 POLL_SECONDS = 0.5
 SLOTS_SECONDS = 10.0

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import Failure
+from pipeline.files.storage import Folder, open_folder, store_failure
 from pipeline.shards import SCHEMA_VERSION
-from pipeline.storage import Folder, open_folder, store_failure
 
 
 class UnreadableDataset(Failure):

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.build import memory_limit
-from pipeline.build.options import Reading
-from pipeline.build.plan import Part, read_plan
-from pipeline.build.progress import NoProgress, ProgressFile
-from pipeline.build.records import DropRecord, InputRecord, PartRecord
+from pipeline.built.errors import OutputError
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, read_plan
+from pipeline.built.reading import Reading
+from pipeline.built.records import DropRecord, InputRecord, PartRecord
 from pipeline.chain import Chain
-from pipeline.errors import Failure
+from pipeline.crew import memory_limit
+from pipeline.crew.progress import NoProgress, ProgressFile
 from pipeline.features import ChainFeatures, compute_features
 from pipeline.filters import Drop, Manifest
-from pipeline.layout import Layout
 from pipeline.parsing import DroppedChain, NotAStructure, ParsedEntry, ParseError, read_chains
 from pipeline.shards import SCHEMA_VERSION, UNITS, ShardWriter, record_batch, shard_schema
 from pipeline.sources import (
@@ -43,7 +43,6 @@ from pipeline.sources import (
     peek,
     sniff,
 )
-from pipeline.storage import StorageError
 
 BATCH_RESIDUES = 16_384
 """Residues whose geometry is computed together: enough to spread NumPy's cost per call."""
@@ -54,16 +53,6 @@ do not say that they are structures."""
 
 Casualties = Mapping[str, tuple[str, str]]
 """Inputs that are not read any more (they killed a worker): name → (reason, message)."""
-
-
-class OutputError(Failure):
-    """The output cannot be written: no space, no permission. Nothing is wrong with the input."""
-
-    @classmethod
-    def of(cls, doing: str, error: OSError) -> OutputError:
-        """What could not be done, and why."""
-        # What a store's error is about is in its sentence.
-        return cls(str(error) if isinstance(error, StorageError) else f"{doing}: {error}")
 
 
 class FileTimeout(BaseException):

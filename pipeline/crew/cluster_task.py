@@ -18,16 +18,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.build.finalise import versions
-from pipeline.build.map_part import OutputError
-from pipeline.build.output_folder import layout_of, make_private
-from pipeline.build.plan import Part
-from pipeline.build.process_seat import ProcessSeat
-from pipeline.build.progress import ProgressNote
-from pipeline.build.workers import Crew, Job, WorkersFail
-from pipeline.layout import Layout
+from pipeline.built.errors import OutputError
+from pipeline.built.layout import Layout
+from pipeline.built.output_folder import layout_of, make_private
+from pipeline.built.plan import Part
+from pipeline.built.tables import versions
+from pipeline.crew.crew import Crew, Job, WorkersFail
+from pipeline.crew.process_seat import ProcessSeat
+from pipeline.crew.progress import ProgressNote
+from pipeline.files.storage import StorageError, open_folder
 from pipeline.sources.discover import sizes_and_times
-from pipeline.storage import StorageError, open_folder
 
 LEASE_SECONDS = 5.0
 """So often is looked whether the build that handed out a part still wants it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from pipeline.errors import UsageError
-from pipeline.storage import Folder, StorageError
+from pipeline.files.storage import Folder, StorageError
 
 BEAT_SECONDS = 15.0
 """So often does a build renew its lock."""

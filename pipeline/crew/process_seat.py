@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from pipeline.build.workers import WORKER_ENVIRONMENT, WorkersFail, start_worker
+from pipeline.crew.crew import WORKER_ENVIRONMENT, WorkersFail, start_worker
 
 IDLE_SECONDS = 60.0
 _LENGTH = struct.Struct("<q")
@@ -130,7 +130,7 @@ def _start() -> subprocess.Popen[bytes]:
     paths = [str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "pipeline.build.process_seat", str(os.getpid())],
+            [sys.executable, "-m", "pipeline.crew.process_seat", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},

@@ -30,14 +30,15 @@ from joblib import cpu_count
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from pipeline.build import memory_limit
-from pipeline.build.map_part import OutputError, build_assigned, try_file
-from pipeline.build.options import Reading
-from pipeline.build.plan import Part, plan_table
-from pipeline.build.progress import COMPUTING, IDLE, ProgressNote
-from pipeline.build.records import PartRecord, read_record
+from pipeline.built.errors import OutputError
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, plan_table
+from pipeline.built.reading import Reading
+from pipeline.built.records import PartRecord, read_record
+from pipeline.crew import memory_limit
+from pipeline.crew.build_part import build_assigned, try_file
+from pipeline.crew.progress import COMPUTING, IDLE, ProgressNote
 from pipeline.errors import Failure
-from pipeline.layout import Layout
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 20.0

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.commands.words import MEBIBYTE
 from pipeline.sources import Entry, SourceFile, from_printable, printable
-from pipeline.words import MEBIBYTE
 
 FILE_OVERHEAD = 4096
 """Bytes added to a file's size when parts are cut: opening a file costs something too."""

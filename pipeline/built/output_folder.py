@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from pipeline.build.finalise import withdraw
-from pipeline.build.map_part import OutputError
-from pipeline.build.options import Reading
-from pipeline.build.store_lock import InUse, store_lock, wait_until_free
+from pipeline.built.errors import OutputError
+from pipeline.built.layout import Layout
+from pipeline.built.reading import Reading
+from pipeline.built.store_lock import InUse, store_lock, wait_until_free
+from pipeline.built.tables import withdraw
+from pipeline.commands.words import MEBIBYTE, dashed, told
 from pipeline.errors import UsageError
-from pipeline.file_lock import Held, file_lock
-from pipeline.layout import Layout
-from pipeline.storage import StorageError, open_folder
-from pipeline.words import MEBIBYTE, dashed, told
+from pipeline.files.lock import Held, file_lock
+from pipeline.files.storage import StorageError, open_folder
 
 
 def layout_of(out_dir: Path) -> Layout:

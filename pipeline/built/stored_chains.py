@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.built_dataset import BuiltDataset
+from pipeline.built.built_dataset import BuiltDataset
 from pipeline.chain import Chain, EntryMetadata
 from pipeline.shards import DamagedShard, Rows, open_shard, read_rows, row_digest
 

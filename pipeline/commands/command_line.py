@@ -25,7 +25,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 import jsonargparse
 import yaml
 
-from pipeline.words import dashed
+from pipeline.commands.words import dashed
 
 Options = TypeVar("Options")
 

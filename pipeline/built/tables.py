@@ -14,15 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.build.options import Reading
-from pipeline.build.plan import Part, plan_table
-from pipeline.build.records import DropRecord, InputRecord, PartRecord, records_table
-from pipeline.errors import Failure
+from pipeline.built.errors import UnfinishedBuild
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part, plan_table
+from pipeline.built.reading import Reading
+from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_table
+from pipeline.commands.software import versions_of
+from pipeline.files.storage import StorageError
 from pipeline.filters import Manifest
-from pipeline.layout import Layout
 from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, dataset_digest, shard_schema
-from pipeline.software import versions_of
-from pipeline.storage import StorageError
 
 SOFTWARE = ("ellipsoid-flow", "biotite", "numpy", "pyarrow", "isal", "msgpack", "zstandard")
 
@@ -34,10 +34,6 @@ LICENCES = {
     "ModelArchive": "see the entry's page at modelarchive.org",
     "unknown": "the files do not say where they come from",
 }
-
-
-class UnfinishedBuild(Failure):
-    """Parts are missing, or do not belong to the plan."""
 
 
 def finalise(

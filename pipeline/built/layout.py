@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.storage import Folder, open_folder
+from pipeline.files.storage import Folder, open_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline.atomic_files import appears_whole
-from pipeline.layout import Layout
-from pipeline.storage import StorageError
+from pipeline.built.layout import Layout
+from pipeline.files.atomic import appears_whole
+from pipeline.files.storage import StorageError
 
 Status = Literal["ok", "skipped", "failed"]
 

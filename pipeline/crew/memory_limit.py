@@ -6,7 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
-from pipeline.words import MEBIBYTE
+from pipeline.commands.words import MEBIBYTE
 
 _at_start: tuple[int, int] | None = None
 """What this process held, and the limit that it had, when it was first limited."""

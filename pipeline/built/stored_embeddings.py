@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
+from pipeline.files.storage import Folder, StorageError, store_failure
 from pipeline.shards import DamagedShard
-from pipeline.storage import Folder, StorageError, store_failure
 
 EMBEDDINGS = "embeddings"
 SUMMARY = "embedding.json"

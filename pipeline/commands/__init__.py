@@ -1,0 +1,1 @@
+"""What commands have in common: options, rows, their words, progress, and how they end."""

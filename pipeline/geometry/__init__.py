@@ -1,0 +1,1 @@
+"""Frames, ellipsoids and secondary structure, for NumPy and torch alike."""
