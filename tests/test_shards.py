@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,12 +20,15 @@ from pipeline.chain import Chain
 from pipeline.features import compute_features
 from pipeline.residues import sequence_string
 from pipeline.shards import (
+    CHAIN_COLUMNS,
     INDEX_COLUMNS,
     SCHEMA_VERSION,
     UNITS,
     DamagedShard,
     ShardWriter,
+    chains_of,
     dataset_digest,
+    insertion_codes,
     open_shard,
     read_rows,
     record_batch,
@@ -241,6 +245,36 @@ def test_what_is_read_is_what_was_written(tmp_path):
             assert row[name] == getattr(derived, name), name
         for name in ("radius_of_gyration", "coil_fraction", "fraction_x", "mean_b_factor"):
             assert row[name] == np.float32(getattr(derived, name)), name
+
+
+def chains_in(path: Path) -> list[Chain]:
+    with open_shard(path) as file:
+        groups = range(file.metadata.num_row_groups)
+        return chains_of(read_rows(file, path, groups, CHAIN_COLUMNS))
+
+
+def test_rows_are_the_chains_that_were_written(tmp_path):
+    chains = some_chains()
+    for stored, chain in zip(chains_in(write(tmp_path / "a", chains)), chains, strict=True):
+        for field in dataclasses.fields(Chain):
+            value, expected = getattr(stored, field.name), getattr(chain, field.name)
+            assert np.array_equal(value, expected), field.name
+            assert getattr(value, "dtype", None) == getattr(expected, "dtype", None), field.name
+
+
+def test_residues_are_resolved_as_the_caller_says_if_he_does(tmp_path):
+    path = write(tmp_path / "a", [random_chain(1, 30), random_chain(2, 20)])
+    with open_shard(path) as file:
+        rows = read_rows(file, path, [0], CHAIN_COLUMNS)
+    said = np.arange(50) % 3 == 0
+    first, second = chains_of(rows, said)
+    assert np.array_equal(np.concatenate([first.resolved, second.resolved]), said)
+
+
+def test_a_text_that_is_no_insertion_code_is_none_and_told():
+    codes, good = insertion_codes(np.array(["", "A", "AB", None, "é", "€"], object))
+    assert codes.tolist() == [0, ord("A"), 0, 0, ord("é"), 0]
+    assert good.tolist() == [True, True, False, False, True, False]
 
 
 @settings(max_examples=25, deadline=None)

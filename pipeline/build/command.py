@@ -28,7 +28,7 @@ from pipeline.built.layout import Layout
 from pipeline.built.output_folder import layout_of, output_folder
 from pipeline.built.plan import Part, make_plan
 from pipeline.built.reading import Reading
-from pipeline.built.records import InputRecord, PartRecord
+from pipeline.built.records import InputRecord, PartRecord, records_beside
 from pipeline.built.tables import withdraw
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
@@ -113,7 +113,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
     _check(options)
     reading = options.reading()
     inputs = _search(options, layout)
-    entries, others = group_entries(inputs.files), _beside(inputs)
+    entries, others = group_entries(inputs.files), records_beside(inputs)
     if options.obsolete is not None:
         entries, left_out = Obsolete.read(options.obsolete).part(entries)
         others += left_out
@@ -216,20 +216,6 @@ def _search(options: BuildOptions, layout: Layout) -> Discovery:
         return discover(options.pdb_dir, options.pdb_list, exclude=[layout.root])
     except SourceError as error:
         raise UsageError(str(error)) from error
-
-
-def _beside(inputs: Discovery) -> list[InputRecord]:
-    """Records of what was found and is in no part: nothing found is left uncounted."""
-    problems = [
-        InputRecord(p.name, None, None, "failed", "find", p.reason, p.message)
-        for p in inputs.problems
-    ]
-    message = "a link to a file that is found under its own name, or an older copy in an archive"
-    aliases = [
-        InputRecord(name, None, None, "skipped", "find", "alias", message)
-        for name in inputs.aliases
-    ]
-    return problems + aliases
 
 
 def _options_text(options: BuildOptions) -> str:

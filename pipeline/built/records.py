@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.built.layout import Layout
 from pipeline.files.atomic import appears_whole
 from pipeline.files.storage import StorageError
+from pipeline.sources.discover import Discovery
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -123,6 +124,20 @@ def _shared(values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(text := values.get(name), str):
             values[name] = sys.intern(text)
     return values
+
+
+def records_beside(inputs: Discovery) -> list[InputRecord]:
+    """Records of what was found and is in no part: nothing found is left uncounted."""
+    problems = [
+        InputRecord(p.name, None, None, "failed", "find", p.reason, p.message)
+        for p in inputs.problems
+    ]
+    message = "a link to a file that is found under its own name, or an older copy in an archive"
+    aliases = [
+        InputRecord(name, None, None, "skipped", "find", "alias", message)
+        for name in inputs.aliases
+    ]
+    return problems + aliases
 
 
 def read_record(layout: Layout, number: int) -> PartRecord | None:

@@ -12,41 +12,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.built.built_dataset import BuiltDataset
-from pipeline.chain import Chain, EntryMetadata
-from pipeline.shards import DamagedShard, Rows, open_shard, read_rows, row_digest
+from pipeline.chain import Chain
+from pipeline.shards import (
+    CHAIN_COLUMNS,
+    DamagedShard,
+    Rows,
+    chains_of,
+    open_shard,
+    read_rows,
+    row_digest,
+)
 
-_LISTS = (
-    "aatype",
-    "residue_index",
-    "auth_seq_id",
-    "ins_code",
-    "atom14_mask",
-    "x",
-    "y",
-    "z",
-    "b_factor",
-    "centroid",
-    "covariance",
-    "sse",
-)
-_OF_CHAIN = (
-    "entry_id",
-    "model",
-    "label_asym_id",
-    "auth_asym_id",
-    "entity_id",
-    "entity_sequence",
-    "assembly",
-    "uniprot",
-    "taxonomy",
-    "n_modified",
-    "n_altloc",
-    "n_microhet",
-    "n_bad_atoms",
-    "coords_rounded",
-)
-_OF_ENTRY = tuple(EntryMetadata.__dataclass_fields__)
-_COLUMNS = ("chain_uid", "row_sha256", "length", *_LISTS, *_OF_CHAIN, *_OF_ENTRY)
+_COLUMNS = ("chain_uid", "row_sha256", *CHAIN_COLUMNS, "centroid", "sse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,43 +57,30 @@ def read_entries(dataset: BuiltDataset, index: pa.Table) -> Iterator[list[Stored
 
     # Two row groups: an entry may begin in one and end in the next.
     @lru_cache(maxsize=2)
-    def row_group(shard: str, number: int) -> Rows:
+    def row_group(shard: str, number: int) -> tuple[Rows, list[Chain]]:
         path = dataset.folder.join("shards", shard)
         with open_shard(path, dataset.folder.filesystem) as file:
-            return read_rows(file, path, [number], _COLUMNS)
+            rows = read_rows(file, path, [number], _COLUMNS)
+        return rows, chains_of(rows)
 
     wanted = ["chain_uid", "entry_id", "assembly", "shard", "row_group", "row"]
     places = index.select(wanted).to_pylist()
     for _, entry in groupby(places, lambda p: (p["entry_id"], p["assembly"])):
-        chains = []
+        stored = []
         for place in entry:
-            rows = row_group(place["shard"], place["row_group"])
+            rows, chains = row_group(place["shard"], place["row_group"])
             where = dataset.folder.describe(f"shards/{place['shard']}")
-            chains.append(_chain(rows, place["row"], place["chain_uid"], where))
-        yield chains
+            stored.append(_stored(rows, chains, place["row"], place["chain_uid"], where))
+        yield stored
 
 
-def _chain(rows: Rows, row: int, uid: str, where: str) -> StoredChain:
+def _stored(rows: Rows, chains: list[Chain], row: int, uid: str, where: str) -> StoredChain:
     if row >= len(rows) or rows.scalars["chain_uid"][row].as_py() != uid:
         raise DamagedShard(
             f"{where}: does not hold {uid} where the index says; shards and index.parquet are not "
             "of one build: run the command that made the dataset again"
         )
-    lists = rows.of_chain(row)
-    scalars = {name: rows.scalars[name][row].as_py() for name in (*_OF_CHAIN, *_OF_ENTRY)}
-    codes = [ord(code) if code else 0 for code in lists["ins_code"].tolist()]
-    chain = Chain(
-        aatype=lists["aatype"],
-        residue_index=lists["residue_index"],
-        auth_seq_id=lists["auth_seq_id"],
-        ins_code=np.array(codes, np.uint8),
-        atom14_mask=lists["atom14_mask"],
-        coords=np.stack([lists["x"], lists["y"], lists["z"]], axis=-1),
-        b_factor=lists["b_factor"],
-        resolved=lists["covariance"][:, 0] > 0,
-        metadata=EntryMetadata(**{name: scalars[name] for name in _OF_ENTRY}),
-        **{name: scalars[name] for name in _OF_CHAIN},
-    )
+    chain, lists = chains[row], rows.of_chain(row)
     if row_digest(chain) != rows.scalars["row_sha256"][row].as_py():
         raise DamagedShard(f"{where}: the row of {uid} is not the one whose digest it carries")
     return StoredChain(chain, lists["centroid"], lists["covariance"], lists["sse"])

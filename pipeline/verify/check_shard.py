@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,6 +25,8 @@ from pipeline.shards import (
     SCHEMA_VERSION,
     DamagedShard,
     Rows,
+    chains_of,
+    insertion_codes,
     read_rows,
     row_digest,
     shard_schema,
@@ -296,7 +298,7 @@ class _Check:
     def _check_group(self, rows: Rows, start: int) -> None:
         """Everything that can be said of rows by themselves."""
         uids = rows.scalars["chain_uid"].to_pylist()
-        codes, are_codes = _ins_codes(rows.lists["ins_code"])
+        _, are_codes = insertion_codes(rows.lists["ins_code"])
         aatype, mask = rows.lists["aatype"], rows.lists["atom14_mask"]
         known = (aatype >= 0) & (aatype <= UNKNOWN)
         slots = mask < (1 << N_SLOTS)
@@ -312,7 +314,7 @@ class _Check:
             self._each_residue(rows.residues, uids, good, "values", what)
         if not (fits.all() and are_codes.all()):
             return
-        chains = list(_chains(rows, codes))
+        chains = chains_of(rows, _resolved(rows))
         self._check_identity(rows, chains, uids)
         wanted = np.arange(len(rows))
         if self.job.recompute is not None:
@@ -464,39 +466,12 @@ def _reads(shard: pq.ParquetFile, group: int, name: str) -> bool:
     return True
 
 
-def _chains(rows: Rows, codes: NDArray[np.uint8]) -> Iterator[Chain]:
-    """The rows as chains, as far as digest and features need them."""
+def _resolved(rows: Rows) -> NDArray[np.bool_]:
+    """Which residues have a frame, by their coordinates: the Gaussians are what is checked."""
     mask = unpack_mask(rows.lists["atom14_mask"])
     coords = np.stack([rows.lists[axis] for axis in "xyz"], axis=1)
     positions = atom14_positions(mask, coords)
-    resolved = is_frame(positions[:, 0], positions[:, 1], positions[:, 2], mask[:, :3].all(axis=1))
-    assert rows.atoms is not None
-    columns = ("entry_id", "model", "label_asym_id", "auth_asym_id", "entity_sequence", "assembly")
-    scalars = rows.scalars.select(columns).to_pylist()
-    for k, values in enumerate(scalars):
-        here = slice(int(rows.residues[k]), int(rows.residues[k + 1]))
-        atoms = slice(int(rows.atoms[k]), int(rows.atoms[k + 1]))
-        yield Chain(
-            **values,
-            aatype=rows.lists["aatype"][here],
-            residue_index=rows.lists["residue_index"][here],
-            auth_seq_id=rows.lists["auth_seq_id"][here],
-            ins_code=codes[here],
-            atom14_mask=rows.lists["atom14_mask"][here],
-            coords=coords[atoms],
-            b_factor=rows.lists["b_factor"][here],
-            resolved=resolved[here],
-        )
-
-
-def _ins_codes(texts: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Codes of insertion codes as text, and which texts are none."""
-    codes, good = np.zeros(len(texts), np.uint8), np.ones(len(texts), bool)
-    for k in np.flatnonzero(texts != ""):
-        text = texts[k]
-        good[k] = isinstance(text, str) and len(text) == 1 and 0 < ord(text) < 256
-        codes[k] = ord(text) if good[k] else 0
-    return codes, good
+    return is_frame(positions[:, 0], positions[:, 1], positions[:, 2], mask[:, :3].all(axis=1))
 
 
 def _close(stored: NDArray[Any], again: NDArray[Any]) -> NDArray[Any]:

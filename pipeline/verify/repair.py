@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from pipeline.build.command import _beside
 from pipeline.build.display import Display
 from pipeline.build.options import BuildOptions
 from pipeline.built.errors import UnfinishedBuild
@@ -28,7 +27,7 @@ from pipeline.built.latest_plan import latest_plan
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, make_plan, read_plan
 from pipeline.built.reading import Reading, config_hash
-from pipeline.built.records import DropRecord, InputRecord, PartRecord
+from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_beside
 from pipeline.built.tables import finalise
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.words import MEBIBYTE, dashed
@@ -264,7 +263,7 @@ class _Repair:
                 f"{len(self._expected):,}: they have changed since the build, or --pdb-dir is "
                 "another folder"
             )
-        return parts, _beside(discovery)
+        return parts, records_beside(discovery)
 
     # ---- records --------------------------------------------------------------------------------
 
