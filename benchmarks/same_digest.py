@@ -184,7 +184,7 @@ def from_compressed_tar(scene: Scene) -> Built:
 
 def in_s3(scene: Scene) -> Built:
     """Input and output are prefixes of a bucket on a server of this machine."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
     from s3_server import BUCKET, s3_server
 
     with s3_server() as server:

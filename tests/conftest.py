@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from s3_server import BUCKET, S3Server, s3_server
 
 from pipeline.build.command import main
+from tests.support.places import EXAMPLES
+from tests.support.s3_server import BUCKET, S3Server, s3_server
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Test processes share the cores: threads of several would stand in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-EXAMPLES = Path(__file__).parents[1] / "data_manifest" / "examples"
 
 # How long an example takes says what else the machine does.
 settings.register_profile("any machine", deadline=None)

@@ -1,0 +1,266 @@
+"""``python -m model.evaluate``: tables, intervals, baseline, comparison."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from model.evaluate import compare as comparison
+from model.evaluate.command import main
+from model.evaluate.compare import CannotCompare, compare, read_per_chain
+from model.evaluate.held_out import COLUMNS, fit_baseline, spread
+from model.evaluate.tally import Tally, residue_rmsd, spearman
+from model.metrics import Structure, packing_metrics
+from model.tasks import TASK_RECORDS, Output
+from pipeline.dataset import ShardDataset
+from tests.support.sample_network import save_small_network
+
+N_CHAINS = 4
+
+
+@pytest.fixture(scope="module")
+def dataset(examples_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples, with short chains for a test split."""
+    folder = tmp_path_factory.mktemp("evaluate") / "dataset"
+    shutil.copytree(examples_dataset, folder, ignore=shutil.ignore_patterns("splits.parquet"))
+    index = pq.read_table(folder / "index.parquet")
+    short = [length < 80 for length in index["length"].to_pylist()]
+    splits = pa.table(
+        {
+            "chain_uid": index["chain_uid"],
+            "split": ["test" if is_short else "train" for is_short in short],
+            "cluster": list(range(len(index))),
+        }
+    )
+    digest = json.loads((folder / "build.json").read_text())["digest"]
+    splits = splits.replace_schema_metadata({"digest": digest})
+    pq.write_table(splits, folder / "splits.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return save_small_network(tmp_path_factory.mktemp("ckpt") / "small.ckpt")
+
+
+@pytest.fixture(scope="module")
+def evaluated(dataset: Path, ckpt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("evaluated") / "out"
+    assert run(dataset, ckpt, out, "--novelty-chains", "3") == 0
+    return out
+
+
+def run(dataset: Path, ckpt: Path, out: Path, *more: str) -> int:
+    given = ["--dataset", str(dataset), "--ckpt", str(ckpt), "--out-dir", str(out)]
+    small = ["--limit", str(N_CHAINS), "--steps", "2", "--device", "cpu", "--quiet"]
+    return main([*given, *small, *more])
+
+
+def test_an_evaluation_leaves_tables_plots_and_a_page(evaluated: Path) -> None:
+    assert {path.name for path in evaluated.iterdir()} == {
+        *("summary.md", "summary.json", "per_chain.csv", "options.yaml"),
+        *("chi_by_type.csv", "atom_errors.csv", "confusion.csv"),
+        *("chi_by_type.png", "atom_errors.png", "side_chain_rmsd.png", "confidence.png"),
+        *("recovery_by_type.png", "inpainting.png", "radius_of_gyration.png"),
+    }
+    page = (evaluated / "summary.md").read_text()
+    for words in ("## Packing", "## Design", "## Inpainting", "## Unconditional", "Spearman"):
+        assert words in page
+    assert "modal rotamer" in page
+
+
+def test_the_summary_is_the_mean_of_the_rows_within_its_interval(evaluated: Path) -> None:
+    rows = read_per_chain(evaluated)
+    assert len(rows) == N_CHAINS
+    summary = json.loads((evaluated / "summary.json").read_text())
+    assert summary["chains"] == N_CHAINS
+    for task, metric in (
+        ("packing", "chi1_recovery"),
+        ("baseline", "side_chain_rmsd"),
+        ("design", "recovery"),
+        ("inpainting", "tm_score"),
+        ("unconditional", "step_mean"),
+    ):
+        found = summary["tasks"][task][metric]
+        values = [row[f"{task}.{metric}"] for row in rows.values()]
+        assert found["mean"] == pytest.approx(np.nanmean(values))
+        assert found["low"] <= found["mean"] <= found["high"]
+        assert found["n"] == np.count_nonzero(~np.isnan(values))
+    assert set(summary["confidence_spearman"]) == {
+        "packing, over residues",
+        "packing, over chains (side_chain_rmsd)",
+        "inpainting, over chains (ca_rmsd)",
+        "unconditional, over chains (step_deviation)",
+    }
+    assert 0 < summary["new_proteins"]["TM-score to the nearest known chain"] < 1
+
+
+def test_the_baseline_is_that_of_the_training_split_and_beats_an_untrained_network(
+    evaluated: Path, dataset: Path
+) -> None:
+    rows = read_per_chain(evaluated)
+    rotamers = fit_baseline(ShardDataset(dataset, columns=COLUMNS, split="train"))
+    test = ShardDataset(dataset, columns=COLUMNS, split="test")
+    tally = Tally(rotamers)
+    item = test[0]
+    problem = TASK_RECORDS["packing"].held_out(item, 0)
+    known = problem.given
+    tally.add(problem, Output(known, np.zeros(len(known)), None, np.zeros(len(known), bool), []))
+    row = tally.rows[item["chain_uid"]]
+    for name, value in rows[item["chain_uid"]].items():
+        if name.startswith("baseline."):
+            assert value == pytest.approx(row[name], nan_ok=True)
+    baseline = [r["baseline.side_chain_rmsd"] for r in rows.values()]
+    network = [r["packing.side_chain_rmsd"] for r in rows.values()]
+    assert np.nanmean(baseline) < np.nanmean(network)
+
+
+def test_the_answer_itself_scores_perfectly(dataset: Path) -> None:
+    test = ShardDataset(dataset, columns=COLUMNS, split="test")
+    tally = Tally(None)
+    item = test[spread(len(test), 1)[0]]
+    known = Structure.from_item(item)
+    log_p = np.log(np.full((len(known), 20), 1e-9))
+    typed = known.aatype < 20
+    log_p[typed, known.aatype[typed]] = 0.0
+    for task in ("packing", "design", "inpainting"):
+        problem = TASK_RECORDS[task].held_out(item, 0)
+        tally.add(problem, Output(known, np.ones(len(known)), log_p, typed, []))
+    (row,) = tally.rows.values()
+    assert row["packing.side_chain_rmsd"] == pytest.approx(0, abs=1e-6)
+    assert row["packing.chi1_recovery"] == 1
+    assert row["design.recovery"] == 1
+    assert row["design.perplexity"] == pytest.approx(1)
+    assert row["inpainting.ca_rmsd"] == pytest.approx(0, abs=1e-4)
+    assert row["inpainting.motif_rmsd"] == pytest.approx(0, abs=1e-4)
+    assert tally.confusion.sum() == np.trace(tally.confusion) == typed.sum()
+
+
+def test_problems_hold_what_their_task_says(dataset: Path) -> None:
+    item = ShardDataset(dataset, columns=COLUMNS, split="test")[1]
+    packing, design, inpainting, new = (
+        record.held_out(item, 0) for record in TASK_RECORDS.values()
+    )
+    assert packing.held_frames.all()
+    assert packing.held_sequence.all()
+    assert not packing.held_atoms.any()
+    assert design.held_frames.all()
+    assert not design.held_sequence.any()
+    assert 0 < inpainting.held_frames.sum() <= 0.55 * len(inpainting) + 1
+    np.testing.assert_array_equal(inpainting.held_frames, inpainting.held_sequence)
+    again = TASK_RECORDS["inpainting"].held_out(item, 0)
+    np.testing.assert_array_equal(inpainting.held_frames, again.held_frames)
+    assert not new.held_frames.any()
+    assert not new.given.mask.any()
+    assert new.reference is None
+
+
+def test_residue_rmsd_averages_to_the_side_chain_rmsd(dataset: Path) -> None:
+    known = Structure.from_item(ShardDataset(dataset, columns=COLUMNS, split="test")[1])
+    noise = np.random.default_rng(0).normal(size=known.positions.shape)
+    noise[:, :4] = 0
+    moved = known.with_atoms(known.positions + noise)
+    per_residue = residue_rmsd(moved, known)
+    with_chi = ~np.isin(known.aatype, [0, 7]) & (known.aatype < 20)
+    expected = packing_metrics("x", moved, known).side_chain_rmsd
+    assert np.nanmean(per_residue[with_chi]) == pytest.approx(expected)
+
+
+# ---- comparison ---------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_tables_at_any_batch_size(
+    evaluated: Path, dataset: Path, ckpt: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("--tasks", "packing", "--batch-size", "1", "--against", str(evaluated))
+    assert run(dataset, ckpt, out, *arguments) == 0
+    first, again = read_per_chain(evaluated), read_per_chain(out)
+    assert list(first) == list(again)
+    for uid, row in again.items():
+        for name, value in row.items():
+            assert value == pytest.approx(first[uid][name], rel=0.05, abs=0.02, nan_ok=True), name
+    with open(out / "comparison.csv", newline="") as file:
+        rows = {row["metric"]: row for row in csv.DictReader(file)}
+    assert abs(float(rows["packing.side_chain_rmsd"]["difference"])) < 0.01
+    assert float(rows["baseline.chi1_recovery"]["difference"]) == 0
+    assert "design.recovery" not in rows
+    assert "## Against" in (out / "summary.md").read_text()
+
+
+def test_paired_differences_are_over_the_chains_that_both_have() -> None:
+    this = {"a": {"x.m": 1.0}, "b": {"x.m": 2.0}, "c": {"x.m": 9.0}}
+    other = {"b": {"x.m": 1.0, "x.k": 0.0}, "a": {"x.m": 0.5}}
+    (found,) = compare(this, other)
+    assert found.difference.mean == pytest.approx(0.75)
+    assert found.difference.n == 2
+    assert found.this.mean == 1.5
+    with pytest.raises(CannotCompare, match="no chain is in both"):
+        compare(this, {"z": {"x.m": 1.0}})
+
+
+def test_the_subcommand_prints_the_differences(
+    evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = list(csv.reader((evaluated / "per_chain.csv").read_text().splitlines()))
+    column = rows[0].index("design.recovery")
+    for row in rows[1:]:
+        row[column] = str(float(row[column]) + 0.25)
+    other = tmp_path / "per_chain.csv"
+    with open(other, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert comparison.main([str(other), str(evaluated)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (changed,) = [line for line in lines if "design.recovery" in line]
+    assert "0.250 [0.250, 0.250]" in changed
+    assert "differs" in changed
+    assert sum("differs" in line for line in lines) == 1
+    assert comparison.main([str(other)]) == 2
+    assert comparison.main([str(other), str(tmp_path / "none.csv")]) == 1
+    assert "none.csv cannot be read" in capsys.readouterr().err
+
+
+def test_rank_correlation_ignores_what_is_not_known() -> None:
+    nan = math.nan
+    assert spearman(np.array([1.0, 2.0, nan, 3.0]), np.array([2.0, 4.0, 0.0, 9.0])) == 1
+    assert math.isnan(spearman(np.array([1.0, 1.0, 1.0]), np.array([1.0, 2.0, 3.0])))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["--limit", "0"], 2, "--limit is at least 1"),
+        (["--split", "dev"], 2, "dev"),
+        (["--tasks", "folding"], 2, "some of packing, design, inpainting, unconditional"),
+        (["--ckpt", "none.ckpt"], 1, "none.ckpt"),
+        (["--against", "none"], 1, "none cannot be read"),
+        (["--dataset", "nowhere"], 1, "nowhere"),
+    ],
+)
+def test_wrong_options_end_with_a_sentence(
+    dataset: Path,
+    ckpt: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    sentence: str,
+) -> None:
+    try:
+        found = run(dataset, ckpt, tmp_path / "out", *arguments)
+    except SystemExit as end:
+        found = int(end.code or 0)
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert found == status
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,234 @@
+"""The web page of an entry: whole, safe, and drawn as the covariances say, in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from pipeline.build.command import main as build
+from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.stored_chains import StoredChain, read_entries
+from pipeline.export.command import main
+from pipeline.export.web_page import VIEWER_INTEGRITY, VIEWER_URL, web_page
+from pipeline.where import parse_where
+from tests.support.odd_inputs import ENTRIES, copies, write
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+RECORDING_VIEWER = """
+// Stands for 3Dmol: notes what it is asked to draw.
+const drawn = {styles: [], meshes: [], atoms: []};
+const $3Dmol = {
+  CC: {color: name => name},
+  createViewer: () => ({
+    addModel(text, kind) {
+      const tags = [], rows = [];
+      for (const line of text.split("\\n")) {
+        if (line.startsWith("_atom_site.")) tags.push(line.slice(11));
+        if (line.startsWith("ATOM")) rows.push(line.trim().split(/ +/));
+      }
+      const at = tag => tags.indexOf(tag);
+      const atoms = rows.map(r => ({chain: r[at("auth_asym_id")], resi: +r[at("auth_seq_id")],
+        icode: r[at("pdbx_PDB_ins_code")].replace("?", "")}));
+      return {
+        selectedAtoms: () => atoms,
+        setHoverable: () => {},
+        setStyle(_, style) {
+          drawn.styles.push(Object.keys(style));
+          drawn.ss = atoms.map(a => a.ss).join("");
+        },
+      };
+    },
+    removeAllShapes() { drawn.meshes = []; },
+    addCustom(spec) { drawn.meshes.push(spec); },
+    zoomTo() {},
+    render() {
+      const few = mesh => ({...mesh, color: [...new Set(mesh.color)]});
+      const kept = {...drawn, meshes: drawn.meshes.map(few)};
+      let note = document.getElementById("drawn");
+      if (!note) {
+        note = document.createElement("pre");
+        note.id = "drawn";
+        document.body.append(note);
+      }
+      note.textContent = JSON.stringify(kept);
+    },
+  }),
+};
+"""
+
+
+@pytest.fixture(scope="session")
+def entry(examples_dataset: Path) -> list[StoredChain]:
+    dataset = BuiltDataset.open(examples_dataset)
+    index = dataset.index()
+    rows = index.filter(parse_where("chain_uid = '1bd2_1_D'", index.schema))
+    return next(read_entries(dataset, rows))
+
+
+def dom_of(page: Path, folder: Path) -> str:
+    """The document after its scripts have run."""
+    done = subprocess.run(
+        [*browser(folder), "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+def browser(folder: Path) -> list[str]:
+    flags = "--headless --no-sandbox --disable-quic --no-first-run --disable-sync"
+    flags += " --disable-background-networking --disable-component-update"
+    flags += " --enable-unsafe-swiftshader --window-size=1000,700 --virtual-time-budget=20000"
+    return [str(CHROMIUM), *flags.split(), f"--user-data-dir={folder / 'profile'}"]
+
+
+@needs_browser
+def test_the_page_draws_each_covariance_as_the_surface_of_one_standard_deviation(
+    entry: list[StoredChain], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(web_page(entry, RECORDING_VIEWER))
+    dom = dom_of(page, tmp_path)
+    assert 'data-state="drawn"' in dom
+    note = re.search(r'<pre id="drawn">(.*?)</pre>', dom, re.DOTALL)
+    assert note
+    drawn = json.loads(html.unescape(note[1]))
+    assert drawn["styles"] == [["cartoon"]]
+    ((mesh),) = drawn["meshes"]
+    (stored,) = entry
+    resolved = stored.chain.resolved
+    n = int(resolved.sum())
+    points = np.array([[v["x"], v["y"], v["z"]] for v in mesh["vertexArr"]]).reshape(n, -1, 3)
+    normals = np.array([[v["x"], v["y"], v["z"]] for v in mesh["normalArr"]]).reshape(n, -1, 3)
+    xx, xy, xz, yy, yz, zz = stored.covariance[resolved].astype(np.float64).T
+    sigma = np.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], axis=-1).reshape(-1, 3, 3)
+    offset = points - stored.centroid[resolved][:, None]
+    gradient = np.einsum("nij,nkj->nki", np.linalg.inv(sigma), offset)
+    np.testing.assert_allclose((offset * gradient).sum(-1), 1, atol=2e-3)
+    gradient /= np.linalg.norm(gradient, axis=-1, keepdims=True)
+    assert (gradient * normals).sum(-1).min() > 0.999
+    faces = np.array(mesh["faceArr"]).reshape(-1, 3)
+    assert faces.max() == points.shape[0] * points.shape[1] - 1
+    # Faces turn outwards: the normal of each has the direction of its corners' normals.
+    corners = points.reshape(-1, 3)[faces]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert ((across * normals.reshape(-1, 3)[faces[:, 0]]).sum(-1) > 0).all()
+    atoms = np.bitwise_count(stored.chain.atom14_mask)
+    expected = np.array(list("chs"))[stored.sse].repeat(atoms)
+    assert drawn["ss"] == "".join(expected)
+
+
+@needs_browser
+def test_a_page_whose_viewer_cannot_be_loaded_says_so(
+    entry: list[StoredChain], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(web_page(entry).replace(VIEWER_URL, "nowhere.js"))
+    dom = dom_of(page, tmp_path)
+    assert 'data-state="failed"' in dom
+    assert "--viewer-script" in dom
+
+
+def test_the_viewer_comes_from_the_network_only_with_version_and_hash(
+    entry: list[StoredChain],
+) -> None:
+    text = web_page(entry)
+    assert re.search(r"3dmol@\d+\.\d+\.\d+/", VIEWER_URL)
+    assert f'<script src="{VIEWER_URL}" integrity="{VIEWER_INTEGRITY}" crossorigin=' in text
+    assert re.findall(r"(?:src|href)=\"([^\"]*)\"", text) == [VIEWER_URL]
+    alone = web_page(entry, RECORDING_VIEWER)
+    assert not re.findall(r"(?:src|href)=\"([^\"]*)\"", alone)
+    assert VIEWER_URL not in alone
+
+
+def test_nothing_in_a_file_can_end_the_script_or_add_markup(entry: list[StoredChain]) -> None:
+    (stored,) = entry
+    evil = "</script><img src=x onerror=alert(1)>"
+    chain = replace(
+        stored.chain,
+        entry_id=evil,
+        auth_asym_id=evil,
+        metadata=replace(stored.chain.metadata, title=evil),
+    )
+    text = web_page([replace(stored, chain=chain)], f"/* 3Dmol {evil} */")
+    assert "<img" not in re.sub(r"(?s)<script>/\* 3Dmol.*?\*/", "", text)
+    assert text.count("</script") == 3
+    data = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', text)
+    assert data
+    assert json.loads(data[1])["chains"] == [evil]
+
+
+def test_the_command_writes_a_page_with_the_script_in_it(
+    examples_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "viewer.js"
+    script.write_text(RECORDING_VIEWER)
+    page = tmp_path / "page.html"
+    arguments = [str(examples_dataset), "--entry", "1ubi", "--view", str(page)]
+    assert main([*arguments, "--viewer-script", str(script)]) == 0
+    assert "Stands for 3Dmol" in page.read_text()
+    script.write_text("something else")
+    assert main([*arguments, "--viewer-script", str(script), "--overwrite"]) == 2
+    assert "is not 3Dmol.js" in capsys.readouterr().err
+
+
+def test_chains_under_one_id_are_shown_under_ids_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "in", "pdb", copies(ENTRIES[0], "AAB"))
+    arguments = ["--pdb-dir", str(tmp_path / "in"), "--out-dir", str(tmp_path / "dataset")]
+    assert build([*arguments, "--n-jobs", "1", "--quiet"]) == 0
+    page = tmp_path / "page.html"
+    assert main([str(tmp_path / "dataset"), "--entry", "odd", "--view", str(page)]) == 0
+    assert f"note: {page}: chains are written under other ids" in capsys.readouterr().err
+    data = re.search(
+        r'(?s)<script type="application/json" id="data">(.*?)</script>', page.read_text()
+    )
+    assert data
+    shown = json.loads(data[1])
+    assert shown["chains"] == ["A", "A.2", "B"]
+    model = gemmi.make_structure_from_block(gemmi.cif.read_string(shown["structure"]).sole_block())[
+        0
+    ]
+    assert [(chain.name, len(chain)) for chain in model] == [("A", 20), ("A.2", 20), ("B", 20)]
+
+
+@pytest.mark.slow
+@needs_browser
+def test_the_real_viewer_draws_the_page(entry: list[StoredChain], tmp_path: Path) -> None:
+    version = re.search(r"3dmol@([\d.]+)/", VIEWER_URL)
+    assert version
+    if shutil.which("npm") is None:
+        pytest.skip("no npm to get 3Dmol with")
+    packed = subprocess.run(
+        ["npm", "pack", f"3dmol@{version[1]}"], cwd=tmp_path, capture_output=True, timeout=120
+    )
+    if packed.returncode:
+        pytest.skip("npm cannot get 3Dmol")
+    with tarfile.open(next(tmp_path.glob("*.tgz"))) as archive:
+        member = archive.extractfile("package/build/3Dmol-min.js")
+        assert member
+        script = member.read()
+    found = base64.b64encode(hashlib.sha384(script).digest()).decode()
+    assert f"sha384-{found}" == VIEWER_INTEGRITY
+    page = tmp_path / "page.html"
+    page.write_text(web_page(entry, script.decode()))
+    dom = dom_of(page, tmp_path)
+    assert 'data-state="drawn"' in dom
+    assert "<canvas" in dom

@@ -1,0 +1,101 @@
+"""The pages on sampling and evaluating are true: their commands run, their options exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.evaluate import command as evaluate
+from model.evaluate import compare
+from model.sample import command as sample
+from pipeline.split.command import main as split
+from tests.support.places import EXAMPLES, ROOT
+from tests.support.sample_network import save_small_network
+
+DOCS = ROOT / "docs"
+SAMPLING, EVALUATING = DOCS / "sampling.md", DOCS / "evaluating.md"
+RUNNABLE = re.compile(r"(?ms)^<!-- runs -->\n```(python|sh)\n(.*?)^```$")
+MAINS = {
+    "model.sample": sample.main,
+    "model.evaluate": evaluate.main,
+    "model.evaluate.compare": compare.main,
+}
+FAST = {
+    "model.sample": ["--steps", "2", "--number", "1", "--best-of", "2"],
+    "model.evaluate": [
+        "--steps",
+        "2",
+        "--limit",
+        "2",
+        "--novelty-chains",
+        "2",
+        "--tasks",
+        "design",
+    ],
+    "model.evaluate.compare": [],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(examples_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with a trained network and a built and split dataset."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "data_manifest").symlink_to(EXAMPLES.parent)
+    save_small_network(folder / "runs/tiny/checkpoints/last.ckpt")
+    shutil.copytree(
+        examples_dataset, folder / "out/examples", ignore=shutil.ignore_patterns("splits.parquet")
+    )
+    arguments = [
+        str(folder / "out/examples"),
+        "--method",
+        "random",
+        "--fractions",
+        "0.7",
+        "0.1",
+        "0.2",
+    ]
+    assert split(arguments) == 0
+    return folder
+
+
+def blocks() -> list[object]:
+    return [
+        pytest.param(match[1], match[2], id=f"{page.name}:{number}")
+        for page in (SAMPLING, EVALUATING)
+        for number, match in enumerate(RUNNABLE.finditer(page.read_text(encoding="utf-8")))
+    ]
+
+
+@pytest.mark.parametrize(("language", "code"), blocks())
+def test_what_is_marked_runnable_runs(
+    language: str, code: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    if language == "python":
+        exec(compile(code, "<documentation>", "exec"), {"__name__": "documentation"})
+        return
+    commands = [shlex.split(line, comments=True) for line in code.splitlines()]
+    for words in filter(None, commands):
+        assert words[:2] == ["python", "-m"]
+        assert MAINS[words[2]]([*words[3:], *FAST[words[2]]]) == 0, words
+
+
+@pytest.mark.parametrize(
+    ("page", "module"), [(SAMPLING, "model.sample"), (EVALUATING, "model.evaluate")]
+)
+def test_a_page_names_the_options_of_its_command_and_no_others(
+    page: Path, module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        MAINS[module](["--help"])
+    shown = capsys.readouterr().out
+    options = set(re.findall(r"^  (?:-h, )?(--[a-z][a-z_-]*)", shown, re.MULTILINE))
+    named = set(re.findall(r"--[a-z][a-z-]*[a-z]", page.read_text(encoding="utf-8")))
+    assert named - options <= {"--best-of"}
+    assert options - named <= {"--help", "--print_config", "--quiet", "--config"}

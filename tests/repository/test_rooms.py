@@ -1,0 +1,73 @@
+"""The plan of the house in docs/development.md: imports go down."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from tests.support.places import ROOT
+
+PAGE = ROOT / "docs" / "development.md"
+
+TOOLS = {"pipeline.residues.generate_geometry"}
+"""Run by hand; nothing imports them."""
+
+WITH_TORCH = {"pipeline/batching", "pipeline/dataset", "pipeline/embed"}
+
+
+def floors() -> dict[str, int]:
+    """Room → its floor, as the page says."""
+    rows = re.findall(r"^\| (\d+) \| `(\w+/\w+)` \|", PAGE.read_text(encoding="utf-8"), re.M)
+    assert len(rows) == len({room for _, room in rows})
+    return {room: int(floor) for floor, room in rows}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """All but old names."""
+    for package in ("pipeline", "model"):
+        for path in (ROOT / package).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            if name not in TOOLS and not (ast.get_docstring(tree) or "").startswith("The old name"):
+                yield name, tree
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Modules, and names in modules, that are imported by their whole names, wherever."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(module: str) -> str:
+    return "/".join(module.split(".")[:2])
+
+
+def test_every_room_is_in_the_plan_and_the_plan_has_no_other() -> None:
+    rooms = {room_of(name) for name, _ in modules()} - {"pipeline", "model"}
+    assert {*floors()} == rooms
+
+
+def test_every_import_goes_to_a_lower_floor() -> None:
+    floor = floors()
+    upwards = {
+        f"{name} → {target}"
+        for name, tree in modules()
+        for target in imported(tree)
+        if target.startswith(("pipeline.", "model."))
+        and room_of(target) != room_of(name)
+        and floor[room_of(target)] >= floor[room_of(name)]
+    }
+    assert not upwards
+
+
+def test_a_build_needs_no_torch() -> None:
+    with_torch = {
+        room_of(name)
+        for name, tree in modules()
+        if any(target.partition(".")[0] in ("torch", "transformers") for target in imported(tree))
+    }
+    assert {room for room in with_torch if room.startswith("pipeline/")} == WITH_TORCH

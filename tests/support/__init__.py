@@ -1,0 +1,1 @@
+"""What tests share: inputs, servers, runs of commands."""
