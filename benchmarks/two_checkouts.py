@@ -27,6 +27,9 @@ FORMATS: dict[str, tuple[str, ...]] = {
 }
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
 
+KEPT_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""As users have it: otherwise the start compiles the sources, three times a build."""
+
 
 def build(checkout: Path, folder: Path, out: Path) -> tuple[float, dict]:
     """(CPU seconds of the whole command, its build.json)."""
@@ -37,7 +40,7 @@ def build(checkout: Path, folder: Path, out: Path) -> tuple[float, dict]:
             *("--out-dir", str(out), "--n-jobs", "1", "--quiet"),
         ],
         cwd=checkout,
-        env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(checkout)},
+        env={**os.environ, **ONE_THREAD, **KEPT_BYTECODE, "PYTHONPATH": str(checkout)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,  # a folder may hold damaged files

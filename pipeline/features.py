@@ -66,7 +66,8 @@ def unpack_mask(mask: NDArray[np.uint16]) -> NDArray[np.bool_]:
 def atom14_positions(mask: NDArray[np.bool_], coords: NDArray[np.int32]) -> NDArray[np.float64]:
     """(L, 14) mask and (A, 3) coordinates in 0.001 Å → (L, 14, 3) in Å, zeros where absent."""
     positions = np.zeros((*mask.shape, 3), np.float64)
-    positions[mask] = coords * 0.001
+    # By the numbers of the slots: a mask over two axes takes NumPy twice as long.
+    positions.reshape(-1, 3)[np.flatnonzero(mask)] = coords * 0.001
     return positions
 
 

@@ -75,8 +75,15 @@ def is_frame(n: Array, ca: Array, c: Array, mask: Array | None = None) -> Array:
     -------
     (...) bool
     """
-    n, ca, c = unstack(n), unstack(ca), unstack(c)
-    return _spanned(array_namespace(*n, *ca, *c), n, ca, c, mask)[0]
+    xp = array_namespace(n, ca, c)
+    usable, points = mask, []
+    for atom in (n, ca, c):
+        bounded = xp.abs(atom) < MAX_COORDINATE
+        for along in unstack(bounded):
+            usable = along if usable is None else usable & along
+        points.append(unstack(xp.where(bounded, atom, 0.0)))
+    n, ca, c = points
+    return usable & _are_bent(_subtract(c, ca), _subtract(n, ca))
 
 
 def to_local(rotations: Array, translations: Array, points: Array) -> Array:
@@ -162,11 +169,15 @@ def _spanned(
         for atom, ideal in ((n, (0, 1, 0)), (ca, (0, 0, 0)), (c, (1, 0, 0)))
     )
     v1, v2 = _subtract(c, ca), _subtract(n, ca)
+    return usable & _are_bent(v1, v2), ca, v1, v2
+
+
+def _are_bent(v1: Vector, v2: Vector) -> Array:
+    """Whether two bonds have a length each and an angle between them."""
     l1, l2 = dot(v1, v1), dot(v2, v2)
     normal = cross(v1, v2)
     bent = dot(normal, normal) > MIN_SINE**2 * l1 * l2
-    ok = usable & bent & (l1 > MIN_BOND**2) & (l2 > MIN_BOND**2)
-    return ok, ca, v1, v2
+    return bent & (l1 > MIN_BOND**2) & (l2 > MIN_BOND**2)
 
 
 def stack_rotations(axes: tuple[Vector, Vector, Vector]) -> Array:

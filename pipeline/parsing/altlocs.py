@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.parsing.clashes import clashing_pairs
-from pipeline.parsing.fields import codes
+from pipeline.parsing.fields import changes, codes, run_lengths
 
 NEARLY_EQUAL = 10
 """Hundredths of occupancy, per atom, that a label may lack of the largest and still be taken to
@@ -95,7 +95,7 @@ def choose(
         If atoms that have a label then clash with others (`clashing_pairs`), runs are chosen for
         together (`combine`).
     """
-    starts = np.searchsorted(residue, np.arange(n_residues))
+    starts = changes(residue)
     first_comp = comp[starts]
     heterogeneous = np.zeros(n_residues, bool)
     heterogeneous[residue[comp != first_comp[residue]]] = True
@@ -179,7 +179,7 @@ class _RankedLabels:
         order = np.argsort(key, kind="stable")
         key = key[order]
         heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
-        counts = np.diff(heads, append=len(key))
+        counts = run_lengths(heads, len(key))
         sums = np.add.reduceat(occupancy[order].astype(np.int64), heads)
         groups, labels = np.divmod(key[heads], n_labels)
         order = np.lexsort((labels, -sums, groups))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.parsing.atom_table import ABSENT
 from pipeline.parsing.cif_text import MAX_MATRIX, Column, Columns
 from pipeline.parsing.errors import NotAStructure, ParseError
-from pipeline.parsing.fields import BLANK, decimals, item_size
+from pipeline.parsing.fields import BLANK, changes, decimals, item_size, run_lengths
 
 MAX_ROWS = 12_000_000
 """A column may say "one value, a billion times" in ten bytes; the largest entries of the PDB have
@@ -233,10 +233,15 @@ class BinaryCategory:
     def _names(self, tag: str, rows: Rows) -> NDArray[np.bytes_]:
         values, table, mask = self._decode(tag)
         if table is None:
-            text = [b"" if t is None else t.encode() for t in self._as_text(values, mask)]
+            # A number is written out once for all the rows in turn that have it.
+            bits = values.view(f"u{values.dtype.itemsize}")  # 0.0 and -0.0 are two texts
+            heads = changes(bits) if mask is None else changes(bits, mask)
+            there = None if mask is None else mask[heads]
+            text = [b"" if t is None else t.encode() for t in self._as_text(values[heads], there)]
             width = max(map(len, text), default=1)
             _check_sane_width(width, self.n_rows)
-            return np.array(text, f"S{item_size(max(width, 1))}")[rows]
+            names = np.array(text, f"S{item_size(max(width, 1))}")
+            return np.repeat(names, run_lengths(heads, self.n_rows))[rows]
         _check_sane_width(table.dtype.itemsize, self.n_rows)
         texts = table[values[rows]]
         if mask is not None:

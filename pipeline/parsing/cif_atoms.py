@@ -15,7 +15,7 @@ from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
 from pipeline.parsing.bcif import BinaryCategory
 from pipeline.parsing.cif_text import TextTable
 from pipeline.parsing.errors import NotAStructure, ParseError
-from pipeline.parsing.fields import is_name
+from pipeline.parsing.fields import is_name, run_lengths
 from pipeline.residues import with_hydrogens_named_for_metals
 
 Models = Literal["first", "all"]
@@ -66,7 +66,7 @@ def read_atoms(
             (model,) = table.integers(["pdbx_pdb_model_num"], rows)
             rows, heads = _prefix_or_mask(model == model[0]), None
     n = rows.stop if isinstance(rows, slice) else int(np.count_nonzero(rows))
-    counts = None if heads is None else np.diff(heads, append=n)
+    counts = None if heads is None else run_lengths(heads, n)
 
     def per_atom(values: NDArray) -> NDArray:
         """Spread what was read at the heads only."""
@@ -113,7 +113,7 @@ def read_atoms(
         (values,), (valid,), _ = table.fixed(["occupancy"], 2, rows if changes is None else changes)
         occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100).astype(np.int32)
         if changes is not None:
-            occupancy = np.repeat(occupancy, np.diff(changes, append=n))
+            occupancy = np.repeat(occupancy, run_lengths(changes, n))
     name, element, altloc = name_columns(
         rows, ("label_atom_id", "auth_atom_id"), ("type_symbol",), ("label_alt_id",)
     )

@@ -28,6 +28,7 @@ from pipeline.parsing.fields import (
     item_size,
     names,
     run_heads,
+    run_lengths,
     stack,
     windows,
 )
@@ -126,6 +127,8 @@ class CifText:
                 boundaries.append((line, "loop", ""))
             elif word == b"data_":
                 boundaries.append((line, "data", text[5:].decode("utf-8", "replace").strip()))
+            else:
+                continue
             _check_few_tags(len(boundaries))
         tag_lines = np.flatnonzero(first == _UNDERSCORE)
         _check_few_tags(len(tag_lines))
@@ -544,7 +547,7 @@ def _check_rows_on_lines(text: Field, starts: NDArray, n_tags: int) -> None:
     """
     line = np.cumsum(text == _NEWLINE, dtype=np.int32)[starts]
     begins = np.concatenate(([True], line[1:] != line[:-1]))
-    counts = np.diff(np.flatnonzero(begins), append=len(starts))
+    counts = run_lengths(np.flatnonzero(begins), len(starts))
     if (counts == n_tags).any() and not begins[::n_tags].all():
         row = int(np.argmin(begins[::n_tags]))
         raise ParseError(

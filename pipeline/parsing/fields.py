@@ -302,8 +302,9 @@ def integers(
         return np.zeros(n, np.int32), np.zeros(n, bool)
     values, valid, _ = decimals(field, 0)
     valid &= (values < 2**31) & (values > -(2**31))
-    if (field == _DOT).any():
-        valid &= ~(field == _DOT).any(axis=1)
+    dots = field == _DOT
+    if dots.any():
+        valid[np.flatnonzero(dots) // width] = False
     values[~valid] = 0
     if cif_values and not valid.all():
         rows = np.flatnonzero(~valid)
@@ -473,6 +474,14 @@ def changes(*columns: NDArray) -> NDArray[np.int64]:
         view = codes(column) if column.dtype.kind == "S" else column
         changed[1:] |= view[1:] != view[:-1]
     return np.flatnonzero(changed)
+
+
+def run_lengths(heads: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """How many of `n` rows each run has, from their first rows."""
+    lengths = np.empty(len(heads), np.int64)
+    np.subtract(heads[1:], heads[:-1], out=lengths[:-1])
+    lengths[-1:] = n - heads[-1:]
+    return lengths
 
 
 def stack(fields: list[Field]) -> Field:

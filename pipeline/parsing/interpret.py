@@ -150,15 +150,16 @@ def _build(
     index = atom_indices(_short_codes(name))
     slot = SLOT_OF[kind, index]
     row_of_atom = row[residue]
-    mask = np.zeros((n_rows, N_SLOTS), bool)
-    positions = np.zeros((n_rows, N_SLOTS, 3), np.int32)
-    _fill(mask, positions, row_of_atom, slot, atoms.coords[atom])
+    # The atom in each slot; of two atoms for one slot the first in the file stays.
+    source = np.full((n_rows, N_SLOTS), -1)
+    _fill(source, row_of_atom, slot, atom)
     other = ALTERNATIVE_SLOT_OF[kind, index]
     spare = np.flatnonzero((other >= 0) & (slot < 0))
     if len(spare):
         # A force field's name counts only where the proper one is not there.
-        spare = spare[~mask[row_of_atom[spare], other[spare]]]
-        _fill(mask, positions, row_of_atom[spare], other[spare], atoms.coords[atom[spare]])
+        spare = spare[source[row_of_atom[spare], other[spare]] < 0]
+        _fill(source, row_of_atom[spare], other[spare], atom[spare])
+    mask = source >= 0
 
     aatype = table.aatype.copy()
     aatype[row] = runs.aatypes[choice.comp]
@@ -169,11 +170,11 @@ def _build(
     b_factor = np.zeros(n_rows, np.float32)
     alphas = np.flatnonzero(slot == 1)[::-1]
     b_factor[row_of_atom[alphas]] = atoms.b_factor[atom[alphas]]
-    backbone = positions[:, :3].astype(np.float64) / 1000.0
-    resolved = frames.is_frame(
-        backbone[:, 0], backbone[:, 1], backbone[:, 2], mask[:, :3].all(axis=1)
-    )
+    n, ca, c = (atoms.coords.take(source[:, k], axis=0, mode="clip") / 1000.0 for k in range(3))
+    resolved = frames.is_frame(n, ca, c, mask[:, 0] & mask[:, 1] & mask[:, 2])
     bits = (mask * _BITS).sum(axis=1, dtype=np.uint16)
+    coords = atoms.coords.take(source[mask], axis=0)
+    ends = np.cumsum(np.concatenate(([0], mask.sum(axis=1))))
 
     def count(of_residue: NDArray[np.bool_], begin: int, end: int) -> int:
         lo, hi = np.searchsorted(row, (begin, end))
@@ -208,7 +209,7 @@ def _build(
                 auth_seq_id=auth_seq[begin:end],
                 ins_code=ins[begin:end],
                 atom14_mask=bits[begin:end],
-                coords=positions[begin:end][mask[begin:end]],
+                coords=coords[ends[begin] : ends[end]],
                 b_factor=b_factor[begin:end],
                 resolved=resolved[begin:end],
                 entity_id=polymer.entity_id,
@@ -236,12 +237,10 @@ def _short_codes(name: NDArray[np.bytes_]) -> NDArray[np.uint32]:
     return found
 
 
-def _fill(mask: NDArray, positions: NDArray, row: NDArray, slot: NDArray, coords: NDArray) -> None:
-    """Write atoms into their slots; of two atoms for one slot the first in the file stays."""
+def _fill(source: NDArray, row: NDArray, slot: NDArray, atom: NDArray) -> None:
+    """Write atoms into their slots, from the last to the first."""
     wanted = np.flatnonzero(slot >= 0)[::-1]
-    place = row[wanted] * N_SLOTS + slot[wanted]
-    mask.reshape(-1)[place] = True
-    positions.reshape(-1, 3)[place] = coords[wanted]
+    source.reshape(-1)[row[wanted] * N_SLOTS + slot[wanted]] = atom[wanted]
 
 
 def _why_unresolved(mask: NDArray[np.bool_]) -> str:

@@ -28,6 +28,7 @@ from pipeline.parsing.fields import (
     item_size,
     names,
     run_heads,
+    run_lengths,
     windows,
 )
 from pipeline.parsing.residue_numbers import read_residue_numbers
@@ -159,7 +160,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         all_exact = bool(exact.all())
     # Residue name, chain, number and insertion code: columns 18–27.
     heads = run_heads(rows, [(17, 27)])
-    counts = np.diff(heads, append=n)
+    counts = run_lengths(heads, n)
     comp_id, chain = _comp_and_chain(rows[heads])
     seq_id, ins_code = read_residue_numbers(rows[heads], chain, segment[heads])
     comp_id, chain, seq_id, ins_code = (
@@ -206,7 +207,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         ins_code=ins_code,
         coords=coords,
         located=located,
-        occupancy=np.repeat(occupancy, np.diff(steps, append=n)),
+        occupancy=np.repeat(occupancy, run_lengths(steps, n)),
         b_factor=b_factor,
         after_ter=after_ter,
         stretch=stretch,

@@ -12,6 +12,7 @@ from pipeline.parsing import reconcile
 from pipeline.parsing.atom_table import ABSENT, AtomTable
 from pipeline.parsing.entry_info import EntryInfo, Polymer
 from pipeline.parsing.errors import ParseError
+from pipeline.parsing.fields import changes
 from pipeline.parsing.runs import BackboneGeometry, Runs, text
 from pipeline.residues import Linking
 
@@ -108,7 +109,9 @@ def polymer_residues(
             if polymer.sequence is not None:
                 places = reconcile.placed(copy, runs, geometry, polymer, label, flags)
             if places is not None:
-                rows, residue = np.unique(places - 1, return_inverse=True)
+                rows, residue = places - 1, np.arange(len(places))
+                if (rows[1:] <= rows[:-1]).any():
+                    rows, residue = np.unique(rows, return_inverse=True)
                 kinds = reconcile.sequence_aatypes(polymer.sequence or ())
                 index = np.arange(1, len(kinds) + 1)
                 n_rows = len(kinds)
@@ -142,7 +145,7 @@ def polymer_residues(
     counts = runs.counts[run]
     atom = _ranges(runs.firsts[run], counts)
     residue = np.repeat(residue_of_run, counts)
-    head = run[np.searchsorted(residue_of_run, np.arange(len(row)))]
+    head = run[changes(residue_of_run)]
     auth = runs.auth_seq[head]
     ins = runs.ins[head].view(np.uint8).reshape(len(head), -1)[:, 0]
     return ResidueTable(

@@ -318,6 +318,9 @@ def merged_repeats(chosen: NDArray, runs: Runs) -> tuple[NDArray, NDArray]:
     """(residue of each run, run that first names each residue) by author number and insertion
     code: a residue may be told in two places."""
     key = runs.author_keys(chosen)
+    if (key[1:] > key[:-1]).all():
+        each = np.arange(len(key))
+        return each, each
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
     rank = np.empty(len(order), np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT, AtomTable
-from pipeline.parsing.fields import changes, codes, is_name
+from pipeline.parsing.fields import changes, codes, is_name, run_lengths
 from pipeline.residues import (
     MAX_PEPTIDE_BOND,
     UNKNOWN,
@@ -73,7 +73,7 @@ class Runs:
             firsts = _cut_where_atoms_come_again(atoms, firsts, unlabelled)
             run_of_alpha = np.searchsorted(firsts, alphas, side="right") - 1
         self.firsts = firsts
-        self.counts = np.append(firsts[1:], len(atoms)) - firsts
+        self.counts = run_lengths(firsts, len(atoms))
         self.has_alpha = np.zeros(len(firsts), bool)
         self.has_alpha[run_of_alpha] = True
         self.auth_asym = atoms.auth_asym_id[self.firsts]
@@ -123,7 +123,7 @@ class Runs:
         heads = changes(asym)
         ids: dict[bytes, int] = {}
         numbers = [ids.setdefault(name, len(ids)) for name in asym[heads].tolist()]
-        self.asym = np.repeat(numbers, np.append(heads[1:], len(asym)) - heads)
+        self.asym = np.repeat(numbers, run_lengths(heads, len(asym)))
         self.asym_ids = [text(name) or "_" for name in ids]
 
     def _parts(self, atoms: AtomTable) -> NDArray[np.int64]:
@@ -328,5 +328,4 @@ def _numbered(names: NDArray[np.bytes_]) -> tuple[list[bytes], NDArray[np.int64]
     heads = changes(names)
     code = codes(names)[heads]
     _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    counts = np.append(heads[1:], len(names)) - heads
-    return names[heads[first]].tolist(), np.repeat(inverse, counts)
+    return names[heads[first]].tolist(), np.repeat(inverse, run_lengths(heads, len(names)))

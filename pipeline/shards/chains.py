@@ -34,7 +34,7 @@ def chains_of(rows: Rows, resolved: NDArray[np.bool_] | None = None) -> list[Cha
     resolved : (R,) bool, optional
         Which residues have a frame. By default those that have a covariance, as the build left it.
     """
-    lists = {name: rows.lists[name] for name in _OF_RESIDUES}
+    lists: dict[str, Any] = {name: rows.lists[name] for name in _OF_RESIDUES}
     lists["ins_code"], _ = insertion_codes(rows.lists["ins_code"])
     lists["resolved"] = rows.lists["covariance"][:, 0] > 0 if resolved is None else resolved
     coords = np.stack([rows.lists[axis] for axis in "xyz"], axis=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +34,11 @@ cost more."""
 
 ZSTD_LEVEL = 1
 
-_CODES = pa.array([""] + [chr(c) for c in range(1, 256)], pa.string())
-"""Insertion codes as text: ASCII, and Latin-1 for the bytes that damaged files hold there."""
+
+@cache
+def _insertion_codes() -> pa.StringArray:
+    """As text, by byte: ASCII, and Latin-1 for the bytes that damaged files hold there."""
+    return pa.array([""] + [chr(c) for c in range(1, 256)], pa.string())
 
 
 class ShardWriter:
@@ -162,7 +166,7 @@ def record_batch(
         "aatype": per_residue(joined(lambda c: c.aatype)),
         "residue_index": per_residue(joined(lambda c: c.residue_index)),
         "auth_seq_id": per_residue(joined(lambda c: c.auth_seq_id)),
-        "ins_code": per_residue(_CODES.take(pa.array(joined(lambda c: c.ins_code)))),
+        "ins_code": per_residue(_insertion_codes().take(pa.array(joined(lambda c: c.ins_code)))),
         "atom14_mask": per_residue(joined(lambda c: c.atom14_mask)),
         "x": _list_array(atoms, np.ascontiguousarray(coords[:, 0])),
         "y": _list_array(atoms, np.ascontiguousarray(coords[:, 1])),

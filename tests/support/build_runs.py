@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import random
@@ -176,6 +177,8 @@ def run(*arguments: object, **more: Any) -> Result:
 
 
 def _appending(append: Mapping[str, str], folder: Path) -> Path:
+    for module in append:
+        assert importlib.util.find_spec(module), f"no {module}: the fault would stay away"
     name = hashlib.sha256(repr(sorted(append.items())).encode()).hexdigest()[:12]
     home = folder / f"faults-{name}"
     home.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ import gemmi
 import pyarrow.parquet as pq
 import pytest
 
-import pipeline.crew.build_part as map_part
+import pipeline.crew.build_part
 from tests.support.build_runs import accounts_for_all, build_here, inputs
 from tests.support.places import EXAMPLES
 
@@ -58,13 +58,13 @@ def test_each_model_is_read_once_and_what_is_no_structure_is_skipped(
         packed.write_bytes(gzip.compress(source.read_bytes()))
         source = packed
     unpacked = []
-    decompress = map_part.decompress
+    decompress = pipeline.crew.build_part.decompress
 
     def noting(data: bytes, *arguments, **more) -> bytes:
         unpacked.append(decompress(data, *arguments, **more))
         return unpacked[-1]
 
-    monkeypatch.setattr(map_part, "decompress", noting)
+    monkeypatch.setattr(pipeline.crew.build_part, "decompress", noting)
     out = tmp_path / "out"
     said = build_here(source, out)
     assert said["counts"] | {"found": 9, "ok": 3, "skipped": 6, "failed": 0} == said["counts"]

@@ -15,13 +15,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+import pipeline.crew.build_part
 from pipeline.build.command import main
 from pipeline.built.errors import OutputError
 from pipeline.built.layout import Layout
 from pipeline.built.plan import make_plan
 from pipeline.built.reading import Reading
 from pipeline.chain import Chain
-from pipeline.crew import build_part as map_part
 from pipeline.crew.build_part import build_part
 from pipeline.sources import discover, group_entries
 from tests.support import build_runs as runs
@@ -224,7 +224,7 @@ def peptides(tmp_path: Path) -> Path:
 def test_what_fails_when_geometry_is_computed_together_costs_one_file(
     peptides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | str
 ) -> None:
-    compute = map_part.compute_features
+    compute = pipeline.crew.build_part.compute_features
 
     def fail(chains: Sequence[Chain], **options: Any) -> list:
         if any(c.entry_id == "p004" for c in chains):
@@ -234,7 +234,7 @@ def test_what_fails_when_geometry_is_computed_together_costs_one_file(
                 pass
         return compute(chains, **options)
 
-    monkeypatch.setattr(map_part, "compute_features", fail)
+    monkeypatch.setattr(pipeline.crew.build_part, "compute_features", fail)
     runs.build_here(peptides, tmp_path / "out", timeout=0.5, status=1)
     rows = runs.inputs(tmp_path / "out")
     assert {n for n, r in rows.items() if r["status"] == "failed"} == {"p004.pdb"}
@@ -247,7 +247,7 @@ def test_what_fails_when_geometry_is_computed_together_costs_one_file(
 def test_a_row_that_cannot_be_written_costs_its_file_and_no_row_is_written_twice(
     peptides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = map_part.read_chains
+    read = pipeline.crew.build_part.read_chains
 
     def read_nonsense(data: bytes, entry_id: str, **options: Any) -> Any:
         parsed = read(data, entry_id, **options)
@@ -256,7 +256,7 @@ def test_a_row_that_cannot_be_written_costs_its_file_and_no_row_is_written_twice
                 object.__setattr__(chain, "label_asym_id", "\ud800")
         return parsed
 
-    monkeypatch.setattr(map_part, "read_chains", read_nonsense)
+    monkeypatch.setattr(pipeline.crew.build_part, "read_chains", read_nonsense)
     runs.build_here(peptides, tmp_path / "out", status=1)
     rows = runs.inputs(tmp_path / "out")
     assert rows["p004.pdb"]["reason"] == "internal-error"
@@ -283,7 +283,7 @@ def test_the_next_format_is_read_where_the_geometry_of_the_first_fails(
     source.mkdir()
     for name in ("1gbt.bcif.gz", "1gbt.cif.gz", "1a8o.cif.gz"):
         shutil.copy(EXAMPLES / name, source)
-    compute, calls = map_part.compute_features, []
+    compute, calls = pipeline.crew.build_part.compute_features, []
 
     def fail_twice(chains: Sequence[Chain], **options: Any) -> list:
         if any(c.entry_id == "1gbt" for c in chains) and len(calls) < 2:
@@ -291,7 +291,7 @@ def test_the_next_format_is_read_where_the_geometry_of_the_first_fails(
             raise RuntimeError
         return compute(chains, **options)
 
-    monkeypatch.setattr(map_part, "compute_features", fail_twice)
+    monkeypatch.setattr(pipeline.crew.build_part, "compute_features", fail_twice)
     runs.build_here(source, tmp_path / "out", status=1)
     rows = runs.inputs(tmp_path / "out")
     assert rows["1gbt.bcif.gz"]["status"] == "failed"
