@@ -16,6 +16,8 @@ from model.flow.target import Target
 from model.torsions import Rotamers, build, smoothed
 from model.torsions.angles import periodic_chi
 from model.torsions.distribution import ChiDistribution, independent
+from model.torsions.settle import settle
+from pipeline.geometry.frames import to_global
 
 
 class Atoms:
@@ -81,6 +83,26 @@ def rotamers_of(noisy: NoisyProtein, prediction: Prediction) -> Rotamers:
     return found.map(
         lambda value: torch.where(hidden[(...,) + (None,) * (value.ndim - 2)], value, 0.0)
     )
+
+
+def settled(noisy: NoisyProtein, rotamers: Rotamers) -> Tensor:
+    """(B, N, 4) the torsions that `settle` chooses, around the side chains that are given."""
+    state = noisy.state
+    built = build(rotamers.chi, state.sequence, state.backbone, noisy.mask)
+    hidden = (rotamers.weight.sum(-1) > 0)[..., None]
+    local = torch.where(hidden[..., None, None], built, state.atoms[:, :, None])
+    first = torch.zeros_like(rotamers.weight)
+    first[..., 0] = 1.0
+    chosen = settle(
+        torch.where(hidden, rotamers.weight, first),
+        to_global(state.rotations, state.translations, local),
+        to_global(state.rotations, state.translations, state.backbone),
+        state.sequence,
+        noisy.mask,
+    )
+    of_residue = chosen[..., None, None].expand(*chosen.shape, 1, rotamers.chi.shape[-1])
+    chi = rotamers.chi.gather(-2, of_residue)[..., 0, :]
+    return chi + 0.0 * rotamers.weight.sum(-1, keepdim=True)
 
 
 def _cross_entropy(wanted: Tensor, log_p: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from model.flow.atoms import settled
 from model.flow.clean import Clean
 from model.flow.noise import draw_noise, generator
 from model.flow.product import Flow, self_conditioning
@@ -101,6 +102,7 @@ def generate(
     seed: int = 0,
     temperature: float = 1.0,
     chi_temperature: float = 0.0,
+    relax: bool = True,
     noise_scale: float = 1.0,
     start: float = 0.0,
     trajectory: list[NoisyProtein] | None = None,
@@ -130,6 +132,8 @@ def generate(
         Of types: logits are divided by it, 0 takes the likeliest.
     chi_temperature : float
         Of torsions; 0 takes the likeliest rotamers.
+    relax : bool
+        The likeliest that do not clash (`model.torsions.settle`), where none are drawn.
     noise_scale : float
         Multiplies the standard deviation of the normal prior of translations; below 1 samples are
         less diverse.
@@ -179,7 +183,7 @@ def generate(
         noisy = replace(noisy, self_conditioning=self_conditioning(noisy, prediction))
     assert noisy.self_conditioning is not None
     rotamers = noisy.self_conditioning.rotamers
-    chi = rotamers.likeliest()
+    chi = settled(noisy, rotamers) if relax else rotamers.likeliest()
     if chi_temperature > 0:
         draws = _draws(uids, lengths, (size, N_CHI, N_BINS), seed, _TORSIONS).to(device)
         chi = prediction.chi.draw(draws, chi_temperature)

@@ -36,6 +36,7 @@ class Drawing:
     seed: int = 0
     temperature: float = 1.0
     chi_temperature: float = 0.0
+    relax: bool = True
     noise_scale: float = 1.0
     start: float = 0.0
 
@@ -50,6 +51,7 @@ class Drawing:
         noise_scale: float | None = None,
         start: float = 0.0,
         alternatives: bool = False,
+        relax: bool = True,
     ) -> Drawing:
         """What options mean for a task; see `Request`.
 
@@ -68,11 +70,13 @@ class Drawing:
                 passes=PASSES if steps is None else steps,
                 seed=seed,
                 chi_temperature=usual if temperature is None else temperature,
+                relax=relax,
             )
         return cls(
             steps=cls.steps if steps is None else steps,
             seed=seed,
             temperature=cls.temperature if temperature is None else temperature,
+            relax=relax,
             noise_scale=cls.noise_scale if noise_scale is None else noise_scale,
             start=start,
         )
@@ -147,6 +151,7 @@ def _run_batch(
         seed=drawing.seed,
         temperature=drawing.temperature,
         chi_temperature=drawing.chi_temperature,
+        relax=drawing.relax,
         noise_scale=drawing.noise_scale,
         start=drawing.start,
         trajectory=states,

@@ -115,6 +115,7 @@ class Sampler:
             temperature=request.temperature,
             noise_scale=request.noise_scale,
             start=request.start,
+            relax=not request.no_relax,
             alternatives=request.number * request.best_of > 1,
         )
         outputs = run_problems(

@@ -61,6 +61,9 @@ class Request:
     start
         Partial diffusion: hidden frames and types start from the input noised to this time, from 0
         (all noise) to below 1 (hardly any). With --task unconditional, a whole input is varied.
+    no_relax
+        Leave out the last step, in which each side chain takes, of the rotamers that the network
+        holds likely, one that does not clash with its neighbours. Drawn torsions are as drawn.
     best_of
         Make so many candidates for each sample and keep the one whose predicted error is least.
     batch_size
@@ -82,6 +85,7 @@ class Request:
     temperature: float | None = None
     noise_scale: float | None = None
     start: float = 0.0
+    no_relax: bool = False
     best_of: int = 1
     batch_size: int = 8
 

@@ -264,6 +264,8 @@ def test_several_packings_are_drawn_and_one_is_the_likeliest(flow: Sampler) -> N
     np.testing.assert_array_equal(side_chains(number=3)[1], second)
     for alike in side_chains(number=2, temperature=0.0):
         np.testing.assert_array_equal(alike, one)
+    # An untrained network holds everything likely: what does not clash is something else.
+    assert np.abs(side_chains(no_relax=True)[0] - one).max() > 1
 
 
 def test_a_seed_is_a_sample_whatever_else_is_sampled(flow: Sampler) -> None:

@@ -17,11 +17,12 @@ from model.flow.generate import generate, global_atoms
 from model.flow.product import self_conditioning
 from model.flow.tasks import held_for
 from model.losses import FlowLoss
-from model.metrics import Structure, ca_rmsd, side_chain_rmsd
+from model.metrics import Structure, ca_rmsd, chi_angles, side_chain_rmsd
 from model.network import FlowNetwork, NetworkConfig
 from model.train.optimizer import OptimizerConfig, build_optimizer
 from pipeline.batching import collate
 from pipeline.dataset import ShardDataset
+from pipeline.residues.side_chains import place_side_chains
 
 NETWORK = NetworkConfig(n_blocks=3, c_s=96, c_z=16, c_hidden=12, n_points=6)
 CHAIN = "5pti_1_A"
@@ -96,17 +97,17 @@ def sampled(
     return [(p.double().numpy(), m.numpy()) for p, m in zip(positions, present, strict=True)]
 
 
-def test_side_chains_of_one_chain_are_learned_to_a_third_of_an_angstrom(
+def test_side_chains_of_one_chain_are_learned_as_well_as_ideal_bonds_have_them(
     item: dict[str, Any],
 ) -> None:
     clean = clean_from_batch(collate([item] * COPIES))
     network = learn("packing", clean, 600, 3e-3)
     true = Structure.from_item(item)
-    errors = [
-        side_chain_rmsd(p, m, true.positions, true.mask, true.aatype).all
-        for p, m in sampled("packing", network, item, 50)
-    ]
-    assert np.mean(errors) < 0.3, errors
+    known = (true.positions, true.mask, true.aatype)
+    # The chain's bonds and angles are not ideal: built from its own torsions it is so far off.
+    rebuilt = side_chain_rmsd(*place_side_chains(np.radians(chi_angles(*known)), *known), *known)
+    errors = [side_chain_rmsd(p, m, *known).all for p, m in sampled("packing", network, item, 50)]
+    assert np.mean(errors) < rebuilt.all + 0.02, errors
 
 
 def test_the_fold_of_one_chain_is_learned_to_an_angstrom(item: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ from model.flow.generate import generate, global_atoms, hidden_removed
 from model.flow.slots import existing_slots
 from model.flow.target import Target
 from model.flow.tasks import held_for
-from model.torsions import chi_angles, free_chi, periodic_chi
+from model.torsions import build, chi_angles, free_chi, periodic_chi
 from model.torsions.angles import wrapped
 from pipeline.residues import AATYPE_OF_LETTER, MASK
 from tests.support.flow_batches import (
@@ -364,6 +364,49 @@ def test_with_a_network_that_knows_the_sampler_arrives(task: str) -> None:
         batch = batch_of(*items)
         assert torch.equal(present, batch["atom14_mask"])
         assert torch.allclose(positions[:, :, :4], batch["atom14_positions"][:, :, :4], atol=1e-3)
+
+
+def test_design_packs_all_side_chains_that_are_not_held_once_all_types_are_there() -> None:
+    clean = clean_from_batch(batch_of(*three_proteins()))
+    first = clean.mask & (torch.arange(clean.mask.shape[1]) < 3)
+    held = Held(clean.mask, first, first)
+    _, target = Flow().corrupt(clean, held.times(0.0, 0.0), noise_for(clean))
+    seen: list[NoisyProtein] = []
+
+    def watched(noisy: NoisyProtein) -> Prediction:
+        seen.append(noisy)
+        return knowing(target)(noisy)  # type: ignore[operator]
+
+    made = generate(watched, clean, held, UIDS, steps=5, passes=3)
+    assert len(seen) == 5 + 3
+    open_ = clean.mask & ~held.sequence
+    for noisy in seen:
+        # A side chain is given from the beginning or never, whatever becomes of the types.
+        assert torch.equal(noisy.times.atoms[clean.mask] == 1, held.atoms[clean.mask])
+        assert (noisy.state.atoms[open_] == 0).all()
+    assert (seen[0].state.sequence[open_] == MASK).all()
+    shown = [(noisy.state.sequence[open_] < MASK).sum() for noisy in seen]
+    assert 0 < shown[2] < shown[5] == open_.sum()
+    # Of a residue whose type was not known in the step before, nothing is known.
+    earlier = seen[3].self_conditioning
+    assert earlier is not None
+    assert (earlier.rotamers.weight[seen[2].state.sequence == MASK] == 0).all()
+    packing = seen[5:]
+    assert all((noisy.times.sequence[clean.mask] == 1).all() for noisy in packing)
+    assert packing[0].self_conditioning is None
+    assert (made.state.atoms[open_].abs().sum((-1, -2)) > 0).sum() > 0.8 * open_.sum()
+    assert torch.equal(made.state.atoms[first], clean.atoms[first])
+
+
+def test_a_residue_of_hidden_type_has_a_virtual_cb_and_no_more() -> None:
+    masked = torch.full((1, 3), MASK)
+    assert existing_slots(masked).sum(-1).tolist() == [[1, 1, 1]]
+    zero = torch.zeros(1, 3, 4)
+    backbone = ideal_backbone(torch.zeros(1, 3), torch.ones(1, 3))
+    atoms = build(zero, masked, backbone, torch.ones(1, 3, dtype=torch.bool))
+    alanine = torch.full((1, 3), AATYPE_OF_LETTER["A"])
+    expected = build(zero, alanine, backbone, torch.ones(1, 3, dtype=torch.bool))
+    assert torch.allclose(atoms, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("task", TASKS)
