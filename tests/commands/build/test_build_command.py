@@ -139,7 +139,7 @@ def test_lists_flags_and_texts_that_look_like_numbers() -> None:
     assert options.reading.assembly == "1"
     assert options.reading.filters.deposited_after == "2020-01-01"
     assert isinstance(options.reading.filters.max_resolution, float)
-    assert parse("--out-dir", "o", "--methods=nmr").filters.methods == ["nmr"]
+    assert parse("--out-dir", "o", "--methods=nmr").reading.filters.methods == ["nmr"]
 
 
 FULL = (
@@ -177,7 +177,7 @@ def test_a_hand_written_configuration_need_not_quote(tmp_path: Path) -> None:
         *("--max-resolution", 3, "--base-thickness", 1),
     )
     assert parse("--config", tmp_path / "c.yaml") == wanted
-    hashes = {parse("--config", tmp_path / "c.yaml").reading().config_hash}
+    hashes = {parse("--config", tmp_path / "c.yaml").whole_reading().config_hash}
     assert hashes == {wanted.whole_reading().config_hash}
 
 
