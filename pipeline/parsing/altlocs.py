@@ -49,16 +49,37 @@ class AltlocChoice:
     comp: NDArray[np.integer]
 
 
+@dataclass(frozen=True, slots=True)
+class ResidueAtoms:
+    """Atoms of R residues, in columns.
+
+    Attributes
+    ----------
+    residue : (n,) int
+        Residue of each atom, ascending; every residue 0 … R-1 has an atom.
+    comp : (n,) int
+        Component of each atom, as a code.
+    name, altloc : (n,) bytes
+    occupancy : (n,) int
+        Hundredths.
+    coords : (N, 3) int32
+        Units of 0.001 Å, of all atoms of the file.
+    row : (n,) int
+        Row of each atom in `coords`.
+    """
+
+    residue: NDArray[np.int64]
+    comp: NDArray[np.integer]
+    name: NDArray[np.bytes_]
+    altloc: NDArray[np.bytes_]
+    occupancy: NDArray[np.int32]
+    coords: NDArray[np.int32]
+    row: NDArray[np.int64]
+
+
 def choose(
-    residue: NDArray[np.int64],
-    n_residues: int,
+    atoms: ResidueAtoms,
     joins_previous: NDArray[np.bool_],
-    altloc: NDArray[np.bytes_],
-    comp: NDArray[np.integer],
-    name: NDArray[np.bytes_],
-    occupancy: NDArray[np.int32],
-    coords: NDArray[np.int32],
-    atom: NDArray[np.int64],
     chain: NDArray[np.int64],
     chain_ids: Sequence[tuple[str, ...]],
 ) -> AltlocChoice:
@@ -66,19 +87,9 @@ def choose(
 
     Parameters
     ----------
-    residue : (n,) int
-        Residue of each atom, ascending; every residue 0 … R-1 has an atom.
+    atoms : ResidueAtoms
     joins_previous : (R,) bool
         The residue stands directly behind the one before it in its chain.
-    altloc, name : (n,) bytes
-    comp : (n,) int
-        Component of each atom, as a code.
-    occupancy : (n,) int
-        Hundredths.
-    coords : (N, 3) int32
-        Units of 0.001 Å.
-    atom : (n,) int
-        Row of each atom in `coords`.
     chain : (R,) int
         Chain of each residue.
     chain_ids : sequence
@@ -95,6 +106,8 @@ def choose(
         If atoms that have a label then clash with others (`clashing_pairs`), runs are chosen for
         together (`combine`).
     """
+    residue, comp, altloc = atoms.residue, atoms.comp, atoms.altloc
+    n_residues = len(joins_previous)
     starts = changes(residue)
     first_comp = comp[starts]
     heterogeneous = np.zeros(n_residues, bool)
@@ -113,9 +126,9 @@ def choose(
     run = np.cumsum(run_start) - 1
     with_alternates = np.flatnonzero(alternates)
 
-    atoms = np.flatnonzero(labelled)
-    of_residue, of_label = residue[atoms], label[atoms]
-    ranked = _RankedLabels(run[of_residue], of_label, occupancy[atoms], len(labels))
+    rows = np.flatnonzero(labelled)
+    of_residue, of_label, occupancy = residue[rows], label[rows], atoms.occupancy[rows]
+    ranked = _RankedLabels(run[of_residue], of_label, occupancy, len(labels))
 
     def select(wanted: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.integer]]:
         """(atoms kept, component of each residue) if each run takes the label `wanted` of it."""
@@ -125,7 +138,7 @@ def choose(
         has_chosen[of_residue[of_label == chosen[of_residue]]] = True
         lacking = with_alternates[~has_chosen[with_alternates]]
         if len(lacking):
-            own = _RankedLabels(of_residue, of_label, occupancy[atoms], len(labels))
+            own = _RankedLabels(of_residue, of_label, occupancy, len(labels))
             chosen[lacking] = own.label[own.first][np.searchsorted(with_alternates, lacking)]
         is_chosen = labelled & (label == chosen[residue])
         # The component is that of the chosen label; reversed: the first atom is written last.
@@ -133,23 +146,21 @@ def choose(
         picked = np.flatnonzero(is_chosen)[::-1]
         comp_of[residue[picked]] = comp[picked]
         keep = (~labelled | is_chosen) & (comp == comp_of[residue])
-        _restore_backbone(
-            keep, with_alternates, starts, residue, label, labelled, comp, comp_of, name, occupancy
-        )
+        _restore_backbone(keep, comp_of, atoms, label, with_alternates)
         return keep, comp_of
 
     keep, comp_of = select(ranked.label[ranked.first])
     is_open = alternates & ranked.is_open[run]
     if is_open.any():
         moves = np.zeros(len(residue), bool)
-        moves[atoms] = is_open[of_residue]
+        moves[rows] = is_open[of_residue]
         if heterogeneous.any():
             moves |= (heterogeneous & is_open)[residue]
 
         def clashes(rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
             asking = np.flatnonzero(moves[rows])
-            xyz = np.take(coords, atom[rows], axis=0)
-            return clashing_pairs(xyz, rows, name, residue, joins_previous, asking)
+            xyz = np.take(atoms.coords, atoms.row[rows], axis=0)
+            return clashing_pairs(xyz, rows, atoms.name, residue, joins_previous, asking)
 
         found = clashes(np.flatnonzero(keep))
         if found is not None and len(found):
@@ -369,13 +380,18 @@ def _in_turns(alone, contacts, lack, label) -> list[int]:
 
 
 def _restore_backbone(
-    keep, with_alternates, starts, residue, label, labelled, comp, comp_of, name, occupancy
+    keep: NDArray[np.bool_],
+    comp_of: NDArray[np.integer],
+    atoms: ResidueAtoms,
+    label: NDArray[np.integer],
+    with_alternates: NDArray[np.int64],
 ) -> None:
-    """Give back, in place, backbone atoms that only another label of the residue has."""
-    slot = np.full(len(name), -1)
+    """Give back to `keep`, in place, backbone atoms that only another label of the residue has."""
+    starts, labelled = changes(atoms.residue), atoms.altloc != b""
+    slot = np.full(len(keep), -1)
     for k, text in enumerate(_BACKBONE):
-        slot[name == text] = k
-    ends = np.append(starts[1:], len(residue))
+        slot[atoms.name == text] = k
+    ends = np.append(starts[1:], len(keep))
     bit = np.where(slot >= 0, 1 << np.maximum(slot, 0), 0)
     has = np.bitwise_or.reduceat(np.where(keep, bit, 0), starts)
     could = np.bitwise_or.reduceat(bit, starts)
@@ -383,7 +399,7 @@ def _restore_backbone(
         rows = np.arange(starts[r], ends[r])
         totals: dict[int, int] = {}
         for row in rows[labelled[rows]].tolist():
-            totals[label[row]] = totals.get(label[row], 0) + int(occupancy[row])
+            totals[label[row]] = totals.get(label[row], 0) + int(atoms.occupancy[row])
         order = sorted(totals, key=lambda k: (-totals[k], k))
         for k in range(len(_BACKBONE)):
             candidates = rows[slot[rows] == k]
@@ -391,7 +407,7 @@ def _restore_backbone(
                 continue
             # Of the chosen component if any; then one that stands for all; then the best label's.
             rank = {this: k for k, this in enumerate(order, start=1)}
-            own = (comp[candidates] == comp_of[r]).tolist()
+            own = (atoms.comp[candidates] == comp_of[r]).tolist()
             ranks = [
                 rank[this] if has_label else 0
                 for this, has_label in zip(

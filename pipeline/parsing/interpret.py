@@ -127,19 +127,11 @@ def _build(
     joins[1:] = (np.diff(row) == 1) & (chain[1:] == chain[:-1])
     comp = runs.atom_comp[atom]
     name = atoms.name[atom]
-    choice = altlocs.choose(
-        residue,
-        n_residues,
-        joins,
-        atoms.altloc[atom],
-        comp,
-        name,
-        atoms.occupancy[atom],
-        atoms.coords,
-        atom,
-        chain,
-        [(auth_id, asym_id) for asym_id, auth_id, _ in table.chains],
+    columns = altlocs.ResidueAtoms(
+        residue, comp, name, atoms.altloc[atom], atoms.occupancy[atom], atoms.coords, atom
     )
+    ids = [(auth_id, asym_id) for asym_id, auth_id, _ in table.chains]
+    choice = altlocs.choose(columns, joins, chain, ids)
     if not choice.keep.all():
         atom, residue, name = atom[choice.keep], residue[choice.keep], name[choice.keep]
 

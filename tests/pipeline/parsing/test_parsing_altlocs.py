@@ -204,19 +204,16 @@ def test_the_vectorised_choice_is_the_rule_spelled_out(data):
         rows += [(k, lab, occupancy) for lab, occupancy in some]
     joins = [False, *data.draw(st.lists(st.booleans(), min_size=n - 1, max_size=n - 1))]
     expected = plain_choice(rows, n, joins)
-    found = altlocs.choose(
-        np.array([r for r, _, _ in rows]),
-        n,
-        np.array(joins),
-        np.array([lab.encode() for _, lab, _ in rows], "S1"),
-        np.zeros(len(rows), np.int64),
-        np.array([b"CB"] * len(rows), "S4"),  # no backbone to restore
-        np.array([o for _, _, o in rows], np.int32),
-        np.arange(3 * len(rows), dtype=np.int32).reshape(-1, 3) * 10_000,  # nothing is near
-        np.arange(len(rows)),
-        np.zeros(n, np.int64),
-        [("A", "A")],
+    atoms = altlocs.ResidueAtoms(
+        residue=np.array([r for r, _, _ in rows]),
+        comp=np.zeros(len(rows), np.int64),
+        name=np.array([b"CB"] * len(rows), "S4"),  # no backbone to restore
+        altloc=np.array([lab.encode() for _, lab, _ in rows], "S1"),
+        occupancy=np.array([o for _, _, o in rows], np.int32),
+        coords=np.arange(3 * len(rows), dtype=np.int32).reshape(-1, 3) * 10_000,  # nothing is near
+        row=np.arange(len(rows)),
     )
+    found = altlocs.choose(atoms, np.array(joins), np.zeros(n, np.int64), [("A", "A")])
     kept = [lab in ("", expected[r]) for r, lab, _ in rows]
     assert found.keep.tolist() == kept
     assert found.alternates.tolist() == [label != "" for label in expected]
@@ -610,19 +607,16 @@ def test_a_long_line_of_runs_in_contact_is_resolved_by_turns(kind):
 def test_atoms_laid_upon_each_other_are_left_as_they_are():
     """There is no choice that would help, and trying would take for ever."""
     n = 20_000
-    found = altlocs.choose(
+    atoms = altlocs.ResidueAtoms(
         residue=np.repeat(np.arange(n), 2),
-        n_residues=n,
-        joins_previous=np.zeros(n, bool),
-        altloc=np.tile(np.array([b"A", b"B"]), n),
         comp=np.zeros(2 * n, np.int64),
         name=np.full(2 * n, b"CB", "S4"),
+        altloc=np.tile(np.array([b"A", b"B"]), n),
         occupancy=np.full(2 * n, 50, np.int32),
         coords=np.zeros((2 * n, 3), np.int32),
-        atom=np.arange(2 * n),
-        chain=np.zeros(n, np.int64),
-        chain_ids=[("A", "A")],
+        row=np.arange(2 * n),
     )
+    found = altlocs.choose(atoms, np.zeros(n, bool), np.zeros(n, np.int64), [("A", "A")])
     assert found.keep.tolist() == [True, False] * n
 
 
