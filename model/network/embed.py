@@ -153,6 +153,8 @@ class PairEmbedding(nn.Module):
         return torch.bucketize(squared, self.edges.square())
 
 
+# Compiled with a size that varies, torch 2.13 looks up residues that are not there.
+@torch.compiler.disable
 def backbone_torsions(noisy: NoisyProtein) -> Tensor:
     """(B, N, 8) sines and cosines of φ, ψ and ω; then whether there is a residue before, and after.
 

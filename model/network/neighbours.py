@@ -61,6 +61,8 @@ class NeighbourEdges(nn.Module):
         centres = torch.linspace(NEAREST_BASIS, FURTHEST_BASIS, N_BASES)
         self.register_buffer("centres", centres, persistent=False)
 
+    # Geometry without gradients is not what a compiler speeds up.
+    @torch.compiler.disable
     def forward(self, z: Tensor, noisy: NoisyProtein) -> Tensor:
         """`z` (B, N, N, c_z) with the features of near pairs added."""
         state, mask = noisy.state, noisy.mask

@@ -76,7 +76,7 @@ def _processes() -> int:
 
 
 def means(totals: Mapping[str, tuple[float, float]], prefix: str) -> dict[str, float]:
-    """Metrics of `LossSums.totals`, such as ``train/atoms`` and ``train_by_time/atoms_0.25-0.50``.
+    """Metrics of `LossSums.totals`, such as ``train/chi`` and ``train_by_time/chi_0.25-0.50``.
 
     Terms that never counted are left out.
     """

@@ -75,7 +75,7 @@ class Progress(TQDMProgressBar):
         of = f"/{total:,}" if total else ""
         terms = "  ".join(
             f"{name} {latest[f'train/{name}']:.3f}"
-            for name in ("translation", "rotation", "atoms", "sequence")
+            for name in ("translation", "rotation", "chi", "sequence")
             if f"train/{name}" in latest
         )
         return (
