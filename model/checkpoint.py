@@ -19,7 +19,7 @@ from pipeline.errors import Failure
 from pipeline.files.atomic import appears_whole
 
 FORMAT = 2
-READ_BY = {1: "the versions before side chains were torsions (0.1)"}
+READ_BY = {1: "the versions before 2026-11-29, in which side chains were regressed atoms"}
 """Format → who reads files of it."""
 
 INFO = "flow"
