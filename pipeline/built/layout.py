@@ -91,6 +91,6 @@ class Layout:
 
     def make_folders(self) -> None:
         """Make what is not there; a store has no folders."""
-        here = [self.root / self.shards, self.root / self.state] if self.folder.is_local else []
-        for folder in (*here, self.scratch):
+        here = ("", self.shards, self.state) if self.folder.is_local else ()
+        for folder in (*(self.root / name for name in here), self.scratch):
             folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ import pytest
 
 import model
 import pipeline
+from pipeline.build import planned
 from pipeline.built.errors import OutputError
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import Failure, UsageError
@@ -200,7 +201,7 @@ def test_an_input_folder_that_cannot_be_searched_is_wrong_usage(
     def discover(*_: object, **__: object) -> None:
         raise Unreadable("the folder in cannot be read: Permission denied")
 
-    monkeypatch.setattr(module_of("pipeline.build"), "discover", discover)
+    monkeypatch.setattr(planned, "discover", discover)
     found = ended("pipeline.build", COMMANDS["pipeline.build"][1], capfd)
     assert found == ("error: the folder in cannot be read: Permission denied\n", 2)
 
@@ -211,6 +212,8 @@ ANSWERED = {
     "pipeline.parsing.errors.ParseError": "costs a file, which is counted",
     "pipeline.parsing.read_chains._RejectedError": "costs a chain, which is counted",
     "pipeline.sources.errors.SourceError": "costs a file; a search that fails is a UsageError",
+    "pipeline.built.build_summary.NotASummary": "a reader says of which folder; verify counts it",
+    "pipeline.built.build_summary.OtherSchema": "a reader says of which folder; verify counts it",
     "pipeline.crew.build_part.FileTimeout": "costs a file, which is counted",
     "pipeline.crew.clusters.WorkerLost": "another worker gets the part",
     "pipeline.crew.cluster_task.Revoked": "a worker's reply to a build that has ended",
