@@ -5,31 +5,27 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import signal
-import threading
 import time
-import traceback
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from pipeline.built.errors import OutputError
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, read_plan
 from pipeline.built.reading import Reading
-from pipeline.built.records import DropRecord, InputRecord, PartRecord
+from pipeline.built.records import InputRecord, PartRecord
 from pipeline.chain import Chain
 from pipeline.crew import memory_limit
+from pipeline.crew.batches import Batches, Nowhere, Sink
+from pipeline.crew.file_records import FileRecords
 from pipeline.crew.progress import NoProgress, ProgressFile
-from pipeline.features import ChainFeatures, compute_features
+from pipeline.crew.time_limit import FileTimeout, time_limit
 from pipeline.files.place import Place
 from pipeline.files.storage import Location
 from pipeline.filters import Drop, Manifest
 from pipeline.parsing import DroppedChain, NotAStructure, ParsedEntry, ParseError, read_chains
-from pipeline.shards import SCHEMA_VERSION, UNITS, ShardWriter, record_batch, shard_schema
+from pipeline.shards import SCHEMA_VERSION, UNITS, ShardWriter
 from pipeline.sources import (
     HEAD_BYTES,
     Entry,
@@ -46,19 +42,12 @@ from pipeline.sources import (
     sniff,
 )
 
-BATCH_RESIDUES = 16_384
-"""Residues whose geometry is computed together: enough to spread NumPy's cost per call."""
-
 PEEK_BYTES = 1 << 20
 """Files above this size (as stored) are looked into before they are unpacked, and those whose names
 do not say that they are structures."""
 
 Casualties = Mapping[str, tuple[str, str]]
 """Inputs that are not read any more (they killed a worker): name → (reason, message)."""
-
-
-class FileTimeout(BaseException):
-    """A file took longer than its time; no library's ``except Exception`` may swallow that."""
 
 
 def build_part(
@@ -135,9 +124,9 @@ def _build(
         "units": json.dumps(UNITS),
     }
     try:
-        mapper = _Mapper(part, root, reading, progress, casualties, careful)
         with ShardWriter(temporary, metadata) as writer:
-            mapper.run(writer)
+            mapper = _Mapper(part, root, reading, progress, casualties, writer, careful)
+            mapper.run()
         data = temporary.read_bytes()
         layout.folder.put(shard, temporary)
         record = PartRecord(
@@ -148,8 +137,8 @@ def _build(
             shard_bytes=len(data),
             n_chains=writer.n_rows,
             n_residues=writer.n_residues,
-            inputs=mapper.inputs,
-            drops=mapper.drops,
+            inputs=mapper.records.inputs,
+            drops=mapper.records.drops,
         )
         name = layout.record(part.number)
         with layout.folder.appears_whole(name, layout.scratch) as path:
@@ -210,38 +199,17 @@ def try_file(assignment: Path, index: int, root: Place, reading: Reading) -> boo
     source = part.files[index]
     entry = next(e for e in part.entries if source in e.candidates)
     alone = Part(part.number, (Entry(entry.entry_id, (source,)),))
-    mapper = _Mapper(alone, root, reading, NoProgress(), {}, True)
+    mapper = _Mapper(alone, root, reading, NoProgress(), {}, Nowhere(), True)
     try:
-        mapper.run(_Nowhere())
+        mapper.run()
     except Exception:
         return False
-    return not any(r.transient for r in mapper.inputs)
-
-
-class _Sink(Protocol):
-    """Where chains go."""
-
-    def add(self, chain: Chain, features: ChainFeatures) -> None: ...
-
-
-class _Nowhere:
-    def add(self, chain: Chain, features: ChainFeatures) -> None:
-        """Nothing is kept of a trial."""
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A file whose chains wait for their geometry; `index` is that of the file in the part."""
-
-    index: int
-    record: InputRecord
-    chains: list[Chain]
-
-
-_Judged = list[tuple[Chain, ChainFeatures, Drop | None]]
+    return not any(r.transient for r in mapper.records.inputs)
 
 
 class _Mapper:
+    """Reads the files of a part, each entry from the first of its files that can be read."""
+
     def __init__(
         self,
         part: Part,
@@ -249,22 +217,19 @@ class _Mapper:
         reading: Reading,
         progress: ProgressFile | NoProgress,
         casualties: Casualties,
+        sink: Sink,
         careful: bool,
     ):
         self.part, self.reading = part, reading
-        self.inputs: list[InputRecord] = []
-        self.drops: list[DropRecord] = []
-        self._progress, self._casualties, self._careful = progress, casualties, careful
-        self._writer: _Sink = _Nowhere()
+        self.records = FileRecords(part.number, reading)
+        self._progress, self._casualties = progress, casualties
+        self._batches = Batches(reading, self.records, progress, sink, careful)
         self._manifest = Manifest.read(reading.manifest) if reading.manifest else None
-        self._pending: list[_Pending] = []
-        self._n_pending = 0
         self._index_of = {f: k for k, f in enumerate(part.files)}
         self._reader = SourceReader(root.folder, reading.max_file_size)
 
-    def run(self, writer: _Sink) -> None:
-        """Read everything, hand to the writer what is kept, and leave a record of each file."""
-        self._writer = writer
+    def run(self) -> None:
+        """Read everything, hand on what is kept, and leave a record of each file."""
         wanted = []
         for entry in self.part.entries:
             if self._manifest is not None and not self._manifest.has_entry(entry.entry_id):
@@ -281,12 +246,8 @@ class _Mapper:
                 self._try_in_turn(entry)
             if streamed:
                 self._stream(streamed)
-        self._flush()
-        reasons: dict[str, Counter[str]] = {}
-        for drop in self.drops:
-            reasons.setdefault(drop.input, Counter())[drop.reason] += 1
-        for record in self.inputs:
-            _settle(record, reasons.get(record.input, Counter()))
+        self._batches.flush()
+        self.records.settle()
 
     def _try_in_turn(self, entry: Entry) -> None:
         """Read the preferred file of an entry; if it fails, the next one."""
@@ -340,7 +301,7 @@ class _Mapper:
         if source.name in self._casualties:
             return None
         try:
-            with _time_limit(self.reading.timeout):
+            with time_limit(self.reading.timeout):
                 raw = self._reader.read(source)
                 head = peek(raw.data, HEAD_BYTES, name=source.name)
         except (Exception, FileTimeout):
@@ -348,32 +309,14 @@ class _Mapper:
         return describe_content(head) if sniff(head) is None else None
 
     def _skip(self, source: SourceFile, entry: Entry, reason: str, message: str) -> None:
-        self.inputs.append(
-            InputRecord(
-                input=source.name,
-                entry_id=entry.entry_id,
-                part=self.part.number,
-                status="skipped",
-                stage="find",
-                reason=reason,
-                message=message,
-                size=max(0, source.size),
-            )
-        )
+        self.records.skip(source, entry, reason, message)
         self._progress.begin(self._index_of[source])
         self._progress.end(failed=False, residues=0, size=max(0, source.size))
 
     def _read(self, source: SourceFile, entry: Entry, raw: RawFile | SourceError | None) -> bool:
         """Read one file into the pending batch; whether the entry is settled by it."""
-        record = InputRecord(
-            input=source.name,
-            entry_id=entry.entry_id,
-            part=self.part.number,
-            size=max(0, source.size),
-        )
-        self.inputs.append(record)
+        record = self.records.begin(source, entry)
         index = self._index_of[source]
-        n_drops = len(self.drops)
         self._progress.begin(index)
         started = time.perf_counter()
         chains: list[Chain] = []
@@ -383,33 +326,27 @@ class _Mapper:
                 record.reason, record.message = self._casualties[source.name]
                 record.status, record.stage, record.transient = "failed", "parse", True
             else:
-                with _time_limit(self.reading.timeout):
+                with time_limit(self.reading.timeout):
                     chains = self._parse(source, entry, raw, record)
         except SourceError as error:
-            self._fail(record, "read", error.reason, str(error), transient=error.transient)
+            self.records.fail(record, "read", error.reason, str(error), error.transient)
         except NotAStructure as error:
             record.status, record.stage = "skipped", "parse"
             record.reason, record.message = error.reason, str(error)
         except ParseError as error:
-            self._fail(record, "parse", error.reason, str(error))
+            self.records.fail(record, "parse", error.reason, str(error))
         except FileTimeout:
-            self._fail_for_time(record)
+            self.records.fail_for_time(record)
         except MemoryError:
             is_short_of_memory = True  # until the exception is gone, and with it what was read
         except Exception as error:
-            self._fail_inside(record, error)
+            self.records.fail_inside(record, error)
         if is_short_of_memory:
             gc.collect()
-            self._fail_for_memory(record)
+            self.records.fail_for_memory(record)
         record.seconds = time.perf_counter() - started
-        if record.status == "failed":
-            chains = []
-            del self.drops[n_drops:]
         if chains:
-            self._pending.append(_Pending(index, record, chains))
-            self._n_pending += sum(map(len, chains))
-            if self._careful or self._n_pending >= BATCH_RESIDUES:
-                self._flush()
+            self._batches.add(index, record, chains)
         self._progress.end(
             failed=record.status == "failed",
             residues=record.n_residues,
@@ -451,21 +388,7 @@ class _Mapper:
         record.format, record.reader = parsed.format, parsed.reader
         record.flags, record.n_atoms = parsed.flags, parsed.n_atoms
         record.stage = "filter"
-        for dropped in parsed.dropped:
-            self.drops.append(
-                DropRecord(
-                    entry.entry_id,
-                    record.input,
-                    dropped.model,
-                    dropped.label_asym_id,
-                    dropped.auth_asym_id,
-                    dropped.n_residues,
-                    "parse",
-                    dropped.reason,
-                    "",
-                )
-            )
-        record.n_dropped += len(parsed.dropped)
+        self.records.drop_unread(record, parsed.dropped)
         kept = []
         for chain in parsed.chains:
             drop = reading.filters.chain(chain)
@@ -474,7 +397,7 @@ class _Mapper:
             if drop is None:
                 kept.append(chain)
             else:
-                self._drop(record, chain, drop, "chain")
+                self.records.drop(record, chain, drop, "chain")
         if self._manifest is not None and parsed.rejected is None:
             all_chains: list[Chain | DroppedChain] = [*parsed.chains, *parsed.dropped]
             ids = {i for chain in all_chains for i in (chain.label_asym_id, chain.auth_asym_id)}
@@ -489,141 +412,3 @@ class _Mapper:
             record.reason = "no-protein"
             record.message = "no polypeptide chain among its residues"
         return kept
-
-    def _fail(
-        self, record: InputRecord, stage: str, reason: str, message: str, transient: bool = False
-    ) -> None:
-        record.status, record.stage, record.transient = "failed", stage, transient
-        record.reason, record.message = reason, message
-        record.n_chains = record.n_residues = record.n_dropped = 0
-
-    def _fail_for_time(self, record: InputRecord) -> None:
-        message = f"took longer than {self.reading.timeout:g} s (--timeout)"
-        self._fail(record, record.stage, "timeout", message, transient=True)
-
-    def _fail_for_memory(self, record: InputRecord) -> None:
-        message = memory_limit.exceeded(self.reading.max_memory)
-        self._fail(record, record.stage, "out-of-memory", message, transient=True)
-
-    def _fail_inside(self, record: InputRecord, error: Exception) -> None:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        self._fail(
-            record,
-            record.stage,
-            "internal-error",
-            f"please report this file: {type(error).__name__}: {error} "
-            f"({Path(where.filename).name}:{where.lineno})",
-        )
-
-    def _drop(self, record: InputRecord, chain: Chain, drop: Drop, stage: str) -> None:
-        record.n_dropped += 1
-        self.drops.append(
-            DropRecord(
-                chain.entry_id,
-                record.input,
-                chain.model,
-                chain.label_asym_id,
-                chain.auth_asym_id,
-                len(chain),
-                stage,
-                drop.reason,
-                drop.detail,
-            )
-        )
-
-    def _flush(self) -> None:
-        """Compute the pending chains' features together, and write what the filters keep."""
-        pending, self._pending, self._n_pending = self._pending, [], 0
-        if not pending:
-            return
-        judged: Sequence[_Judged | None]
-        if self._careful:
-            judged = [self._judge_alone(p) for p in pending]
-        else:
-            self._progress.compute()
-            with _time_limit(self.reading.timeout):
-                judged = self._judge(pending)
-        for file, result in zip(pending, judged, strict=True):
-            for chain, features, drop in result or ():
-                if drop is None:
-                    self._writer.add(chain, features)
-                else:
-                    file.record.n_chains -= 1
-                    file.record.n_residues -= len(chain)
-                    self._drop(file.record, chain, drop, "geometry")
-
-    def _judge(self, pending: list[_Pending]) -> list[_Judged]:
-        """Features of the chains of each file, and what the filters say to them."""
-        reading = self.reading
-        features = iter(
-            compute_features(
-                [c for p in pending for c in p.chains],
-                base_thickness=reading.base_thickness,
-                shape=reading.shape,
-            )
-        )
-        judged = []
-        for file in pending:
-            computed = [(c, next(features)) for c in file.chains]
-            judged.append([(c, f, reading.filters.geometry(c, f)) for c, f in computed])
-        return judged
-
-    def _judge_alone(self, file: _Pending) -> _Judged | None:
-        """The same for one file, and whether its rows can be written; ``None`` if it fails."""
-        record = file.record
-        record.stage = "build"
-        self._progress.begin(file.index)
-        is_short_of_memory = False
-        try:
-            with _time_limit(self.reading.timeout):
-                (judged,) = self._judge([file])
-                kept = [(c, f) for c, f, drop in judged if drop is None]
-                if kept:
-                    record_batch([c for c, _ in kept], [f for _, f in kept], shard_schema())
-                return judged
-        except FileTimeout:
-            self._fail_for_time(record)
-        except MemoryError:
-            is_short_of_memory = True
-        except Exception as error:
-            self._fail_inside(record, error)
-        if is_short_of_memory:
-            file.chains.clear()
-            gc.collect()
-            self._fail_for_memory(record)
-        self.drops = [d for d in self.drops if d.input != record.input]
-        return None
-
-
-def _settle(record: InputRecord, reasons: Counter[str]) -> None:
-    """A file none of whose chains was kept is skipped, for the reasons of its chains."""
-    if record.status == "ok" and record.n_chains == 0:
-        (reason, _), *_ = reasons.most_common(1) or [("no-protein", 0)]
-        record.status, record.stage, record.reason = "skipped", "filter", reason
-        record.message = "no chain is kept: " + ", ".join(
-            f"{reason} ({n})" for reason, n in reasons.most_common()
-        )
-    elif record.status == "ok":
-        record.stage = "build"
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise `FileTimeout` in the block after so many seconds (in a main thread on POSIX).
-
-    A call into native code that never returns is beyond this; the parent watches for those.
-    """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise FileTimeout
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -214,7 +214,7 @@ ANSWERED = {
     "pipeline.sources.errors.SourceError": "costs a file; a search that fails is a UsageError",
     "pipeline.built.build_summary.NotASummary": "a reader says of which folder; verify counts it",
     "pipeline.built.build_summary.OtherSchema": "a reader says of which folder; verify counts it",
-    "pipeline.crew.build_part.FileTimeout": "costs a file, which is counted",
+    "pipeline.crew.time_limit.FileTimeout": "costs a file, which is counted",
     "pipeline.crew.clusters.WorkerLost": "another worker gets the part",
     "pipeline.crew.cluster_task.Revoked": "a worker's reply to a build that has ended",
     "pipeline.crew.cluster_task.Unfit": "a worker's reply; of an array job's task a UsageError",

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+import pipeline.crew.batches
 import pipeline.crew.build_part
 from pipeline.build.command import main
 from pipeline.built.errors import OutputError
@@ -78,10 +79,14 @@ def faults() -> dict[str, str]:
         "pipeline.crew.build_part": (
             "import ctypes, os, signal, time\n"
             + ONCE
-            + "_read_chains, _compute_features = read_chains, compute_features\n"
+            + "_read_chains = read_chains\n"
             "def read_chains(data, entry_id, **options):\n"
             + conditions
             + "    return _read_chains(data, entry_id, **options)\n"
+        ),
+        "pipeline.crew.batches": (
+            "import os\n"
+            "_compute_features = compute_features\n"
             "def compute_features(chains, **options):\n"
             "    if any(c.entry_id == 'computes' for c in chains):\n"
             "        os._exit(3)\n"
@@ -224,7 +229,7 @@ def peptides(tmp_path: Path) -> Path:
 def test_what_fails_when_geometry_is_computed_together_costs_one_file(
     peptides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | str
 ) -> None:
-    compute = pipeline.crew.build_part.compute_features
+    compute = pipeline.crew.batches.compute_features
 
     def fail(chains: Sequence[Chain], **options: Any) -> list:
         if any(c.entry_id == "p004" for c in chains):
@@ -234,7 +239,7 @@ def test_what_fails_when_geometry_is_computed_together_costs_one_file(
                 pass
         return compute(chains, **options)
 
-    monkeypatch.setattr(pipeline.crew.build_part, "compute_features", fail)
+    monkeypatch.setattr(pipeline.crew.batches, "compute_features", fail)
     runs.build_here(peptides, tmp_path / "out", timeout=0.5, status=1)
     rows = runs.inputs(tmp_path / "out")
     assert {n for n, r in rows.items() if r["status"] == "failed"} == {"p004.pdb"}
@@ -283,7 +288,7 @@ def test_the_next_format_is_read_where_the_geometry_of_the_first_fails(
     source.mkdir()
     for name in ("1gbt.bcif.gz", "1gbt.cif.gz", "1a8o.cif.gz"):
         shutil.copy(EXAMPLES / name, source)
-    compute, calls = pipeline.crew.build_part.compute_features, []
+    compute, calls = pipeline.crew.batches.compute_features, []
 
     def fail_twice(chains: Sequence[Chain], **options: Any) -> list:
         if any(c.entry_id == "1gbt" for c in chains) and len(calls) < 2:
@@ -291,7 +296,7 @@ def test_the_next_format_is_read_where_the_geometry_of_the_first_fails(
             raise RuntimeError
         return compute(chains, **options)
 
-    monkeypatch.setattr(pipeline.crew.build_part, "compute_features", fail_twice)
+    monkeypatch.setattr(pipeline.crew.batches, "compute_features", fail_twice)
     runs.build_here(source, tmp_path / "out", status=1)
     rows = runs.inputs(tmp_path / "out")
     assert rows["1gbt.bcif.gz"]["status"] == "failed"
