@@ -25,7 +25,8 @@ from pipeline.verify.display import Progression, show_findings, show_repair
 from pipeline.verify.findings import Findings
 from pipeline.verify.lock import check_unlocked, locked
 from pipeline.verify.options import VerifyOptions
-from pipeline.verify.repair import CannotRepair, Places, Repair, repair_dataset
+from pipeline.verify.recorded_build import CannotRepair, Places
+from pipeline.verify.repair import Repair, repair_dataset
 
 WHOLE, DAMAGED = OK, FAILURE
 

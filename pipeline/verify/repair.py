@@ -7,10 +7,7 @@ place: what cannot be made as it was stays as it is, for a damaged shard is bett
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,49 +18,27 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipeline.build.display import Display
-from pipeline.build.options import BuildOptions
 from pipeline.built.build_summary import BuildSummary
 from pipeline.built.errors import UnfinishedBuild
 from pipeline.built.latest_plan import latest_plan
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, make_plan, read_plan
-from pipeline.built.reading import Reading, config_hash
+from pipeline.built.reading import Reading
 from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_beside
 from pipeline.built.tables import finalise
-from pipeline.commands.command_line import parse_options
-from pipeline.commands.words import MEBIBYTE, dashed
+from pipeline.commands.words import MEBIBYTE
 from pipeline.crew.crew import Crew, Job, available_jobs
-from pipeline.errors import Failure
 from pipeline.files.atomic import publish
 from pipeline.files.place import Place
-from pipeline.files.storage import BadLocation, Folder, Location, StorageError, open_folder
 from pipeline.shards import dataset_digest
 from pipeline.sources import (
-    SourceError,
-    SourceFile,
-    discover,
     group_entries,
-    input_root,
-    place_kind,
-    sizes_and_times,
 )
 from pipeline.verify import check_tables
 from pipeline.verify.check_dataset import STAGE
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Expected, Findings
-
-
-class CannotRepair(Failure):
-    """Nothing was changed; the sentence says why, and what would help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the inputs are now, where they are not where ``options.yaml`` says."""
-
-    pdb_dir: Path | None = None
-    pdb_list: Path | None = None
-    manifest: Path | None = None
+from pipeline.verify.recorded_build import CannotRepair, Places, RecordedBuild
 
 
 @dataclass(slots=True)
@@ -97,7 +72,7 @@ class Repair:
 def repair_dataset(
     layout: Layout,
     findings: Findings,
-    places: Places = Places(),
+    places: Places | None = None,
     n_jobs: int = 0,
     console: Console | None = None,
 ) -> Repair:
@@ -109,7 +84,7 @@ def repair_dataset(
         `locked`.
     findings : Findings
         Of this dataset, as it is now.
-    places : Places
+    places : Places, optional
     n_jobs : int
         Processes; 0 means as many as this process may use.
     console : Console, optional
@@ -125,7 +100,7 @@ def repair_dataset(
     stage = Layout(layout.root / layout.state / STAGE)
     shutil.rmtree(stage.root, ignore_errors=True)
     try:
-        return _Repair(layout, stage, findings, places, n_jobs, console).run()
+        return _Repair(layout, stage, findings, places or Places(), n_jobs, console).run()
     finally:
         shutil.rmtree(stage.root, ignore_errors=True)
 
@@ -154,13 +129,13 @@ class _Repair:
     def run(self) -> Repair:
         if not self._damaged and not self._rewrite:
             return self._done
-        options = _recorded_options(self.layout)
-        reading = self._reading(options)
+        self._build_then = RecordedBuild(self.layout, self._places)
+        reading = self._build_then.reading(check_tables.trusted_config(self.layout, self._summary))
         self._config_hash = reading.config_hash
         if "plan.parquet" in self._tables:
             parts, others = read_plan(self.layout.root / self.layout.plan), None
         else:
-            parts, others = self._plan_anew(options)
+            parts, others = self._plan_anew()
         known = self._known_records(parts) if self._rewrite else {}
         todo = [
             part
@@ -171,7 +146,7 @@ class _Repair:
         strange = set(self._damaged) - {self.layout.shard_name(p.number) for p in todo}
         if strange:
             raise CannotRepair(f"the plan knows no inputs of {', '.join(sorted(strange))}")
-        built = self._build(todo, options, reading) if todo else {}
+        built = self._build(todo, reading) if todo else {}
         accepted = self._accepted(todo, built)
         whole = len(accepted) == len(todo)
         if self._done.other_bytes and not whole:
@@ -189,7 +164,7 @@ class _Repair:
             if not self._rewrite:
                 known = self._known_records(parts)
             records = {**known, **{r.number: r for r in accepted}}
-            names = self._write_tables(parts, records, others, options, reading)
+            names = self._write_tables(parts, records, others, reading)
         elif rewrite:
             self._done.left += [
                 f"{name} was not written anew, because shards are damaged" for name in self._rewrite
@@ -197,65 +172,13 @@ class _Repair:
         self._install(accepted, names)
         return self._done
 
-    # ---- what the build was told ----------------------------------------------------------------
-
-    def _reading(self, options: BuildOptions) -> Reading:
-        if options.manifest is not None:
-            manifest = self._place("manifest", options)
-            options = dataclasses.replace(options, manifest=Path(manifest))
-        try:
-            reading = options.whole_reading()
-        except OSError as error:
-            raise CannotRepair(f"the manifest cannot be read: {error}") from error
-        config = check_tables.trusted_config(self.layout, self._summary)
-        if config is not None and config_hash(config) != reading.config_hash:
-            now = reading.identity()
-            differs = [k for k in sorted({*config, *now}) if config.get(k) != now.get(k)]
-            raise CannotRepair(
-                "options.yaml and this program no longer give the configuration of the dataset "
-                f"({', '.join(differs) or 'config_hash'} differ); repair it with the version that "
-                "built it, and the same manifest"
-            )
-        return reading
-
-    def _place(self, name: str, options: BuildOptions) -> Path | Place:
-        """Where an input of the build is now."""
-        given: Path | None = getattr(self._places, name)
-        said: Path | Place | None = getattr(options, name)
-        option = dashed(name)
-        if given is not None:
-            if not _is_there(given):
-                raise CannotRepair(f"{option} {given}: there is no such file or folder")
-            return given
-        assert said is not None
-        for path in (said, *_beside_output(said, options.out_dir, self.layout.root)):
-            if _is_there(path):
-                return path
-        place = open_folder(said)
-        is_clear = os.path.isabs(said) or not place.is_local
-        where = "" if is_clear else ", as seen from where the build was started"
-        raise CannotRepair(
-            f"the inputs are not reachable: the build had them from {option} {place}{where}, and "
-            f"there is nothing now; say with {option} where they are"
-        )
-
-    def _root(self, options: BuildOptions) -> Folder:
-        """What the paths of the plan are relative to."""
-        if options.pdb_dir is not None or self._places.pdb_dir is not None:
-            return input_root(self._place("pdb_dir", options), None)
-        return input_root(None, self._place("pdb_list", options))
-
-    def _plan_anew(self, options: BuildOptions) -> tuple[list[Part], list[InputRecord]]:
-        pdb_dir = None if options.pdb_dir is None else self._place("pdb_dir", options)
-        pdb_list = None if options.pdb_list is None else self._place("pdb_list", options)
-        try:
-            discovery = discover(pdb_dir, pdb_list, exclude=[self.layout.place])
-        except (SourceError, StorageError) as error:
-            raise CannotRepair(f"the inputs are not reachable: {error}") from error
+    def _plan_anew(self) -> tuple[list[Part], list[InputRecord]]:
+        discovery = self._build_then.discover()
+        part_size = self._build_then.options.part_size * MEBIBYTE
         # An updated dataset has parts that no fresh plan makes.
         for parts in (
             latest_plan(self.layout),
-            make_plan(group_entries(discovery.files), options.part_size * MEBIBYTE),
+            make_plan(group_entries(discovery.files), part_size),
         ):
             if [self.layout.shard_name(p.number) for p in parts] == list(self._expected):
                 break
@@ -310,12 +233,11 @@ class _Repair:
 
     # ---- building -------------------------------------------------------------------------------
 
-    def _build(
-        self, todo: Sequence[Part], options: BuildOptions, reading: Reading
-    ) -> dict[int, PartRecord]:
+    def _build(self, todo: Sequence[Part], reading: Reading) -> dict[int, PartRecord]:
         """Build parts in the folder beside."""
-        root = self._root(options)
-        fresh = self._as_they_are_now(todo, root)
+        root = self._build_then.root()
+        fresh, changed = self._build_then.as_they_are_now(todo, root)
+        self._done.left += changed
         self.stage.make_folders()
         display = Display(self._console or Console(quiet=True), fresh, self._console is None)
         built: dict[int, PartRecord] = {}
@@ -334,49 +256,6 @@ class _Repair:
         with display:
             crew.run(fresh)
         return built
-
-    def _as_they_are_now(self, todo: Sequence[Part], root: Folder) -> list[Part]:
-        """The parts with today's times of their files, which must all be there."""
-        paths = list(dict.fromkeys(file.path for part in todo for file in part.files))
-        try:
-            now = dict(zip(paths, sizes_and_times(paths, root), strict=True))
-        except StorageError as error:
-            raise CannotRepair(f"the inputs are not reachable: {error}") from error
-        missing: list[SourceFile] = []
-        n_files = 0
-        parts = []
-        for part in todo:
-            entries = []
-            changed = None
-            for entry in part.entries:
-                candidates = []
-                for file in entry.candidates:
-                    n_files += 1
-                    status = now[file.path]
-                    if status is None:
-                        # What was listed, and was not there then either, fails as it did.
-                        if file.size >= 0:
-                            missing.append(file)
-                        candidates.append(file)
-                        continue
-                    if file.member is None and status.size != file.size:
-                        changed = changed or file
-                    candidates.append(dataclasses.replace(file, mtime_ns=status.mtime_ns))
-                entries.append(dataclasses.replace(entry, candidates=tuple(candidates)))
-            if changed is None:
-                parts.append(Part(part.number, tuple(entries)))
-            else:
-                self._done.left.append(
-                    f"{self.layout.shard(part.number)} was not built again: its input "
-                    f"{changed.name} has changed since the build"
-                )
-        if missing:
-            raise CannotRepair(
-                f"the inputs are not reachable: {len(missing):,} of the {n_files:,} files of the "
-                f"damaged shards are not below {root}, such as {missing[0].name}; bring them back, "
-                "or say with --pdb-dir where they are"
-            )
-        return parts
 
     # ---- comparing ------------------------------------------------------------------------------
 
@@ -452,7 +331,6 @@ class _Repair:
         parts: Sequence[Part],
         records: Mapping[int, PartRecord],
         others: list[InputRecord] | None,
-        options: BuildOptions,
         reading: Reading,
     ) -> list[str]:
         """Finalise in the folder beside; the names of the files that are to be taken from there."""
@@ -462,7 +340,7 @@ class _Repair:
             if not link.exists():
                 link.symlink_to(self._shard(self.layout, name).resolve())
         if others is None:
-            others = self._others(records, options)
+            others = self._others(records)
         try:
             summary = finalise(self.stage, parts, list(records.values()), others, reading)
         except UnfinishedBuild as error:
@@ -474,9 +352,7 @@ class _Repair:
         names = self.stage.results
         return [n for n in names if self._done.other_bytes or n in self._rewrite]
 
-    def _others(
-        self, records: Mapping[int, PartRecord], options: BuildOptions
-    ) -> list[InputRecord]:
+    def _others(self, records: Mapping[int, PartRecord]) -> list[InputRecord]:
         """Inputs that are in no part."""
         if "inputs.parquet" in self._tables:
             rows = self._tables["inputs.parquet"].to_pylist()
@@ -484,7 +360,7 @@ class _Repair:
         n = sum(len(r.inputs) for r in records.values())
         if self._summary is not None and self._summary.counts.found == n:
             return []
-        return self._plan_anew(options)[1]
+        return self._plan_anew()[1]
 
     def _check_same(self, now: BuildSummary, before: BuildSummary) -> None:
         for key in ("digest", "config_hash", "counts", "reasons", "drop_reasons"):
@@ -518,43 +394,6 @@ class _Repair:
         for name in names:  # build.json is the last
             publish(self.stage.root / name, self.layout.root / name)
             self._done.replaced.append(name)
-
-
-def _recorded_options(layout: Layout) -> BuildOptions:
-    """What the last run of the build was told."""
-    file = layout.root / layout.options
-    if not file.exists():
-        raise CannotRepair(
-            "options.yaml is missing, which says how the dataset was built; write it again (it is "
-            "the YAML that pipeline.build takes with --config)"
-        )
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return parse_options(
-                BuildOptions, "python -m pipeline.build", "", ["--config", str(file)]
-            )
-    except SystemExit:
-        sentence = said.getvalue().splitlines()[0].removeprefix("error: ")
-        raise CannotRepair(f"options.yaml cannot be used: {sentence}") from None
-
-
-def _is_there(place: Location) -> bool:
-    try:
-        return place_kind(place) is not None
-    except (BadLocation, StorageError) as error:
-        raise CannotRepair(f"the inputs are not reachable: {error}") from error
-
-
-def _beside_output(said: Path | Place, out: Place, root: Path) -> list[Path]:
-    """A relative path from where the build was started, as far as the output folder tells."""
-    path, out_dir = Path(said), Path(out)
-    if path.is_absolute() or out_dir.is_absolute() or ".." in out_dir.parts:
-        return []
-    parts, here = out_dir.parts, root.resolve()
-    if not parts or here.parts[-len(parts) :] != parts:
-        return []
-    return [here.parents[len(parts) - 1] / path]
 
 
 def _rows(path: Path) -> list[tuple[str, bytes]]:
