@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatch
+
+import pytest
 
 from tests.support.places import ROOT
 
@@ -78,3 +81,12 @@ def test_a_build_needs_no_torch() -> None:
 def test_nothing_imports_a_tool() -> None:
     assert list((ROOT / "pipeline").rglob("generate_*.py"))
     assert not [name for name, tree in modules() if any(map(TOOL.search, imported(tree)))]
+
+
+def test_pytest_looks_into_every_folder_of_tests(pytestconfig: pytest.Config) -> None:
+    """It passes over some names by itself, "build" among them, and says nothing."""
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    names = {part for folder in folders for part in folder.relative_to(ROOT).parts}
+    assert "build" in names
+    patterns = pytestconfig.getini("norecursedirs")
+    assert not [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]

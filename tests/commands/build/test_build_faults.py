@@ -77,9 +77,7 @@ def faults() -> dict[str, str]:
         "pipeline.built.plan": "MIN_PART = 120_000",
         "pipeline.crew.crew": "GRACE_SECONDS = 1.0",
         "pipeline.crew.build_part": (
-            "import ctypes, os, signal, time\n"
-            + ONCE
-            + "_read_chains = read_chains\n"
+            "import ctypes, os, signal, time\n" + ONCE + "_read_chains = read_chains\n"
             "def read_chains(data, entry_id, **options):\n"
             + conditions
             + "    return _read_chains(data, entry_id, **options)\n"
