@@ -215,71 +215,82 @@ def residue_batches(
     uid = pa.dictionary(pa.int32(), pa.string())
     types = [COLUMNS[n].type if n in COLUMNS else of_chains.schema.field(n).type for n in names]
     schema = pa.schema([("chain_uid", uid), *zip(names, types, strict=True)])
-    return pa.RecordBatchReader.from_batches(schema, _batches(selection, of_chains, schema))
+    return pa.RecordBatchReader.from_batches(schema, _Batches(selection, of_chains, schema))
 
 
-def _batches(
-    selection: Selection, of_chains: pa.Table, schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    wanted = [COLUMNS[name] for name in schema.names if name in COLUMNS]
-    fields = list(dict.fromkeys(f for column in wanted for f in column.fields))
-    stored = dict.fromkeys(["chain_uid", *columns_of(fields)])
-    stored.update(dict.fromkeys(name for column in wanted for name in column.stored))
-    for shard, chains in groupby(range(len(selection)), selection.shard.__getitem__):
-        path = selection.folder.join("shards", selection.shard_names[shard])
-        with open_shard(path, selection.folder.filesystem) as file:
-            of_group = groupby(chains, selection.row_group.__getitem__)
-            for some in _several([(int(group), list(members)) for group, members in of_group]):
-                rows = read_rows(file, path, [group for group, _ in some], list(stored))
-                first = np.cumsum([0, *(file.metadata.row_group(g).num_rows for g, _ in some)])
-                numbers = np.concatenate([members for _, members in some])
-                place = np.concatenate(
-                    [selection.row[m] + begin for (_, m), begin in zip(some, first, strict=False)]
-                )
-                yield _batch(selection, of_chains, schema, rows, numbers, place, fields, path)
+@dataclass(frozen=True)
+class _Batches:
+    """The chains of a selection, some row groups at a time.
 
+    Attributes
+    ----------
+    selection : Selection
+    of_chains : pyarrow.Table
+        The index of these chains.
+    schema : pyarrow.Schema
+        Of the table.
+    """
 
-def _several(groups: list[Any]) -> Iterator[list[Any]]:
-    for begin in range(0, len(groups), READ_GROUPS):
-        yield groups[begin : begin + READ_GROUPS]
+    selection: Selection
+    of_chains: pa.Table
+    schema: pa.Schema
 
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        wanted = [COLUMNS[name] for name in self.schema.names if name in COLUMNS]
+        fields = list(dict.fromkeys(f for column in wanted for f in column.fields))
+        stored = dict.fromkeys(["chain_uid", *columns_of(fields)])
+        stored.update(dict.fromkeys(name for column in wanted for name in column.stored))
+        chosen = self.selection
+        for shard, chains in groupby(range(len(chosen)), chosen.shard.__getitem__):
+            path = chosen.folder.join("shards", chosen.shard_names[shard])
+            with open_shard(path, chosen.folder.filesystem) as file:
+                of_group = groupby(chains, chosen.row_group.__getitem__)
+                groups = [(int(group), list(members)) for group, members in of_group]
+                for begin in range(0, len(groups), READ_GROUPS):
+                    some = groups[begin : begin + READ_GROUPS]
+                    rows = read_rows(file, path, [group for group, _ in some], list(stored))
+                    sizes = [file.metadata.row_group(group).num_rows for group, _ in some]
+                    numbers = np.concatenate([members for _, members in some])
+                    place = np.repeat(np.cumsum(sizes) - sizes, [len(m) for _, m in some])
+                    place += chosen.row[numbers]
+                    self._check(rows, numbers, place, path)
+                    yield self._batch(rows, numbers, place, fields)
 
-def _batch(
-    selection: Selection,
-    of_chains: pa.Table,
-    schema: pa.Schema,
-    rows: Rows,
-    numbers: NDArray[np.int64],
-    place: NDArray[np.int64],
-    fields: Sequence[str],
-    path: str,
-) -> pa.RecordBatch:
-    """The chains with these numbers in the selection, which lie at these places of `rows`."""
-    uids = selection.uids.take(pa.array(numbers))
-    if place.max() >= len(rows) or not rows.scalars["chain_uid"].take(pa.array(place)).equals(
-        pa.chunked_array([uids])
-    ):
-        raise DamagedShard(
-            f"{path}: its chains are not those of the index; "
-            f"`python -m pipeline.verify {selection.folder} --repair` makes them agree"
-        )
-    lengths = np.diff(rows.residues)[place]
-    chain = np.repeat(np.arange(len(place)), lengths)
-    within = np.arange(len(chain)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    chosen = rows.residues[place][chain] + within
-    decoded = {name: values[chosen] for name, values in decode(rows, fields).items()}
-    source = _Source(rows, chosen, decoded)
-    arrays: list[pa.Array] = []
-    for field in schema:
-        if field.name == "chain_uid":
-            codes = pa.array(chain.astype(np.int32))
-            arrays.append(pa.DictionaryArray.from_arrays(codes, uids))
-        elif field.name in COLUMNS:
-            values = COLUMNS[field.name].make(source)
-            arrays.append(
-                pa.array(values, field.type) if isinstance(values, np.ndarray) else values
+    def _check(
+        self, rows: Rows, numbers: NDArray[np.int64], place: NDArray[np.int64], path: str
+    ) -> None:
+        uids = pa.chunked_array([self.selection.uids.take(pa.array(numbers))])
+        found = rows.scalars["chain_uid"]
+        if place.max() >= len(rows) or not found.take(pa.array(place)).equals(uids):
+            raise DamagedShard(
+                f"{path}: its chains are not those of the index; "
+                f"`python -m pipeline.verify {self.selection.folder} --repair` makes them agree"
             )
-        else:
-            values = of_chains[field.name].take(pa.array(numbers[chain]))
-            arrays.append(values.combine_chunks().cast(field.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _batch(
+        self,
+        rows: Rows,
+        numbers: NDArray[np.int64],
+        place: NDArray[np.int64],
+        fields: Sequence[str],
+    ) -> pa.RecordBatch:
+        """The chains with these numbers in the selection, which lie at these places of `rows`."""
+        lengths = np.diff(rows.residues)[place]
+        chain = np.repeat(np.arange(len(place)), lengths)
+        within = np.arange(len(chain)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        chosen = rows.residues[place][chain] + within
+        decoded = {name: values[chosen] for name, values in decode(rows, fields).items()}
+        source = _Source(rows, chosen, decoded)
+        arrays: list[pa.Array] = []
+        for field in self.schema:
+            if field.name == "chain_uid":
+                codes = pa.array(chain.astype(np.int32))
+                uids = self.selection.uids.take(pa.array(numbers))
+                arrays.append(pa.DictionaryArray.from_arrays(codes, uids))
+            elif field.name in COLUMNS:
+                made = COLUMNS[field.name].make(source)
+                arrays.append(pa.array(made, field.type) if isinstance(made, np.ndarray) else made)
+            else:
+                values = self.of_chains[field.name].take(pa.array(numbers[chain]))
+                arrays.append(values.combine_chunks().cast(field.type))
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
