@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.build.planned import Planned
-from pipeline.build.run import Run
-from pipeline.built.build_summary import BuildSummary, FromManifest
+from pipeline.build.run import Finished, Run
+from pipeline.built.build_summary import FromManifest
 from pipeline.built.plan import Part
 from pipeline.built.records import PartRecord
 from pipeline.commands.console import print_rows
@@ -164,29 +164,16 @@ def show_task(run: Run, records: Sequence[PartRecord], n_built: int) -> None:
     )
 
 
-def show_summary(
-    run: Run,
-    summary: BuildSummary,
-    seconds: float,
-    n_built: int,
-    n_parts: int,
-    report: str | None,
-) -> None:
+def show_summary(run: Run, finished: Finished, report: str | None) -> None:
     """The last words of a build; the very last say how many files failed.
 
     Parameters
     ----------
-    summary : BuildSummary
-        See `finalise`.
-    seconds : float
-        That it took.
-    n_built, n_parts : int
-        Parts that this run has built, and all.
     report : str or None
         The page about the dataset.
     """
-    layout = run.layout
-    counts = summary.counts
+    layout, summary, counts = run.layout, finished.summary, finished.summary.counts
+    n_built, n_parts, seconds = finished.n_built, finished.n_parts, finished.seconds
     rows = [
         (
             "files",
