@@ -6,6 +6,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from pipeline.build.planned import Planned
 from pipeline.build.run import Finished, Run
-from pipeline.built.build_summary import FromManifest
+from pipeline.built.build_summary import OF_FILE, FromManifest, count_reasons
 from pipeline.built.plan import Part
 from pipeline.built.records import PartRecord
 from pipeline.commands.console import print_rows
@@ -151,11 +152,9 @@ def show_task(run: Run, records: Sequence[PartRecord], n_built: int) -> None:
             f"+ {counts['failed']:,} failed",
         ),
     ]
+    reasons, examples = count_reasons(map(attrgetter(*OF_FILE), inputs))
     for status in ("skipped", "failed"):
-        these = [i for i in inputs if i.status == status and i.reason]
-        reasons = dict(Counter(i.reason or "" for i in these).most_common())
-        examples = {i.reason: {"input": i.input, "message": i.message} for i in reversed(these)}
-        rows += _reason_rows(status, reasons, examples)  # type: ignore[arg-type]
+        rows += _reason_rows(status, reasons[status], examples[status])
     print_rows(run.console, rows)
     run.console.print(
         f"{counts['failed']:,} of {several(len(inputs), 'file')} failed",
