@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import pipeline.build.build_parts
 import pipeline.built.plan
 import pipeline.shards.writer
-import pipeline.verify.repair
 from pipeline.built.layout import Layout
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 from pipeline.verify.command import main
@@ -51,7 +51,7 @@ def here(built: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def without_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(pipeline.verify.repair, "Crew", runs.CrewOfNone)
+    monkeypatch.setattr(pipeline.build.build_parts, "Crew", runs.CrewOfNone)
     monkeypatch.setattr(pipeline.built.plan, "MIN_PART", MIN_PART)
     return
 
