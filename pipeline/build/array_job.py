@@ -257,7 +257,10 @@ def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
 def _overlaid(
     planned: dict[str, Any], default: dict[str, Any], given: dict[str, Any]
 ) -> dict[str, Any]:
-    """What was planned, but for what was given; some options are there only where they are set."""
+    """The planned values, with those in their place that were given, and so are not the default.
+
+    A key may be missing from any of the three: some options are recorded only where they are set.
+    """
     wanted: dict[str, Any] = {}
     for key in {*planned, *given}:
         before, usual, value = planned.get(key), default.get(key), given.get(key)
