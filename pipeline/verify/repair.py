@@ -31,7 +31,7 @@ from pipeline.built.tables import finalise
 from pipeline.files.atomic import publish
 from pipeline.files.place import Place
 from pipeline.verify import check_tables
-from pipeline.verify.check_dataset import STAGE
+from pipeline.verify.check_strays import STAGE
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Findings
 from pipeline.verify.recorded_build import CannotRepair, Places, RecordedBuild
