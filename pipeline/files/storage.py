@@ -50,7 +50,7 @@ def open_folder(location: Location) -> Folder:
     if isinstance(location, Folder):
         return location
     text = os.fspath(location)
-    # pathlib makes one slash of two, and a command's option may have been a Path on its way.
+    # A Path makes one slash of two: in Python, and in options.yaml of early versions.
     if collapsed := re.match(r"(s3|gs|gcs)(?=:$)|([A-Za-z][A-Za-z0-9+.-]+)(?=:/(?!/))", text):
         slashes = ":///" if collapsed[0].lower() == "file" else "://"
         text = collapsed[0] + slashes + text[collapsed.end() + 2 :]
