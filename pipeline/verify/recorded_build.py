@@ -139,7 +139,8 @@ class RecordedBuild:
 
     def _with_places(self, *names: str) -> BuildOptions:
         """The options, with the places where these inputs are now."""
-        return replace(self._options, **{name: self._place(name) for name in names})
+        now: dict[str, Any] = {name: self._place(name) for name in names}
+        return replace(self._options, **now)
 
     def _place(self, name: str) -> Path | Place:
         """Where an input of the build is now."""
