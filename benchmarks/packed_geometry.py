@@ -26,7 +26,7 @@ from model.evaluate.held_out import COLUMNS, items_of
 from model.metrics import Structure, chi_angles, chi_errors
 from model.network import FlowNetwork
 from model.sample.run import Drawing, run_problems
-from model.tasks import TASK_RECORDS
+from model.tasks import TASK_RECORDS, Request
 from model.trained_network import load_network, open_dataset
 from pipeline.residues import ATOM14_EXISTS
 
@@ -43,7 +43,7 @@ def packed(
     """The chains with side chains by the network, and the seconds that it took."""
     problems = [TASK_RECORDS["packing"].held_out(item, 0) for item in items]
     began = time.process_time()
-    drawing = Drawing.of(TASK_RECORDS["packing"].flows, steps=passes, relax=relax)
+    drawing = Drawing.of(Request("packing", steps=passes, no_relax=not relax))
     found = dict(run_problems(network, problems, [p.name for p in problems], drawing, batch_size=1))
     seconds = time.process_time() - began
     return [found[k].structure for k in range(len(problems))], seconds

@@ -31,8 +31,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.build.build_parts import finished_parts
 from pipeline.build.earlier import EarlierBuild
-from pipeline.build.resume import finished_parts
 from pipeline.build.update import update_plan
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.latest_plan import keep_plan

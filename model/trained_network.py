@@ -13,6 +13,7 @@ from model.network import FlowNetwork
 from pipeline.commands.termination import say
 from pipeline.dataset import ShardDataset
 from pipeline.errors import UsageError
+from pipeline.files.storage import Location
 
 DEFAULT = Path(__file__).parent / "checkpoints" / "default.ckpt"
 """A small trained network, if this copy of the package has one."""
@@ -69,7 +70,7 @@ def device_named(name: str | None) -> torch.device:
 
 
 def open_dataset(
-    path: Path | str, embedding: str | None, c_embedding: int, **options: Any
+    path: Location, embedding: str | None, c_embedding: int, **options: Any
 ) -> ShardDataset:
     """A dataset for a network, with the embeddings that it was trained with.
 

@@ -25,7 +25,7 @@ from model.metrics import write_csv
 from model.output_folder import make_folder, write, written
 from model.sample.run import Drawing, run_problems
 from model.sample.samples import same_columns
-from model.tasks import TASK_RECORDS, TASKS
+from model.tasks import TASK_RECORDS, TASKS, Request
 from model.trained_network import device_named, load_network, open_dataset, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.termination import leave, say, status_of
@@ -89,8 +89,8 @@ def evaluate(options: EvaluateOptions) -> None:
     for task in tasks:
         started = time.monotonic()
         record = TASK_RECORDS[task]
-        drawing = Drawing.of(
-            record.flows,
+        request = Request(
+            task,
             steps=options.steps,
             seed=options.seed,
             temperature=options.temperature,
@@ -101,7 +101,7 @@ def evaluate(options: EvaluateOptions) -> None:
             network,
             problems,
             [f"{problem.name} {task}" for problem in problems],
-            drawing,
+            Drawing.of(request),
             batch_size=options.batch_size,
             device=device,
         )

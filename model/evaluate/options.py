@@ -8,6 +8,7 @@ from pathlib import Path
 from model.flow.tasks import Task
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
+from pipeline.files.place import Place
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class EvaluateOptions:
         Say nothing but what went wrong.
     """
 
-    dataset: Path
+    dataset: Place
     out_dir: Path
     ckpt: Path | None = None
     split: str = "test"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from model.evaluate.tally import ResidueTally, Tally
 from model.metrics import expected_radius_of_gyration
+from model.tasks import TASK_RECORDS
 from pipeline.residues import RESTYPES
 
 MODEL, BASELINE = "#1f6fb4", "#9a9a9a"
@@ -26,10 +27,11 @@ def plots_of(tally: Tally) -> dict[str, Figure]:
         figures["confidence.png"] = confidence(tally.packed)
     if tally.confusion.any():
         figures["recovery_by_type.png"] = recovery_by_type(tally)
-    if any("inpainting.ca_rmsd" in row for row in tally.rows.values()):
-        figures["inpainting.png"] = inpainting(tally)
-    if tally.generated:
-        figures["radius_of_gyration.png"] = radius_of_gyration(tally)
+    for task, record in TASK_RECORDS.items():
+        if any(f"{task}.{name}" in row for row in tally.rows.values() for name in record.by_length):
+            figures[f"{task}.png"] = against_length(tally, task, record.by_length)
+        if record.is_new and tally.generated:
+            figures["radius_of_gyration.png"] = radius_of_gyration(tally, task)
     return figures
 
 
@@ -121,30 +123,27 @@ def recovery_by_type(tally: Tally) -> Figure:
     return figure
 
 
-def inpainting(tally: Tally) -> Figure:
-    """Cα RMSD and TM-score against length."""
-    rows = [row for row in tally.rows.values() if "inpainting.ca_rmsd" in row]
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    for axes, name, label in zip(
-        figure.subplots(1, 2), ("ca_rmsd", "tm_score"), ("Cα RMSD, Å", "TM-score"), strict=True
-    ):
-        axes.plot(
-            [row["length"] for row in rows],
-            [row[f"inpainting.{name}"] for row in rows],
-            ".",
-            color=MODEL,
-        )
+def against_length(tally: Tally, task: str, measures: Mapping[str, str]) -> Figure:
+    """Measures of a task, each with the label of its axis, against length."""
+    figure = Figure(figsize=(4.5 * len(measures), 4), layout="constrained")
+    plots = np.ravel(figure.subplots(1, len(measures)))
+    for axes, (name, label) in zip(plots, measures.items(), strict=True):
+        column = f"{task}.{name}"
+        rows = [row for row in tally.rows.values() if column in row]
+        x, y = [row["length"] for row in rows], [row[column] for row in rows]
+        axes.plot(x, y, ".", color=MODEL)
         axes.set(xlabel="residues", ylabel=label)
         axes.set_ylim(bottom=0)
     return figure
 
 
-def radius_of_gyration(tally: Tally) -> Figure:
+def radius_of_gyration(tally: Tally, task: str) -> Figure:
     """Size of new proteins, with what globular proteins have."""
-    rows = [row for row in tally.rows.values() if "unconditional.radius_of_gyration" in row]
+    column = f"{task}.radius_of_gyration"
+    rows = [row for row in tally.rows.values() if column in row]
     lengths = np.array([row["length"] for row in rows])
     figure, axes = _figure()
-    radius = [row["unconditional.radius_of_gyration"] for row in rows]
+    radius = [row[column] for row in rows]
     axes.plot(lengths, radius, ".", color=MODEL, label="new proteins")
     x = np.linspace(max(lengths.min(), 1), lengths.max() + 1, 50)
     expected: Callable[[float], float] = expected_radius_of_gyration  # type: ignore[assignment]

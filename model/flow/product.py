@@ -235,7 +235,8 @@ def _usable_frames(clean: Clean) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _superposed(
     rotations: Tensor, x1: Tensor, x0: Tensor, known: Tensor, free: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Proteins of which nothing is held, centred and turned onto their prior (W. Kabsch 1976)."""
+    """The proteins, with those that are free (nothing of them is held) centred, and turned onto
+    their prior (W. Kabsch 1976)."""
     centred = torch.where(known[..., None], x1 - _mean(x1, known)[:, None], 0.0)
     start = torch.where(known[..., None], x0, 0.0)
     turn = roma.special_procrustes(start.transpose(1, 2) @ centred)
@@ -246,7 +247,11 @@ def _superposed(
 
 
 def _embedding(clean: Clean, times: Times) -> tuple[Tensor | None, Tensor | None]:
-    """A language model's embedding of a residue tells of its neighbours' types: all or nothing."""
+    """The embeddings of the proteins whose types are all given, and which proteins these are.
+
+    A language model puts the types of neighbours into the embedding of a residue. So a protein of
+    which one type is hidden gets no embedding at all.
+    """
     if clean.embedding is None:
         return None, None
     given = ((times.sequence == 1) | ~clean.mask).all(1)

@@ -49,7 +49,7 @@ def pair_distances(frames: FrameValue, target: Target, counts: Tensor) -> Tensor
 
 
 def _distances(points: Tensor) -> Tensor:
-    """(B, M, M), with a gradient where two points coincide."""
+    """(B, M, M) distances; 1e-4 Å² is added before the root, whose gradient is infinite at zero."""
     squared = sum((points[:, :, None, k] - points[:, None, :, k]).square() for k in range(3))
     assert isinstance(squared, Tensor)
     return torch.sqrt(squared + 1e-4)

@@ -91,8 +91,8 @@ class NodeEmbedding(nn.Module):
             known = [earlier.rotamers.marginal.flatten(-2), earlier.sequence]
             s = s + self.earlier(torch.cat([*known, given], -1) * given)
         else:
-            # Nothing, of which the layer is nevertheless a part: on several devices every weight
-            # must have its gradient in every step.
+            # Zeros through the same layer, which change nothing: on several devices, every weight
+            # must have a gradient in every step.
             s = s + self.earlier(s.new_zeros(1, 1, self.earlier.in_features))
         if self.language is not None:
             s = s + self._language(noisy, s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from model.flow.clean import Clean, clean_from_batch
 from model.flow.generate import PASSES, Generated, generate, global_atoms
 from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinState
 from model.metrics import Structure, superpose
-from model.tasks.problem import Output, Problem
+from model.tasks import TASK_RECORDS, Output, Problem, Request
 from pipeline.batching import collate
 from pipeline.errors import Failure
 from pipeline.geometry.frames import backbone_frames
@@ -29,7 +29,7 @@ class Diverged(Failure):
 
 @dataclass(frozen=True)
 class Drawing:
-    """How to sample; see `model.flow.generate.generate`."""
+    """How to sample: options of `model.flow.generate.generate`, by their names there."""
 
     steps: int = 100
     passes: int = PASSES
@@ -41,45 +41,20 @@ class Drawing:
     start: float = 0.0
 
     @classmethod
-    def of(
-        cls,
-        flows: bool,
-        *,
-        steps: int | None = None,
-        seed: int = 0,
-        temperature: float | None = None,
-        noise_scale: float | None = None,
-        start: float = 0.0,
-        alternatives: bool = False,
-        relax: bool = True,
-    ) -> Drawing:
-        """What options mean for a task; see `Request`.
-
-        Parameters
-        ----------
-        flows : bool
-            Of the task; see `model.tasks.TaskRecord`.
-        steps, temperature, noise_scale : optional
-            Without them, what is usual.
-        alternatives : bool
-            Several packings of one backbone are wanted: they are drawn.
-        """
-        if not flows:
-            usual = 1.0 if alternatives else 0.0
-            return cls(
-                passes=PASSES if steps is None else steps,
-                seed=seed,
-                chi_temperature=usual if temperature is None else temperature,
-                relax=relax,
+    def of(cls, request: Request) -> Drawing:
+        """What a request means for its task; what it leaves open is as usual."""
+        drawing = cls(seed=request.seed, relax=not request.no_relax)
+        if not TASK_RECORDS[request.task].flows:
+            # Several packings of one backbone are drawn, so that they differ.
+            usual = 1.0 if request.number * request.best_of > 1 else 0.0
+            return replace(
+                drawing,
+                passes=PASSES if request.steps is None else request.steps,
+                chi_temperature=usual if request.temperature is None else request.temperature,
             )
-        return cls(
-            steps=cls.steps if steps is None else steps,
-            seed=seed,
-            temperature=cls.temperature if temperature is None else temperature,
-            relax=relax,
-            noise_scale=cls.noise_scale if noise_scale is None else noise_scale,
-            start=start,
-        )
+        names = ("steps", "temperature", "noise_scale")
+        given = {name: v for name in names if (v := getattr(request, name)) is not None}
+        return replace(drawing, start=request.start, **given)
 
 
 def run_problems(
@@ -141,21 +116,7 @@ def _run_batch(
     clean = clean_from_batch(collate(items, per_residue=["embedding"])).to(device)
     held = _held(problems, clean)
     states: list[NoisyProtein] | None = [] if with_trajectory else None
-    generated = generate(
-        network,
-        clean,
-        held,
-        uids,
-        steps=drawing.steps,
-        passes=drawing.passes,
-        seed=drawing.seed,
-        temperature=drawing.temperature,
-        chi_temperature=drawing.chi_temperature,
-        relax=drawing.relax,
-        noise_scale=drawing.noise_scale,
-        start=drawing.start,
-        trajectory=states,
-    )
+    generated = generate(network, clean, held, uids, **asdict(drawing), trajectory=states)
     trajectory = [_positions(noisy, generated, clean, held) for noisy in states or ()]
     state, there = generated.state.to("cpu"), generated.mask.cpu()
     positions, present = global_atoms(_double(state), generated.atoms_mask.cpu(), there)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from model.sample.embedded import embedded
-from model.sample.request import check_request
+from model.sample.options import check_request
 from model.sample.run import Drawing, Network, run_problems
 from model.sample.samples import Sample, Samples
 from model.tasks import TASK_RECORDS, Output, Problem, Request, Task
@@ -85,6 +85,7 @@ class Sampler:
         """
         place = None if input is None else Path(input)
         request = Request(task=task, input=place, **options)
+        check_request(request)
         problems, errors = read_problems(request)
         if errors:
             raise errors[0]
@@ -108,21 +109,11 @@ class Sampler:
         uids = [_uid(problems[k].name, c) for k, c in candidates]
         best: dict[int, _Best] = {}
         left = dict.fromkeys(range(len(problems)), request.best_of)
-        drawing = Drawing.of(
-            TASK_RECORDS[request.task].flows,
-            steps=request.steps,
-            seed=request.seed,
-            temperature=request.temperature,
-            noise_scale=request.noise_scale,
-            start=request.start,
-            relax=not request.no_relax,
-            alternatives=request.number * request.best_of > 1,
-        )
         outputs = run_problems(
             self.network,
             [problems[k] for k, _ in candidates],
             uids,
-            drawing,
+            Drawing.of(request),
             batch_size=request.batch_size,
             device=self.device,
             with_trajectory=trajectory,
@@ -160,15 +151,15 @@ def read_problems(
     Parameters
     ----------
     request : Request
+        That `check_request` lets pass.
     report : callable
         Told what somebody should know of an input that is used.
 
     Raises
     ------
     UsageError
-        The options do not go together, or do not fit the only input.
+        The options do not fit the only input.
     """
-    check_request(request)
     if request.input is None:
         return _from_nothing(request), []
     record = TASK_RECORDS[request.task]

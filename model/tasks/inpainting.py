@@ -163,6 +163,7 @@ INPAINTING = TaskRecord(
     problem=inpainting_problem,
     held_out=_held_out,
     takes_whole_input=False,
+    hides_frames=True,
     compare=_compare,
     # An input is no answer to what is made around its parts.
     of_input=("motif_rmsd",),
@@ -174,5 +175,6 @@ INPAINTING = TaskRecord(
         "step_valid": "Cα–Cα steps of 3.8 ± 0.1 Å",
         "clashes_90": "clashes at 90 %",
     },
+    by_length={"ca_rmsd": "Cα RMSD, Å", "tm_score": "TM-score"},
     ranked_error="ca_rmsd",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from model.flow.tasks import Task
@@ -54,6 +54,8 @@ class TaskRecord:
         Every residue of the input is part of the problem.
     flows : bool
         Frames or types are made from noise; if not, side chains alone are made.
+    hides_frames : bool
+        Where residues are is not given.
 
     compare : callable
         Measures against the reference of a problem, by name.
@@ -65,6 +67,8 @@ class TaskRecord:
         Which measures of the protein alone an evaluation takes.
     shown : dict
         Measure → how the page of an evaluation calls it.
+    by_length : dict
+        Measures that an evaluation plots against the length of the protein → their axis.
     ranked_error : str or None
         The measure that the predicted error should rank.
     has_baseline : bool
@@ -83,12 +87,14 @@ class TaskRecord:
     held_out: Callable[[Mapping[str, Any], int], Problem]
     takes_whole_input: bool = True
     flows: bool = True
+    hides_frames: bool = False
 
     compare: Callable[[Problem, Output], Row]
     is_comparable: Callable[[Problem], bool] = lambda problem: problem.reference is not None
     of_input: tuple[str, ...] | None = None
     alone: tuple[str, ...] = ()
     shown: Mapping[str, str]
+    by_length: Mapping[str, str] = field(default_factory=dict)
     ranked_error: str | None = None
     has_baseline: bool = False
     is_new: bool = False

@@ -105,6 +105,7 @@ UNCONDITIONAL = TaskRecord(
     check=_check,
     problem=varied_problem,
     held_out=lambda item, seed: unconditional_problem(item["chain_uid"], [len(item["aatype"])]),
+    hides_frames=True,
     compare=_compare,
     alone=tuple(field.name for field in fields(GenerationMetrics))[2:],
     shown={

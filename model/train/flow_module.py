@@ -29,6 +29,7 @@ from model.flow.target import Target
 from model.flow.tasks import held_for
 from model.losses import FlowLoss, LossWeights
 from model.network import FlowNetwork, NetworkConfig
+from model.tasks import TASK_RECORDS
 from model.train.check_batch import check_batch, check_embedding, names
 from model.train.check_loss import BadLoss, check_loss
 from model.train.loss_sums import LossSums, means, weighted
@@ -261,7 +262,11 @@ class FlowModule(pl.LightningModule):
     def _check_crop(self) -> None:
         """Which residues are near each other tells of hidden frames."""
         data: Any = getattr(self.trainer, "datamodule", None)
-        hiding = [k for k in ("inpainting", "unconditional") if getattr(self.task_weights, k) > 0]
+        hiding = [
+            task
+            for task, record in TASK_RECORDS.items()
+            if record.hides_frames and getattr(self.task_weights, task) > 0
+        ]
         if hiding and isinstance(getattr(data, "crop", None), SpatialCrop):
             raise UsageError(
                 "data.crop is spatial: which residues are left tells where the others are, so it "

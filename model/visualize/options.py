@@ -7,6 +7,7 @@ from pathlib import Path
 
 from model.flow.tasks import Task
 from pipeline.errors import UsageError
+from pipeline.files.place import Place
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class VisualizeOptions:
         Say nothing but what went wrong.
     """
 
-    dataset: Path
+    dataset: Place
     chain: str
     out_dir: Path
     ckpt: Path | None = None

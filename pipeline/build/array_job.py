@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.build.build_parts import Building
+from pipeline.build.build_parts import Building, finished_parts
 from pipeline.build.conclude import conclude
 from pipeline.build.display import show_next_lines, show_plan, show_task
 from pipeline.build.options import BuildOptions
 from pipeline.build.orders import Orders, read_orders, write_orders
 from pipeline.build.planned import Planned, plan_parts
-from pipeline.build.resume import finished_parts
-from pipeline.build.run import Run
+from pipeline.build.run import Finished, Run
 from pipeline.built.errors import OutputError, UnfinishedBuild
 from pipeline.built.latest_plan import keep_plan
 from pipeline.built.layout import Layout
@@ -96,7 +95,7 @@ def index_and_number(text: str) -> tuple[int, int]:
 def plan(run: Run) -> bool:
     """Write the plan for the tasks, and say how to go on."""
     planned = plan_parts(run)
-    with run.output_folder():
+    with output_folder(run.layout, run.reading, run.options.overwrite, run.tell):
         planned = planned.renewed(run)
         n_done = _write_plan(run, planned)
         show_plan(run, planned, n_done)
@@ -179,8 +178,8 @@ def _check_input(parts: Sequence[Part], root: Place) -> None:
             raise UsageError(f"{os.uname().nodename}: {error}") from None
 
 
-def finalise(run: Run) -> bool:
-    """Make a dataset of the plan's parts; whether no more files failed than are allowed to.
+def finalise(run: Run) -> Finished:
+    """Make a dataset of the plan's parts.
 
     Raises
     ------
@@ -258,7 +257,10 @@ def _reading(options: BuildOptions, orders: Orders, layout: Layout) -> Reading:
 def _overlaid(
     planned: dict[str, Any], default: dict[str, Any], given: dict[str, Any]
 ) -> dict[str, Any]:
-    """What was planned, but for what was given; some options are there only where they are set."""
+    """The planned values, with those in their place that were given, and so are not the default.
+
+    A key may be missing from any of the three: some options are recorded only where they are set.
+    """
     wanted: dict[str, Any] = {}
     for key in {*planned, *given}:
         before, usual, value = planned.get(key), default.get(key), given.get(key)

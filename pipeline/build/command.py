@@ -7,18 +7,17 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from pipeline.build.array_job import check_mode, finalise, part, plan
-from pipeline.build.build_parts import Building
-from pipeline.build.conclude import conclude
+from pipeline.build.build_parts import Building, finished_parts
+from pipeline.build.conclude import announce, conclude
 from pipeline.build.display import show_plan
 from pipeline.build.event_log import EventLog
 from pipeline.build.options import BuildOptions
 from pipeline.build.planned import plan_parts
-from pipeline.build.resume import finished_parts
-from pipeline.build.run import Run
+from pipeline.build.run import Finished, Run
 from pipeline.built.errors import OutputError
 from pipeline.built.latest_plan import keep_plan
 from pipeline.built.layout import Layout
-from pipeline.built.output_folder import layout_of
+from pipeline.built.output_folder import layout_of, output_folder
 from pipeline.built.tables import withdraw
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import standard_console
@@ -86,7 +85,11 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
         console or standard_console(),
         EventLog(options.log_file),
     )
-    return OK if ACTS[mode](run) else FAILURE
+    if mode in DATASETS:
+        is_fine = announce(run, DATASETS[mode](run))
+    else:
+        is_fine = ACTS[mode](run)
+    return OK if is_fine else FAILURE
 
 
 def dry_run(run: Run) -> bool:
@@ -96,17 +99,11 @@ def dry_run(run: Run) -> bool:
     return True
 
 
-def build_all(run: Run) -> bool:
-    """Build all parts that are not finished, and make a dataset of them.
-
-    Returns
-    -------
-    bool
-        Whether no more files failed than are allowed to.
-    """
+def build_all(run: Run) -> Finished:
+    """Build all parts that are not finished, and make a dataset of them."""
     planned = plan_parts(run)
     layout = run.layout
-    with run.output_folder() as check_ours:
+    with output_folder(layout, run.reading, run.options.overwrite, run.tell) as check_ours:
         planned = planned.renewed(run)
         with run.log:
             if planned.update is not None:
@@ -128,14 +125,9 @@ def build_all(run: Run) -> bool:
             return conclude(run, building.records, planned.others, parts, text, len(building.todo))
 
 
-ACTS: dict[str, Callable[[Run], bool]] = {
-    "": build_all,
-    "dry_run": dry_run,
-    "plan": plan,
-    "part": part,
-    "finalise": finalise,
-}
-"""What a run does, by the option that says so."""
+DATASETS: dict[str, Callable[[Run], Finished]] = {"": build_all, "finalise": finalise}
+ACTS: dict[str, Callable[[Run], bool]] = {"dry_run": dry_run, "plan": plan, "part": part}
+"""What a run does, by the option that says so: the former make a dataset."""
 
 
 def _layout(options: BuildOptions) -> Layout:

@@ -1,4 +1,4 @@
-"""The end of a build: finalised, with its options and its page beside it, and said to be so."""
+"""The end of a build: first the dataset with its options, then its page and the last words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from pipeline.build.display import show_summary
-from pipeline.build.run import Run
+from pipeline.build.run import Finished, Run
 from pipeline.built.errors import OutputError
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part
@@ -23,8 +23,8 @@ def conclude(
     parts: Sequence[Part],
     text: str,
     n_built: int,
-) -> bool:
-    """Make a dataset of what the parts left; whether no more files failed than are allowed to.
+) -> Finished:
+    """Make a dataset of what the parts left.
 
     Parameters
     ----------
@@ -39,12 +39,17 @@ def conclude(
         _save_options(text, layout)
     except OSError as error:
         raise OutputError.of(f"cannot finish {layout.folder}", error) from error
-    seconds = run.seconds
-    counts = asdict(summary.counts)
-    run.log.write("summary", {**counts, "digest": summary.digest, "seconds": seconds})
-    report = _report(run)
-    show_summary(run, summary, seconds, n_built, len(parts), report)
-    return run.allows(summary.counts.failed)
+    finished = Finished(summary, n_built, len(parts), run.seconds)
+    told = {"digest": summary.digest, "seconds": finished.seconds}
+    run.log.write("summary", {**asdict(summary.counts), **told})
+    return finished
+
+
+def announce(run: Run, finished: Finished) -> bool:
+    """Write the page about a dataset, and say what there is; whether no more files failed than are
+    allowed to."""
+    show_summary(run, finished, _report(run))
+    return run.allows(finished.summary.counts.failed)
 
 
 def _save_options(text: str, layout: Layout) -> None:

@@ -6,14 +6,15 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
 from pipeline.build.planned import Planned
-from pipeline.build.run import Run
-from pipeline.built.build_summary import BuildSummary, FromManifest
+from pipeline.build.run import Finished, Run
+from pipeline.built.build_summary import OF_FILE, FromManifest, count_reasons
 from pipeline.built.plan import Part
 from pipeline.built.records import PartRecord
 from pipeline.commands.console import print_rows
@@ -151,11 +152,9 @@ def show_task(run: Run, records: Sequence[PartRecord], n_built: int) -> None:
             f"+ {counts['failed']:,} failed",
         ),
     ]
+    reasons, examples = count_reasons(map(attrgetter(*OF_FILE), inputs))
     for status in ("skipped", "failed"):
-        these = [i for i in inputs if i.status == status and i.reason]
-        reasons = dict(Counter(i.reason or "" for i in these).most_common())
-        examples = {i.reason: {"input": i.input, "message": i.message} for i in reversed(these)}
-        rows += _reason_rows(status, reasons, examples)  # type: ignore[arg-type]
+        rows += _reason_rows(status, reasons[status], examples[status])
     print_rows(run.console, rows)
     run.console.print(
         f"{counts['failed']:,} of {several(len(inputs), 'file')} failed",
@@ -164,29 +163,16 @@ def show_task(run: Run, records: Sequence[PartRecord], n_built: int) -> None:
     )
 
 
-def show_summary(
-    run: Run,
-    summary: BuildSummary,
-    seconds: float,
-    n_built: int,
-    n_parts: int,
-    report: str | None,
-) -> None:
+def show_summary(run: Run, finished: Finished, report: str | None) -> None:
     """The last words of a build; the very last say how many files failed.
 
     Parameters
     ----------
-    summary : BuildSummary
-        See `finalise`.
-    seconds : float
-        That it took.
-    n_built, n_parts : int
-        Parts that this run has built, and all.
     report : str or None
         The page about the dataset.
     """
-    layout = run.layout
-    counts = summary.counts
+    layout, summary, counts = run.layout, finished.summary, finished.summary.counts
+    n_built, n_parts, seconds = finished.n_built, finished.n_parts, finished.seconds
     rows = [
         (
             "files",

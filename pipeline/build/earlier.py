@@ -29,7 +29,7 @@ class EarlierBuild:
         self.parts = latest_plan(layout)
 
     def holds_the_same(self, root: Place, file: SourceFile) -> bool:
-        """Whether a file holds what it held when this build read it. It is read for that."""
+        """Read a file, and see whether its content is what this build read."""
         known = self._hashes.get(file.name)
         if known is None:
             return False

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,8 +11,8 @@ from rich.console import Console
 
 from pipeline.build.event_log import EventLog
 from pipeline.build.options import BuildOptions
+from pipeline.built.build_summary import BuildSummary
 from pipeline.built.layout import Layout
-from pipeline.built.output_folder import output_folder
 from pipeline.built.reading import Reading
 from pipeline.commands.command_line import to_yaml
 from pipeline.files.place import Place
@@ -67,10 +65,6 @@ class Run:
         """Whether so many files may fail; if not, the run has failed."""
         return n_failed <= self.options.allow_failures
 
-    def output_folder(self) -> AbstractContextManager[Callable[[], None]]:
-        """The folder for this run alone: see `pipeline.built.output_folder.output_folder`."""
-        return output_folder(self.layout, self.reading, self.options.overwrite, self.tell)
-
     def options_text(self) -> str:
         """The YAML that makes this dataset again, to lie beside it."""
         options = self.options
@@ -82,3 +76,22 @@ class Run:
             if (place := getattr(options, name)) is not None and not place.folder.is_local
         }
         return to_yaml(replace(options, overwrite=False, plan=False, update=False, **whole))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A dataset that a run has made.
+
+    Attributes
+    ----------
+    summary : BuildSummary
+    n_built, n_parts : int
+        Parts that this run has built, and all.
+    seconds : float
+        That it took.
+    """
+
+    summary: BuildSummary
+    n_built: int
+    n_parts: int
+    seconds: float

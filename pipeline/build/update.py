@@ -1,8 +1,8 @@
-"""An earlier plan, and the inputs of today → a plan that leaves alone what has not changed.
+"""An earlier plan and the inputs of today → a plan that changes as few parts as it can.
 
-A fresh plan cuts the inputs anew, and one new file moves all cuts behind it. An updated one keeps
-each entry in the part it was in: parts of which nothing changed have their shards already, others
-are built again, and new entries make new parts behind the last.
+In a fresh plan, one new file moves all cuts behind it. An updated plan keeps each entry in its
+part. A part in which nothing changed has its shard already; the other parts are built again. New
+entries make new parts behind the last.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.built.plan import Part, make_plan
 from pipeline.sources import Entry, SourceFile
 
 SameContent = Callable[[SourceFile], bool]
-"""Whether a file, whose size or time is another now, holds what it held when it was read."""
+"""Whether the content of a file is still the same, though its size or time is not."""
 
 
 Verdict = Literal["same", "touched", "changed", "new"]
@@ -32,8 +32,8 @@ class Update:
     parts : list of Part
         The plan, by number; numbers may have gaps.
     touched : list of Part
-        Those of `parts` in which files have another size or time and no other content, and nothing
-        else happened: what was built of them is what would be built.
+        Those of `parts` in which nothing changed but sizes and times of files, whose content is the
+        same. Their shards stay.
     unchanged, changed, new, removed : int
         Entries; touched ones count as unchanged.
     parts_kept, parts_changed, parts_new, parts_gone : int

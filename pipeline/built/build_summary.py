@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import types
 import typing
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -133,6 +135,23 @@ class BuildSummary:
         if version != SCHEMA_VERSION:
             raise OtherSchema(version, _value(values, "digest", str))
         return _record(values, cls, "")
+
+
+OF_FILE = ("input", "status", "reason", "message")
+"""What `count_reasons` asks of a file: attributes of its record, columns of ``inputs.parquet``."""
+
+
+def count_reasons(
+    files: Iterable[Sequence[str | None]],
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, dict[str, str | None]]]]:
+    """`reasons` and `examples` of files in their order, each of them given by its `OF_FILE`."""
+    counts: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter()}
+    examples: dict[str, dict[str, dict[str, str | None]]] = {status: {} for status in counts}
+    for name, status, reason, message in files:
+        if reason and status in counts:
+            counts[status][reason] += 1
+            examples[status].setdefault(reason, {"input": name, "message": message})
+    return {status: dict(c.most_common()) for status, c in counts.items()}, examples
 
 
 _hints = cache(typing.get_type_hints)

@@ -161,8 +161,9 @@ def read_plan(path: Path | pa.NativeFile) -> list[Part]:
     """The parts of a plan that `plan_table` described."""
     parts: dict[int, dict[str, list[SourceFile]]] = {}
     shared: dict[Any, Any] = {}
+    table = pq.read_table(path, page_checksum_verification=True)
     # By and by: a row as a dictionary takes several times what is made of it.
-    for batch in pq.read_table(path).to_batches(max_chunksize=ROWS_AT_ONCE):
+    for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
         for row in batch.to_pylist():
             member, by_name = row["member"], row["format_by_name"]
             file = SourceFile(

@@ -127,7 +127,7 @@ def _shared(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def records_beside(inputs: Discovery) -> list[InputRecord]:
-    """Records of what was found and is in no part: nothing found is left uncounted."""
+    """Records of the files that no part has, so that the tables count every file that was found."""
     problems = [
         InputRecord(p.name, None, None, "failed", "find", p.reason, p.message)
         for p in inputs.problems

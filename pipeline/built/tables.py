@@ -6,13 +6,22 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.built.build_summary import BuildSummary, Counts, FromManifest, FromSource, ListedShard
+from pipeline.built.build_summary import (
+    OF_FILE,
+    BuildSummary,
+    Counts,
+    FromManifest,
+    FromSource,
+    ListedShard,
+    count_reasons,
+)
 from pipeline.built.errors import UnfinishedBuild
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, plan_table
@@ -73,6 +82,7 @@ def finalise(
     uids = index["chain_uid"].to_pylist()
     digest = dataset_digest(zip(uids, index["row_sha256"].to_pylist(), strict=True))
     counts = Counter(r.status for r in inputs)
+    reasons, examples = count_reasons(map(attrgetter(*OF_FILE), inputs))
     sources = Counter(s or "unknown" for s in index["source"].to_pylist())
     summary = BuildSummary(
         digest=digest,
@@ -90,8 +100,8 @@ def finalise(
             dropped_chains=len(drops),
             shard_bytes=sum(r.shard_bytes for r in ordered),
         ),
-        reasons={status: _reasons(inputs, status) for status in ("skipped", "failed")},
-        examples={status: _examples(inputs, status) for status in ("skipped", "failed")},
+        reasons=reasons,
+        examples=examples,
         drop_reasons=dict(Counter(d.reason for d in drops).most_common()),
         chains_without_confidence=_without_confidence(reading, index),
         manifest=_manifest(reading, parts),
@@ -142,19 +152,6 @@ def _is_written(layout: Layout, tables: dict[str, pa.Table], text: str) -> bool:
 def _read_table(name: str, layout: Layout) -> pa.Table:
     with layout.folder.errors_named(name), layout.folder.open_input(name) as file:
         return pq.read_table(file, page_checksum_verification=True)
-
-
-def _reasons(inputs: Sequence[InputRecord], status: str) -> dict[str, int]:
-    return dict(Counter(r.reason for r in inputs if r.status == status and r.reason).most_common())
-
-
-def _examples(inputs: Sequence[InputRecord], status: str) -> dict[str, dict[str, str | None]]:
-    """For each reason the first file, and what was said about it."""
-    examples: dict[str, dict[str, str | None]] = {}
-    for record in inputs:
-        if record.status == status and record.reason:
-            examples.setdefault(record.reason, {"input": record.input, "message": record.message})
-    return examples
 
 
 def from_sources(chains: Mapping[str, int]) -> dict[str, FromSource]:

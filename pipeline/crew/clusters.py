@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline.crew.crew import WorkersFail
+from pipeline.crew.seat import WorkersFail
 from pipeline.errors import UsageError
 
 CONNECT_SECONDS = 30.0

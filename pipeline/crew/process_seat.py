@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from pipeline.crew.crew import WORKER_ENVIRONMENT, WorkersFail, start_worker
+from pipeline.crew.seat import WORKER_ENVIRONMENT, WorkersFail, start_worker
 
 IDLE_SECONDS = 60.0
 _LENGTH = struct.Struct("<q")

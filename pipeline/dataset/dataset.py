@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from pipeline.dataset.embeddings import KEY, open_embeddings
 from pipeline.dataset.items import Item, ItemMaker, Transform
 from pipeline.dataset.labels import Labels, LabelSource, as_value
 from pipeline.dataset.store import FlatStore, ShardStore, Store
+from pipeline.files.storage import Location
 from pipeline.selection.fields import DEFAULT_FIELDS, FIELDS
 from pipeline.selection.selection import Selection, Where, index_table, select
 from pipeline.shards import INDEX_COLUMNS
@@ -29,7 +29,7 @@ class ShardDataset(Dataset[Item]):
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or Place
         The build's output folder, or its URI (``s3://…``, ``gs://…``).
     columns : sequence of str, optional
         What items hold besides their names: per-residue fields (`fields.FIELDS` and
@@ -96,7 +96,7 @@ class ShardDataset(Dataset[Item]):
 
     def __init__(
         self,
-        path: str | Path,
+        path: Location,
         *,
         columns: Sequence[str] | None = None,
         where: Where = None,

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pipeline.commands.checks import check_at_least
 from pipeline.errors import UsageError
+from pipeline.files.place import Place
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class EmbedOptions:
         No progress, only the summary.
     """
 
-    dataset: Path
+    dataset: Place
     model: str
     name: str | None = None
     layer: int = -1

@@ -9,6 +9,7 @@ from typing import Literal
 from pipeline.commands.checks import check_no_folder
 from pipeline.errors import UsageError
 from pipeline.export.chain_ids import Kind
+from pipeline.files.place import Place
 
 _FORMATS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
 
@@ -47,7 +48,7 @@ class ExportOptions:
         Replace files that are there.
     """
 
-    dataset: Path
+    dataset: Place
     chain: list[str] | None = None
     entry: list[str] | None = None
     where: str | None = None

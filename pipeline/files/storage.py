@@ -17,32 +17,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs
 
-from pipeline.errors import Failure, UsageError
 from pipeline.files.atomic import publish
-
-CONNECT_SECONDS = 5.0
-SILENCE_SECONDS = 15.0
-"""A connection over which nothing comes for so long is given up (and tried again)."""
-ATTEMPTS = 3
-GCS_RETRY_SECONDS = 30
-"""Google's client would go on for fifteen minutes."""
+from pipeline.files.store_errors import BadLocation, StorageError, store_failure
+from pipeline.files.stores import connect
 
 _CHUNK = 64 << 20
 """Bytes that are uploaded at a time."""
 _PIECE = 8 << 20
 """Bytes that are fetched at a time."""
 
-_S3_OPTIONS = ("endpoint_override", "region", "scheme")
-_GCS_OPTIONS = ("endpoint_override", "project_id", "retry_limit_seconds", "scheme")
 _CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
-
-
-class BadLocation(UsageError):
-    """What was given names no folder; the sentence says what would."""
-
-
-class StorageError(Failure, OSError):
-    """A store does not answer, has no such bucket, or refuses. One sentence for people."""
 
 
 def open_folder(location: Location) -> Folder:
@@ -66,7 +50,7 @@ def open_folder(location: Location) -> Folder:
     if isinstance(location, Folder):
         return location
     text = os.fspath(location)
-    # pathlib makes one slash of two, and a command's option may have been a Path on its way.
+    # A Path makes one slash of two: in Python, and in options.yaml of early versions.
     if collapsed := re.match(r"(s3|gs|gcs)(?=:$)|([A-Za-z][A-Za-z0-9+.-]+)(?=:/(?!/))", text):
         slashes = ":///" if collapsed[0].lower() == "file" else "://"
         text = collapsed[0] + slashes + text[collapsed.end() + 2 :]
@@ -79,7 +63,7 @@ def open_folder(location: Location) -> Folder:
         return Folder(pyarrow.fs.LocalFileSystem(), os.path.abspath(path), path, "", Path(path))
     if scheme not in ("s3", "gs", "gcs"):
         raise BadLocation(f"{text}: give a path, or a URI that begins with s3://, gs:// or file://")
-    return _open_s3(text) if scheme == "s3" else _open_gcs(text)
+    return Folder(*connect(scheme, text), None)
 
 
 class Folder:
@@ -391,147 +375,6 @@ def _uninterrupted(work: Callable[[], None]) -> None:
         raise
     if errors:
         raise errors[0]
-
-
-def store_failure(error: Exception, what: str) -> StorageError | None:
-    """What a store's error means, or None if the error is not of the store.
-
-    Parameters
-    ----------
-    error : Exception
-        From Arrow, whose words differ between stores and are all there is to go by.
-    what : str
-        Begins the sentence.
-    """
-    if isinstance(error, StorageError):
-        return error
-    text = " ".join(str(error).split())
-    if not re.search(r"AWS Error|google::cloud|resolving region|Bucket '.*' not found", text):
-        return None
-    for pattern, meaning in _MEANINGS:
-        if re.search(pattern, text):
-            return StorageError(f"{what}: {meaning}")
-    details = re.search(r"AWS Error (.*)", text)
-    said = details[1] if details else text
-    return StorageError(f"{what}: the store says {said[:300]}")
-
-
-_CREDENTIALS = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), or for gs:// "
-    "GOOGLE_APPLICATION_CREDENTIALS"
-)
-_MEANINGS = (
-    (r"NO_SUCH_BUCKET|NoSuchBucket|Bucket '.*' not found", "there is no such bucket"),
-    (
-        r"INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN|EXPIRED_TOKEN"
-        r"|ExpiredToken|UNAUTHENTICATED|OAuth2 access token",
-        f"the store does not know these credentials, or there are none; {_CREDENTIALS}",
-    ),
-    (
-        r"ACCESS_DENIED|PERMISSION_DENIED|HTTP status 40[13]|\b40[13] ",
-        f"the store refuses: these credentials do not allow it, or there are none; {_CREDENTIALS}",
-    ),
-    (
-        r"curlCode: 6\b|CURL error \[6\]|resolve host",
-        "the server's name is not known; is the endpoint right, and this machine on the network?",
-    ),
-    (
-        r"NETWORK_CONNECTION|REQUEST_TIMEOUT|CURL error|UNAVAILABLE.*(connect|[Tt]imeout)",
-        "the server does not answer; is the endpoint right, and the server running?",
-    ),
-    (
-        r"PERMANENT_REDIRECT|PermanentRedirect|AUTHORIZATION_HEADER_MALFORMED|HTTP status 301",
-        "the bucket is in another region; add ?region=NAME to the URI",
-    ),
-    (
-        r"INTERNAL_FAILURE|InternalError|SERVICE_UNAVAILABLE|SLOW_DOWN|HTTP status 5\d\d"
-        r"|UNAVAILABLE|HTTP response code 5\d\d",
-        f"the server fails, {ATTEMPTS} times in a row; try again later",
-    ),
-)
-
-
-def _open_s3(text: str) -> Folder:
-    bucket, prefix, options = _parse(text, _S3_OPTIONS)
-    endpoint = (
-        options.get("endpoint_override")
-        or os.environ.get("AWS_ENDPOINT_URL_S3")
-        or os.environ.get("AWS_ENDPOINT_URL")
-        or ""
-    )
-    # One slash is what pathlib leaves.
-    given = re.match(r"(?:(\w+):/+)?([^/]*)", endpoint)
-    assert given is not None
-    scheme, host = options.get("scheme") or given[1] or "https", given[2]
-    if scheme not in ("http", "https"):
-        raise BadLocation(f"{text}: scheme is http or https")
-    region = options.get("region")
-    if region is None and host:
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    if region is None:
-        try:
-            region = pyarrow.fs.resolve_s3_region(bucket)
-        except OSError as error:
-            raise store_failure(error, f"s3://{bucket}") or error from error
-    filesystem = pyarrow.fs.S3FileSystem(
-        region=region,
-        endpoint_override=host or None,
-        scheme=scheme,
-        connect_timeout=CONNECT_SECONDS,
-        request_timeout=SILENCE_SECONDS,
-        retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-        # A stream that writes in the foreground forgets that a part failed, and publishes the
-        # others when it is closed (pyarrow 26).
-        background_writes=True,
-    )
-    values = {"endpoint_override": host, "region": region, "scheme": scheme}
-    return _remote(filesystem, "s3", bucket, prefix, values)
-
-
-def _open_gcs(text: str) -> Folder:
-    bucket, prefix, options = _parse(text, _GCS_OPTIONS)
-    options.setdefault("retry_limit_seconds", str(GCS_RETRY_SECONDS))
-    query = urllib.parse.urlencode(options)
-    try:
-        filesystem, _ = pyarrow.fs.FileSystem.from_uri(f"gs://{bucket}?{query}")
-    except (pa.ArrowException, ValueError) as error:
-        raise BadLocation(f"{text}: {str(error).splitlines()[0]}") from error
-    return _remote(filesystem, "gs", bucket, prefix, options)
-
-
-def _remote(
-    filesystem: pyarrow.fs.FileSystem,
-    scheme: str,
-    bucket: str,
-    prefix: str,
-    options: dict[str, Any],
-) -> Folder:
-    location = "/".join([f"{scheme}://{bucket}", *([urllib.parse.quote(prefix)] if prefix else [])])
-    query = urllib.parse.urlencode({k: v for k, v in sorted(options.items()) if v}, safe=":")
-    root = f"{bucket}/{prefix}" if prefix else bucket
-    return Folder(filesystem, root, location, query, None)
-
-
-def _parse(text: str, known: tuple[str, ...]) -> tuple[str, str, dict[str, str]]:
-    """Bucket, prefix and options of a URI."""
-    parts = urllib.parse.urlsplit(text)
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    if "@" in parts.netloc:
-        raise BadLocation(
-            f"{shown}: credentials do not belong in a URI, which is written beside a dataset; "
-            f"{_CREDENTIALS}"
-        )
-    if parts.fragment:
-        raise BadLocation(f"{shown}: write %23 for # in a URI")
-    if not parts.netloc:
-        raise BadLocation(f"{shown}: a bucket's name is missing: {parts.scheme}://BUCKET/FOLDER")
-    options = {}
-    for key, value in urllib.parse.parse_qsl(parts.query, keep_blank_values=True):
-        if key not in known:
-            raise BadLocation(f"{shown}: there is no option {key}; there are {', '.join(known)}")
-        options[key] = value
-    prefix = urllib.parse.unquote(parts.path)
-    return parts.netloc, "/".join(p for p in prefix.split("/") if p), options
 
 
 def _posix(name: str | PurePath) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.files.storage import Location
+
 __all__ = ["write_report"]
 
 
-def write_report(out_dir: str | Path, output: Path | None = None) -> Path | str:
+def write_report(out_dir: Location, output: Path | None = None) -> Path | str:
     """Write ``report.html`` of a finished dataset; a file that says the same stays untouched.
 
     Parameters
     ----------
-    out_dir : str or Path
+    out_dir : str, Path or Place
         Folder of the dataset, here or in a store (``s3://…``).
     output : Path, optional
         File to write instead of ``report.html`` beside the index.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.commands.checks import check_has_folder, check_no_folder
+from pipeline.files.place import Place
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class ReportOptions:
         File to write, if not report.html in the dataset's folder.
     """
 
-    dataset: Path
+    dataset: Place
     output: Path | None = None
 
     def check(self) -> None:

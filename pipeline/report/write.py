@@ -8,12 +8,12 @@ from pathlib import Path
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.layout import Layout
 from pipeline.files.atomic import appears_whole
-from pipeline.files.storage import Folder
+from pipeline.files.storage import Folder, Location
 from pipeline.report.gather import gather
 from pipeline.report.page import render
 
 
-def write(location: str | Path, output: Path | None) -> Path | str:
+def write(location: Location, output: Path | None) -> Path | str:
     """See `pipeline.report.write_report`."""
     dataset = BuiltDataset.open(location)
     content = render(gather(dataset)).encode("utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
-from pipeline.files.storage import Folder
+from pipeline.files.storage import Folder, Location
 from pipeline.where import parse_where
 
 INDEX, SPLITS = "index.parquet", "splits.parquet"
@@ -106,7 +105,7 @@ class Selection:
 
 
 def select(
-    path: str | Path,
+    path: Location,
     *,
     where: Where = None,
     entry_where: Where = None,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pipeline.commands.checks import check_at_least, check_share, is_day
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
+from pipeline.files.place import Place
 
 NOWHERE = "none"
 """What stands for no split on the command line."""
@@ -72,7 +73,7 @@ class SplitOptions:
         Print the result and write nothing.
     """
 
-    dataset: Path
+    dataset: Place
     method: Literal["cluster", "random", "time", "list"] = "cluster"
     names: list[str] = field(default_factory=lambda: ["train", "val", "test"])
     fractions: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])

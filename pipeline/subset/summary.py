@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline.built.build_summary import BuildSummary, Counts, ListedShard
+from pipeline.built.build_summary import OF_FILE, BuildSummary, Counts, ListedShard, count_reasons
 from pipeline.built.reading import config_hash
 from pipeline.built.tables import from_sources, versions
 from pipeline.shards import SCHEMA_VERSION, UNITS, dataset_digest
@@ -31,17 +32,9 @@ def build_summary(
     """What the file holds; nothing in it depends on when, where or in which order."""
     index = written.index
     uids, digests = index["chain_uid"].to_pylist(), index["row_sha256"].to_pylist()
-    inputs = tables.inputs.select(["input", "status", "reason", "message"]).to_pylist()
+    inputs = tables.inputs.select(OF_FILE).to_pylist()
     statuses = Counter(record["status"] for record in inputs)
-    reasons: dict[str, dict[str, int]] = {}
-    examples: dict[str, dict[str, dict[str, Any]]] = {}
-    for status in ("skipped", "failed"):
-        those = [r for r in inputs if r["status"] == status and r["reason"]]
-        reasons[status] = dict(Counter(r["reason"] for r in those).most_common())
-        examples[status] = {}
-        for r in those:
-            example = {"input": r["input"], "message": r["message"]}
-            examples[status].setdefault(r["reason"], example)
+    reasons, examples = count_reasons(map(itemgetter(*OF_FILE), inputs))
     origins = Counter(name or "unknown" for name in index["source"].to_pylist())
     return BuildSummary(
         digest=dataset_digest(zip(uids, digests, strict=True)),

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from pipeline.built.layout import Layout
 from pipeline.built.reading import config_hash
 from pipeline.built.records import PartRecord
 from pipeline.built.tables import REQUESTS_AT_ONCE
-from pipeline.commands.words import mebibytes
 from pipeline.crew.crew import available_jobs
 from pipeline.errors import Failure, UsageError
 from pipeline.shards import SCHEMA_VERSION, dataset_digest, shard_schema
@@ -36,17 +34,10 @@ from pipeline.verify.check_shard import (
     ShardJob,
     ShardReport,
     check_shard,
-    first_line,
 )
+from pipeline.verify.check_strays import SPLITS, check_strays
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Expected, Findings, Problem
-from pipeline.verify.probe import KILLS, deadly
-
-SPLITS = "splits.parquet"
-"""What pipeline.split leaves beside the index."""
-
-STAGE = "repair"
-"""Folder below ``.build`` in which a repair makes what it puts in place."""
 
 BYTES_PER_WORKER = 32 << 20
 """A worker takes a second or two to start, in which one process checks about so much."""
@@ -142,7 +133,7 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
     digest = None if rows is None else _digest(rows)
     if summary is not None and digest is not None and digest != summary.digest:
         problems += _wrong_digest(summary.digest, digest, ordered, expected, records)
-    problems += _strays(layout, here, {e.name for e in expected})
+    problems += check_strays(layout, here, {e.name for e in expected})
     if summary is not None and (index := tables.get("index.parquet")) is not None:
         problems += check_embeddings(layout.folder, index, quick=how.quick)
     return Findings(
@@ -433,68 +424,6 @@ def _wrong_digest(
     whose = "the rows" if all(r.rows is not None for r in reports) else "the rows and the index"
     sentence = f"digest is {said[:12]}…, and {whose} give {digest[:12]}…"
     return [*problems, Problem(BUILD_JSON, "digest", sentence, "rewrite")]
-
-
-# ---- what should not be there -------------------------------------------------------------------
-
-
-def _strays(layout: Layout, here: Layout, names: set[str]) -> Iterator[Problem]:
-    for name in _names_in_shards(layout):
-        # Readers of whole folders pass over what begins so.
-        if name not in names and not name.startswith((".", "_")):
-            yield Problem(
-                f"shards/{name}",
-                "stray",
-                "is not of this dataset, and whoever reads all of shards/ would read it too",
-                "by-hand",
-            )
-    if (problem := _unreadable_splits(here)) is not None:
-        yield problem
-    state = here.root / here.state
-    for folder, whose, who in (
-        (here.scratch, "an interrupted build", "the next run of the build"),
-        (state / STAGE, "an interrupted repair", "the next --repair that has to mend"),
-    ):
-        left = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-        if left:
-            size = sum(path.stat().st_size for path in left)
-            yield Problem(
-                f"{here.state}/{folder.name}",
-                "leftover",
-                f"holds {len(left):,} files of {whose} ({mebibytes(size)}); {who} sweeps them up",
-                "none",
-                damage=False,
-            )
-    if not (here.root / here.options).exists():
-        yield Problem(
-            here.options,
-            "options",
-            "is missing: no reader needs it, but --repair finds the inputs by it",
-            "by-hand",
-            damage=False,
-        )
-
-
-def _names_in_shards(layout: Layout) -> Sequence[str]:
-    if not layout.folder.is_local:
-        return layout.folder.list(layout.shards)
-    shards = layout.root / layout.shards
-    return sorted(path.name for path in shards.iterdir()) if shards.is_dir() else ()
-
-
-def _unreadable_splits(layout: Layout) -> Problem | None:
-    path = layout.root / SPLITS
-    try:
-        if path.exists() and deadly([path]):
-            raise ValueError(KILLS)
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            file.read(use_threads=False).validate(full=True)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-        sentence = f"cannot be read: {first_line(error)}; make it again with pipeline.split"
-        return Problem(SPLITS, "unreadable", sentence, "by-hand")
-    return None
 
 
 def _sorted(problems: Sequence[Problem], expected: Sequence[Expected]) -> list[Problem]:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.built.build_summary import BuildSummary, NotASummary
+from pipeline.built.build_summary import OF_FILE, BuildSummary, NotASummary, count_reasons
 from pipeline.built.layout import Layout
 from pipeline.built.plan import PLAN_SCHEMA, read_plan
 from pipeline.built.reading import config_hash
@@ -392,7 +393,7 @@ def check_summary(
         said = {name: source.chains for name, source in summary.sources.items()}
         yield from compare("sources", dict(sources), "the shards' rows", said)
     if (inputs := tables.get("inputs.parquet")) is not None:
-        records = inputs.select(["input", "status", "reason", "message"]).to_pylist()
+        records = inputs.select(OF_FILE).to_pylist()
         statuses = Counter(r["status"] for r in records)
         source = "the rows of inputs.parquet"
         if in_files == counts.found:
@@ -410,20 +411,17 @@ def check_summary(
                 yield from compare(
                     f"counts.{status}", statuses[status], source, getattr(counts, status)
                 )
-        for status in ("skipped", "failed") if len(records) == counts.found else ():
-            those = [r for r in records if r["status"] == status and r["reason"]]
-            reasons = Counter(r["reason"] for r in those)
-            examples: dict[str, dict[str, Any]] = {}
-            for r in those:
-                example = {"input": r["input"], "message": r["message"]}
-                examples.setdefault(r["reason"], example)
-            said_reasons, said_examples = summary.reasons.get(status), summary.examples.get(status)
-            yield from compare(f"reasons.{status}", dict(reasons), source, said_reasons)
-            yield from compare(f"examples.{status}", examples, source, said_examples)
+        if len(records) == counts.found:
+            reasons, examples = count_reasons(map(itemgetter(*OF_FILE), records))
+            for status in reasons:
+                said_reasons = summary.reasons.get(status)
+                said_examples = summary.examples.get(status)
+                yield from compare(f"reasons.{status}", reasons[status], source, said_reasons)
+                yield from compare(f"examples.{status}", examples[status], source, said_examples)
     if (drops := tables.get("drops.parquet")) is not None:
-        reasons = Counter(drops["reason"].to_pylist())
+        drop_reasons = dict(Counter(drops["reason"].to_pylist()))
         source = "the rows of drops.parquet"
-        yield from compare("drop_reasons", dict(reasons), source, summary.drop_reasons)
+        yield from compare("drop_reasons", drop_reasons, source, summary.drop_reasons)
         yield from compare("counts.dropped_chains", drops.num_rows, source, counts.dropped_chains)
 
 

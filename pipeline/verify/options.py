@@ -14,6 +14,7 @@ from pipeline.commands.checks import (
 )
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
+from pipeline.files.place import Place
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class VerifyOptions:
         No progress, only what was found.
     """
 
-    dataset: Path
+    dataset: Place
     quick: bool = False
     sample: float | None = None
     n_jobs: int = 0

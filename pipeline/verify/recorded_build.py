@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from pipeline.build.event_log import EventLog
 from pipeline.build.options import BuildOptions
+from pipeline.build.planned import Planned, plan_parts
+from pipeline.build.run import Run
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part
 from pipeline.built.reading import Reading, config_hash
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.words import dashed
-from pipeline.errors import Failure
+from pipeline.errors import Failure, UsageError
 from pipeline.files.place import Place
 from pipeline.files.storage import BadLocation, Folder, Location, StorageError, open_folder
-from pipeline.sources import (
-    Discovery,
-    SourceError,
-    SourceFile,
-    discover,
-    input_root,
-    place_kind,
-    sizes_and_times,
-)
+from pipeline.sources import Entry, input_root, place_kind, sizes_and_times
 
 
 class CannotRepair(Failure):
@@ -47,24 +43,88 @@ class Places:
 class RecordedBuild:
     """A build by its ``options.yaml``.
 
+    Parameters
+    ----------
+    layout : Layout
+        Of the dataset.
+    places : Places
+    config : mapping or None
+        The configuration of the dataset, if that is known.
+
+    Attributes
+    ----------
+    reading : Reading
+        How files were read.
+
     Raises
     ------
     CannotRepair
         By every method too: ``options.yaml`` cannot be used, or the inputs are not there.
     """
 
-    def __init__(self, layout: Layout, places: Places):
-        self.layout, self._places = layout, places
-        self.options = _recorded_options(layout)
+    def __init__(self, layout: Layout, places: Places, config: Mapping[str, Any] | None):
+        self._layout, self._places = layout, places
+        self._options = _recorded_options(layout)
+        if self._options.manifest is not None:
+            self._options = self._with_places("manifest")
+        self.reading = self._reading(config)
 
-    def reading(self, config: Mapping[str, Any] | None) -> Reading:
-        """How files were read; it must be the configuration of the dataset, if that is known."""
-        options = self.options
-        if options.manifest is not None:
-            manifest = self._place("manifest")
-            options = dataclasses.replace(options, manifest=Path(manifest))
+    def run(self, layout: Layout, n_jobs: int, console: Console | None) -> Run:
+        """A run that builds in another folder, on this machine."""
+        options = replace(self._options, n_jobs=n_jobs, backend="loky", quiet=console is None)
+        console = console or Console(quiet=True)
+        return Run(options, layout, console, EventLog(None), self.reading)
+
+    def plan(self) -> Planned:
+        """The inputs of today, cut into parts."""
+        given = [n for n in ("pdb_dir", "pdb_list") if getattr(self._options, n) is not None]
+        options = replace(self._with_places(*given), out_dir=self._layout.place, update=False)
         try:
-            reading = options.whole_reading()
+            return plan_parts(Run(options, self._layout, Console(quiet=True), EventLog(None)))
+        except (UsageError, StorageError) as error:
+            raise CannotRepair(f"the inputs are not reachable: {error}") from error
+
+    def root(self) -> Folder:
+        """What the paths of the plan are relative to."""
+        if self._options.pdb_dir is not None or self._places.pdb_dir is not None:
+            return input_root(self._place("pdb_dir"), None)
+        return input_root(None, self._place("pdb_list"))
+
+    def as_they_are_now(self, todo: Sequence[Part], root: Folder) -> list[Part]:
+        """The parts with today's times of their files, which must all be there.
+
+        Their sizes stay: a file of another size has changed, and reading it says so.
+        """
+        files = [file for part in todo for file in part.files]
+        paths = list(dict.fromkeys(file.path for file in files))
+        try:
+            now = dict(zip(paths, sizes_and_times(paths, root), strict=True))
+        except StorageError as error:
+            raise CannotRepair(f"the inputs are not reachable: {error}") from error
+        # What was listed, and was not there then either, fails as it did.
+        missing = [file for file in files if now[file.path] is None and file.size >= 0]
+        if missing:
+            raise CannotRepair(
+                f"the inputs are not reachable: {len(missing):,} of the {len(files):,} files of "
+                f"the damaged shards are not below {root}, such as {missing[0].name}; bring them "
+                "back, or say with --pdb-dir where they are"
+            )
+
+        def today(entry: Entry) -> Entry:
+            times = [(file, now[file.path]) for file in entry.candidates]
+            return replace(
+                entry,
+                candidates=tuple(
+                    file if status is None else replace(file, mtime_ns=status.mtime_ns)
+                    for file, status in times
+                ),
+            )
+
+        return [Part(part.number, tuple(map(today, part.entries))) for part in todo]
+
+    def _reading(self, config: Mapping[str, Any] | None) -> Reading:
+        try:
+            reading = self._options.whole_reading()
         except OSError as error:
             raise CannotRepair(f"the manifest cannot be read: {error}") from error
         if config is not None and config_hash(config) != reading.config_hash:
@@ -77,17 +137,22 @@ class RecordedBuild:
             )
         return reading
 
+    def _with_places(self, *names: str) -> BuildOptions:
+        """The options, with the places where these inputs are now."""
+        now: dict[str, Any] = {name: self._place(name) for name in names}
+        return replace(self._options, **now)
+
     def _place(self, name: str) -> Path | Place:
         """Where an input of the build is now."""
         given: Path | None = getattr(self._places, name)
-        said: Path | Place | None = getattr(self.options, name)
+        said: Path | Place | None = getattr(self._options, name)
         option = dashed(name)
         if given is not None:
             if not _is_there(given):
                 raise CannotRepair(f"{option} {given}: there is no such file or folder")
             return given
         assert said is not None
-        for path in (said, *_beside_output(said, self.options.out_dir, self.layout.root)):
+        for path in (said, *_beside_output(said, self._options.out_dir, self._layout.root)):
             if _is_there(path):
                 return path
         place = open_folder(said)
@@ -97,65 +162,6 @@ class RecordedBuild:
             f"the inputs are not reachable: the build had them from {option} {place}{where}, and "
             f"there is nothing now; say with {option} where they are"
         )
-
-    def root(self) -> Folder:
-        """What the paths of the plan are relative to."""
-        if self.options.pdb_dir is not None or self._places.pdb_dir is not None:
-            return input_root(self._place("pdb_dir"), None)
-        return input_root(None, self._place("pdb_list"))
-
-    def discover(self) -> Discovery:
-        """What the inputs of the build are today."""
-        pdb_dir = None if self.options.pdb_dir is None else self._place("pdb_dir")
-        pdb_list = None if self.options.pdb_list is None else self._place("pdb_list")
-        try:
-            return discover(pdb_dir, pdb_list, exclude=[self.layout.place])
-        except (SourceError, StorageError) as error:
-            raise CannotRepair(f"the inputs are not reachable: {error}") from error
-
-    def as_they_are_now(self, todo: Sequence[Part], root: Folder) -> tuple[list[Part], list[str]]:
-        """The parts with today's times of their files, which must all be there; and sentences
-        about those parts whose files have changed."""
-        paths = list(dict.fromkeys(file.path for part in todo for file in part.files))
-        try:
-            now = dict(zip(paths, sizes_and_times(paths, root), strict=True))
-        except StorageError as error:
-            raise CannotRepair(f"the inputs are not reachable: {error}") from error
-        missing: list[SourceFile] = []
-        n_files = 0
-        parts, changed_parts = [], []
-        for part in todo:
-            entries = []
-            changed = None
-            for entry in part.entries:
-                candidates = []
-                for file in entry.candidates:
-                    n_files += 1
-                    status = now[file.path]
-                    if status is None:
-                        # What was listed, and was not there then either, fails as it did.
-                        if file.size >= 0:
-                            missing.append(file)
-                        candidates.append(file)
-                        continue
-                    if file.member is None and status.size != file.size:
-                        changed = changed or file
-                    candidates.append(dataclasses.replace(file, mtime_ns=status.mtime_ns))
-                entries.append(dataclasses.replace(entry, candidates=tuple(candidates)))
-            if changed is None:
-                parts.append(Part(part.number, tuple(entries)))
-            else:
-                changed_parts.append(
-                    f"{self.layout.shard(part.number)} was not built again: its input "
-                    f"{changed.name} has changed since the build"
-                )
-        if missing:
-            raise CannotRepair(
-                f"the inputs are not reachable: {len(missing):,} of the {n_files:,} files of the "
-                f"damaged shards are not below {root}, such as {missing[0].name}; bring them back, "
-                "or say with --pdb-dir where they are"
-            )
-        return parts, changed_parts
 
 
 def _recorded_options(layout: Layout) -> BuildOptions:

@@ -1,43 +1,39 @@
 """Damaged shards built again from their inputs, damaged tables written again from shards and
 records.
 
-Everything is made in a folder beside, compared with what the dataset was, and only then put in its
-place: what cannot be made as it was stays as it is, for a damaged shard is better than none.
+A folder beside gets the whole shards, and the build goes on there as after an interruption, with
+the records of the damaged shards forgotten. What it makes is compared with what the dataset was,
+and only then put in its place: what cannot be made as it was stays as it is, for a damaged shard is
+better than none.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
-from pipeline.build.display import Display
+from pipeline.build.build_parts import Building
+from pipeline.build.planned import Planned
 from pipeline.built.build_summary import BuildSummary
 from pipeline.built.errors import UnfinishedBuild
 from pipeline.built.latest_plan import latest_plan
 from pipeline.built.layout import Layout
-from pipeline.built.plan import Part, make_plan, read_plan
-from pipeline.built.reading import Reading
-from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_beside
+from pipeline.built.plan import Part, read_plan
+from pipeline.built.records import DropRecord, InputRecord, PartRecord
 from pipeline.built.tables import finalise
-from pipeline.commands.words import MEBIBYTE
-from pipeline.crew.crew import Crew, Job, available_jobs
 from pipeline.files.atomic import publish
 from pipeline.files.place import Place
-from pipeline.shards import dataset_digest
-from pipeline.sources import (
-    group_entries,
-)
 from pipeline.verify import check_tables
-from pipeline.verify.check_dataset import STAGE
+from pipeline.verify.check_strays import STAGE
 from pipeline.verify.check_tables import BUILD_JSON
-from pipeline.verify.findings import Expected, Findings
+from pipeline.verify.findings import Findings
 from pipeline.verify.recorded_build import CannotRepair, Places, RecordedBuild
 
 
@@ -97,212 +93,197 @@ def repair_dataset(
     WorkersFail, OutputError
         As for a build; the dataset is unchanged.
     """
+    if not findings.files_for("rebuild") and not findings.files_for("rewrite"):
+        return Repair()
     stage = Layout(layout.root / layout.state / STAGE)
     shutil.rmtree(stage.root, ignore_errors=True)
     try:
-        return _Repair(layout, stage, findings, places or Places(), n_jobs, console).run()
+        return _Repair(layout, stage, findings, places or Places()).run(n_jobs, console)
     finally:
         shutil.rmtree(stage.root, ignore_errors=True)
 
 
 class _Repair:
-    def __init__(
-        self,
-        layout: Layout,
-        stage: Layout,
-        findings: Findings,
-        places: Places,
-        n_jobs: int,
-        console: Console | None,
-    ):
-        self.layout, self.stage, self.findings = layout, stage, findings
-        self._places, self._n_jobs, self._console = places, n_jobs, console
+    def __init__(self, layout: Layout, stage: Layout, findings: Findings, places: Places):
+        self.layout, self.stage = layout, stage
         self._done = Repair()
-        self._expected = {e.name: e for e in findings.expected}
         self._damaged = [Path(file).name for file in findings.files_for("rebuild")]
         self._rewrite = findings.files_for("rewrite")
+        self._sha256 = findings.sha256
+        self._expected = {e.name: e for e in findings.expected}
         self._summary, _ = check_tables.read_summary(layout)
         self._records = check_tables.read_records(layout)
         # What is damaged in any way vouches for nothing.
         self._tables, _ = check_tables.read_tables(layout, without=self._rewrite)
+        config = check_tables.trusted_config(layout, self._summary)
+        self._build_then = RecordedBuild(layout, places, config)
 
-    def run(self) -> Repair:
-        if not self._damaged and not self._rewrite:
-            return self._done
-        self._build_then = RecordedBuild(self.layout, self._places)
-        reading = self._build_then.reading(check_tables.trusted_config(self.layout, self._summary))
-        self._config_hash = reading.config_hash
-        if "plan.parquet" in self._tables:
-            parts, others = read_plan(self.layout.root / self.layout.plan), None
-        else:
-            parts, others = self._plan_anew()
-        known = self._known_records(parts) if self._rewrite else {}
+    def run(self, n_jobs: int, console: Console | None) -> Repair:
+        parts = self._parts()
+        whole = self._whole(parts)
         todo = [
             part
             for part in parts
             if self.layout.shard_name(part.number) in self._damaged
-            or (self._rewrite and part.number not in known)
+            or (self._rewrite and part.number not in whole)
         ]
         strange = set(self._damaged) - {self.layout.shard_name(p.number) for p in todo}
         if strange:
             raise CannotRepair(f"the plan knows no inputs of {', '.join(sorted(strange))}")
-        built = self._build(todo, reading) if todo else {}
-        accepted = self._accepted(todo, built)
-        whole = len(accepted) == len(todo)
-        if self._done.other_bytes and not whole:
-            # build.json would have to change, and cannot be written while shards are damaged.
-            self._done.left += [
-                f"shards/{name} was not replaced: it can be built with the same rows, but in other "
-                "bytes, which build.json can only take in when all shards are whole"
-                for name in self._done.other_bytes
-            ]
-            accepted = [r for r in accepted if r.shard not in self._done.other_bytes]
-            self._done.other_bytes = []
-        rewrite = self._rewrite or bool(self._done.other_bytes)
+        built = self._build(todo, n_jobs, console) if todo else []
+        same, other = self._compare(todo, built)
+        records = {**whole, **{record.number: record for record in (*same, *other)}}
+        summary = None
+        if len(records) == len(parts) and (self._rewrite or other):
+            summary = self._finalise(parts, records)
+        if other and (summary is None or not self._is_known_digest(summary.digest)):
+            self._done.left += [self._why_other(record) for record in other]
+            other, summary = [], None
         names: list[str] = []
-        if rewrite and whole:
-            if not self._rewrite:
-                known = self._known_records(parts)
-            records = {**known, **{r.number: r for r in accepted}}
-            names = self._write_tables(parts, records, others, reading)
-        elif rewrite:
+        if summary is not None:
+            self._check_same(summary)
+            names = [n for n in self.stage.results if other or n in self._rewrite]
+        else:
             self._done.left += [
                 f"{name} was not written anew, because shards are damaged" for name in self._rewrite
             ]
-        self._install(accepted, names)
+        self._done.other_bytes = [record.shard for record in other]
+        self._install([*same, *other], names)
         return self._done
 
-    def _plan_anew(self) -> tuple[list[Part], list[InputRecord]]:
-        discovery = self._build_then.discover()
-        part_size = self._build_then.options.part_size * MEBIBYTE
+    # ---- what is known --------------------------------------------------------------------------
+
+    def _parts(self) -> list[Part]:
+        if "plan.parquet" in self._tables:
+            return read_plan(self.layout.root / self.layout.plan)
         # An updated dataset has parts that no fresh plan makes.
-        for parts in (
-            latest_plan(self.layout),
-            make_plan(group_entries(discovery.files), part_size),
-        ):
-            if [self.layout.shard_name(p.number) for p in parts] == list(self._expected):
-                break
-        else:
+        parts = latest_plan(self.layout)
+        if not self._makes_the_shards(parts):
+            parts = self._planned.parts
+        if not self._makes_the_shards(parts):
             raise CannotRepair(
                 f"plan.parquet is damaged, and the inputs of today make {len(parts):,} shards, not "
                 f"{len(self._expected):,}: they have changed since the build, or --pdb-dir is "
                 "another folder"
             )
-        return parts, records_beside(discovery)
+        return parts
 
-    # ---- records --------------------------------------------------------------------------------
+    def _makes_the_shards(self, parts: Sequence[Part]) -> bool:
+        return [self.layout.shard_name(part.number) for part in parts] == list(self._expected)
 
-    def _known_records(self, parts: Sequence[Part]) -> dict[int, PartRecord]:
-        """Records of the parts whose shards are whole."""
-        known = {}
-        for part in parts:
-            name = self.layout.shard_name(part.number)
-            if name not in self._damaged:
-                record = self._record_of(part, self.findings.sha256.get(name))
-                if record is not None:
-                    known[part.number] = record
-        return known
+    @cached_property
+    def _planned(self) -> Planned:
+        return self._build_then.plan()
+
+    @cached_property
+    def _listed(self) -> dict[int | None, tuple[list[InputRecord], list[DropRecord]]]:
+        """Part → what the tables say of its inputs and chains; None → inputs that are in none."""
+        listed: dict[int | None, tuple[list[InputRecord], list[DropRecord]]]
+        listed = defaultdict(lambda: ([], []))
+        part_of = {}
+        if "inputs.parquet" in self._tables:
+            for row in self._tables["inputs.parquet"].to_pylist():
+                listed[row["part"]][0].append(InputRecord(**row))
+                part_of[row["input"]] = row["part"]
+        if "drops.parquet" in self._tables:
+            for row in self._tables["drops.parquet"].to_pylist():
+                listed[part_of.get(row["input"])][1].append(DropRecord(**row))
+        return listed
 
     def _record_of(self, part: Part, sha256: str | None) -> PartRecord | None:
         """What vouches for a shard of this hash: ``.build``, or the tables."""
         name = self.layout.shard_name(part.number)
-        record = self._records.get(name)
+        record, expected = self._records.get(name), self._expected.get(name)
         if record is not None and record.shard_sha256 == sha256:
             return record
-        record = self._record_by_tables(part, self._expected.get(name))
-        return record if record is not None and record.shard_sha256 == sha256 else None
-
-    def _record_by_tables(self, part: Part, expected: Expected | None) -> PartRecord | None:
-        if expected is None or not {"inputs.parquet", "drops.parquet"} <= self._tables.keys():
+        if expected is None or expected.sha256 != sha256:
             return None
-        rows = self._tables["inputs.parquet"].to_pylist()
-        inputs = [InputRecord(**row) for row in rows if row["part"] == part.number]
-        names = {r.input for r in inputs}
-        drops = self._tables["drops.parquet"].to_pylist()
+        if not {"inputs.parquet", "drops.parquet"} <= self._tables.keys():
+            return None
+        inputs, drops = self._listed[part.number]
         return PartRecord(
             number=part.number,
-            fingerprint=part.fingerprint(self._config_hash),
+            fingerprint=part.fingerprint(self._build_then.reading.config_hash),
             shard=expected.name,
             shard_sha256=expected.sha256,
             shard_bytes=expected.n_bytes,
             n_chains=expected.n_chains,
             n_residues=expected.n_residues,
             inputs=inputs,
-            drops=[DropRecord(**row) for row in drops if row["input"] in names],
+            drops=drops,
         )
 
-    # ---- building -------------------------------------------------------------------------------
+    def _whole(self, parts: Sequence[Part]) -> dict[int, PartRecord]:
+        """Records of the parts whose shards are whole, by number."""
+        known = {}
+        for part in parts:
+            name = self.layout.shard_name(part.number)
+            if name not in self._damaged:
+                known[part.number] = self._record_of(part, self._sha256.get(name))
+        return {number: record for number, record in known.items() if record is not None}
 
-    def _build(self, todo: Sequence[Part], reading: Reading) -> dict[int, PartRecord]:
-        """Build parts in the folder beside."""
+    def _others(self, records: Mapping[int, PartRecord]) -> list[InputRecord]:
+        """Inputs that are in no part."""
+        if "inputs.parquet" in self._tables:
+            return self._listed[None][0]
+        n = sum(len(record.inputs) for record in records.values())
+        if self._summary is not None and self._summary.counts.found == n:
+            return []
+        return self._planned.others
+
+    # ---- the folder beside ----------------------------------------------------------------------
+
+    def _build(
+        self, todo: Sequence[Part], n_jobs: int, console: Console | None
+    ) -> list[PartRecord]:
         root = self._build_then.root()
-        fresh, changed = self._build_then.as_they_are_now(todo, root)
-        self._done.left += changed
+        fresh = self._build_then.as_they_are_now(todo, root)
+        run = self._build_then.run(self.stage, n_jobs, console)
         self.stage.make_folders()
-        display = Display(self._console or Console(quiet=True), fresh, self._console is None)
-        built: dict[int, PartRecord] = {}
+        building = Building(run, Place(root), fresh)
+        building.run()
+        return sorted(building.records, key=lambda record: record.number)
 
-        def part_done(record: PartRecord) -> None:
-            built[record.number] = record
-            display.part_done(record)
-
-        crew = Crew(
-            Job(Place(root), reading, self.stage.place),
-            self._n_jobs or available_jobs(),
-            part_done,
-            display.update,
-            lambda *_: None,
-        )
-        with display:
-            crew.run(fresh)
-        return built
+    def _finalise(self, parts: Sequence[Part], records: Mapping[int, PartRecord]) -> BuildSummary:
+        self.stage.make_folders()
+        for part in parts:
+            name = self.layout.shard(part.number)
+            if not (self.stage.root / name).exists():
+                (self.stage.root / name).symlink_to((self.layout.root / name).resolve())
+        made, others = list(records.values()), self._others(records)
+        try:
+            return finalise(self.stage, parts, made, others, self._build_then.reading)
+        except UnfinishedBuild as error:
+            raise CannotRepair(f"the tables cannot be written anew: {error}") from error
 
     # ---- comparing ------------------------------------------------------------------------------
 
-    def _accepted(self, todo: Sequence[Part], built: Mapping[int, PartRecord]) -> list[PartRecord]:
-        """Those that are what they were: by their bytes, or all together by the digest."""
-        same: list[PartRecord] = []
-        others: list[PartRecord] = []
-        for part in todo:
-            record = built.get(part.number)
-            if record is None:
-                continue  # not built, and said why
-            name = record.shard
-            wanted = {self._expected[name].sha256} if name in self._expected else set()
-            if name in self._records:
-                wanted.add(self._records[name].shard_sha256)
-            if record.shard_sha256 in wanted:
-                # The record of then, if there is one: nothing else in the dataset has to change.
-                same.append(self._record_of(part, record.shard_sha256) or record)
+    def _compare(
+        self, todo: Sequence[Part], built: Sequence[PartRecord]
+    ) -> tuple[list[PartRecord], list[PartRecord]]:
+        """Records of the shards that have the bytes of before, and of those that have others."""
+        same, other = [], []
+        parts = {part.number: part for part in todo}
+        for record in built:
+            # The record of then, if there is one: nothing else in the dataset has to change.
+            then = self._record_of(parts[record.number], record.shard_sha256)
+            expected = self._expected.get(record.shard)
+            if then is not None:
+                same.append(then)
+            elif expected is not None and expected.sha256 == record.shard_sha256:
+                same.append(record)
             else:
-                others.append(record)
-        if (
-            others
-            and len(same) + len(others) == len(todo)
-            and self._gives_the_digest(same + others)
-        ):
-            self._done.other_bytes = [r.shard for r in others]
-            return same + others
-        self._done.left += [self._why_other(record) for record in others]
-        return same
+                other.append(record)
+        return same, other
 
-    def _gives_the_digest(self, built: Iterable[PartRecord]) -> bool:
-        """Whether the rows of these and of the whole shards give the dataset's digest."""
-        if self._summary is None:
-            return False
-        fresh = {record.shard for record in built}
-        rows: list[tuple[str, bytes]] = []
-        for name in self._expected:
-            rows += _rows(self._shard(self.stage if name in fresh else self.layout, name))
-        return dataset_digest(rows) == self._summary.digest
+    def _is_known_digest(self, digest: str) -> bool:
+        return self._summary is not None and self._summary.digest == digest
 
     def _why_other(self, record: PartRecord) -> str:
-        before = self._inputs_before(record)
-        changed = [
-            r.input
-            for r in record.inputs
-            if r.input in before and before[r.input] not in (None, r.sha256)
-        ]
+        then = self._records.get(record.shard)
+        inputs = self._listed[record.number][0] if then is None else then.inputs
+        before = {r.input: r.sha256 for r in inputs}
+        changed = [r.input for r in record.inputs if before.get(r.input) not in (None, r.sha256)]
         failed = [r for r in record.inputs if r.transient]
         if changed:
             why = f"its inputs have changed since the build, such as {changed[0]}"
@@ -312,57 +293,11 @@ class _Repair:
             why = "its inputs are the same, and other versions of software build other rows"
         return f"shards/{record.shard} was left as it is: built again, it has other rows ({why})"
 
-    def _inputs_before(self, record: PartRecord) -> dict[str, str | None]:
-        if record.shard in self._records:
-            return {r.input: r.sha256 for r in self._records[record.shard].inputs}
-        if "inputs.parquet" in self._tables:
-            table = self._tables["inputs.parquet"].select(["input", "sha256"])
-            return {r["input"]: r["sha256"] for r in table.to_pylist()}
-        return {}
-
-    @staticmethod
-    def _shard(layout: Layout, name: str) -> Path:
-        return layout.root / layout.shards / name
-
-    # ---- tables ---------------------------------------------------------------------------------
-
-    def _write_tables(
-        self,
-        parts: Sequence[Part],
-        records: Mapping[int, PartRecord],
-        others: list[InputRecord] | None,
-        reading: Reading,
-    ) -> list[str]:
-        """Finalise in the folder beside; the names of the files that are to be taken from there."""
-        self.stage.make_folders()
-        for name in (self.layout.shard_name(part.number) for part in parts):
-            link = self._shard(self.stage, name)
-            if not link.exists():
-                link.symlink_to(self._shard(self.layout, name).resolve())
-        if others is None:
-            others = self._others(records)
-        try:
-            summary = finalise(self.stage, parts, list(records.values()), others, reading)
-        except UnfinishedBuild as error:
-            raise CannotRepair(f"the tables cannot be written anew: {error}") from error
-        whole_before = self._summary is not None and BUILD_JSON not in self._rewrite
-        if whole_before:
-            assert self._summary is not None
-            self._check_same(summary, self._summary)
-        names = self.stage.results
-        return [n for n in names if self._done.other_bytes or n in self._rewrite]
-
-    def _others(self, records: Mapping[int, PartRecord]) -> list[InputRecord]:
-        """Inputs that are in no part."""
-        if "inputs.parquet" in self._tables:
-            rows = self._tables["inputs.parquet"].to_pylist()
-            return [InputRecord(**row) for row in rows if row["part"] is None]
-        n = sum(len(r.inputs) for r in records.values())
-        if self._summary is not None and self._summary.counts.found == n:
-            return []
-        return self._plan_anew()[1]
-
-    def _check_same(self, now: BuildSummary, before: BuildSummary) -> None:
+    def _check_same(self, now: BuildSummary) -> None:
+        """The summary is that of before, if this is known."""
+        before = self._summary
+        if before is None or BUILD_JSON in self._rewrite:
+            return
         for key in ("digest", "config_hash", "counts", "reasons", "drop_reasons"):
             new, said = getattr(now, key), getattr(before, key)
             if key == "counts":
@@ -385,21 +320,12 @@ class _Repair:
             if not is_kept:  # as in a build: no record while its shard is being replaced
                 path.unlink(missing_ok=True)
             if record.shard in self._damaged or record.shard in self._done.other_bytes:
-                place = self._shard(self.layout, record.shard)
+                place = self.layout.root / self.layout.shard(record.number)
                 place.parent.mkdir(exist_ok=True)
-                publish(self._shard(self.stage, record.shard), place)
+                publish(self.stage.root / self.layout.shard(record.number), place)
                 self._done.replaced.append(f"shards/{record.shard}")
             if not is_kept:
                 record.write(path, self.stage.scratch)
         for name in names:  # build.json is the last
             publish(self.stage.root / name, self.layout.root / name)
             self._done.replaced.append(name)
-
-
-def _rows(path: Path) -> list[tuple[str, bytes]]:
-    columns = ["chain_uid", "row_sha256"]
-    try:
-        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
-    except (OSError, ValueError, pa.ArrowException):
-        return []
-    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))

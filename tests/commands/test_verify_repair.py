@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import pipeline.build.build_parts
 import pipeline.built.plan
 import pipeline.shards.writer
-import pipeline.verify.repair
 from pipeline.built.layout import Layout
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 from pipeline.verify.command import main
@@ -51,7 +51,7 @@ def here(built: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def without_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(pipeline.verify.repair, "Crew", runs.CrewOfNone)
+    monkeypatch.setattr(pipeline.build.build_parts, "Crew", runs.CrewOfNone)
     monkeypatch.setattr(pipeline.built.plan, "MIN_PART", MIN_PART)
     return
 
@@ -281,13 +281,26 @@ def test_rows_that_other_software_builds_otherwise_are_not_taken(
 
 
 def test_tables_are_written_anew_without_the_inputs(here: Path) -> None:
-    """Shards and records know all of it; only the plan is made from the inputs."""
+    """Shards and records know all of it, and `.build` has a copy of the plan."""
     before = contents(here / "out")
     shutil.rmtree(here / "in")
-    for name in ("index.parquet", "drops.parquet", "build.json"):
+    for name in ("index.parquet", "drops.parquet", "plan.parquet", "build.json"):
         (here / "out" / name).unlink()
     assert repair(here) == 0
     assert contents(here / "out") == before
+
+
+def test_a_plan_that_is_lost_is_made_again_without_the_obsolete_entries(tmp_path: Path) -> None:
+    source = runs.write_peptides(tmp_path / "in", 5)
+    (tmp_path / "obsolete").write_text("p001\np004\n")
+    runs.build_here(
+        source, tmp_path / "out", min_part=MIN_PART, obsolete=tmp_path / "obsolete", status=0
+    )
+    shutil.rmtree(tmp_path / "out" / ".build")
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / "plan.parquet").unlink()
+    assert main([str(tmp_path / "out"), "--repair", "--quiet"]) == 0
+    assert {n: c for n, c in contents(tmp_path / "out").items() if ".build" not in n} == before
 
 
 def test_a_dataset_without_records_is_repaired_from_its_tables(here: Path) -> None:

@@ -37,5 +37,6 @@ def test_what_a_record_names_is_measured(record: TaskRecord, examples_dataset: P
     compared = record.compare(problem, output) if problem.reference is not None else {}
     assert set(record.of_input or ()) <= set(compared)
     evaluated = {*compared, *record.alone}
-    assert set(record.shown) <= evaluated
+    assert {*record.shown, *record.by_length} <= evaluated
+    assert record.hides_frames == (not problem.held_frames.all())
     assert record.ranked_error is None or record.ranked_error in evaluated

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.files import storage
+from pipeline.files import stores
 from pipeline.files.storage import BadLocation, Folder, StorageError, open_folder, store_failure
 from tests.support.places import ROOT
 from tests.support.s3_server import BUCKET, S3Server
@@ -248,7 +248,7 @@ def test_an_interrupted_upload_is_whole_or_nothing(s3: S3Server, scratch: Path) 
 def test_a_server_that_does_not_answer_is_given_up(
     s3: S3Server, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(stores, "SILENCE_SECONDS", 1.0)
     folder = open_folder(s3.uri(f"{BUCKET}/set"))
     started = time.monotonic()
     s3.pause()
@@ -264,8 +264,8 @@ def test_a_server_that_does_not_answer_is_given_up(
 
 
 def test_a_silence_is_short_enough_by_default() -> None:
-    assert storage.ATTEMPTS * (storage.CONNECT_SECONDS + storage.SILENCE_SECONDS) <= 60
-    assert storage.GCS_RETRY_SECONDS <= 60
+    assert stores.ATTEMPTS * (stores.CONNECT_SECONDS + stores.SILENCE_SECONDS) <= 60
+    assert stores.GCS_RETRY_SECONDS <= 60
 
 
 def test_google_without_a_server_is_one_sentence() -> None:

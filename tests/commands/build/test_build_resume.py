@@ -18,7 +18,7 @@ from joblib.externals.loky.process_executor import ShutdownExecutorError, _Execu
 
 from pipeline.build.command import main
 from pipeline.built.errors import UnfinishedBuild
-from pipeline.crew.crew import _Seat
+from pipeline.crew.seat import LokySeat
 from tests.support import build_runs as runs
 from tests.support.build_runs import SMALL_PARTS, Command, on_reading, run, wait_until
 
@@ -244,7 +244,7 @@ def test_a_worker_may_be_stopped_before_it_has_taken_up_its_part(
     before = set(threading.enumerate())
     monkeypatch.setattr(threading, "excepthook", said.append)
     monkeypatch.setattr(_ExecutorManagerThread, "wait_result_broken_or_wakeup", slowly)
-    seat = _Seat()
+    seat = LokySeat()
     if not is_new:
         seat.submit(time.sleep, 0).result()
     future = seat.submit(time.sleep, 60)
