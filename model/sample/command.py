@@ -11,7 +11,7 @@ from model.sample.samples import save_structures, save_tables
 from model.tasks import TASK_RECORDS
 from model.trained_network import load_network, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
-from pipeline.commands.termination import FAILURE, OK, end_with, leave, say, status_of
+from pipeline.commands.termination import FAILURE, OK, end_with, say, status_of
 from pipeline.export.errors import ExportError
 
 
@@ -89,8 +89,3 @@ def sample(options: SampleOptions) -> int:
     if errors:
         say(f"{len(errors)} inputs could not be used")
     return FAILURE if unfit or errors else OK
-
-
-def run() -> None:
-    """Entry point of ``python -m model.sample``."""
-    leave(main())

@@ -22,7 +22,7 @@ from pipeline.built.output_folder import layout_of
 from pipeline.built.tables import withdraw
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import standard_console
-from pipeline.commands.termination import FAILURE, OK, leave, status_of
+from pipeline.commands.termination import FAILURE, OK, status_of
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import UsageError
 from pipeline.files.storage import BadLocation, StorageError
@@ -147,8 +147,3 @@ def _layout(options: BuildOptions) -> Layout:
     if local is not None and local.exists() and not local.is_dir():
         raise UsageError(f"--out-dir {local} is a file; give a folder")
     return layout
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.build``."""
-    leave(main())

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import UsageError
+from pipeline.extras import pip_line
 
 CONNECT_SECONDS = 30.0
 WORKERS_SECONDS = 60.0
@@ -89,7 +90,7 @@ def check_installed(backend: str) -> None:
         __import__({"dask": "distributed", "ray": "ray"}[backend])
     except ImportError as error:
         raise UsageError(
-            f'--backend {backend} needs an extra: pip install -e ".[{backend}]" ({error})'
+            f"--backend {backend} needs an extra: {pip_line(backend)} ({error})"
         ) from error
 
 
