@@ -19,6 +19,8 @@ from pipeline.crew.crew import WorkersFail
 from pipeline.errors import UsageError
 from pipeline.extras import pip_line
 
+_PACKAGES = Path(__file__).parents[2]
+
 CONNECT_SECONDS = 30.0
 WORKERS_SECONDS = 60.0
 """So long is a first worker waited for."""
@@ -179,7 +181,8 @@ def _ray(address: str) -> Iterator[Cluster]:
         is_ours = not ray.is_initialized()
         try:
             if is_ours:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+                with contextlib.chdir(_folder_of_workers()):
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:  # of several kinds, by Ray's version and the address
             raise _no_answer("ray", address, error) from error
     try:
@@ -187,6 +190,13 @@ def _ray(address: str) -> Iterator[Cluster]:
     finally:
         if is_ours:
             ray.shutdown()
+
+
+def _folder_of_workers() -> Path:
+    """Where to be when Ray is started: it has its workers import from there before all else, and a
+    pipeline.py of somebody's in the working folder is not what they are to load."""
+    here = Path.cwd()
+    return here if here == _PACKAGES else Path(here.root)
 
 
 @contextlib.contextmanager
