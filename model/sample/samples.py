@@ -41,10 +41,9 @@ class Sample:
     candidate: int = 0
 
     def __repr__(self) -> str:
-        return (
-            f"Sample({self.name}: {self.problem.task}, "
-            f"{several(len(self.problem), 'residue')}, predicted error {self.predicted_error:.2f} Å)"
-        )
+        size = several(len(self.problem), "residue")
+        error = f"predicted error {self.predicted_error:.2f} Å"
+        return f"Sample({self.name}: {self.problem.task}, {size}, {error})"
 
     @property
     def name(self) -> str:

@@ -18,7 +18,7 @@ from pipeline.build.run import Run
 from pipeline.built.errors import OutputError
 from pipeline.built.latest_plan import keep_plan
 from pipeline.built.layout import Layout
-from pipeline.built.output_folder import layout_of
+from pipeline.built.output_folder import check_configuration, layout_of
 from pipeline.built.tables import withdraw
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import standard_console
@@ -90,8 +90,10 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
 
 
 def dry_run(run: Run) -> bool:
-    """Show the plan."""
+    """Show the plan, if the same command without --dry-run would follow it."""
     planned = plan_parts(run)
+    if not run.options.overwrite:
+        check_configuration(run.layout, run.reading)
     show_plan(run, planned, len(finished_parts(run.layout, planned.parts, run.reading)))
     return True
 
