@@ -4,9 +4,9 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from model.train.command import main
+        from model.train.command import run
 
-        main()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        run()
+    except KeyboardInterrupt:  # while modules are loaded; later it is answered there
+        print("interrupted before anything was begun", file=sys.stderr)
         sys.exit(130)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 MEBIBYTE = 1 << 20
 
 
@@ -23,3 +26,22 @@ def told(value: object) -> str:
 def dashed(name: str) -> str:
     """An option as it is typed: max_memory is --max-memory."""
     return "--" + name.replace("_", "-")
+
+
+def no_such_option(option: str, known: Sequence[str], spelled: str | None = None) -> str:
+    """An option is unknown; the one that is most like it may be meant.
+
+    Parameters
+    ----------
+    option : str
+        As it was given.
+    known : sequence of str
+        All options. One that ends with the name behind a dot comes first: ``--n_blocks`` means
+        ``--model.network.n_blocks``.
+    spelled : str, optional
+        The option in the spelling of `known`.
+    """
+    spelled = spelled or option
+    inner = [name for name in known if name.endswith("." + spelled.lstrip("-"))]
+    near = inner[:1] or difflib.get_close_matches(spelled, known, n=1)
+    return f"there is no option {option}" + (f"; did you mean {near[0]}?" if near else "")
