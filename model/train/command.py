@@ -30,6 +30,7 @@ from model.train.training_log import TrainingLog
 from model.train.what_next import what_next
 from model.visualize.watch import WatchAttention
 from pipeline.batching import ProteinDataModule
+from pipeline.commands.checks import check_no_file
 from pipeline.commands.command_line import options_file
 from pipeline.commands.termination import leave, status_of
 from pipeline.errors import UsageError
@@ -139,6 +140,7 @@ class TrainCLI(LightningCLI):
 
 
 def _check_unused(folder: Path, resume_from: Any) -> None:
+    check_no_file("run.dir", folder)
     if (folder / FOLDER).is_dir() and any((folder / FOLDER).iterdir()) and not resume_from:
         raise UsageError(
             f"{folder} has checkpoints of another run: continue it with --ckpt_path "

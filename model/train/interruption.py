@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 
 from model.checkpoint import LAST
 from model.train.checkpoints import LastCheckpoint
-from pipeline.commands.termination import say
+from pipeline.commands.termination import INTERRUPTED, say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -63,6 +63,8 @@ class Interruption(pl.Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, LastCheckpoint):
                 callback.save(trainer)
+        if not trainer.is_global_zero:
+            raise SystemExit(INTERRUPTED)  # one process says it for all
         raise KeyboardInterrupt(how_to_resume(Path(trainer.default_root_dir), trainer.global_step))
 
     def _is_agreed(self, trainer: pl.Trainer) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from model.metrics import Structure
 from model.sample.command import main
 from model.sample.progress import SamplingProgress
 from model.sample.run import Drawing
-from model.sample.sampler import Sampler
+from model.sample.sampler import Sampler, read_problems
 from model.sample.verdict import verdict
-from model.tasks import TASK_RECORDS, Output, Problem, numbers_alone
+from model.tasks import TASK_RECORDS, Output, Problem, Request, numbers_alone
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.dataset import ShardDataset
 from tests.support.places import ROOT
@@ -38,30 +39,33 @@ def judged(problem: Problem, structure: Structure) -> str:
 
 
 @pytest.fixture(scope="module")
-def problems(examples_dataset: Path) -> list[Problem]:
-    """The chains of the examples, as if all of each had been made."""
+def items(examples_dataset: Path) -> list[dict[str, Any]]:
+    """The chains of the examples."""
     dataset = ShardDataset(examples_dataset, where="length >= 20")
-    record = TASK_RECORDS["unconditional"]
-    return [record.held_out(dataset[k], 0) for k in range(len(dataset))]
+    return [dataset[k] for k in range(len(dataset))]
 
 
-def reference(problem: Problem) -> Structure:
-    assert problem.reference is not None
-    return problem.reference
+def as_new(item: dict[str, Any]) -> Problem:
+    """As if all of it had been made."""
+    return TASK_RECORDS["unconditional"].held_out(item, 0)
 
 
-def test_no_experimental_chain_is_taken_for_none(problems: list[Problem]) -> None:
-    assert len(problems) > 20
-    assert {p.name: judged(p, reference(p)) for p in problems} == {p.name: "" for p in problems}
+def longest(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return max(items, key=lambda item: len(item["aatype"]))
+
+
+def test_no_experimental_chain_is_taken_for_none(items: list[dict[str, Any]]) -> None:
+    assert len(items) > 20
+    found = {item["chain_uid"]: judged(as_new(item), Structure.from_item(item)) for item in items}
+    assert found == dict.fromkeys(found, "")
 
 
 def moved(structure: Structure, positions: np.ndarray) -> Structure:
     return structure.with_atoms(np.where(structure.mask[..., None], positions, 0.0))
 
 
-def test_what_is_wrong_is_said_in_plain_words(problems: list[Problem]) -> None:
-    problem = max(problems, key=len)
-    known = reference(problem)
+def test_what_is_wrong_is_said_in_plain_words(items: list[dict[str, Any]]) -> None:
+    problem, known = as_new(longest(items)), Structure.from_item(longest(items))
     n = len(known)
     small = judged(problem, moved(known, known.positions * 0.5))
     assert small.startswith("no protein: neighbouring CA are 1.9 Å off the 3.8 Å of proteins")
@@ -73,20 +77,9 @@ def test_what_is_wrong_is_said_in_plain_words(problems: list[Problem]) -> None:
     assert "clash" not in large
 
 
-def test_a_backbone_that_was_given_is_not_judged(problems: list[Problem]) -> None:
-    problem = max(problems, key=len)
-    known = reference(problem)
-    packing = TASK_RECORDS["packing"].held_out(
-        {
-            "chain_uid": "x",
-            "aatype": known.aatype,
-            "atom14_positions": known.positions,
-            "atom14_mask": known.mask,
-            "residue_index": known.residue_index,
-            "chain_index": known.chain_index,
-        },
-        0,
-    )
+def test_a_backbone_that_was_given_is_not_judged(items: list[dict[str, Any]]) -> None:
+    packing = TASK_RECORDS["packing"].held_out(longest(items), 0)
+    known = Structure.from_item(longest(items))
     assert judged(packing, known) == ""
     assert judged(packing, moved(known, known.positions * 1.5)) == ""
     at_one_place = known.positions.copy()
@@ -159,9 +152,6 @@ def test_the_steps_that_are_foreseen_are_those_that_are_made(task: str) -> None:
         options = {"input": UBIQUITIN}
     else:
         options = {"lengths": ["9"]}
-    from model.sample.sampler import read_problems
-    from model.tasks import Request
-
     request = Request(task, steps=3, **options)  # type: ignore[arg-type]
     problems, _ = read_problems(request)
     results = [sample.name for _, sample in flow.run(request, problems, line=line)]

@@ -124,3 +124,15 @@ def test_a_file_that_is_no_checkpoint_is_named(
     assert status == 1
     assert said.startswith(f"error: {page} is no checkpoint; give one that model.train has written")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_is_a_file_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    status, _, said = ended(
+        ["fit", "--config", TINY, "--data.path", "x", "--run.dir", str(file)], capsys
+    )
+    assert (status, said) == (2, f"error: --run.dir {file} is a file; give a folder\n")
+    assert file.read_text() == "mine"
