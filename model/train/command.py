@@ -116,6 +116,22 @@ class TrainCLI(LightningCLI):
         if self.trainer.is_global_zero:
             print(what_next(folder, self.trainer.global_step, self.model.task_weights))
 
+    def validate(self, **options: Any) -> None:
+        """The loss on the split for validation, if there is one."""
+        self._check_chosen("val")
+        self.trainer.validate(**options)
+
+    def test(self, **options: Any) -> None:
+        """The loss on the split for tests, if there is one."""
+        self._check_chosen("test")
+        self.trainer.test(**options)
+
+    def _check_chosen(self, name: str) -> None:
+        if not self.datamodule.is_chosen(name):
+            raise UsageError(
+                f"no chains are chosen: give --data.{name}_split or --data.{name}_where"
+            )
+
     def _loggers(self, folder: str) -> list[Any]:
         """The default ones, as if they were in the configuration."""
         given = [

@@ -18,6 +18,9 @@ from pipeline.commands.words import no_such_option
 
 PROGRAM = "python -m model.train"
 
+COMMANDS = ("fit", "validate", "test", "export")
+"""The last one is ours alone."""
+
 TITLES = {
     "run": "the run",
     "data": "data",
@@ -82,7 +85,7 @@ class TrainParser(LightningArgumentParser):
 
     def format_help(self, *formatter: Any) -> str:
         if self._subcommands_action is not None:
-            self.usage = f"{PROGRAM} {{fit,validate,test,export}} [options]"
+            self.usage = f"{PROGRAM} {{{','.join(COMMANDS)}}} [options]"
             self.description = "Train a network, and write it without what only training needs."
             self.epilog = "export: Write the network of a checkpoint to a small file."
             return super().format_help(*formatter)
@@ -114,6 +117,10 @@ class TrainParser(LightningArgumentParser):
         if strange := re.match(r"(\w+) '(.*?)' does not accept option '(.*?)'", message):
             prefix = f"{strange[2]}." if strange[1] == "Group" else ""
             return no_such_option(f"--{prefix}{strange[3]}", known)
+        if "subcommand" in message:
+            wrong = re.search(r"invalid choice: '(.*?)'", message)
+            given = f"there is no command {wrong[1]}; " if wrong else ""
+            return f"{given}give one of {', '.join(COMMANDS)}"
         if lacking := re.match(r"the following arguments are required: (\w+)\.([\w.]+)", message):
             return f"--{lacking[2]} is required"
         if wrong := re.match(r'(?s)Parser key "([\w.]+)":.*Got value: (.*)', message):

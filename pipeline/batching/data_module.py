@@ -197,6 +197,10 @@ class ProteinDataModule(LightningDataModule):
         """How items are shortened."""
         return self._dataset_options["crop"]
 
+    def is_chosen(self, name: str) -> bool:
+        """Whether there are chains for ``"train"``, ``"val"`` or ``"test"``."""
+        return name == "train" or self._chosen[name] != (None, None)
+
     @property
     def train_dataset(self) -> ShardDataset:
         """The chains that are trained on."""
@@ -283,7 +287,7 @@ class ProteinDataModule(LightningDataModule):
 
     def _dataset(self, name: str) -> ShardDataset | None:
         split, condition = self._chosen[name]
-        if name != "train" and split is None and condition is None:
+        if not self.is_chosen(name):
             return None
         if name not in self._datasets:
             conditions = [f"({c})" for c in (self._where, condition) if c is not None]

@@ -110,6 +110,23 @@ def test_what_is_required_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert (status, said.splitlines()[0]) == (2, "error: --data.path is required")
 
 
+def test_a_command_that_does_not_exist_is_told_those_that_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, _, said = ended(["fitt"], capsys)
+    sentence = "error: there is no command fitt; give one of fit, validate, test, export"
+    assert (status, said.splitlines()[0]) == (2, sentence)
+
+
+@pytest.mark.parametrize(("command", "name"), [("validate", "val"), ("test", "test")])
+def test_a_loss_on_no_chains_is_refused(
+    command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, said = ended([command, "--config", TINY, "--data.path", "x"], capsys)
+    sentence = f"error: no chains are chosen: give --data.{name}_split or --data.{name}_where"
+    assert (status, said.splitlines()) == (2, [sentence])
+
+
 @pytest.mark.parametrize("option", ["--ckpt_path", "--model.init_from"])
 def test_a_file_that_is_no_checkpoint_is_named(
     option: str,
