@@ -83,16 +83,17 @@ class TrainParser(LightningArgumentParser):
             help="Show all of Lightning's options as well, and stop.",
         )
 
-    def format_help(self, *formatter: Any) -> str:
+    def format_help(self, formatter: Any = None) -> str:
+        given = () if formatter is None else (formatter,)  # by later versions of Python
         if self._subcommands_action is not None:
             self.usage = f"{PROGRAM} {{{','.join(COMMANDS)}}} [options]"
             self.description = "Train a network, and write it without what only training needs."
             self.epilog = "export: Write the network of a checkpoint to a small file."
-            return super().format_help(*formatter)
+            return super().format_help(*given)
         self.usage = f"{self._name()} --config FILE [options]"
         groups, self._action_groups = self._action_groups, self._sections()  # type: ignore[assignment]
         try:
-            return super().format_help(*formatter)
+            return super().format_help(*given)
         finally:
             self._action_groups = groups
 
@@ -157,7 +158,9 @@ class TrainParser(LightningArgumentParser):
 
 
 class _HelpAll(argparse.Action):
-    def __call__(self, parser: Any, *_: Any) -> None:
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
         parser._shows_all = True
         parser.print_help()
         parser.exit()

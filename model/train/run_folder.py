@@ -58,7 +58,7 @@ class RunFolder(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         torch.set_num_threads(self._threads_before)
 
-    def on_exception(self, *_: object) -> None:
+    def on_exception(self, *_: Any) -> None:
         torch.set_num_threads(self._threads_before)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

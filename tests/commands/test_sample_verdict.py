@@ -130,33 +130,34 @@ class Shown(ProgressLine):
 def test_progress_counts_proteins_and_the_steps_of_those_in_progress() -> None:
     line = Shown()
     progress = SamplingProgress(line, [30, 10, 20], 4)
-    network = progress.watched(lambda noisy: noisy)  # type: ignore[arg-type, return-value]
+    nothing: Any = None
+    same: Any = lambda noisy: noisy  # noqa: E731
+    network = progress.watched(same)
     progress.begin([0, 2])
     for _ in range(2):
-        network(None)  # type: ignore[arg-type]
+        network(nothing)
     progress.begin([1])
     for _ in range(5):  # one more than was foreseen
-        network(None)  # type: ignore[arg-type]
+        network(nothing)
     assert line.lines[0] == (0, "0 of 3 proteins, 2 proteins at step 0 of 4")
     assert line.lines[2] == (25, "0 of 3 proteins, 2 proteins at step 2 of 4")
     assert line.lines[3] == (50, "2 of 3 proteins, 1 protein at step 0 of 4")
     assert line.lines[-1] == (60, "2 of 3 proteins, 1 protein at step 4 of 4")
 
 
-@pytest.mark.parametrize("task", ["packing", "unconditional"])
-def test_the_steps_that_are_foreseen_are_those_that_are_made(task: str) -> None:
+REQUESTS = {
+    "packing": Request("packing", steps=3, input=UBIQUITIN),
+    "unconditional": Request("unconditional", steps=3, lengths=["9"]),
+}
+
+
+@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
+def test_the_steps_that_are_foreseen_are_those_that_are_made(asked: Request) -> None:
     flow = Sampler(small_network(), device="cpu")
-    record = TASK_RECORDS[task]
-    line = Shown()
-    if task == "packing":
-        options = {"input": UBIQUITIN}
-    else:
-        options = {"lengths": ["9"]}
-    request = Request(task, steps=3, **options)  # type: ignore[arg-type]
-    problems, _ = read_problems(request)
-    results = [sample.name for _, sample in flow.run(request, problems, line=line)]
-    assert len(results) == 1
-    steps = Drawing.of(record.flows, steps=3).evaluations(record.flows)
+    line, flows = Shown(), TASK_RECORDS[asked.task].flows
+    problems, _ = read_problems(asked)
+    assert len(list(flow.run(asked, problems, line=line))) == 1
+    steps = Drawing.of(flows, steps=3).evaluations(flows)
     assert [told.partition("at step ")[2] for _, told in line.lines] == [
         f"{step} of {steps}" for step in range(steps + 1)
     ]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -50,8 +51,8 @@ def test_a_run_takes_the_cores_that_are_idle(
 
 
 def test_the_load_is_that_of_the_whole_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads.psutil, "cpu_percent", lambda interval: 25.0)
-    monkeypatch.setattr(threads.psutil, "cpu_count", lambda: 8)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 25.0)
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 8)
     assert threads.busy_cores() == 2.0
 
 
