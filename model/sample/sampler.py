@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from model.sample.embedded import embedded
+from model.sample.progress import SamplingProgress
 from model.sample.request import check_request
 from model.sample.run import Drawing, Network, run_problems
 from model.sample.samples import Sample, Samples
@@ -17,6 +18,7 @@ from model.tasks.inputs import InputError, read_inputs
 from model.tasks.residue_ranges import remarks
 from model.tasks.unconditional import parse_length, unconditional_problem
 from model.trained_network import device_named, load_network
+from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.words import several
 from pipeline.errors import UsageError
 
@@ -164,9 +166,22 @@ class Sampler:
         return Samples(tuple(samples[k] for k in range(len(problems))), request)
 
     def run(
-        self, request: Request, problems: list[Problem], *, trajectory: bool = False
+        self,
+        request: Request,
+        problems: list[Problem],
+        *,
+        trajectory: bool = False,
+        line: ProgressLine | None = None,
     ) -> Iterator[tuple[int, Sample]]:
         """Pairs of (index of the problem, its sample) as they are finished.
+
+        Parameters
+        ----------
+        request : Request
+        problems : list of Problem
+        trajectory : bool
+        line : ProgressLine, optional
+            Where to show how far it is.
 
         Raises
         ------
@@ -180,8 +195,9 @@ class Sampler:
         uids = [_uid(problems[k].name, c) for k, c in candidates]
         best: dict[int, _Best] = {}
         left = dict.fromkeys(range(len(problems)), request.best_of)
+        flows = TASK_RECORDS[request.task].flows
         drawing = Drawing.of(
-            TASK_RECORDS[request.task].flows,
+            flows,
             steps=request.steps,
             seed=request.seed,
             temperature=request.temperature,
@@ -190,14 +206,19 @@ class Sampler:
             relax=not request.no_relax,
             alternatives=request.number * request.best_of > 1,
         )
+        asked = [problems[k] for k, _ in candidates]
+        progress = None
+        if line is not None:
+            progress = SamplingProgress(line, [len(p) for p in asked], drawing.evaluations(flows))
         outputs = run_problems(
             self.network,
-            [problems[k] for k, _ in candidates],
+            asked,
             uids,
             drawing,
             batch_size=request.batch_size,
             device=self.device,
             with_trajectory=trajectory,
+            progress=progress,
         )
         for number, output in outputs:
             k, c = candidates[number]

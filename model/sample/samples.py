@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from model.metrics import Structure, write_csv
 from model.output_folder import make_folder, write, written
 from model.sample.measure import measure
 from model.sample.structure_file import chains_of, structure_text
+from model.sample.verdict import verdict
 from model.tasks import Output, Problem, Request
 from pipeline.chain import Chain
 from pipeline.commands.command_line import to_yaml
@@ -72,7 +74,16 @@ class Sample:
     def metrics(self) -> dict[str, Any]:
         """What can be measured, as a row of ``metrics.csv``."""
         row = {"candidate": self.candidate, "predicted_error": self.predicted_error}
-        return measure(self.problem, self.output) | row
+        return self._measures | row | {"verdict": self.verdict}
+
+    @property
+    def verdict(self) -> str:
+        """Why it is no protein, if it does not look like one; else nothing."""
+        return verdict(self.problem, self._measures)
+
+    @cached_property
+    def _measures(self) -> dict[str, Any]:
+        return measure(self.problem, self.output)
 
     def save(self, path: Path | str) -> None:
         """Write one file; ``.pdb`` in the name makes a PDB file, everything else mmCIF."""

@@ -39,8 +39,8 @@ def _path_of(word: str) -> str:
         return word
     if word in names():
         return str(CONFIGS / f"{word}.yaml")
-    # Anything else may be YAML itself, which Lightning reads.
-    if word.replace("-", "_").isidentifier() or word.endswith((".yaml", ".yml")):
+    # What cannot be a name is a path, which is answered for where it is read.
+    if word.replace("-", "_").isidentifier():
         raise UsageError(
             f"--config {word}: there is no such file, and the package has {', '.join(names())}"
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import inspect
 import json
 import re
@@ -28,7 +27,8 @@ import jsonargparse.typing
 import yaml
 
 from pipeline.commands.software import version_line
-from pipeline.commands.words import dashed
+from pipeline.commands.words import dashed, no_such_option
+from pipeline.errors import UsageError
 from pipeline.files.place import Place
 
 Options = TypeVar("Options")
@@ -36,8 +36,6 @@ Options = TypeVar("Options")
 jsonargparse.typing.register_type(Place)
 
 _OWN = ("help", "config", "print_config", "version")
-_DESTRUCTIVE = {"overwrite", "repair"}
-"""Options that replace or delete: nobody is led to them by a slip of the pen."""
 _TRUTHS = ("true", "false")
 
 
@@ -208,19 +206,19 @@ class _Parser(jsonargparse.ArgumentParser):
             return f"{dashed(required[1])} is required"
         if lacking := re.match(r"argument (--[\w-]+).*: expected one argument", message):
             key = _key(lacking[1])
-            what = _expected(self.hints[key]) if key in self.hints else "a value"
+            what = expected_of(self.hints[key]) if key in self.hints else "a value"
             return f"{lacking[1]} needs {what}"
         if wrong := re.search(r'[Pp]arser key "(\w+)"', message):
             value = re.findall(r"(?:Given|Got) value: (.*)", message)
             if wrong[1] in self.hints and value:
-                expected = _expected(self.hints[wrong[1]])
+                expected = expected_of(self.hints[wrong[1]])
                 return f"{dashed(wrong[1])} {_shown(value[-1])}: expected {expected}"
         if stray := re.match(r"[Uu]nrecognized arguments: (\S+)", message):
             return f"unexpected {stray[1]!r}: every value follows its option"
         return " ".join(message.split())
 
 
-class _Help(jsonargparse.DefaultHelpFormatter):
+class Help(jsonargparse.DefaultHelpFormatter):
     """Descriptions with defaults, without Python's names of types."""
 
     def __init__(self, prog: str) -> None:
@@ -245,7 +243,8 @@ def _parser(
     groups: list[Any], hints: dict[str, Any], program: str, description: str, first: str | None
 ) -> _Parser:
     required = [
-        f"{f'[{dashed(f.name)}]' if f.name == first else dashed(f.name)} {_metavar(hints[f.name])}"
+        f"{f'[{dashed(f.name)}]' if f.name == first else dashed(f.name)} "
+        f"{metavar_of(hints[f.name])}"
         for group in groups
         for f in dataclasses.fields(group)
         if f.name in hints
@@ -255,7 +254,7 @@ def _parser(
     parser = _Parser(
         prog=program,
         description=description,
-        formatter_class=_Help,
+        formatter_class=Help,
         usage=" ".join([program, *required, "[options]"]),
     )
     parser.hints, parser.first = hints, first
@@ -278,7 +277,7 @@ def _parser(
             option = dashed(action.dest)
             parser._option_string_actions[option] = action
             action.option_strings = [option]
-            action.metavar = _metavar(hints[action.dest])
+            action.metavar = metavar_of(hints[action.dest])
         elif action.dest == "print_config":
             action.help = "Print the options, all others applied, as YAML for --config, and stop."
             action.metavar = ""
@@ -303,7 +302,7 @@ def _is_list(hint: Any) -> bool:
     return typing.get_origin(_plain(hint)) is list
 
 
-def _expected(hint: Any) -> str:
+def expected_of(hint: Any) -> str:
     """What to give for a type, in words."""
     hint = _plain(hint)
     if _is_list(hint):
@@ -324,7 +323,8 @@ def _expected(hint: Any) -> str:
     return words.get(hint, str(hint))
 
 
-def _metavar(hint: Any) -> str:
+def metavar_of(hint: Any) -> str:
+    """What stands for a value of this type in the help; nothing for a flag."""
     hint = _plain(hint)
     if hint is bool:
         return ""
@@ -415,24 +415,36 @@ def _no_such_option(option: str, parser: _Parser) -> str:
     if (plain := key.removeprefix("no_")) != key and parser.hints.get(plain) is bool:
         return f"there is no option {option}; {dashed(plain)} false says that"
     known = [*map(dashed, parser.hints), *(f"--{name}" for name in _OWN)]
-    near = difflib.get_close_matches(dashed(key), known, n=1)
-    if not near or _key(near[0]) in _DESTRUCTIVE:
-        return f"there is no option {option}"
-    return f"there is no option {option}; did you mean {near[0]}?"
+    return no_such_option(option, known, spelled=dashed(key))
+
+
+def options_file(path: str) -> dict[str, Any]:
+    """What a YAML file for ``--config`` holds.
+
+    Raises
+    ------
+    UsageError
+        There is none, or it holds something else.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path}: expected lines such as 'max_length: 512'")
+    return content
 
 
 def _read_config(path: str, parser: _Parser) -> dict[str, Any]:
     """A YAML file of options: keys with dashes or underscores."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        parser.error(f"--config {path}: {error.strerror}")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        parser.error(f"--config {path} is no YAML: {' '.join(str(error).split())}")
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        parser.error(f"--config {path}: expected lines such as 'max_length: 512'")
+        content = options_file(path)
+    except UsageError as error:
+        parser.error(str(error))
     values = {}
     for name, value in content.items():
         key = _key(str(name))

@@ -21,7 +21,7 @@ from pipeline.dataset.items import Item, ItemMaker, Transform
 from pipeline.dataset.labels import Labels, LabelSource, as_value
 from pipeline.dataset.store import FlatStore, ShardStore, Store
 from pipeline.selection.fields import DEFAULT_FIELDS, FIELDS
-from pipeline.selection.selection import Selection, Where, index_table, select
+from pipeline.selection.selection import Selection, Where, index_table, select, sequences_of
 from pipeline.shards import INDEX_COLUMNS
 
 
@@ -186,6 +186,20 @@ class ShardDataset(Dataset[Item]):
     @property
     def digest(self) -> str:
         return self._selection.dataset.build.digest
+
+    @property
+    def n_chains(self) -> int:
+        """Of all items."""
+        return len(self._selection.uids)
+
+    def sequences(self) -> list[str]:
+        """One-letter sequence of each chosen chain, in the order of the index; shards are read.
+
+        Raises
+        ------
+        DamagedShard
+        """
+        return sequences_of(self._selection)
 
     @property
     def embeddings(self) -> StoredEmbeddings | None:

@@ -22,9 +22,9 @@ import model
 import pipeline
 from ellipsoid_flow.command import COMMANDS, usage
 from ellipsoid_flow.examples import main as examples
-from pipeline.commands import command_line
 from pipeline.commands.software import version_line
 from pipeline.commands.start import start
+from pipeline.commands.words import DESTRUCTIVE, dashed
 from pipeline.crew.process_seat import ProcessSeat
 from pipeline.extras import EXTRAS, MissingPackage, check_installed, explained
 from tests.support import build_runs as runs
@@ -296,7 +296,7 @@ def test_options_that_replace_or_delete_are_never_suggested() -> None:
     for kind in kinds:
         doc = kind.__doc__ or ""
         for name in re.findall(r"(?m)^    (\w+)\n        (?:Delete|Replace) ", doc):
-            assert name in command_line._DESTRUCTIVE, f"{kind.__name__}.{name}"
+            assert dashed(name) in DESTRUCTIVE, f"{kind.__name__}.{name}"
     assert any("overwrite" in {f.name for f in dataclasses.fields(kind)} for kind in kinds)
 
 

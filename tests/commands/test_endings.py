@@ -41,6 +41,7 @@ COMMANDS = {
     "pipeline.verify": ("verify", "set"),
     "model.evaluate": ("evaluate", "--dataset set --out-dir out"),
     "model.sample": ("sample", "--task unconditional --lengths 9 --out-dir out"),
+    "model.train": ("train", "fit"),
     "model.visualize": ("visualize", "--dataset set --chain x --out-dir out"),
 }
 """Of each command, the function that does the work, and a command line that gets so far."""
@@ -126,6 +127,7 @@ INTERRUPTED = {
     "pipeline.verify": "no file of the dataset is half-written",
     "model.evaluate": "the files that are there are whole",
     "model.sample": "the files that are there are whole",
+    "model.train": "what is written is whole",
     "model.visualize": "the files that are there are whole",
 }
 
@@ -156,6 +158,7 @@ FULL_DISK = {
     "pipeline.verify": "",
     "model.evaluate": "cannot write: ",
     "model.sample": "cannot write: ",
+    "model.train": "cannot write: ",
     "model.visualize": "cannot write: ",
 }
 """What stands before the system's words; the others say it where they write."""
@@ -269,20 +272,6 @@ def test_every_error_ends_every_command_alike(command: str, capfd: pytest.Captur
             said, status = ended_by(kind("a sentence"), command, capfd)
             assert said.partition("\n")[0] == "error: a sentence", name_of(kind)
             assert status == (2 if issubclass(kind, UsageError) else 1), name_of(kind)
-
-
-def test_every_error_ends_training_with_1_and_its_sentence() -> None:
-    for kind in our_errors():
-        if issubclass(kind, UsageError | Failure):
-
-            def work(*_: object, kind: type = kind) -> None:
-                raise kind("a sentence")
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(module_of("model.train"), "train", work)
-                with pytest.raises(SystemExit) as end:
-                    module_of("model.train").main(["fit"])
-            assert end.value.code == "error: a sentence", name_of(kind)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a defect"), ValueError("a defect")])
