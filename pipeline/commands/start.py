@@ -28,8 +28,8 @@ def start(module: str, arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         command = importlib.import_module(module)
         status = command.main(arguments)
-    except KeyboardInterrupt:  # once there is something to say, the command says it
-        status = end_with("interrupted", INTERRUPTED)
+    except KeyboardInterrupt:  # while modules are loaded; later it is answered there
+        status = end_with("interrupted before anything was begun", INTERRUPTED)
     except ModuleNotFoundError as error:
         if (missing := explained(error, "this command")) is None:
             raise
