@@ -343,7 +343,7 @@ def test_a_dry_run_refuses_the_folder_that_the_build_would_refuse(
         capfd.readouterr()
         assert main([*arguments, *more]) == 2
         refusals.append(capfd.readouterr().err)
-    assert "--min-length: none then, 3 now" in refusals[0]
+    assert "--min-length: 1 then, 3 now" in refusals[0]
     assert refusals[1] == refusals[0]
     assert main([*arguments, "--dry-run", "--overwrite"]) == 0
 
