@@ -1,4 +1,4 @@
-"""Training: ``python -m model.train fit --config model/configs/tiny.yaml --data.path shards/``."""
+"""Training: ``python -m model.train fit --config tiny --data.path shards/``."""
 
 from pipeline.extras import explained
 
