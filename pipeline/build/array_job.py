@@ -180,7 +180,7 @@ def _check_input(parts: Sequence[Part], root: Place) -> None:
 
 
 def finalise(run: Run) -> bool:
-    """Make a dataset of the plan's parts; whether no more files failed than are allowed to.
+    """Make a dataset of the plan's parts; whether it is as wanted, see `conclude`.
 
     Raises
     ------

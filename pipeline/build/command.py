@@ -31,8 +31,9 @@ from pipeline.files.storage import BadLocation, StorageError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status.
 
-    0: all fine, or only skips. 1: some files failed (more than ``--allow-failures``), or the output
-    could not be written. 2: wrong usage. 130: interrupted.
+    0: all fine, or only skips. 1: some files failed (more than ``--allow-failures``), no chain was
+    kept (without ``--allow-empty``), or the output could not be written. 2: wrong usage. 130:
+    interrupted.
     """
     options = parse_options(
         BuildOptions,
@@ -102,7 +103,7 @@ def build_all(run: Run) -> bool:
     Returns
     -------
     bool
-        Whether no more files failed than are allowed to.
+        Whether there are chains, and no more files failed than are allowed to.
     """
     planned = plan_parts(run)
     layout = run.layout
