@@ -121,7 +121,7 @@ def build_all(run: Run) -> bool:
                 keep_plan(layout, parts)
                 if building.todo:
                     withdraw(layout)
-                    layout.folder.delete(layout.report)
+                    layout.delete_pages()
                 building.run()
             except OSError as error:
                 raise OutputError.of(f"cannot finish {layout.folder}", error) from error

@@ -67,7 +67,7 @@ def _report(run: Run) -> str | None:
             reason = " ".join(str(error).split()) or type(error).__name__
     # An older page may speak of other data.
     with contextlib.suppress(OSError):
-        layout.folder.delete(layout.report)
+        layout.delete_pages()
     if reason is not None:
         run.tell(f"warning: the dataset is finished, its report is not: {reason}")
     return None
