@@ -185,17 +185,21 @@ function start() {
   // 3Dmol leaves room for any turn of the atoms' ball; here what is seen fills the window.
   const look = () => {
     const at = get("at").value;
+    viewer.resize(); // the lines above the canvas may have grown
     viewer.zoomTo(at === "" ? {} : {chain: data.chains[Number(at)]});
     const shown = data.residues.filter(r => r.centre && (at === "" || r.chain === Number(at)));
+    const centres = shown.map(({centre: [x, y, z]}) => ({x, y, z}));
     const box = SCENE.getBoundingClientRect();
     const across = [box.left + scrollX + box.width / 2, box.width / 2 - 30];
     const down = [box.top + scrollY + box.height / 2, box.height / 2 - 30];
-    const centres = shown.map(({centre: [x, y, z]}) => ({x, y, z}));
-    let used = 0.05;
-    for (const p of viewer.modelToScreen(centres))
-      used = Math.max(used, Math.abs(p.x - across[0]) / across[1],
-                      Math.abs(p.y - down[0]) / down[1]);
-    viewer.zoom(Math.min(Math.max(0.9 / used, 0.5), 8));
+    for (let times = 0; times < 3; times++) { // for what is nearer grows more
+      viewer.render();
+      let used = 0.05;
+      for (const p of viewer.modelToScreen(centres))
+        used = Math.max(used, Math.abs(p.x - across[0]) / across[1],
+                        Math.abs(p.y - down[0]) / down[1]);
+      viewer.zoom(Math.min(Math.max(0.95 / used, 0.5), 8));
+    }
     viewer.render();
   };
   const show = () => {

@@ -285,7 +285,7 @@ def missing_map(shown: MissingMap, label: str) -> Markup:
                 height=high - 2,
             )
         )
-        for p in np.flatnonzero(missing):
+        for p in np.flatnonzero(missing).tolist():
             part = missing[p] / residues[p]
             words = (
                 f"{name}{'' if name == 'all' else ' residues'}, "

@@ -71,19 +71,21 @@ const $3Dmol = {
     zoomTo(what) { drawn.zoomed.push(what); },
     zoom(by) { drawn.zooms.push(by); },
     setBackgroundColor() {},
+    resize() {},
     render() {
-      const few = mesh => ({...mesh, color: [...new Set(mesh.color)]});
-      const kept = {...drawn, meshes: drawn.meshes.map(few)};
-      let note = document.getElementById("drawn");
-      if (!note) {
-        note = document.createElement("pre");
-        note.id = "drawn";
-        document.body.append(note);
-      }
-      note.textContent = JSON.stringify(kept);
+      clearTimeout(drawn.timer);
+      drawn.timer = setTimeout(note, 0);
     },
   }),
 };
+function note() {
+  const few = mesh => ({...mesh, color: [...new Set(mesh.color)]});
+  const kept = {...drawn, meshes: drawn.meshes.map(few)};
+  const note = document.createElement("pre");
+  note.id = "drawn";
+  note.textContent = JSON.stringify(kept);
+  document.body.append(note);
+}
 """
 
 
@@ -104,9 +106,8 @@ def drawn_by(page: Path, folder: Path, at: str = "") -> tuple[dict, str]:
     """What the recorder noted, and the document."""
     dom = dom_of(page, folder, at)
     assert 'data-state="drawn"' in dom
-    note = re.search(r'<pre id="drawn">(.*?)</pre>', dom, re.DOTALL)
-    assert note
-    return json.loads(html.unescape(note[1])), dom
+    *_, note = re.findall(r'<pre id="drawn">(.*?)</pre>', dom, re.DOTALL)
+    return json.loads(html.unescape(note)), dom
 
 
 def dom_of(page: Path, folder: Path, at: str = "") -> str:

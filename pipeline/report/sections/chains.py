@@ -193,9 +193,10 @@ def missing_figures(scan: Scan) -> list[Figure]:
     if not n:
         return []
     caption = (
-        f"Shares of residues without N, CA and C, along the whole sequences from the first to the "
-        f"last residue, unresolved ends included: {count(n_missing)} of {count(n)} "
-        f"({share(n_missing, n)}) in {several(int(missing.chains.sum()), 'chain')}."
+        "Residues without N, CA and C, along the whole sequences from the first residue to the "
+        f"last, unresolved ends included: {count(n_missing)} of {count(n)} "
+        f"({share(n_missing, n)}) in {several(int(missing.chains.sum()), 'chain')}. The stronger "
+        "the colour, the more are missing."
     )
     if scan.is_sample:
         caption += " Of a sample of the chains."
