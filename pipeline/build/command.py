@@ -31,8 +31,9 @@ from pipeline.files.storage import BadLocation, StorageError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status.
 
-    0: all fine, or only skips. 1: some files failed (more than ``--allow-failures``), or the output
-    could not be written. 2: wrong usage. 130: interrupted.
+    0: all fine, or only skips. 1: some files failed (more than ``--allow-failures``), no chain was
+    kept (without ``--allow-empty``), or the output could not be written. 2: wrong usage. 130:
+    interrupted.
     """
     options = parse_options(
         BuildOptions,
@@ -104,7 +105,7 @@ def build_all(run: Run) -> bool:
     Returns
     -------
     bool
-        Whether no more files failed than are allowed to.
+        Whether there are chains, and no more files failed than are allowed to.
     """
     planned = plan_parts(run)
     layout = run.layout
@@ -122,7 +123,7 @@ def build_all(run: Run) -> bool:
                 keep_plan(layout, parts)
                 if building.todo:
                     withdraw(layout)
-                    layout.folder.delete(layout.report)
+                    layout.delete_pages()
                 building.run()
             except OSError as error:
                 raise OutputError.of(f"cannot finish {layout.folder}", error) from error

@@ -70,7 +70,7 @@ def export(options: ExportOptions) -> None:
         shown = _first_model(entry)
         named = with_own_ids([stored.chain for stored in shown], "cif")
         shown = [replace(s, chain=chain) for s, chain in zip(shown, named.chains, strict=True)]
-        _write(options.view, web_page(shown, script), options.overwrite)
+        _write(options.view, web_page([shown], script), options.overwrite)
         _note_ids(options.view, named)
         print(f"{options.view}: {several(len(entry), 'chain')}")
     if options.output is None:

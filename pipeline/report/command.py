@@ -32,4 +32,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(options: ReportOptions) -> None:
     options.check()
-    print(write_report(options.dataset, options.output))
+    print(write_report(options.dataset, options.output, with_chains=options.chains))

@@ -11,12 +11,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipeline.build.options import BuildOptions
 from pipeline.built.plan import PLAN_SCHEMA
@@ -377,3 +379,10 @@ def test_every_step_of_a_way_is_in_the_files_it_names(heading: str) -> None:
         text = "".join((ROOT / name).read_text(encoding="utf-8") for name in _names(where))
         for name in _names(result):
             assert name in text or (ROOT / name).is_file(), f"{step}: {name}"
+
+
+def test_the_citation_names_the_version_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
