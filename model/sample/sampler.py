@@ -233,7 +233,9 @@ class Sampler:
 
 
 def _listed(names: Sequence[str] | None) -> list[str] | None:
-    return [names] if isinstance(names, str) else names and list(names)
+    if names is None:
+        return None
+    return [names] if isinstance(names, str) else list(names)
 
 
 @dataclass(frozen=True)
