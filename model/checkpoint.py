@@ -6,6 +6,7 @@ Files are read with ``weights_only=True``: a checkpoint from elsewhere cannot ru
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,22 @@ INFO = "flow"
 EMA_KEY = "EMA"
 """Key of Lightning's ``callbacks`` under which the averaged weights are."""
 
+LAST = Path("checkpoints") / "last.ckpt"
+"""In a run folder: what to resume from."""
+
+_WANTED = "give one that model.train has written, such as RUN/checkpoints/last.ckpt"
+_LFS = b"version https://git-lfs"
+
 PREFIX = "network."
 """Of the network's weights in a checkpoint of training."""
 
 
 class NotACheckpoint(Failure, ValueError):
     """The file holds no network that this version can read."""
+
+
+class NoCheckpoint(NotACheckpoint, FileNotFoundError):
+    """There is no such file."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,8 @@ class CheckpointInfo:
         Software → version.
     settings : dict
         The other settings of training, as in its YAML.
+    trained_on : dict
+        See `model.trained_on.TrainedOn`; empty if it is unknown.
     metrics : dict
         Name → value, the last of validation; and of an evaluation, if `export` was given one.
     """
@@ -65,6 +78,7 @@ class CheckpointInfo:
     notes: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    trained_on: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
@@ -93,8 +107,8 @@ def load_flow(
 
     Raises
     ------
-    FileNotFoundError
     NotACheckpoint
+        Also if there is no such file (`NoCheckpoint`).
     """
     weights, info = load_weights(path, averaged=averaged)
     network = FlowNetwork(info.network, implementation)
@@ -113,14 +127,7 @@ def load_weights(
     Parameters, errors: as for `load_flow`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler meets
-        raise NotACheckpoint(f"{path} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(stored, dict) or not isinstance(stored.get(INFO), dict):
-        raise NotACheckpoint(f"{path} is no checkpoint of model.train: it has no {INFO!r}")
+    stored = read_stored(path)
     info = _info(path, dict(stored[INFO]))
     if "weights" in stored:
         weights = stored["weights"]
@@ -135,6 +142,50 @@ def load_weights(
             weights = {**weights, **ema["weights"]}
             info = dataclasses.replace(info, averaged=True)
     return {name: value.float() for name, value in weights.items()}, info
+
+
+def read_stored(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, as it was written.
+
+    Raises
+    ------
+    NoCheckpoint
+    NotACheckpoint
+        It is something else, which is said; or it was not written by `model.train`.
+    """
+    if path.is_dir():
+        last = path / LAST
+        such = f", such as {last}" if last.is_file() else f" such as {LAST.name}"
+        raise NoCheckpoint(f"{path} is a folder; give a checkpoint{such}")
+    if not path.is_file():
+        raise NoCheckpoint(f"there is no checkpoint {path}")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise NotACheckpoint(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # torch raises whatever its unpickler meets, and advises trust
+        raise NotACheckpoint(f"{path} {_what_it_is(path)}; {_WANTED}") from error
+    if not isinstance(stored, dict) or not isinstance(stored.get(INFO), dict):
+        raise NotACheckpoint(f"{path} is no checkpoint of model.train: it has no {INFO!r}")
+    return stored
+
+
+def _what_it_is(path: Path) -> str:
+    """Of a file that cannot be read as a checkpoint."""
+    with path.open("rb") as file:
+        head = file.read(len(_LFS))
+    if not head:
+        return "is empty"
+    if head == _LFS:
+        return "stands for a file in Git LFS, which `git lfs pull` fetches"
+    if not head.startswith(b"PK"):
+        return "is no checkpoint"
+    if not zipfile.is_zipfile(path):
+        return "is a checkpoint that is cut off or damaged"
+    with zipfile.ZipFile(path) as archive:
+        if any(name.endswith("data.pkl") for name in archive.namelist()):
+            return "is damaged, or holds more than weights and plain values and is not trusted"
+    return "is an archive, no checkpoint"
 
 
 def export_flow(

@@ -35,7 +35,7 @@ def load_network(path: Path | str | None = None) -> tuple[FlowNetwork, Checkpoin
         raise CannotLoad("--ckpt is needed: this copy of the package has no network of its own")
     try:
         return load_flow(DEFAULT if path is None else path)
-    except (OSError, NotACheckpoint) as error:
+    except NotACheckpoint as error:
         raise CannotLoad(str(error)) from error
 
 

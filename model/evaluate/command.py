@@ -16,19 +16,23 @@ from model.evaluate.compare import (
     read_per_chain,
     rows_of,
 )
-from model.evaluate.held_out import COLUMNS, ca_traces, fit_baseline, items_of
+from model.evaluate.held_out import COLUMNS, ca_traces, fit_baseline, items_of, spread
 from model.evaluate.options import EvaluateOptions
 from model.evaluate.plots import plots_of, save
+from model.evaluate.seen import seen_in_training
 from model.evaluate.summary import summarise_tally
 from model.evaluate.tally import Tally
 from model.metrics import write_csv
 from model.output_folder import make_folder, write, written
+from model.sample.progress import SamplingProgress
 from model.sample.run import Drawing, run_problems
 from model.sample.samples import same_columns
 from model.tasks import TASK_RECORDS, TASKS, Request
 from model.trained_network import device_named, load_network, open_dataset, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
-from pipeline.commands.termination import leave, say, status_of
+from pipeline.commands.console import standard_console
+from pipeline.commands.progress_line import ProgressLine
+from pipeline.commands.termination import say, status_of
 from pipeline.dataset import ShardDataset
 from pipeline.residues import RESTYPES
 
@@ -78,6 +82,11 @@ def evaluate(options: EvaluateOptions) -> None:
         split=options.split,
         where=options.where,
     )
+    chosen = spread(len(held_out), options.limit)
+    sequences = held_out.sequences()
+    seen = seen_in_training(info, held_out.digest, options.split, [sequences[k] for k in chosen])
+    if seen.sentence and (seen.seen or not options.quiet):
+        say(seen.sentence)
     make_folder(options.out_dir, options.overwrite)
     known_split = None
     with_baseline = any(TASK_RECORDS[task].has_baseline for task in tasks)
@@ -97,16 +106,21 @@ def evaluate(options: EvaluateOptions) -> None:
             noise_scale=options.noise_scale,
         )
         problems = [record.held_out(item, options.seed) for item in items]
-        outputs = run_problems(
-            network,
-            problems,
-            [f"{problem.name} {task}" for problem in problems],
-            Drawing.of(request),
-            batch_size=options.batch_size,
-            device=device,
-        )
-        for k, output in outputs:
-            tally.add(problems[k], output)
+        drawing = Drawing.of(request)
+        with ProgressLine(standard_console(), options.quiet, task) as line:
+            outputs = run_problems(
+                network,
+                problems,
+                [f"{problem.name} {task}" for problem in problems],
+                drawing,
+                batch_size=options.batch_size,
+                device=device,
+                progress=SamplingProgress(
+                    line, [len(problem) for problem in problems], drawing.evaluations(record.flows)
+                ),
+            )
+            for k, output in outputs:
+                tally.add(problems[k], output)
         # What is measured stays, whatever becomes of the next task.
         _write_rows(options.out_dir / PER_CHAIN, _rows(tally, items))
         if not options.quiet:
@@ -122,6 +136,7 @@ def evaluate(options: EvaluateOptions) -> None:
         "chains": len(items),
         "checkpoint": "default" if options.ckpt is None else options.ckpt.name,
         "training_step": info.step,
+        "trained_on": seen.told,
         "steps": "usual" if options.steps is None else options.steps,
         "seed": options.seed,
     }
@@ -200,8 +215,3 @@ def _chi_rows(tally: Tally) -> list[dict[str, object]]:
             }
         )
     return rows
-
-
-def run() -> None:
-    """Entry point of ``python -m model.evaluate``."""
-    leave(main())

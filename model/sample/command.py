@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from model.output_folder import make_folder
 from model.sample.options import SampleOptions
 from model.sample.sampler import Sampler, read_problems
-from model.sample.samples import save_structures, save_tables
+from model.sample.samples import Sample, save_structures, save_tables
 from model.tasks import TASK_RECORDS
 from model.trained_network import load_network, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
-from pipeline.commands.termination import FAILURE, OK, end_with, leave, say, status_of
+from pipeline.commands.console import standard_console
+from pipeline.commands.progress_line import ProgressLine
+from pipeline.commands.termination import FAILURE, OK, end_with, say, status_of
+from pipeline.commands.words import several
 from pipeline.export.errors import ExportError
 
 
@@ -64,33 +67,38 @@ def sample(options: SampleOptions) -> int:
     make_folder(options.out_dir, options.overwrite)
     samples = {}
     unfit = 0
-    for k, made in flow.run(options.request, problems, trajectory=options.trajectory):
-        try:
-            changed = save_structures(made, options.out_dir, options.format, options.trajectory)
-        except ExportError as error:
-            unfit += 1
-            say(f"failed: {error}")
-            continue
-        samples[k] = made
-        if changed:
-            note(f"{made.name}.{options.format}: {changed}")
-        if not options.quiet:
-            print(
-                f"{options.out_dir / made.name}.{options.format}: {len(made.problem)} residues, "
-                f"predicted error {made.predicted_error:.2f} Å",
-                flush=True,
-            )
+    with ProgressLine(standard_console(), options.quiet, "sampling") as line:
+        run = flow.run(options.request, problems, trajectory=options.trajectory, line=line)
+        for k, made in run:
+            try:
+                changed = save_structures(made, options.out_dir, options.format, options.trajectory)
+            except ExportError as error:
+                unfit += 1
+                say(f"failed: {error}")
+                continue
+            samples[k] = made
+            if changed:
+                note(f"{made.name}.{options.format}: {changed}")
+            if not options.quiet:
+                print(f"{options.out_dir / made.name}.{options.format}: {_told(made)}", flush=True)
     settings = to_yaml(options)
     save_tables([samples[k] for k in sorted(samples)], options.out_dir, settings)
     if not options.quiet:
-        print(f"{options.out_dir}: {len(samples)} samples, sequences.fasta, metrics.csv")
+        print(f"{options.out_dir}: {several(len(samples), 'sample')}, sequences.fasta, metrics.csv")
+    if doubted := sum(bool(made.verdict) for made in samples.values()):
+        note(
+            f"{doubted} of {several(len(samples), 'sample')} cannot be right, as is said above; "
+            "a network that was trained for longer, and for this task, does better"
+        )
     if unfit:
-        say(f"{unfit} samples could not be written")
+        say(f"{several(unfit, 'sample')} could not be written")
     if errors:
-        say(f"{len(errors)} inputs could not be used")
+        say(f"{several(len(errors), 'input')} could not be used")
     return FAILURE if unfit or errors else OK
 
 
-def run() -> None:
-    """Entry point of ``python -m model.sample``."""
-    leave(main())
+def _told(made: Sample) -> str:
+    """What is said of a sample behind the name of its file."""
+    size = several(len(made.problem), "residue")
+    told = f"{size}, predicted error {made.predicted_error:.2f} Å"
+    return f"{told}; {made.verdict}" if made.verdict else told

@@ -13,6 +13,7 @@ from model.flow.clean import Clean, clean_from_batch
 from model.flow.generate import PASSES, Generated, generate, global_atoms
 from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinState
 from model.metrics import Structure, superpose
+from model.sample.progress import SamplingProgress
 from model.tasks import TASK_RECORDS, Output, Problem, Request
 from pipeline.batching import collate
 from pipeline.errors import Failure
@@ -40,6 +41,10 @@ class Drawing:
     noise_scale: float = 1.0
     start: float = 0.0
 
+    def evaluations(self, flows: bool) -> int:
+        """Of the network, for a batch; the last one of a task that flows asks for errors."""
+        return self.steps + self.passes + 1 if flows else self.passes
+
     @classmethod
     def of(cls, request: Request) -> Drawing:
         """What a request means for its task; what it leaves open is as usual."""
@@ -66,6 +71,7 @@ def run_problems(
     batch_size: int = 8,
     device: torch.device | str = "cpu",
     with_trajectory: bool = False,
+    progress: SamplingProgress | None = None,
 ) -> Iterator[tuple[int, Output]]:
     """Sample the problems; pairs of (index of the problem, output), longest first.
 
@@ -80,8 +86,14 @@ def run_problems(
     batch_size : int
     device : torch.device or str
     with_trajectory : bool
+    progress : SamplingProgress, optional
+        Told of each batch and of each evaluation of the network.
     """
+    if progress is not None:
+        network = progress.watched(network)
     for batch in batches([len(problem) for problem in problems], batch_size):
+        if progress is not None:
+            progress.begin(batch)
         chosen = [problems[k] for k in batch]
         outputs = _run_batch(
             network, chosen, [uids[k] for k in batch], drawing, device, with_trajectory

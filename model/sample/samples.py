@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from model.metrics import Structure, write_csv
 from model.output_folder import make_folder, write, written
 from model.sample.measure import measure
 from model.sample.structure_file import chains_of, structure_text
+from model.sample.verdict import verdict
 from model.tasks import Output, Problem, Request
 from pipeline.chain import Chain
 from pipeline.commands.command_line import to_yaml
+from pipeline.commands.words import several
 from pipeline.export.chain_ids import Kind
 from pipeline.export.fasta import fasta_record
 from pipeline.residues import sequence_string
@@ -38,6 +41,11 @@ class Sample:
     problem: Problem
     output: Output
     candidate: int = 0
+
+    def __repr__(self) -> str:
+        size = several(len(self.problem), "residue")
+        error = f"predicted error {self.predicted_error:.2f} Å"
+        return f"Sample({self.name}: {self.problem.task}, {size}, {error})"
 
     @property
     def name(self) -> str:
@@ -66,7 +74,16 @@ class Sample:
     def metrics(self) -> dict[str, Any]:
         """What can be measured, as a row of ``metrics.csv``."""
         row = {"candidate": self.candidate, "predicted_error": self.predicted_error}
-        return measure(self.problem, self.output) | row
+        return self._measures | row | {"verdict": self.verdict}
+
+    @property
+    def verdict(self) -> str:
+        """Why it is no protein, if it does not look like one; else nothing."""
+        return verdict(self.problem, self._measures)
+
+    @cached_property
+    def _measures(self) -> dict[str, Any]:
+        return measure(self.problem, self.output)
 
     def save(self, path: Path | str) -> None:
         """Write one file; ``.pdb`` in the name makes a PDB file, everything else mmCIF."""
@@ -80,6 +97,10 @@ class Samples(Sequence[Sample]):
 
     samples: tuple[Sample, ...]
     request: Request
+
+    def __repr__(self) -> str:
+        of = f" of {self.request.input}" if self.request.input else ""
+        return f"Samples({several(len(self), 'sample')}: {self.request.task}{of})"
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -10,9 +10,10 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from model.checkpoint import LAST
 from pipeline.files.atomic import appears_whole
 
-FOLDER = "checkpoints"
+FOLDER = str(LAST.parent)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -73,12 +74,13 @@ class LastCheckpoint(ModelCheckpoint):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         # Later, Lightning takes the epoch for finished, and a resumed run would leave out its rest.
         if trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step:
-            self._save(trainer)
+            self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save(trainer)
+        self.save(trainer)
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write it, if there is none of this step."""
         if not self._should_skip_saving_checkpoint(trainer):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from model.checkpoint import read_stored
 from model.flow.clean import BATCH_KEYS
 from model.train.checkpoints import FOLDER, BestCheckpoints, LastCheckpoint, WholeFiles
+from model.train.configurations import with_configurations
 from model.train.ema import EMA
 from model.train.flow_module import FlowModule
+from model.train.help import TrainParser
+from model.train.interruption import Interruption
 from model.train.progress import Progress
-from model.train.run_folder import RunFolder, SavedConfig
+from model.train.run_folder import RunFolder, SavedConfig, removed_unless_begun
+from model.train.threads import CHOSEN, choose_threads
 from model.train.training_log import TrainingLog
+from model.train.what_next import what_next
 from model.visualize.watch import WatchAttention
 from pipeline.batching import ProteinDataModule
-from pipeline.errors import Failure, UsageError
+from pipeline.commands.checks import check_no_file
+from pipeline.commands.command_line import options_file
+from pipeline.commands.termination import status_of
+from pipeline.errors import UsageError
+
+_log = logging.getLogger(__name__)
 
 COLUMNS = [*(key for key in BATCH_KEYS if key != "lengths"), "b_factor", "confidence_kind"]
 
@@ -36,6 +49,13 @@ LOGGERS = (
 class TrainCLI(LightningCLI):
     """Options: model (`FlowModule`), data (`ProteinDataModule`), trainer, and the callbacks."""
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """All of Lightning's but ``predict``, for which there is `model.sample`."""
+        found = LightningCLI.subcommands()
+        del found["predict"]
+        return found
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunFolder, "run")
         parser.add_lightning_class_args(EMA, "ema")
@@ -44,6 +64,15 @@ class TrainCLI(LightningCLI):
         parser.add_lightning_class_args(WatchAttention, "watch")
         # What the flow reads, and no more.
         parser.set_defaults({"data.columns": COLUMNS})
+
+    def _parse_ckpt_path(self) -> None:
+        """See that it can be resumed from; Lightning would read it here, and take what is in it."""
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path and "://" not in str(path) and "optimizer_states" not in read_stored(Path(path)):
+            raise UsageError(
+                f"--ckpt_path {path} was exported: nothing can be resumed from it. Begin with its "
+                f"weights: --model.init_from {path}"
+            )
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
@@ -55,6 +84,8 @@ class TrainCLI(LightningCLI):
         config.run.dir = trainer.default_root_dir = folder
         if self.config.subcommand == "fit":
             _check_unused(Path(folder), config.get("ckpt_path"))
+            if config.run.threads is None:
+                config.run.threads = self._choose_threads(config)
         if trainer.logger is None or trainer.logger is True:
             trainer.logger = self._loggers(folder)
         elif trainer.logger is not False:
@@ -63,6 +94,44 @@ class TrainCLI(LightningCLI):
                 options = logger.init_args
                 if options.get("save_dir", folder) in (None, ".", ""):
                     options.save_dir = folder
+
+    def _choose_threads(self, config: Any) -> int:
+        checkpoint = config.get("ckpt_path")
+        devices = str(config.trainer.devices)
+        chosen = choose_threads(
+            None if checkpoint is None or "://" in str(checkpoint) else Path(checkpoint),
+            processes=int(devices) if devices.isdecimal() and int(devices) > 0 else 1,
+        )
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            _log.info("%s", chosen)
+        if devices not in ("auto", "1"):
+            os.environ[CHOSEN] = str(chosen.number)
+        return chosen.number
+
+    def fit(self, **options: Any) -> None:
+        """Train; a run that cannot begin leaves nothing, and one that ends says what comes next."""
+        folder = Path(self.trainer.default_root_dir)
+        with removed_unless_begun(folder, self.trainer.is_global_zero):
+            self.datamodule.setup("fit")
+            self.trainer.fit(**options)
+        if self.trainer.is_global_zero:
+            print(what_next(folder, self.trainer.global_step, self.model.task_weights))
+
+    def validate(self, **options: Any) -> None:
+        """The loss on the split for validation, if there is one."""
+        self._check_chosen("val")
+        self.trainer.validate(**options)
+
+    def test(self, **options: Any) -> None:
+        """The loss on the split for tests, if there is one."""
+        self._check_chosen("test")
+        self.trainer.test(**options)
+
+    def _check_chosen(self, name: str) -> None:
+        if not self.datamodule.is_chosen(name):
+            raise UsageError(
+                f"no chains are chosen: give --data.{name}_split or --data.{name}_where"
+            )
 
     def _loggers(self, folder: str) -> list[Any]:
         """The default ones, as if they were in the configuration."""
@@ -82,14 +151,16 @@ class TrainCLI(LightningCLI):
         callbacks: list[pl.Callback] = [TrainingLog()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(Progress())
+        callbacks.append(Interruption())
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": callbacks}
         return super().instantiate_trainer(plugins=[*plugins, WholeFiles()], **options)
 
 
 def _check_unused(folder: Path, resume_from: Any) -> None:
+    check_no_file("run.dir", folder)
     if (folder / FOLDER).is_dir() and any((folder / FOLDER).iterdir()) and not resume_from:
-        raise SystemExit(
-            f"error: {folder} has checkpoints of another run: continue it with --ckpt_path "
+        raise UsageError(
+            f"{folder} has checkpoints of another run: continue it with --ckpt_path "
             f"{folder / FOLDER / 'last.ckpt'}, or give another --run.dir"
         )
 
@@ -101,7 +172,17 @@ def train(arguments: Sequence[str] | None = None) -> TrainCLI:
     ----------
     arguments : sequence of str, optional
         Defaults to the process's own.
+
+    Raises
+    ------
+    UsageError, Failure
+        What is wrong is in the sentence.
+    SystemExit
+        Status 2 for options that cannot be read, 0 for help.
     """
+    words = with_configurations(sys.argv[1:] if arguments is None else arguments)
+    for path in _configs(words):
+        options_file(path)
     with warnings.catch_warnings():
         _quiet()
         return TrainCLI(
@@ -116,14 +197,20 @@ def train(arguments: Sequence[str] | None = None) -> TrainCLI:
                 "max_epochs": -1,
                 "enable_model_summary": False,
             },
-            # It has its own; and the usage would be a page of options.
+            # It has its own.
             auto_configure_optimizers=False,
-            parser_kwargs={
-                name: {"usage": f"python -m model.train {name} --config FILE [options]"}
-                for name in ("fit", "validate", "test", "predict")
-            },
-            args=None if arguments is None else list(arguments),
+            parser_class=TrainParser,
+            args=words,
         )
+
+
+def _configs(words: list[str]) -> Iterator[str]:
+    """The files of options in this machine's folders."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        path = value if equals else following
+        if option in ("-c", "--config") and path and "://" not in path:
+            yield path
 
 
 def _quiet() -> None:
@@ -146,15 +233,32 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``fit``, ``validate``, ``test``, or ``export``."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``fit``, ``validate``, ``test``, or ``export``; the exit status.
+
+    0: it is done. 1: a file cannot be used, or training cannot go on. 2: wrong usage.
+    130: interrupted; of training there is a checkpoint.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     if words[:1] == ["export"]:
         from model.train.export import export
 
-        sys.exit(export(words[1:]))
+        return export(words[1:])
+    return status_of(
+        lambda: _train(None if arguments is None else words),
+        interrupted="what is written is whole",
+    )
+
+
+def _train(arguments: Sequence[str] | None) -> None:
+    before = signal.getsignal(signal.SIGINT)
     try:
-        train(None if arguments is None else words)
-    except (UsageError, Failure, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+        train(arguments)
+    except SystemExit as end:
+        # Lightning ends the process itself, with another status, once it has put all away; until
+        # then it is deaf to Ctrl-C, and may stay so.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, before)
+            raise end.__context__ from None
+        raise

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.checkpoint import NotACheckpoint, export_flow
+from model.checkpoint import export_flow
+from pipeline.commands.checks import check_no_folder
 from pipeline.commands.command_line import parse_options
+from pipeline.commands.termination import status_of
+from pipeline.errors import Failure
+
+
+class NoEvaluation(Failure):
+    """The folder holds no evaluation; the sentence says what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +54,18 @@ def export(arguments: Sequence[str]) -> int:
         words,
         first="checkpoint",
     )
-    try:
-        metrics = {} if options.evaluation is None else _means(options.evaluation)
-        info = export_flow(options.checkpoint, options.output, half=options.half, metrics=metrics)
-    except (NotACheckpoint, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return status_of(
+        lambda: _export(options), interrupted=f"{options.output} is as it was, or whole"
+    )
+
+
+def _export(options: ExportOptions) -> None:
+    check_no_folder("output", options.output)
+    metrics = {} if options.evaluation is None else _means(options.evaluation)
+    info = export_flow(options.checkpoint, options.output, half=options.half, metrics=metrics)
     size = options.output.stat().st_size / 1e6
     kind = "averaged weights" if info.averaged else "weights"
     print(f"{options.output}: {kind} of step {info.step:,}, {size:.1f} MB")
-    return 0
 
 
 def _means(folder: Path) -> dict[str, float]:
@@ -65,8 +73,7 @@ def _means(folder: Path) -> dict[str, float]:
 
     Raises
     ------
-    OSError
-        There is none, or it is damaged.
+    NoEvaluation
     """
     path = folder / "summary.json"
     try:
@@ -76,5 +83,9 @@ def _means(folder: Path) -> dict[str, float]:
             for task, metrics in summary["tasks"].items()
             for name, found in metrics.items()
         }
+    except OSError as error:
+        raise NoEvaluation(
+            f"--evaluation {folder} is no folder of model.evaluate: {error}"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OSError(f"{path}: is no summary of model.evaluate ({error})") from error
+        raise NoEvaluation(f"{path} is no summary of model.evaluate ({error})") from error

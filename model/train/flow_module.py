@@ -104,7 +104,8 @@ class FlowModule(pl.LightningModule):
         self._compile = compile
         self._flow, self._loss = Flow(), FlowLoss(loss)
         self._validation = LossSums()
-        self._resumed = False
+        self.initial: CheckpointInfo | None = None
+        """What is known of the network whose weights were taken."""
 
     @property
     def loss_weights(self) -> LossWeights:
@@ -290,11 +291,11 @@ class FlowModule(pl.LightningModule):
 
         Raises
         ------
-        FileNotFoundError, NotACheckpoint
+        NotACheckpoint
         UsageError
             None agrees.
         """
-        given, _ = load_weights(path)
+        given, self.initial = load_weights(path)
         mine = self.network.state_dict()
         fitting = {k: v for k, v in given.items() if k in mine and v.shape == mine[k].shape}
         if not fitting:

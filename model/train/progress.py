@@ -66,6 +66,11 @@ class Progress(TQDMProgressBar):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The bar stays."""
 
+    def on_exception(self, *_: Any) -> None:
+        """What is said next begins a line of its own."""
+        if self._train_progress_bar is not None:
+            self._train_progress_bar.close()
+
     def _is_time(self, trainer: pl.Trainer) -> bool:
         every = getattr(trainer, "log_every_n_steps", 0)
         return bool(every) and trainer.global_step % every == 0

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.cli import SaveConfigCallback
 
 from model.checkpoint import INFO
+from model.trained_on import MAX_SEQUENCES, NOTHING, TrainedOn, hashes_of
+from pipeline.batching import ProteinDataModule
 from pipeline.commands.software import versions_of
+from pipeline.errors import UsageError
+
+RECORD = "run.json"
+"""In a run folder, from its first step on."""
 
 SOFTWARE = ("ellipsoid-flow", "torch", "pytorch-lightning", "numpy", "roma", "pyarrow", "biotite")
 
@@ -26,11 +37,29 @@ class RunFolder(pl.Callback):
         The run folder. By default ``runs/`` and the time at which the run began.
     notes : str
         Why the run is made, for those who find it.
+    threads : int, optional
+        That a process computes with on the CPU. By default as many as cores are idle when the run
+        begins; a resumed run has what it had before.
     """
 
-    def __init__(self, dir: str | None = None, notes: str = ""):
-        self.dir, self.notes = dir, notes
+    def __init__(self, dir: str | None = None, notes: str = "", threads: int | None = None):
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads is at least 1, found {threads}")
+        self.dir, self.notes, self.threads = dir, notes, threads
         self._digest: str | None = None
+        self._trained_on: TrainedOn | None = None
+        self._threads_before = torch.get_num_threads()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._threads_before = torch.get_num_threads()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        torch.set_num_threads(self._threads_before)
+
+    def on_exception(self, *_: Any) -> None:
+        torch.set_num_threads(self._threads_before)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -38,7 +67,8 @@ class RunFolder(pl.Callback):
         self._digest = items.get("dataset")
         if not trainer.is_global_zero:
             return
-        path = Path(trainer.default_root_dir) / "run.json"
+        self._trained_on = self._seen(data, pl_module)
+        path = Path(trainer.default_root_dir) / RECORD
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         session = {
             "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -47,6 +77,7 @@ class RunFolder(pl.Callback):
             "processes": trainer.world_size,
             "device": trainer.strategy.root_device.type,
             "precision": str(trainer.precision),
+            "threads": torch.get_num_threads(),
         }
         content = {
             "notes": self.notes or before.get("notes", ""),
@@ -58,11 +89,35 @@ class RunFolder(pl.Callback):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
+    def _seen(self, data: Any, module: Any) -> TrainedOn:
+        """The chains of this dataset, and those that the weights have seen before."""
+        before = NOTHING if self._trained_on is None else self._trained_on
+        if (initial := getattr(module, "initial", None)) is not None:
+            before |= TrainedOn.from_plain(initial.trained_on)
+        if not isinstance(data, ProteinDataModule):
+            return before | TrainedOn((), None)
+        dataset, split = data.train_dataset, data.train_split
+        sequences = None
+        if dataset.n_chains <= MAX_SEQUENCES:
+            sequences = np.unique(hashes_of(dataset.sequences()))
+        return before | TrainedOn(((dataset.digest, split),), sequences)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._trained_on = TrainedOn.from_plain(checkpoint[INFO].get("trained_on", {}))
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint.setdefault(INFO, {}).update(
-            {"notes": self.notes, "dataset_digest": self._digest, "versions": versions()}
+            {
+                "notes": self.notes,
+                "dataset_digest": self._digest,
+                "versions": versions(),
+                "trained_on": {} if self._trained_on is None else self._trained_on.to_plain(),
+                "threads": torch.get_num_threads(),
+            }
         )
 
 
@@ -81,6 +136,28 @@ class SavedConfig(SaveConfigCallback):
             path = folder / f"config-{k}.yaml"
         # A null that is left out would be the default again: the splits, for one.
         self.parser.save(self.config, str(path), skip_none=False, multifile=False)
+
+
+@contextmanager
+def removed_unless_begun(folder: Path, is_mine: bool) -> Iterator[None]:
+    """A run that ends before its first step leaves no folder where there was none.
+
+    Parameters
+    ----------
+    folder : Path
+    is_mine : bool
+        Of the processes of a run, one removes it.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        if is_mine and new and not (folder / RECORD).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # no longer there, or no longer empty
+                for parent in new[1:]:
+                    parent.rmdir()
+        raise
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -181,6 +182,7 @@ class ProteinDataModule(LightningDataModule):
         self._loader_options: dict[str, Any] = {
             "collate_fn": partial(collate, per_residue=tuple(per_residue or ())),
             "num_workers": num_workers,
+            "worker_init_fn": _leave_interrupts,
             "pin_memory": torch.accelerator.is_available() if pin_memory is None else pin_memory,
             "persistent_workers": persistent_workers and num_workers > 0,
             "prefetch_factor": prefetch_factor if num_workers else None,
@@ -190,10 +192,36 @@ class ProteinDataModule(LightningDataModule):
         self._loaders: dict[str, _TrainLoader | _FixedLoader] = {}
         self._state: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        chosen = (
+            f"{name} {' and '.join(filter(None, how)) or 'everything'}"
+            for name, how in self._chosen.items()
+            if name == "train" or any(how)
+        )
+        return f"{type(self).__name__}({self.path}: {', '.join(chosen)})"
+
+    __str__ = __repr__  # Lightning's own would make all loaders
+
     @property
     def crop(self) -> ContiguousCrop | SpatialCrop | None:
         """How items are shortened."""
         return self._dataset_options["crop"]
+
+    def is_chosen(self, name: str) -> bool:
+        """Whether there are chains for ``"train"``, ``"val"`` or ``"test"``."""
+        return name == "train" or self._chosen[name] != (None, None)
+
+    @property
+    def train_dataset(self) -> ShardDataset:
+        """The chains that are trained on."""
+        dataset = self._dataset("train")
+        assert dataset is not None
+        return dataset
+
+    @property
+    def train_split(self) -> str | None:
+        """The split that they are of; None is no split."""
+        return self._chosen["train"][0]
 
     # ---- what Lightning calls
 
@@ -269,7 +297,7 @@ class ProteinDataModule(LightningDataModule):
 
     def _dataset(self, name: str) -> ShardDataset | None:
         split, condition = self._chosen[name]
-        if name != "train" and split is None and condition is None:
+        if not self.is_chosen(name):
             return None
         if name not in self._datasets:
             conditions = [f"({c})" for c in (self._where, condition) if c is not None]
@@ -289,8 +317,7 @@ class ProteinDataModule(LightningDataModule):
         return {"rank": trainer.global_rank, "world_size": trainer.world_size}
 
     def _train_loader(self) -> _TrainLoader:
-        dataset = self._dataset("train")
-        assert dataset is not None
+        dataset = self.train_dataset
         with _options_fit():
             columns: dict[str, Any] = {
                 name: _column(dataset.index, column)
@@ -345,8 +372,7 @@ class ProteinDataModule(LightningDataModule):
     @cached_property
     def _items(self) -> dict[str, str]:
         """Which dataset, and which of its chains."""
-        dataset = self._dataset("train")
-        assert dataset is not None
+        dataset = self.train_dataset
         names = "\n".join(dataset.chain_uids).encode()
         return {"dataset": dataset.digest, "chains": hashlib.sha256(names).hexdigest()[:32]}
 
@@ -406,6 +432,12 @@ class _FixedLoader:
     @_iterator.setter
     def _iterator(self, iterator: Any) -> None:
         self._loader._iterator = iterator
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C goes to all processes of a terminal; the main one finishes its step with batches of
+    its workers, and ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -46,10 +46,12 @@ def conclude(
 
 
 def announce(run: Run, finished: Finished) -> bool:
-    """Write the page about a dataset, and say what there is; whether no more files failed than are
-    allowed to."""
+    """Write the page about a dataset, and say what there is; whether it has chains, and no more
+    files failed than are allowed to."""
     show_summary(run, finished, _report(run))
-    return run.allows(finished.summary.counts.failed)
+    counts = finished.summary.counts
+    has_chains = counts.chains > 0 or run.options.allow_empty
+    return has_chains and run.allows(counts.failed)
 
 
 def _save_options(text: str, layout: Layout) -> None:
@@ -70,7 +72,7 @@ def _report(run: Run) -> str | None:
             reason = " ".join(str(error).split()) or type(error).__name__
     # An older page may speak of other data.
     with contextlib.suppress(OSError):
-        layout.folder.delete(layout.report)
+        layout.delete_pages()
     if reason is not None:
         run.tell(f"warning: the dataset is finished, its report is not: {reason}")
     return None

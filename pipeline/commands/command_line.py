@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import inspect
 import json
 import re
@@ -27,14 +26,16 @@ import jsonargparse
 import jsonargparse.typing
 import yaml
 
-from pipeline.commands.words import dashed
+from pipeline.commands.software import version_line
+from pipeline.commands.words import dashed, no_such_option
+from pipeline.errors import UsageError
 from pipeline.files.place import Place
 
 Options = TypeVar("Options")
 
 jsonargparse.typing.register_type(Place)
 
-_OWN = ("help", "config", "print_config")
+_OWN = ("help", "config", "print_config", "version")
 _TRUTHS = ("true", "false")
 
 
@@ -57,7 +58,8 @@ def parse_options(
         metadata say ``also`` has a second name on the command line; one that says ``unit`` is a
         whole number of so many there; one that says ``option=False`` is none.
     program : str
-        Shown in the usage line, such as ``python -m pipeline.build``.
+        Shown in the usage line, such as ``python -m pipeline.build``; where the console script was
+        started, ``ellipsoid-flow build`` is shown instead.
     arguments : sequence of str, optional
         Defaults to the process's own.
     first : str, optional
@@ -75,7 +77,7 @@ def parse_options(
         for field in dataclasses.fields(group)
         if field.init
     }
-    parser = _parser(groups, hints, program, description, first)
+    parser = _parser(groups, hints, as_started(program), description, first)
     parser.aliases = {
         f.metadata["also"]: f.name
         for f in dataclasses.fields(options)  # type: ignore[arg-type]
@@ -85,6 +87,14 @@ def parse_options(
         _normalise(list(sys.argv[1:] if arguments is None else arguments), parser)
     )
     return _made_of(options, namespace)
+
+
+def as_started(program: str) -> str:
+    """A command by the name that it was started by: of its module, or of the console script."""
+    door = Path(sys.argv[0]).name
+    if door != "ellipsoid-flow":
+        return program
+    return re.sub(r"^python -m (?:pipeline|model)\.", f"{door} ", program)
 
 
 def to_yaml(options: Any) -> str:
@@ -196,19 +206,19 @@ class _Parser(jsonargparse.ArgumentParser):
             return f"{dashed(required[1])} is required"
         if lacking := re.match(r"argument (--[\w-]+).*: expected one argument", message):
             key = _key(lacking[1])
-            what = _expected(self.hints[key]) if key in self.hints else "a value"
+            what = expected_of(self.hints[key]) if key in self.hints else "a value"
             return f"{lacking[1]} needs {what}"
         if wrong := re.search(r'[Pp]arser key "(\w+)"', message):
             value = re.findall(r"(?:Given|Got) value: (.*)", message)
             if wrong[1] in self.hints and value:
-                expected = _expected(self.hints[wrong[1]])
+                expected = expected_of(self.hints[wrong[1]])
                 return f"{dashed(wrong[1])} {_shown(value[-1])}: expected {expected}"
         if stray := re.match(r"[Uu]nrecognized arguments: (\S+)", message):
             return f"unexpected {stray[1]!r}: every value follows its option"
         return " ".join(message.split())
 
 
-class _Help(jsonargparse.DefaultHelpFormatter):
+class Help(jsonargparse.DefaultHelpFormatter):
     """Descriptions with defaults, without Python's names of types."""
 
     def __init__(self, prog: str) -> None:
@@ -224,7 +234,8 @@ class _Help(jsonargparse.DefaultHelpFormatter):
         if default is None:
             return f"{text} (default: none)"
         if isinstance(default, bool):
-            default = "on" if default else "off"
+            off = f"on; {dashed(action.dest)} false switches it off"
+            default = off if default else "off"
         return f"{text} (default: {default})"
 
 
@@ -232,7 +243,8 @@ def _parser(
     groups: list[Any], hints: dict[str, Any], program: str, description: str, first: str | None
 ) -> _Parser:
     required = [
-        f"{f'[{dashed(f.name)}]' if f.name == first else dashed(f.name)} {_metavar(hints[f.name])}"
+        f"{f'[{dashed(f.name)}]' if f.name == first else dashed(f.name)} "
+        f"{metavar_of(hints[f.name])}"
         for group in groups
         for f in dataclasses.fields(group)
         if f.name in hints
@@ -242,7 +254,7 @@ def _parser(
     parser = _Parser(
         prog=program,
         description=description,
-        formatter_class=_Help,
+        formatter_class=Help,
         usage=" ".join([program, *required, "[options]"]),
     )
     parser.hints, parser.first = hints, first
@@ -254,12 +266,18 @@ def _parser(
         metavar="PATH",
         help="YAML file of options; the command line wins over it.",
     )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=version_line(),
+        help="Print the version of ellipsoid-flow, and stop.",
+    )
     for action in parser._actions:
         if action.dest in hints:
             option = dashed(action.dest)
             parser._option_string_actions[option] = action
             action.option_strings = [option]
-            action.metavar = _metavar(hints[action.dest])
+            action.metavar = metavar_of(hints[action.dest])
         elif action.dest == "print_config":
             action.help = "Print the options, all others applied, as YAML for --config, and stop."
             action.metavar = ""
@@ -284,7 +302,7 @@ def _is_list(hint: Any) -> bool:
     return typing.get_origin(_plain(hint)) is list
 
 
-def _expected(hint: Any) -> str:
+def expected_of(hint: Any) -> str:
     """What to give for a type, in words."""
     hint = _plain(hint)
     if _is_list(hint):
@@ -305,7 +323,8 @@ def _expected(hint: Any) -> str:
     return words.get(hint, str(hint))
 
 
-def _metavar(hint: Any) -> str:
+def metavar_of(hint: Any) -> str:
+    """What stands for a value of this type in the help; nothing for a flag."""
     hint = _plain(hint)
     if hint is bool:
         return ""
@@ -392,23 +411,40 @@ def _option(key: str, values: list[str], parser: _Parser) -> list[str]:
 
 
 def _no_such_option(option: str, parser: _Parser) -> str:
-    known = [*map(dashed, parser.hints), "--config", "--print_config", "--help"]
-    near = difflib.get_close_matches(dashed(_key(option)), known, n=1)
-    return f"there is no option {option}" + (f"; did you mean {near[0]}?" if near else "")
+    key = _key(option)
+    if (plain := key.removeprefix("no_")) != key and parser.hints.get(plain) is bool:
+        return f"there is no option {option}; {dashed(plain)} false says that"
+    known = [*map(dashed, parser.hints), *(f"--{name}" for name in _OWN)]
+    return no_such_option(option, known, spelled=dashed(key))
+
+
+def options_file(path: str) -> dict[str, Any]:
+    """What a YAML file for ``--config`` holds.
+
+    Raises
+    ------
+    UsageError
+        There is none, or it holds something else.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path}: expected lines such as 'max_length: 512'")
+    return content
 
 
 def _read_config(path: str, parser: _Parser) -> dict[str, Any]:
     """A YAML file of options: keys with dashes or underscores."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        parser.error(f"--config {path}: {error.strerror}")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        parser.error(f"--config {path} is no YAML: {' '.join(str(error).split())}")
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        parser.error(f"--config {path}: expected lines such as 'max_length: 512'")
+        content = options_file(path)
+    except UsageError as error:
+        parser.error(str(error))
     values = {}
     for name, value in content.items():
         key = _key(str(name))

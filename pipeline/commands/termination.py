@@ -63,7 +63,7 @@ def status_of(
     command : callable
         Its status; None is `OK`.
     interrupted : str
-        What is left after Ctrl-C or SIGTERM.
+        What is left after Ctrl-C or SIGTERM, if the `KeyboardInterrupt` does not say it.
     cannot : str, optional
         What an `OSError` that is no `Failure` kept from being done; None where it is a defect, too.
     """
@@ -80,5 +80,5 @@ def status_of(
         if cannot is None:
             raise
         return end_with(f"error: {cannot}: {error}", FAILURE)
-    except KeyboardInterrupt:
-        return end_with(f"interrupted: {interrupted}", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return end_with(f"interrupted: {stop if stop.args else interrupted}", INTERRUPTED)

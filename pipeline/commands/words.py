@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 MEBIBYTE = 1 << 20
+
+DESTRUCTIVE = {"--overwrite", "--repair"}
+"""Options that replace or delete: nobody is led to them by a slip of the pen."""
 
 
 def several(n: int, thing: str, things: str | None = None) -> str:
@@ -23,3 +29,24 @@ def told(value: object) -> str:
 def dashed(name: str) -> str:
     """An option as it is typed: max_memory is --max-memory."""
     return "--" + name.replace("_", "-")
+
+
+def no_such_option(option: str, known: Sequence[str], spelled: str | None = None) -> str:
+    """An option is unknown; the one that is most like it may be meant.
+
+    Parameters
+    ----------
+    option : str
+        As it was given.
+    known : sequence of str
+        All options. One that ends with the name behind a dot comes first: ``--n_blocks`` means
+        ``--model.network.n_blocks``.
+    spelled : str, optional
+        The option in the spelling of `known`.
+    """
+    spelled = spelled or option
+    inner = [name for name in known if name.endswith("." + spelled.lstrip("-"))]
+    near = inner[:1] or difflib.get_close_matches(spelled, known, n=1)
+    if not near or near[0] in DESTRUCTIVE:
+        return f"there is no option {option}"
+    return f"there is no option {option}; did you mean {near[0]}?"

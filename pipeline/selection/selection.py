@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.files.storage import Folder, Location
+from pipeline.shards import DamagedShard, open_shard, read_rows
 from pipeline.where import parse_where
 
 INDEX, SPLITS = "index.parquet", "splits.parquet"
@@ -198,6 +199,33 @@ def index_table(selection: Selection) -> pa.Table:
     if splits is not None:
         table = _with_splits(table, splits, set(splits.column_names))
     return table.take(pa.array(selection.position[selection.first_members]))
+
+
+def sequences_of(selection: Selection) -> list[str]:
+    """One-letter sequence of each chosen chain, (n,).
+
+    Raises
+    ------
+    DamagedShard
+        A shard cannot be read, or its chains are not those of the index.
+    """
+    found = [""] * len(selection.uids)
+    for number in np.unique(selection.shard):
+        path = selection.folder.join("shards", selection.shard_names[number])
+        of_shard = np.flatnonzero(selection.shard == number)
+        with open_shard(path, selection.folder.filesystem) as file:
+            for group in np.unique(selection.row_group[of_shard]):
+                rows = read_rows(file, path, [int(group)], ("chain_uid", "sequence")).scalars
+                uids, sequences = rows["chain_uid"].to_pylist(), rows["sequence"].to_pylist()
+                for chain in of_shard[selection.row_group[of_shard] == group]:
+                    row = int(selection.row[chain])
+                    if row >= len(uids) or uids[row] != selection.uids[int(chain)].as_py():
+                        raise DamagedShard(
+                            f"{path}: its chains are not those of the index; `python -m "
+                            f"pipeline.verify {selection.folder} --repair` makes them agree"
+                        )
+                    found[chain] = sequences[row]
+    return found
 
 
 def _splits(dataset: BuiltDataset, required: bool) -> pa.Table | None:

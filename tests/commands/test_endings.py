@@ -18,6 +18,7 @@ import model
 import pipeline
 from pipeline.build import planned
 from pipeline.built.errors import OutputError
+from pipeline.commands.start import start
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import Failure, UsageError
 from pipeline.files.lock import file_lock
@@ -40,6 +41,7 @@ COMMANDS = {
     "pipeline.verify": ("verify", "set"),
     "model.evaluate": ("evaluate", "--dataset set --out-dir out"),
     "model.sample": ("sample", "--task unconditional --lengths 9 --out-dir out"),
+    "model.train": ("train", "fit"),
     "model.visualize": ("visualize", "--dataset set --chain x --out-dir out"),
 }
 """Of each command, the function that does the work, and a command line that gets so far."""
@@ -125,6 +127,7 @@ INTERRUPTED = {
     "pipeline.verify": "no file of the dataset is half-written",
     "model.evaluate": "the files that are there are whole",
     "model.sample": "the files that are there are whole",
+    "model.train": "what is written is whole",
     "model.visualize": "the files that are there are whole",
 }
 
@@ -155,6 +158,7 @@ FULL_DISK = {
     "pipeline.verify": "",
     "model.evaluate": "cannot write: ",
     "model.sample": "cannot write: ",
+    "model.train": "cannot write: ",
     "model.visualize": "cannot write: ",
 }
 """What stands before the system's words; the others say it where they write."""
@@ -270,20 +274,6 @@ def test_every_error_ends_every_command_alike(command: str, capfd: pytest.Captur
             assert status == (2 if issubclass(kind, UsageError) else 1), name_of(kind)
 
 
-def test_every_error_ends_training_with_1_and_its_sentence() -> None:
-    for kind in our_errors():
-        if issubclass(kind, UsageError | Failure):
-
-            def work(*_: object, kind: type = kind) -> None:
-                raise kind("a sentence")
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(module_of("model.train"), "train", work)
-                with pytest.raises(SystemExit) as end:
-                    module_of("model.train").main(["fit"])
-            assert end.value.code == "error: a sentence", name_of(kind)
-
-
 @pytest.mark.parametrize("error", [RuntimeError("a defect"), ValueError("a defect")])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_defect_is_shown_where_it_happened(
@@ -297,12 +287,11 @@ def test_a_defect_is_shown_where_it_happened(
 def test_a_ctrl_c_while_the_process_ends_is_not_answered_any_more(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = module_of(command)
-    monkeypatch.setattr(module, "main", lambda: 7)
+    monkeypatch.setattr(module_of(command), "main", lambda arguments: 7)
     before = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(SystemExit) as end:
-            module.run()
+            start(f"{command}.command", [])
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -198,7 +199,7 @@ def test_the_best_checkpoints_are_kept_beside_the_last(whole: Path) -> None:
 def test_a_run_folder_with_checkpoints_is_not_used_again_by_accident(
     whole: Path, dataset: Path
 ) -> None:
-    with pytest.raises(SystemExit, match=r"--ckpt_path .*last\.ckpt"):
+    with pytest.raises(UsageError, match=r"--ckpt_path .*last\.ckpt"):
         fit(dataset, whole, 20)
 
 
@@ -220,9 +221,7 @@ def test_an_exported_checkpoint_is_small_and_predicts_the_same(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = tmp_path / "small.ckpt"
-    with pytest.raises(SystemExit) as done:
-        main(["export", str(last(whole)), str(small)])
-    assert done.value.code == 0
+    assert main(["export", str(last(whole)), str(small)]) == 0
     assert "averaged weights of step 12" in capsys.readouterr().out
     assert small.stat().st_size < last(whole).stat().st_size / 2
     network, info = load_flow(last(whole))
@@ -233,9 +232,7 @@ def test_an_exported_checkpoint_is_small_and_predicts_the_same(
     (tmp_path / "summary.json").write_text(
         '{"split": "test", "tasks": {"packing": {"chi1_recovery": {"mean": 0.5}}}}'
     )
-    with pytest.raises(SystemExit) as done:
-        main(["export", str(last(whole)), str(small), "--evaluation", str(tmp_path)])
-    assert done.value.code == 0
+    assert main(["export", str(last(whole)), str(small), "--evaluation", str(tmp_path)]) == 0
     measured = load_flow(small)[1].metrics
     assert measured == {**info.metrics, "test/packing.chi1_recovery": 0.5}
     half = export_flow(last(whole), tmp_path / "half.ckpt", half=True)
@@ -254,6 +251,47 @@ def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path: Path) -> None
         load_flow(path)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint"):
         load_flow(tmp_path / "absent.ckpt")
+
+
+def test_what_is_no_checkpoint_is_told_apart_and_no_advice_of_torch_s_is_passed_on(
+    whole: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.ckpt"
+
+    def sentence() -> str:
+        with pytest.raises(NotACheckpoint) as raised:
+            load_weights(path)
+        return str(raised.value)
+
+    path.write_bytes(b"")
+    assert f"{path} is empty" in sentence()
+    path.write_text("# A read me\n")
+    assert sentence() == (
+        f"{path} is no checkpoint; give one that model.train has written, such as "
+        "RUN/checkpoints/last.ckpt"
+    )
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    assert "git lfs pull" in sentence()
+    path.write_bytes(last(whole).read_bytes()[:-500])
+    assert "is cut off or damaged" in sentence()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "nothing")
+    assert "is an archive, no checkpoint" in sentence()
+    torch.save({INFO: Path}, path)
+    assert "is not trusted" in sentence()
+    path.unlink()
+    path.mkdir()
+    assert "is a folder; give a checkpoint such as last.ckpt" in sentence()
+    with pytest.raises(NotACheckpoint, match=r"such as .*checkpoints/last\.ckpt"):
+        load_weights(whole)
+
+
+def test_an_exported_checkpoint_is_fine_tuned_not_resumed(
+    whole: Path, dataset: Path, tmp_path: Path
+) -> None:
+    export_flow(last(whole), tmp_path / "small.ckpt")
+    with pytest.raises(UsageError, match=r"was exported.*--model\.init_from"):
+        fit(dataset, tmp_path / "run", 14, ckpt_path=tmp_path / "small.ckpt")
 
 
 def test_a_network_of_another_version_is_refused_with_what_is_strange_about_it(
@@ -435,6 +473,7 @@ def test_a_spatial_crop_is_refused_where_frames_are_hidden(dataset: Path, tmp_pa
 
 
 MISTAKES = {
+    "data.path=nowhere": "nowhere: has no build.json",
     "model.init_from=nowhere.ckpt": "there is no checkpoint nowhere",
     "data.clusters=families": "no column 'families'",
     "data.where=lenth > 3": "lenth",
@@ -448,14 +487,21 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_with_a_sentence(mistake: str, dataset: Path, tmp_path: Path) -> None:
-    words = {**SMALL, "data.path": dataset, "run.dir": tmp_path / "run", "trainer.max_steps": 2}
+def test_a_mistake_ends_with_a_sentence_and_leaves_no_run_folder(
+    mistake: str, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {
+        **SMALL,
+        "data.path": dataset,
+        "run.dir": tmp_path / "runs" / "first",
+        "trainer.max_steps": 2,
+    }
     words |= {"model.optimizer.schedule": "cosine", "data.num_workers": 0}
     given = [f"--{name}={text_of(value)}" for name, value in words.items()]
-    with pytest.raises(SystemExit) as ended:
-        main(["fit", *given, f"--{mistake}"])
-    assert str(ended.value).startswith("error: ")
-    assert MISTAKES[mistake] in str(ended.value)
+    assert main(["fit", *given, f"--{mistake}"]) in (1, 2)
+    (sentence,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert MISTAKES[mistake] in sentence
+    assert not list(tmp_path.iterdir())
 
 
 WRONG = {

@@ -1,0 +1,41 @@
+"""What is said at the end of a training: where the network is, and what can be done with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.checkpoint import LAST
+from model.flow import TASKS, TaskWeights
+from pipeline.commands.words import several
+
+REQUESTS = {
+    "packing": "--input STRUCTURE",
+    "design": "--input STRUCTURE",
+    "inpainting": "--input STRUCTURE --contigs CONTIGS",
+    "unconditional": "--lengths 80",
+}
+"""What `model.sample` wants to know, by task; the first one that was trained is named."""
+
+
+def what_next(folder: Path, step: int, tasks: TaskWeights) -> str:
+    """Lines for the end of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    step : int
+        The last one.
+    tasks : TaskWeights
+        What was trained.
+    """
+    last = folder / LAST
+    if not last.is_file():
+        return f"{folder}: {several(step, 'step')}, no checkpoint"
+    task = next(task for task in TASKS if getattr(tasks, task) > 0)
+    request = REQUESTS.get(task, "")
+    return (
+        f"{last}: the network after {several(step, 'step')}\n"
+        f"sample it with\n"
+        f"python -m model.sample --task {task} --ckpt {last} {request} --out-dir out/{task}"
+    )
