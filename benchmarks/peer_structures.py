@@ -101,7 +101,7 @@ def with_side_chains(
 def write_structure(path: Path, problem: Problem, made: Structure, packer: str) -> None:
     """One chain as mmCIF."""
     nothing = np.zeros(len(made))
-    output = Output(made, nothing, None, nothing.astype(bool), [])
+    output = Output(made, nothing, nothing, None, nothing.astype(bool), [])
     about = EntryMetadata(
         method="THEORETICAL MODEL", title=f"{problem.name}, side chains by {packer}"
     )

@@ -95,6 +95,7 @@ def evaluate(options: EvaluateOptions) -> None:
             seed=options.seed,
             temperature=options.temperature,
             noise_scale=options.noise_scale,
+            error_scale=info.error_scale,
         )
         problems = [record.held_out(item, options.seed) for item in items]
         outputs = run_problems(
@@ -130,7 +131,9 @@ def evaluate(options: EvaluateOptions) -> None:
     known = []
     if known_split and with_novelty:
         known = ca_traces(known_split, options.novelty_chains)
-    summary = summarise_tally(tally, about, known, against, seed=options.seed)
+    summary = summarise_tally(
+        tally, about, known, against, seed=options.seed, error_scale=info.error_scale
+    )
     _write(options, tally, against)
     write(
         options.out_dir / "summary.json",

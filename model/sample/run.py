@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.flow.clean import Clean, clean_from_batch
+from model.flow.error_scale import UNSCALED, ErrorScale
 from model.flow.generate import PASSES, Generated, generate, global_atoms
 from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinState
 from model.metrics import Structure, superpose
@@ -39,6 +40,7 @@ class Drawing:
     relax: bool = True
     noise_scale: float = 1.0
     start: float = 0.0
+    error_scale: ErrorScale = UNSCALED
 
     @classmethod
     def of(
@@ -52,6 +54,7 @@ class Drawing:
         start: float = 0.0,
         alternatives: bool = False,
         relax: bool = True,
+        error_scale: ErrorScale = UNSCALED,
     ) -> Drawing:
         """What options mean for a task; see `Request`.
 
@@ -63,6 +66,8 @@ class Drawing:
             Without them, what is usual.
         alternatives : bool
             Several packings of one backbone are wanted: they are drawn.
+        error_scale : ErrorScale
+            Of the network; see `model.checkpoint.CheckpointInfo`.
         """
         if not flows:
             usual = 1.0 if alternatives else 0.0
@@ -71,6 +76,7 @@ class Drawing:
                 seed=seed,
                 chi_temperature=usual if temperature is None else temperature,
                 relax=relax,
+                error_scale=error_scale,
             )
         return cls(
             steps=cls.steps if steps is None else steps,
@@ -79,6 +85,7 @@ class Drawing:
             relax=relax,
             noise_scale=cls.noise_scale if noise_scale is None else noise_scale,
             start=start,
+            error_scale=error_scale,
         )
 
 
@@ -154,12 +161,14 @@ def _run_batch(
         relax=drawing.relax,
         noise_scale=drawing.noise_scale,
         start=drawing.start,
+        error_scale=drawing.error_scale,
         trajectory=states,
     )
     trajectory = [_positions(noisy, generated, clean, held) for noisy in states or ()]
     state, there = generated.state.to("cpu"), generated.mask.cpu()
     positions, present = global_atoms(_double(state), generated.atoms_mask.cpu(), there)
     logits, errors = generated.logits.cpu().double(), generated.expected_error.cpu().double()
+    probabilities = generated.rotamer_probability.cpu().double()
     outputs = []
     for b, (problem, origin) in enumerate(zip(problems, origins, strict=True)):
         n = len(problem)
@@ -180,6 +189,7 @@ def _run_batch(
             Output(
                 structure=structure,
                 predicted_error=np.where(mask, error, np.nan),
+                rotamer_probability=probabilities[b, :n].numpy(),
                 log_probabilities=None if problem.held_sequence.all() else log_p,
                 drawn=drawn,
                 trajectory=[

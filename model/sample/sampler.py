@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from model.flow.error_scale import UNSCALED, ErrorScale
 from model.sample.embedded import embedded
 from model.sample.request import check_request
 from model.sample.run import Drawing, Network, run_problems
@@ -32,6 +33,8 @@ class Sampler:
         It is put into evaluation mode.
     device : str, optional
         ``"cuda"`` where there is one, else ``"cpu"``.
+    error_scale : ErrorScale
+        Of the checkpoint; without it, predicted errors are what rotamers tell.
 
     Examples
     --------
@@ -40,7 +43,14 @@ class Sampler:
     >>> samples.save("out/")                                          # doctest: +SKIP
     """
 
-    def __init__(self, network: torch.nn.Module, *, device: str | None = None):
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        *,
+        device: str | None = None,
+        error_scale: ErrorScale = UNSCALED,
+    ):
+        self.error_scale = error_scale
         self.device = device_named(device)
         self.network: Network = network.eval().to(self.device)
         config = getattr(network, "config", None)
@@ -55,7 +65,8 @@ class Sampler:
         CannotLoad
             There is no such file, or it is none.
         """
-        return cls(load_network(path)[0], device=device)
+        network, info = load_network(path)
+        return cls(network, device=device, error_scale=info.error_scale)
 
     def sample(
         self,
@@ -117,6 +128,7 @@ class Sampler:
             start=request.start,
             relax=not request.no_relax,
             alternatives=request.number * request.best_of > 1,
+            error_scale=self.error_scale,
         )
         outputs = run_problems(
             self.network,
