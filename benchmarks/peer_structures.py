@@ -38,7 +38,6 @@ class Packed:
     name: str
     structures: list[Structure]
     seconds: float
-    about: str = ""
 
 
 def peer_input(chain: Structure, uid: str, seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -126,22 +125,20 @@ def read_structure(path: Path, chain: Structure) -> Structure:
         found = [Structure.from_chain(c) for c in read_chains(path.read_bytes(), path.name).chains]
     except (OSError, NotAStructure) as error:
         raise SystemExit(f"error: {path} cannot be read: {error}") from None
-    whole = SystemExit(
+    mismatch = SystemExit(
         f"error: {path} holds other residues than the dataset's chain of this name: give "
         "--peer-structures a folder that was made of this dataset, or an empty one"
     )
     if len(found) != 1:
-        raise whole
+        raise mismatch
     made = found[0]
-    rows = np.searchsorted(chain.residue_index, made.residue_index)
-    rows = np.minimum(rows, len(chain) - 1)
+    rows = np.searchsorted(chain.residue_index, made.residue_index).clip(max=len(chain) - 1)
     same = (chain.residue_index[rows] == made.residue_index) & (chain.aatype[rows] == made.aatype)
     backbone = chain.mask[rows, :4] & made.mask[:, :4]
     apart = np.abs(chain.positions[rows, :4] - made.positions[:, :4]).max(axis=-1)
-    if not same.all() or not chain.has_ca.sum() == made.has_ca.sum():
-        raise whole
-    if (apart[backbone] > ROUNDED).any():
-        raise whole
+    complete = chain.has_ca.sum() == made.has_ca.sum()
+    if not (same.all() and complete and (apart[backbone] <= ROUNDED).all()):
+        raise mismatch
     x, mask = chain.positions.copy(), chain.mask & (np.arange(14) < 4)
     x[rows, 4:], mask[rows, 4:] = made.positions[:, 4:], made.mask[:, 4:]
     return chain.with_atoms(np.where(mask[..., None], x, 0.0), mask)
@@ -158,6 +155,9 @@ class Store:
     ----------
     folder : Path
     packer : str
+        Its name.
+    dataset : str
+        Digest of the dataset whose chains they are.
     seconds : dict
         Name of a chain → seconds of the process that its packing took.
     """
@@ -201,11 +201,16 @@ class Store:
 
     def keep(self, problem: Problem, made: Structure, seconds: float) -> None:
         """A structure, and then its time: without the time it is made again."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / RECORD).is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write_record()
         path = self.path_of(problem.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_structure(path, problem, made, self.packer)
         self.seconds[problem.name] = round(seconds, 4)
+        self._write_record()
+
+    def _write_record(self) -> None:
         about = {"packer": self.packer, "dataset": self.dataset, "seconds": self.seconds}
         with appears_whole(self.folder / RECORD, self.folder) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

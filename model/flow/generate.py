@@ -108,8 +108,8 @@ def generate(
     chi_temperature: float = 0.0,
     relax: bool = True,
     noise_scale: float = 1.0,
-    start: float = 0.0,
     error_scale: ErrorScale = UNSCALED,
+    start: float = 0.0,
     trajectory: list[NoisyProtein] | None = None,
 ) -> Generated:
     """Sample the hidden part of a problem, given the held part.
@@ -142,10 +142,10 @@ def generate(
     noise_scale : float
         Multiplies the standard deviation of the normal prior of translations; below 1 samples are
         less diverse.
-    start : float
-        Partial diffusion: hidden frames and types are noised to this time, and sampled from there.
     error_scale : ErrorScale
         Of side chains that are made, and have torsions.
+    start : float
+        Partial diffusion: hidden frames and types are noised to this time, and sampled from there.
     trajectory : list, optional
         Filled with what the network is given at each step, hidden side chains as it took them for.
 

@@ -160,8 +160,8 @@ def _run_batch(
         chi_temperature=drawing.chi_temperature,
         relax=drawing.relax,
         noise_scale=drawing.noise_scale,
-        start=drawing.start,
         error_scale=drawing.error_scale,
+        start=drawing.start,
         trajectory=states,
     )
     trajectory = [_positions(noisy, generated, clean, held) for noisy in states or ()]
