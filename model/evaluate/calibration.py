@@ -54,6 +54,10 @@ class Calibration:
     def lines(self) -> list[str]:
         """Of a page."""
         rows = zip(self.predicted, self.found, strict=True)
+        line = []
+        if self.scale is not None:
+            formula = f"{self.scale.offset:.3f} Å + {self.scale.slope:.3f} · what rotamers say"
+            line = [f"A line through what was found: {formula}.", ""]
         return [
             "Side chains with torsions, by tenths of the predicted error:",
             "",
@@ -62,6 +66,7 @@ class Calibration:
             *(f"| {predicted:.2f} | {found:.2f} |" for predicted, found in rows),
             f"| **{self.predicted.mean():.2f}** | **{self.found.mean():.2f}** |",
             "",
+            *line,
         ]
 
 

@@ -78,6 +78,7 @@ def test_an_evaluation_of_scaled_errors_tells_the_same_line() -> None:
     assert again.found.tolist() == pytest.approx(first.found.tolist())
     page = "\n".join(first.lines())
     assert f"| {first.predicted[0]:.2f} | {first.found[0]:.2f} |" in page
+    assert f"{first.scale.offset:.3f} Å + {first.scale.slope:.3f} ·" in page
 
 
 def test_residues_without_torsions_tell_nothing_of_the_line() -> None:
