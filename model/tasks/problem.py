@@ -112,9 +112,15 @@ class Output:
     trajectory: list[NDArray[np.float64]]
 
     def mean_error(self, problem: Problem) -> float:
-        """Mean predicted error of the residues that have something hidden, Å."""
+        """Mean predicted error of the residues that have something to be made, Å.
+
+        On a given backbone that is not Gly and Ala, which side-chain RMSD leaves out, too.
+        """
         hidden = ~(problem.held_frames & problem.held_atoms & problem.held_sequence)
         counted = hidden & ~np.isnan(self.predicted_error)
+        fixed = problem.held_frames & problem.held_sequence & np.isnan(self.rotamer_probability)
+        if (counted & ~fixed).any():
+            counted &= ~fixed
         return float(self.predicted_error[counted].mean()) if counted.any() else float("nan")
 
     def mean_probability(self) -> float:

@@ -425,6 +425,8 @@ def test_a_table_says_how_sure_the_network_is_of_each_residue(
     ):
         assert float(row["predicted_error"]) == error
         assert (row["rotamer_probability"] == "") == (row["type"] in "AGX") == np.isnan(p)
+    free = [float(r["predicted_error"]) for r in first if r["rotamer_probability"]]
+    assert samples[0].predicted_error == pytest.approx(np.mean(free))
     some = [float(row["rotamer_probability"]) for row in first if row["rotamer_probability"]]
     assert 0 < min(some) <= max(some) <= 1
     with open(tmp_path / "metrics.csv", newline="") as file:
