@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model.attention.gaussian_attention import Implementation
+from model.flow.error_scale import ErrorScale
 from model.network import FlowNetwork, NetworkConfig
 from pipeline.errors import Failure
 from pipeline.files.atomic import appears_whole
@@ -69,6 +70,8 @@ class CheckpointInfo:
         See `model.trained_on.TrainedOn`; empty if it is unknown.
     metrics : dict
         Name → value, the last of validation; and of an evaluation, if `export` was given one.
+    error_scale : ErrorScale
+        Of the predicted errors of side chains, if `export` was given an evaluation for it.
     """
 
     network: NetworkConfig
@@ -80,6 +83,7 @@ class CheckpointInfo:
     settings: dict[str, Any] = field(default_factory=dict)
     trained_on: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    error_scale: ErrorScale = field(default_factory=ErrorScale)
 
     def to_plain(self) -> dict[str, Any]:
         """As it is stored."""
@@ -194,6 +198,7 @@ def export_flow(
     *,
     half: bool = False,
     metrics: dict[str, float] | None = None,
+    error_scale: ErrorScale | None = None,
 ) -> CheckpointInfo:
     """Write the network of a checkpoint without the state of the optimizer.
 
@@ -204,9 +209,15 @@ def export_flow(
         Store weights in 16 bits; they are read as 32.
     metrics : dict, optional
         Added to those of the checkpoint.
+    error_scale : ErrorScale, optional
+        In place of that of the checkpoint.
     """
     weights, info = load_weights(path)
-    info = dataclasses.replace(info, metrics={**info.metrics, **(metrics or {})})
+    info = dataclasses.replace(
+        info,
+        metrics={**info.metrics, **(metrics or {})},
+        error_scale=error_scale or info.error_scale,
+    )
     save_flow(destination, weights, info, half=half)
     return info
 
@@ -239,4 +250,6 @@ def _info(path: Path, plain: dict[str, Any]) -> CheckpointInfo:
             f"{path}: its network has {', '.join(sorted(strange))}, unknown to this version"
         )
     rest = {key: value for key, value in plain.items() if key in known}
+    if "error_scale" in rest:
+        rest["error_scale"] = ErrorScale(**rest["error_scale"])
     return CheckpointInfo(network=NetworkConfig(**network), **rest)

@@ -106,7 +106,7 @@ def evaluate(options: EvaluateOptions) -> None:
             noise_scale=options.noise_scale,
         )
         problems = [record.held_out(item, options.seed) for item in items]
-        drawing = Drawing.of(request)
+        drawing = Drawing.of(request, info.error_scale)
         with ProgressLine(standard_console(), options.quiet, task) as line:
             outputs = run_problems(
                 network,
@@ -145,7 +145,9 @@ def evaluate(options: EvaluateOptions) -> None:
     known = []
     if known_split and with_novelty:
         known = ca_traces(known_split, options.novelty_chains)
-    summary = summarise_tally(tally, about, known, against, seed=options.seed)
+    summary = summarise_tally(
+        tally, about, known, against, seed=options.seed, error_scale=info.error_scale
+    )
     _write(options, tally, against)
     write(
         options.out_dir / "summary.json",

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from model.evaluate.calibration import tenths
 from model.evaluate.tally import ResidueTally, Tally
 from model.metrics import expected_radius_of_gyration
 from model.tasks import TASK_RECORDS
@@ -92,16 +93,15 @@ def core_and_surface(tally: Tally) -> Figure:
 
 
 def confidence(packed: ResidueTally) -> Figure:
-    """Whether the predicted error says something about the error: deciles of the first."""
-    predicted, error = packed.joined("predicted"), packed.joined("error")
-    known = ~np.isnan(predicted) & ~np.isnan(error)
-    groups = np.array_split(np.argsort(predicted[known], kind="stable"), 10)
-    groups = [group for group in groups if len(group)]
-    x = [predicted[known][group].mean() for group in groups]
+    """Whether side chains are as far off as was predicted: tenths of those with torsions."""
+    predicted, error = packed.with_torsions()
+    groups = tenths(predicted)
+    x = [predicted[group].mean() for group in groups]
     figure, axes = _figure()
-    for share, label in ((25, "lower quartile"), (50, "median"), (75, "upper quartile")):
-        y = [np.percentile(error[known][group], share) for group in groups]
-        axes.plot(x, y, "o-" if share == 50 else "--", color=MODEL, label=label)
+    for share, label in ((25, "quartiles"), (75, None)):
+        y = [np.percentile(error[group], share) for group in groups]
+        axes.plot(x, y, "--", color=MODEL, label=label)
+    axes.plot(x, [error[group].mean() for group in groups], "o-", color=MODEL, label="mean")
     top = max(axes.get_ylim()[1], max(x, default=1.0))
     axes.plot([0, top], [0, top], color=BASELINE, linewidth=1, label="as predicted")
     axes.set(xlabel="predicted error, Å (tenths of the residues)", ylabel="side-chain RMSD, Å")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from model.evaluate.calibration import Calibration
 from model.evaluate.compare import Difference, markdown_of
 from model.evaluate.tally import Tally, spearman
+from model.flow.error_scale import UNSCALED, ErrorScale
 from model.metrics import (
     Interval,
     diversity,
@@ -42,6 +44,8 @@ class Summary:
     new : dict
         Of the set of new proteins.
     against : list of Difference
+    calibration : Calibration or None
+        Of the predicted errors of side chains.
     """
 
     about: dict[str, Any]
@@ -50,6 +54,7 @@ class Summary:
     confidence: dict[str, float]
     new: dict[str, float]
     against: Sequence[Difference] = ()
+    calibration: Calibration | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not known is null."""
@@ -61,6 +66,7 @@ class Summary:
                 },
                 "packing_minus_baseline": {m: vars(i) for m, i in self.paired.items()},
                 "confidence_spearman": self.confidence,
+                "calibration": _calibration(self.calibration),
                 "new_proteins": self.new,
                 "against": [
                     {
@@ -86,6 +92,8 @@ class Summary:
             with_baseline = record.has_baseline and "baseline" in self.tasks
             lines += _table(self, task, record.shown, with_baseline)
             lines += _confidence(self.confidence, task)
+            if task == "packing" and self.calibration is not None:
+                lines += self.calibration.lines()
             if record.is_new and self.new:
                 lines += ["| of the set | |", "|---|---|"]
                 lines += [f"| {name} | {value:.3f} |" for name, value in self.new.items()]
@@ -103,6 +111,7 @@ def summarise_tally(
     against: Sequence[Difference],
     *,
     seed: int,
+    error_scale: ErrorScale = UNSCALED,
 ) -> Summary:
     """Intervals of all columns of all tasks.
 
@@ -115,6 +124,8 @@ def summarise_tally(
     against : sequence of Difference
     seed : int
         Of the bootstrap.
+    error_scale : ErrorScale
+        That the predicted errors have.
     """
     rows = list(tally.rows.values())
     columns = list(dict.fromkeys(name for row in rows for name in row if "." in name))
@@ -131,7 +142,9 @@ def summarise_tally(
                 for side in ("packing", "baseline")
             ]
             paired[metric] = paired_difference(*sides, seed=seed)
-    return Summary(about, tasks, paired, _correlations(tally), _of_set(tally, known), against)
+    calibration = Calibration.of(tally.packed, error_scale) if tally.packed.aatype else None
+    correlations, new = _correlations(tally), _of_set(tally, known)
+    return Summary(about, tasks, paired, correlations, new, against, calibration)
 
 
 def _correlations(tally: Tally) -> dict[str, float]:
@@ -188,6 +201,14 @@ def _confidence(found: dict[str, float], task: str) -> list[str]:
         return []
     lines = ["Does the predicted error tell the error? Spearman's ρ:", ""]
     return [*lines, *(f"- {name}: {value:.3f}" for name, value in about.items()), ""]
+
+
+def _calibration(found: Calibration | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    scale = None if found.scale is None else asdict(found.scale)
+    tenths = {"predicted": found.predicted.tolist(), "found": found.found.tolist()}
+    return {**tenths, "error_scale": scale}
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ from model.metrics import (
     nearest_naming,
     packing_metrics,
 )
+from model.metrics.residue_types import table_rows
 from model.tasks import TASK_RECORDS, Output, Problem, Task, numbers_alone
 from model.tasks.record import numbers
 from pipeline.residues import CHI_MASK, RESTYPES
@@ -151,6 +152,13 @@ class ResidueTally:
     def joined(self, name: str) -> NDArray[Any]:
         """A list of arrays as one array."""
         return np.concatenate(getattr(self, name))
+
+    def with_torsions(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Predicted and found errors in Å of the side chains that have torsions."""
+        predicted, error = self.joined("predicted"), self.joined("error")
+        known = CHI_MASK[table_rows(self.joined("aatype")), 0]
+        known &= ~np.isnan(predicted) & ~np.isnan(error)
+        return predicted[known], error[known]
 
     def chi_rows(self) -> list[Row]:
         """One row per type and χ: how many, mean absolute error in degrees, share within 20°."""

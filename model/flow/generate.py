@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model.flow.atoms import settled
 from model.flow.clean import Clean
+from model.flow.error_scale import UNSCALED, ErrorScale
 from model.flow.noise import draw_noise, generator
 from model.flow.product import Flow, self_conditioning
 from model.flow.residue_error import expected_frame_error, side_chain_error
@@ -45,6 +46,8 @@ class Generated:
         False at padding, and where frames are held but the problem has none.
     expected_error : (B, N) float
         Of each residue, Å; see `model.flow.residue_error`.
+    rotamer_probability : (B, N) float
+        Of each side chain that was made, by the last pass; NaN where nothing was free.
     logits : (B, N, 20) float
         Of the last prediction made while the residue's type was MASK; zeros where it never was.
     drawn : (B, N) bool
@@ -56,6 +59,7 @@ class Generated:
     atoms_mask: Tensor
     mask: Tensor
     expected_error: Tensor
+    rotamer_probability: Tensor
     logits: Tensor
     drawn: Tensor
 
@@ -104,6 +108,7 @@ def generate(
     chi_temperature: float = 0.0,
     relax: bool = True,
     noise_scale: float = 1.0,
+    error_scale: ErrorScale = UNSCALED,
     start: float = 0.0,
     trajectory: list[NoisyProtein] | None = None,
 ) -> Generated:
@@ -137,6 +142,8 @@ def generate(
     noise_scale : float
         Multiplies the standard deviation of the normal prior of translations; below 1 samples are
         less diverse.
+    error_scale : ErrorScale
+        Of side chains that are made, and have torsions.
     start : float
         Partial diffusion: hidden frames and types are noised to this time, and sampled from there.
     trajectory : list, optional
@@ -190,12 +197,15 @@ def generate(
     packed = replace(noisy.state, atoms=flow.atoms.placed(noisy, chi))
     state = _in_place(replace(noisy, state=packed), problem, held)
     frames = expected_frame_error(network, problem, held, state, uids, seed)
-    side_chains = side_chain_error(rotamers, state, noisy.mask)
+    side_chains, probability = side_chain_error(rotamers, state, noisy.mask)
+    free = ~torch.isnan(probability)
+    side_chains = torch.where(free, error_scale(side_chains), side_chains)
     return Generated(
         state=state,
         atoms_mask=existing_slots(state.sequence) & noisy.mask[..., None],
         mask=noisy.mask,
         expected_error=torch.sqrt(frames.square() + side_chains.square()),
+        rotamer_probability=probability,
         logits=logits,
         drawn=drawn,
     )

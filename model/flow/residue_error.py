@@ -14,7 +14,7 @@ from model.flow.product import Flow
 from model.flow.slots import existing_slots, swapped
 from model.flow.state import Held, Network, NoisyProtein, Prediction, ProteinState
 from model.flow.target import Target
-from model.torsions import Rotamers, build
+from model.torsions import Rotamers, build, free_chi
 
 TIME_OF_FRAMES = 0.5
 """Time to which hidden frames are noised again to ask how wrong they are: the fold must still be
@@ -30,8 +30,10 @@ def frame_error(noisy: NoisyProtein, prediction: Prediction, target: Target) -> 
     return torch.where(noisy.times.frames == 1, 0.0, torch.sqrt(squared + 1e-8))
 
 
-def side_chain_error(rotamers: Rotamers, state: ProteinState, mask: Tensor) -> Tensor:
-    """RMSD to expect of side chains, if they are distributed like this: Σ p(rotamer) · RMSD.
+def side_chain_error(
+    rotamers: Rotamers, state: ProteinState, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What to expect of side chains, if they are distributed like this.
 
     Equivalent atoms may have either name. Side chains without freedom have no error.
 
@@ -44,20 +46,28 @@ def side_chain_error(rotamers: Rotamers, state: ProteinState, mask: Tensor) -> T
 
     Returns
     -------
-    (B, N) float
-        Å.
+    error : (B, N) float
+        RMSD in Å: Σ p(rotamer) · RMSD(rotamer, what was made).
+    probability : (B, N) float
+        p of the rotamer that was made, or of the nearest one; NaN where nothing is free.
     """
     built = build(rotamers.chi, state.sequence, state.backbone, mask)
     there = existing_slots(state.sequence)
-    error = torch.minimum(
+    squared = torch.minimum(
         *(
             (built - atoms[..., None, :, :]).square().sum(-1)
             .mul(there[..., None, :]).sum(-1)
             for atoms in (state.atoms, swapped(state.atoms, state.sequence))
         )
     )  # fmt: skip
-    rmsd = torch.sqrt(error / there.sum(-1)[..., None].clamp(min=1))
-    return torch.where(mask, (rotamers.weight * rmsd).sum(-1), 0.0)
+    rmsd = torch.sqrt(squared / there.sum(-1)[..., None].clamp(min=1))
+    error = torch.where(mask, (rotamers.weight * rmsd).sum(-1), 0.0)
+    # A rotamer that is kept for want of others is no rival of one at the same place.
+    possible = torch.where(rotamers.weight > 0, rmsd, torch.inf)
+    nearest = possible.argmin(-1, keepdim=True)
+    free = free_chi(state.sequence)[..., 0] & mask & (rotamers.weight.sum(-1) > 0)
+    probability = rotamers.weight.gather(-1, nearest)[..., 0]
+    return error, torch.where(free, probability, torch.nan)
 
 
 @torch.no_grad()

@@ -60,7 +60,7 @@ def sample(options: SampleOptions) -> int:
     network, info = load_network(options.ckpt)
     if sentence := untrained_for(info, options.request.task):
         note(sentence)
-    flow = Sampler(network, device=options.device)
+    flow = Sampler(network, device=options.device, error_scale=info.error_scale)
     takes_embeddings = "esm" in TASK_RECORDS[options.request.task].options
     if flow.c_embedding and takes_embeddings and options.request.esm is None:
         note("the network was trained with embeddings; --esm MODEL gives them")
@@ -84,7 +84,8 @@ def sample(options: SampleOptions) -> int:
     settings = to_yaml(options)
     save_tables([samples[k] for k in sorted(samples)], options.out_dir, settings)
     if not options.quiet:
-        print(f"{options.out_dir}: {several(len(samples), 'sample')}, sequences.fasta, metrics.csv")
+        tables = "sequences.fasta, metrics.csv, residues.csv"
+        print(f"{options.out_dir}: {several(len(samples), 'sample')}, {tables}")
     if doubted := sum(bool(made.verdict) for made in samples.values()):
         note(
             f"{doubted} of {several(len(samples), 'sample')} cannot be right, as is said above; "

@@ -20,7 +20,8 @@ class SampleOptions:
     ckpt
         Checkpoint of model.train; without it, the small one that comes with the package.
     out_dir
-        Folder for a structure file per sample, sequences.fasta, metrics.csv and options.yaml.
+        Folder for a structure file per sample, sequences.fasta, metrics.csv, residues.csv
+        and options.yaml.
     format
         mmCIF or PDB. B-factors are the predicted errors of residues in Å.
     trajectory

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model.flow.clean import Clean, clean_from_batch
+from model.flow.error_scale import UNSCALED, ErrorScale
 from model.flow.generate import PASSES, Generated, generate, global_atoms
 from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinState
 from model.metrics import Structure, superpose
@@ -40,15 +41,23 @@ class Drawing:
     relax: bool = True
     noise_scale: float = 1.0
     start: float = 0.0
+    error_scale: ErrorScale = UNSCALED
 
     def evaluations(self, flows: bool) -> int:
         """Of the network, for a batch; the last one of a task that flows asks for errors."""
         return self.steps + self.passes + 1 if flows else self.passes
 
     @classmethod
-    def of(cls, request: Request) -> Drawing:
-        """What a request means for its task; what it leaves open is as usual."""
-        drawing = cls(seed=request.seed, relax=not request.no_relax)
+    def of(cls, request: Request, error_scale: ErrorScale = UNSCALED) -> Drawing:
+        """What a request means for its task; what it leaves open is as usual.
+
+        Parameters
+        ----------
+        request : Request
+        error_scale : ErrorScale
+            Of the network; see `model.checkpoint.CheckpointInfo`.
+        """
+        drawing = cls(seed=request.seed, relax=not request.no_relax, error_scale=error_scale)
         if not TASK_RECORDS[request.task].flows:
             # Several packings of one backbone are drawn, so that they differ.
             usual = 1.0 if request.number * request.best_of > 1 else 0.0
@@ -128,11 +137,12 @@ def _run_batch(
     clean = clean_from_batch(collate(items, per_residue=["embedding"])).to(device)
     held = _held(problems, clean)
     states: list[NoisyProtein] | None = [] if with_trajectory else None
-    generated = generate(network, clean, held, uids, **asdict(drawing), trajectory=states)
+    generated = generate(network, clean, held, uids, **vars(drawing), trajectory=states)
     trajectory = [_positions(noisy, generated, clean, held) for noisy in states or ()]
     state, there = generated.state.to("cpu"), generated.mask.cpu()
     positions, present = global_atoms(_double(state), generated.atoms_mask.cpu(), there)
     logits, errors = generated.logits.cpu().double(), generated.expected_error.cpu().double()
+    probabilities = generated.rotamer_probability.cpu().double()
     outputs = []
     for b, (problem, origin) in enumerate(zip(problems, origins, strict=True)):
         n = len(problem)
@@ -153,6 +163,7 @@ def _run_batch(
             Output(
                 structure=structure,
                 predicted_error=np.where(mask, error, np.nan),
+                rotamer_probability=probabilities[b, :n].numpy(),
                 log_probabilities=None if problem.held_sequence.all() else log_p,
                 drawn=drawn,
                 trajectory=[

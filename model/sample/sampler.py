@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from model.flow.error_scale import UNSCALED, ErrorScale
 from model.sample.embedded import embedded
 from model.sample.options import check_request
 from model.sample.progress import SamplingProgress
@@ -34,6 +35,8 @@ class Sampler:
         It is put into evaluation mode.
     device : str, optional
         ``"cuda"`` where there is one, else ``"cpu"``.
+    error_scale : ErrorScale
+        Of the checkpoint; without it, predicted errors are what rotamers tell.
 
     Examples
     --------
@@ -42,7 +45,14 @@ class Sampler:
     >>> samples.save("out/")                                          # doctest: +SKIP
     """
 
-    def __init__(self, network: torch.nn.Module, *, device: str | None = None):
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        *,
+        device: str | None = None,
+        error_scale: ErrorScale = UNSCALED,
+    ):
+        self.error_scale = error_scale
         self.device = device_named(device)
         self.network: Network = network.eval().to(self.device)
         self._n_parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -61,7 +71,8 @@ class Sampler:
         CannotLoad
             There is no such file, or it is none.
         """
-        return cls(load_network(path)[0], device=device)
+        network, info = load_network(path)
+        return cls(network, device=device, error_scale=info.error_scale)
 
     def sample(
         self,
@@ -196,7 +207,7 @@ class Sampler:
         uids = [_uid(problems[k].name, c) for k, c in candidates]
         best: dict[int, _Best] = {}
         left = dict.fromkeys(range(len(problems)), request.best_of)
-        drawing = Drawing.of(request)
+        drawing = Drawing.of(request, self.error_scale)
         asked = [problems[k] for k, _ in candidates]
         progress = None
         if line is not None:

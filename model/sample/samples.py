@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from model.metrics import Structure, write_csv
 from model.output_folder import make_folder, write, written
@@ -23,6 +25,7 @@ from pipeline.residues import sequence_string
 
 FASTA = "sequences.fasta"
 METRICS = "metrics.csv"
+RESIDUES = "residues.csv"
 OPTIONS = "options.yaml"
 
 
@@ -73,7 +76,11 @@ class Sample:
 
     def metrics(self) -> dict[str, Any]:
         """What can be measured, as a row of ``metrics.csv``."""
-        row = {"candidate": self.candidate, "predicted_error": self.predicted_error}
+        row = {
+            "candidate": self.candidate,
+            "predicted_error": self.predicted_error,
+            "rotamer_probability": self.output.mean_probability(),
+        }
         return self._measures | row | {"verdict": self.verdict}
 
     @property
@@ -84,6 +91,27 @@ class Sample:
     @cached_property
     def _measures(self) -> dict[str, Any]:
         return measure(self.problem, self.output)
+
+    def residues(self) -> list[dict[str, Any]]:
+        """How sure the network is of each residue, as rows of ``residues.csv``."""
+        structure, output = self.structure, self.output
+        rows = []
+        for number, labels in enumerate(self.problem.labels):
+            of_chain = np.flatnonzero(structure.chain_index == number)
+            for k, row in enumerate(of_chain.tolist()):
+                if structure.mask[row].any():
+                    code = chr(labels.ins_code[k]) if labels.ins_code[k] else ""
+                    rows.append(
+                        {
+                            "name": self.name,
+                            "chain": labels.auth_asym_id,
+                            "residue": f"{labels.auth_seq_id[k]}{code}",
+                            "type": sequence_string(structure.aatype[[row]]),
+                            "predicted_error": float(output.predicted_error[row]),
+                            "rotamer_probability": float(output.rotamer_probability[row]),
+                        }
+                    )
+        return rows
 
     def save(self, path: Path | str) -> None:
         """Write one file; ``.pdb`` in the name makes a PDB file, everything else mmCIF."""
@@ -119,7 +147,7 @@ class Samples(Sequence[Sample]):
         trajectory: bool = False,
         overwrite: bool = False,
     ) -> None:
-        """Write structures, ``sequences.fasta``, ``metrics.csv`` and ``options.yaml``.
+        """Write structures, ``sequences.fasta``, two tables and ``options.yaml``.
 
         Raises
         ------
@@ -158,8 +186,10 @@ def save_tables(samples: Sequence[Sample], out_dir: Path, options: str) -> None:
     """Sequences, metrics and the options that made them."""
     write(out_dir / FASTA, "".join(_records(samples)))
     rows = same_columns([sample.metrics() for sample in samples])
-    if rows:
-        written(out_dir / METRICS, lambda temporary: write_csv(temporary, rows))
+    residues = [row for sample in samples for row in sample.residues()]
+    for name, table in ((METRICS, rows), (RESIDUES, residues)):
+        if table:
+            written(out_dir / name, partial(write_csv, rows=table))
     write(out_dir / OPTIONS, options)
 
 

@@ -94,6 +94,9 @@ class Output:
         In whole thousandths of Å; what was held is as it was given, digit by digit.
     predicted_error : (L,) float64
         The network's own estimate, Å; NaN where there is no residue.
+    rotamer_probability : (L,) float64
+        How likely the network holds the rotamer that was made; NaN where no side chain with
+        torsions was.
     log_probabilities : (L, 20) float64 or None
         Of types, by the network, just before they were drawn; None if all were held. Zeros where
         none was drawn.
@@ -106,6 +109,7 @@ class Output:
 
     structure: Structure
     predicted_error: NDArray[np.float64]
+    rotamer_probability: NDArray[np.float64]
     log_probabilities: NDArray[np.float64] | None
     drawn: NDArray[np.bool_]
     trajectory: list[NDArray[np.float64]]
@@ -113,10 +117,21 @@ class Output:
     __repr__ = short_repr
 
     def mean_error(self, problem: Problem) -> float:
-        """Mean predicted error of the residues that have something hidden, Å."""
+        """Mean predicted error of the residues that have something to be made, Å.
+
+        On a given backbone that is not Gly and Ala, which side-chain RMSD leaves out, too.
+        """
         hidden = ~(problem.held_frames & problem.held_atoms & problem.held_sequence)
         counted = hidden & ~np.isnan(self.predicted_error)
+        fixed = problem.held_frames & problem.held_sequence & np.isnan(self.rotamer_probability)
+        if (counted & ~fixed).any():
+            counted &= ~fixed
         return float(self.predicted_error[counted].mean()) if counted.any() else float("nan")
+
+    def mean_probability(self) -> float:
+        """Mean probability of the rotamers that were made; NaN if there are none."""
+        counted = ~np.isnan(self.rotamer_probability)
+        return float(self.rotamer_probability[counted].mean()) if counted.any() else float("nan")
 
 
 def held_out_problem(

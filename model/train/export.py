@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.checkpoint import export_flow
+from model.flow.error_scale import ErrorScale
 from pipeline.commands.checks import check_no_folder
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.termination import status_of
@@ -32,12 +33,16 @@ class ExportOptions:
         Store weights in 16 bits, for half the size; they are read as 32.
     evaluation
         Folder of model.evaluate, of the same checkpoint: its means become part of the file.
+    calibration
+        Folder of model.evaluate of the same checkpoint, with --split val: predicted errors of side
+        chains become what was found there, on average.
     """
 
     checkpoint: Path
     output: Path
     half: bool = False
     evaluation: Path | None = None
+    calibration: Path | None = None
 
 
 def export(arguments: Sequence[str]) -> int:
@@ -62,10 +67,42 @@ def export(arguments: Sequence[str]) -> int:
 def _export(options: ExportOptions) -> None:
     check_no_folder("output", options.output)
     metrics = {} if options.evaluation is None else _means(options.evaluation)
-    info = export_flow(options.checkpoint, options.output, half=options.half, metrics=metrics)
+    scale = None if options.calibration is None else _error_scale(options.calibration)
+    info = export_flow(
+        options.checkpoint, options.output, half=options.half, metrics=metrics, error_scale=scale
+    )
     size = options.output.stat().st_size / 1e6
     kind = "averaged weights" if info.averaged else "weights"
     print(f"{options.output}: {kind} of step {info.step:,}, {size:.1f} MB")
+
+
+def _error_scale(folder: Path) -> ErrorScale:
+    """That an evaluation of validation chains has found.
+
+    Raises
+    ------
+    NoEvaluation
+        There is none, or it is damaged, or of other chains.
+    """
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        split, found = summary["split"], summary.get("calibration")
+        scale = None if found is None else found["error_scale"]
+        made = None if scale is None else ErrorScale(float(scale["offset"]), float(scale["slope"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NoEvaluation(f"{path}: is no summary of model.evaluate ({error})") from error
+    if split != "val":
+        raise NoEvaluation(
+            f"{path}: is of the split {split!r}; --calibration takes chains of validation, so that "
+            "a test stays a test: run model.evaluate with --split val"
+        )
+    if made is None:
+        raise NoEvaluation(
+            f"{path}: has no scale of errors: run model.evaluate with --tasks packing, on more "
+            "chains"
+        )
+    return made
 
 
 def _means(folder: Path) -> dict[str, float]:

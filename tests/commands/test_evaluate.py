@@ -102,6 +102,11 @@ def test_the_summary_is_the_mean_of_the_rows_within_its_interval(evaluated: Path
         "inpainting, over chains (ca_rmsd)",
         "unconditional, over chains (step_deviation)",
     }
+    calibration = summary["calibration"]
+    assert calibration["predicted"] == sorted(calibration["predicted"])
+    assert len(calibration["found"]) == 10
+    least = f"| {calibration['predicted'][0]:.2f} | {calibration['found'][0]:.2f} |"
+    assert least in (evaluated / "summary.md").read_text()
     assert 0 < summary["new_proteins"]["TM-score to the nearest known chain"] < 1
 
 
@@ -115,7 +120,8 @@ def test_the_baseline_is_that_of_the_training_split_and_beats_an_untrained_netwo
     item = test[0]
     problem = TASK_RECORDS["packing"].held_out(item, 0)
     known = problem.given
-    tally.add(problem, Output(known, np.zeros(len(known)), None, np.zeros(len(known), bool), []))
+    nothing = np.zeros(len(known))
+    tally.add(problem, Output(known, nothing, nothing, None, nothing.astype(bool), []))
     row = tally.rows[item["chain_uid"]]
     for name, value in rows[item["chain_uid"]].items():
         if name.startswith("baseline."):
@@ -135,7 +141,8 @@ def test_the_answer_itself_scores_perfectly(dataset: Path) -> None:
     log_p[typed, known.aatype[typed]] = 0.0
     for task in ("packing", "design", "inpainting"):
         problem = TASK_RECORDS[task].held_out(item, 0)
-        tally.add(problem, Output(known, np.ones(len(known)), log_p, typed, []))
+        ones = np.ones(len(known))
+        tally.add(problem, Output(known, ones, ones, log_p, typed, []))
     (row,) = tally.rows.values()
     assert row["packing.side_chain_rmsd"] == pytest.approx(0, abs=1e-6)
     assert row["packing.chi1_recovery"] == 1

@@ -391,7 +391,8 @@ def test_saving_writes_sequences_metrics_and_options(flow: Sampler, tmp_path: Pa
     out = tmp_path / "out"
     samples.save(out)
     assert sorted(p.name for p in out.iterdir()) == [
-        *("1ubi_1.cif", "1ubi_2.cif", "metrics.csv", "options.yaml", "sequences.fasta"),
+        *("1ubi_1.cif", "1ubi_2.cif", "metrics.csv", "options.yaml"),
+        *("residues.csv", "sequences.fasta"),
     ]
     with open(out / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -404,6 +405,33 @@ def test_saving_writes_sequences_metrics_and_options(flow: Sampler, tmp_path: Pa
     with pytest.raises(AlreadyThere, match="--overwrite"):
         samples.save(out)
     samples.save(out, overwrite=True)
+
+
+def test_a_table_says_how_sure_the_network_is_of_each_residue(
+    flow: Sampler, tmp_path: Path
+) -> None:
+    samples = flow.sample("packing", input=UBIQUITIN, number=2, steps=STEPS)
+    samples.save(tmp_path)
+    with open(tmp_path / "residues.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 76
+    first = rows[:76]
+    assert {row["name"] for row in first} == {"1ubi_1"}
+    assert [row["residue"] for row in first] == [str(k) for k in range(1, 77)]
+    assert "".join(row["type"] for row in first).startswith("MQIFVKTLTGK")
+    output = samples[0].output
+    for row, error, p in zip(
+        first, output.predicted_error, output.rotamer_probability, strict=True
+    ):
+        assert float(row["predicted_error"]) == error
+        assert (row["rotamer_probability"] == "") == (row["type"] in "AGX") == np.isnan(p)
+    free = [float(r["predicted_error"]) for r in first if r["rotamer_probability"]]
+    assert samples[0].predicted_error == pytest.approx(np.mean(free))
+    some = [float(row["rotamer_probability"]) for row in first if row["rotamer_probability"]]
+    assert 0 < min(some) <= max(some) <= 1
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        row = next(csv.DictReader(file))
+    assert float(row["rotamer_probability"]) == pytest.approx(np.mean(some))
 
 
 def test_residues_without_a_backbone_are_left_out_and_the_rest_is_packed(

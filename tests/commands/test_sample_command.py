@@ -67,7 +67,7 @@ def test_the_options_that_are_left_make_the_same_samples_again(ckpt: Path, tmp_p
     options = tmp_path / "a" / "options.yaml"
     assert yaml.safe_load(options.read_text())["fixed"] == "A3-5"
     assert main(["--config", str(options), "--out-dir", str(tmp_path / "b"), "--quiet"]) == 0
-    for name in ("1ubi_1.cif", "1ubi_2.cif", "metrics.csv", "sequences.fasta"):
+    for name in ("1ubi_1.cif", "1ubi_2.cif", "metrics.csv", "residues.csv", "sequences.fasta"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

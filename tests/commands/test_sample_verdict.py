@@ -157,7 +157,7 @@ def test_the_steps_that_are_foreseen_are_those_that_are_made(asked: Request) -> 
     line, flows = Shown(), TASK_RECORDS[asked.task].flows
     problems, _ = read_problems(asked)
     assert len(list(flow.run(asked, problems, line=line))) == 1
-    steps = Drawing.of(flows, steps=3).evaluations(flows)
+    steps = Drawing.of(asked).evaluations(flows)
     assert [told.partition("at step ")[2] for _, told in line.lines] == [
         f"{step} of {steps}" for step in range(steps + 1)
     ]

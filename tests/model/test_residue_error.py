@@ -76,7 +76,7 @@ def two_rotamers(clean: Clean) -> tuple[Rotamers, ProteinState, Tensor]:
 
 def test_what_is_expected_is_the_mean_distance_to_the_rotamers(clean: Clean) -> None:
     rotamers, state, built = two_rotamers(clean)
-    found = side_chain_error(rotamers, state, clean.mask)
+    found, probability = side_chain_error(rotamers, state, clean.mask)
     slots = existing_slots(clean.sequence)
     second = built[..., 1, :, :]
     squared = [
@@ -88,21 +88,26 @@ def test_what_is_expected_is_the_mean_distance_to_the_rotamers(clean: Clean) -> 
     assert (rmsd[turns] > 0.1).all()
     assert torch.allclose(found[turns], 0.25 * rmsd[turns], atol=1e-4)
     assert found[~turns].max() < 1e-4
+    assert torch.allclose(probability[turns], torch.tensor(0.75))
+    assert torch.isnan(probability[~turns]).all()
 
 
 def test_of_two_side_chains_the_likelier_is_expected_to_be_better(clean: Clean) -> None:
     rotamers, likely, built = two_rotamers(clean)
     unlikely = replace(likely, atoms=built[..., 1, :, :])
-    errors = [side_chain_error(rotamers, state, clean.mask) for state in (likely, unlikely)]
+    (small, high), (large, low) = (
+        side_chain_error(rotamers, state, clean.mask) for state in (likely, unlikely)
+    )
     some = free_chi(clean.sequence).any(-1) & clean.mask
-    assert (errors[0][some] < errors[1][some]).all()
+    assert (small[some] < large[some]).all()
+    assert (high[some] > low[some]).all()
 
 
 def test_equivalent_atoms_may_have_either_name(clean: Clean) -> None:
     rotamers, state, _ = two_rotamers(clean)
     renamed = replace(state, atoms=swapped(state.atoms, state.sequence))
     assert not torch.equal(renamed.atoms, state.atoms)
-    errors = [side_chain_error(rotamers, one, clean.mask) for one in (state, renamed)]
+    errors = [side_chain_error(rotamers, one, clean.mask)[0] for one in (state, renamed)]
     assert torch.allclose(*errors, atol=1e-5)
 
 
@@ -111,6 +116,9 @@ def test_what_is_held_has_no_error(clean: Clean) -> None:
     kept = clean.mask & (torch.arange(clean.mask.shape[1]) < 4)
     made = generate(Knowing(clean), clean, replace(held, atoms=kept), UIDS)
     assert (made.expected_error[kept] == 0).all()
+    assert torch.isnan(made.rotamer_probability[kept]).all()
+    turns = free_chi(clean.sequence).any(-1) & clean.mask & ~kept
+    assert (made.rotamer_probability[turns] > 0.99).all()
     assert made.expected_error.max() < 0.1, "it is certain, and of frames nothing is open"
     free = held_in("unconditional", clean)
     found = expected_frame_error(Knowing(clean), clean, free, as_state(clean), UIDS, 0)

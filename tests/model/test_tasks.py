@@ -31,7 +31,9 @@ def test_what_a_record_names_is_measured(record: TaskRecord, examples_dataset: P
     item = ShardDataset(examples_dataset, where="length between 20 and 80")[0]
     problem = record.held_out(item, 0)
     known, n = Structure.from_item(item), len(problem)
-    output = Output(known, np.ones(n), np.full((n, 20), -np.log(20)), np.ones(n, bool), [])
+    output = Output(
+        known, np.ones(n), np.ones(n), np.full((n, 20), -np.log(20)), np.ones(n, bool), []
+    )
     alone = numbers_alone(problem, output)
     assert set(record.alone) <= set(alone)
     compared = record.compare(problem, output) if problem.reference is not None else {}
