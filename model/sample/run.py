@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.flow.clean import Clean, clean_from_batch
 from model.flow.generate import PASSES, Generated, generate, global_atoms
 from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinState
 from model.metrics import Structure, superpose
 from model.tasks.problem import Output, Problem
+from model.torsions.obstacles import Obstacles
 from pipeline.batching import collate
 from pipeline.errors import Failure
 from pipeline.geometry.frames import backbone_frames
@@ -154,6 +156,7 @@ def _run_batch(
         relax=drawing.relax,
         noise_scale=drawing.noise_scale,
         start=drawing.start,
+        obstacles=_obstacles(problems, origins, device),
         trajectory=states,
     )
     trajectory = [_positions(noisy, generated, clean, held) for noisy in states or ()]
@@ -176,6 +179,9 @@ def _run_batch(
         drawn = generated.drawn[b, :n].cpu().numpy()
         log_p = np.where(drawn[:, None], logits[b, :n].log_softmax(-1).numpy(), 0.0)
         error = errors[b, :n].numpy()
+        if problem.untouched is not None:
+            error = np.where(problem.untouched, 0.0, error)
+            mask = mask | problem.untouched
         outputs.append(
             Output(
                 structure=structure,
@@ -183,12 +189,29 @@ def _run_batch(
                 log_probabilities=None if problem.held_sequence.all() else log_p,
                 drawn=drawn,
                 trajectory=[
-                    np.where(structure.mask[..., None], x[b, :n] @ rotation.T + shift, 0.0)
+                    _on_the_way(problem, structure, x[b, :n] @ rotation.T + shift)
                     for x in trajectory
                 ],
             )
         )
     return outputs
+
+
+def _obstacles(
+    problems: Sequence[Problem],
+    origins: Sequence[NDArray[np.float64]],
+    device: torch.device | str,
+) -> Obstacles | None:
+    """What is beside the proteins, in the coordinates of the batch."""
+    atoms: list[tuple[Tensor, list[str]]] = []
+    for problem, origin in zip(problems, origins, strict=True):
+        if problem.others is None:
+            atoms.append((torch.zeros(0, 3), []))
+            continue
+        x = torch.from_numpy(problem.others.coords / 1000.0 - origin).float()
+        atoms.append((x, problem.others.element.astype("U").tolist()))
+    found = Obstacles.of(atoms)
+    return None if found is None else found.to(device)
 
 
 def _origin(problem: Problem, start: float) -> NDArray[np.float64]:
@@ -271,6 +294,10 @@ def _finished(
     complete = (given.mask | ~ATOM14_EXISTS[given.aatype]).all(1)
     kept[:, 4:] = (problem.anchor & problem.held_atoms & complete & mask)[:, None]
     kept &= given.mask & present
+    if problem.untouched is not None:
+        untouched = problem.untouched[:, None]
+        kept = np.where(untouched, given.mask & ATOM14_EXISTS[given.aatype], kept)
+        present = np.where(untouched, kept, present)
     x = np.where(kept[..., None], given.positions, np.round(positions, 3))
     return Structure(
         positions=np.where(present[..., None], x, 0.0),
@@ -280,6 +307,15 @@ def _finished(
         residue_index=given.residue_index,
         chain_index=given.chain_index,
     )
+
+
+def _on_the_way(
+    problem: Problem, result: Structure, positions: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Positions of the atoms of the result in a state before it."""
+    if problem.untouched is not None:
+        positions = np.where(problem.untouched[:, None, None], result.positions, positions)
+    return np.where(result.mask[..., None], positions, 0.0)
 
 
 def _positions(

@@ -44,14 +44,18 @@ class DroppedChain:
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
-    """The chains of one model. `flags` are remarks for ``inputs.parquet``."""
+    """The chains of one model. `flags` are remarks for ``inputs.parquet``; `others` are the atoms
+    beside the protein, if they were asked for."""
 
     chains: list[Chain]
     dropped: list[DroppedChain]
     flags: list[str]
+    others: AtomTable | None = None
 
 
-def interpret(atoms: AtomTable, info: EntryInfo, entry_id: str) -> Interpretation:
+def interpret(
+    atoms: AtomTable, info: EntryInfo, entry_id: str, *, with_others: bool = False
+) -> Interpretation:
     """Make the chains of a model.
 
     Parameters
@@ -60,6 +64,8 @@ def interpret(atoms: AtomTable, info: EntryInfo, entry_id: str) -> Interpretatio
         Rows of one model.
     info : EntryInfo
     entry_id : str
+    with_others : bool
+        Tell what is beside the protein, too.
     """
     if not len(atoms):
         return Interpretation([], [], [])
@@ -69,10 +75,21 @@ def interpret(atoms: AtomTable, info: EntryInfo, entry_id: str) -> Interpretatio
     flags = [f"numbers_guessed:{n_guessed}"] if n_guessed else []
     table = polymer_residues(atoms, runs, geometry, info, flags)
     metadata = _with_counts(info.metadata, runs, table)
+    others = _others(atoms, runs, table) if with_others else None
     if table is None:
         none = np.zeros(0, np.int64)
-        return Interpretation([], [], flags + reconcile.left_out(runs, geometry, none))
-    return _build(atoms, runs, geometry, table, metadata, entry_id, flags)
+        return Interpretation([], [], flags + reconcile.left_out(runs, geometry, none), others)
+    made = _build(atoms, runs, geometry, table, metadata, entry_id, flags)
+    return replace(made, others=others)
+
+
+def _others(atoms: AtomTable, runs: Runs, table: ResidueTable | None) -> AtomTable:
+    """Atoms but hydrogens of what is neither in a protein chain nor water."""
+    keep = np.repeat(runs.linking != Linking.WATER, runs.counts)
+    keep &= atoms.located & ~is_hydrogen(atoms)
+    if table is not None:
+        keep[table.atom] = False
+    return atoms.select(keep)
 
 
 def _with_counts(metadata: EntryMetadata, runs: Runs, table: ResidueTable | None) -> EntryMetadata:
