@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.metrics import Structure
 from pipeline.chain import Chain
+from pipeline.commands.words import several
 from pipeline.errors import UsageError
 from pipeline.export.chain_ids import distinct
 from pipeline.export.others import other_residues
@@ -301,6 +302,9 @@ def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
     if parsed.dropped:
         chains = ", ".join(f"{c.auth_asym_id} ({c.reason})" for c in parsed.dropped)
         said.append(f"{name}: chains are left out: {chains}")
+    if parsed.n_ends:
+        ends = several(parsed.n_ends, "residue")
+        said.append(f"{name}: left out at the ends of chains, without a backbone: {ends}")
     if n_modified := sum(chain.n_modified for chain in parsed.chains):
         said.append(f"{name}: modified residues are read as their parents, or X: {n_modified}")
     if n_microhet := sum(chain.n_microhet for chain in parsed.chains):
@@ -316,14 +320,8 @@ def _about_others(others: AtomTable, parsed: ParsedEntry, name: str) -> list[str
     said = []
     if len(others):
         said.append(f"{name}: comes back in its place, and is in the way: {_counted(others)}")
-    gone = [
-        f"{number} {word}"
-        for number, word in (
-            (parsed.metadata.n_waters, "waters"),
-            (parsed.n_hydrogens, "hydrogens"),
-        )
-        if number
-    ]
+    counts = {"water": parsed.metadata.n_waters, "hydrogen": parsed.n_hydrogens}
+    gone = [several(number, word) for word, number in counts.items() if number]
     return said + ([f"{name}: left out: {' and '.join(gone)}"] if gone else [])
 
 

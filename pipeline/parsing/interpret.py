@@ -45,12 +45,14 @@ class DroppedChain:
 @dataclass(frozen=True, slots=True)
 class Interpretation:
     """The chains of one model. `flags` are remarks for ``inputs.parquet``; `others` are the atoms
-    beside the protein, if they were asked for."""
+    beside the protein, if they were asked for; `n_ends` counts residues with atoms at the ends of
+    chains, which have no backbone and are in no row."""
 
     chains: list[Chain]
     dropped: list[DroppedChain]
     flags: list[str]
     others: AtomTable | None = None
+    n_ends: int = 0
 
 
 def interpret(
@@ -192,6 +194,7 @@ def _build(
     chains: list[Chain] = []
     dropped: list[DroppedChain] = []
     in_chain = np.zeros(n_rows, bool)
+    n_ends = 0
     model = int(atoms.model[0])
     for k, (asym_id, auth_id, polymer) in enumerate(table.chains):
         begin, end = int(table.row_offsets[k]), int(table.row_offsets[k + 1])
@@ -201,7 +204,9 @@ def _build(
                 DroppedChain(model, asym_id, auth_id, end - begin, _why_unresolved(mask[begin:end]))
             )
             continue
+        n_whole = np.diff(np.searchsorted(row, (begin, end)))
         begin, end = begin + int(good[0]), begin + int(good[-1]) + 1
+        n_ends += int((n_whole - np.diff(np.searchsorted(row, (begin, end))))[0])
         in_chain[begin:end] = resolved[begin:end]
         entity_sequence = None
         if polymer.sequence is not None:
@@ -234,7 +239,8 @@ def _build(
             )
         )
     kept = table.run[in_chain[table.row][table.residue_of_run]]
-    return Interpretation(chains, dropped, flags + reconcile.left_out(runs, geometry, kept))
+    flags = flags + reconcile.left_out(runs, geometry, kept)
+    return Interpretation(chains, dropped, flags, n_ends=n_ends)
 
 
 def _short_codes(name: NDArray[np.bytes_]) -> NDArray[np.uint32]:

@@ -67,6 +67,8 @@ class ParsedEntry:
         model; no waters and no hydrogens.
     n_hydrogens : int
         Of the first model, if `others` were asked for.
+    n_ends : int
+        Residues with atoms but without a backbone at the ends of chains, where no row is.
     """
 
     chains: list[Chain]
@@ -79,6 +81,7 @@ class ParsedEntry:
     rejected: tuple[str, str] | None = None
     others: AtomTable | None = None
     n_hydrogens: int = 0
+    n_ends: int = 0
 
 
 def read_chains(
@@ -154,7 +157,7 @@ def read_chains(
     dropped: list[DroppedChain] = []
     metadata = info.metadata
     others: AtomTable | None = None
-    n_hydrogens = 0
+    n_hydrogens = n_ends = 0
     for of_model in _models(atoms):
         first = with_others and others is None
         result = interpret(of_model, info, entry_id, with_others=first)
@@ -162,6 +165,7 @@ def read_chains(
             others, n_hydrogens = result.others, int(np.count_nonzero(is_hydrogen(of_model)))
         chains += result.chains
         dropped += result.dropped
+        n_ends += result.n_ends
         flags += [f for f in result.flags if f not in flags]
     chains, remarks = settle_confidence(chains, info, b_factor_is)
     flags += remarks
@@ -185,6 +189,7 @@ def read_chains(
         n_atoms=len(atoms),
         others=others,
         n_hydrogens=n_hydrogens,
+        n_ends=n_ends,
     )
 
 

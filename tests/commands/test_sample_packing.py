@@ -14,6 +14,8 @@ from Bio.PDB.MMCIFParser import MMCIFParser
 
 from model.sample import Sampler
 from model.sample.command import main
+from model.sample.sampler import read_problems
+from model.tasks import Request
 from model.tasks.inputs import InputError
 from pipeline.errors import UsageError
 from tests.support.sample_network import (
@@ -173,6 +175,21 @@ def test_all_but_the_named_residues_stay_as_they_are_in_the_file(
     assert metrics["n_residues"] == 3, "of a glycine there is nothing to compare"
 
 
+def test_an_end_without_a_backbone_is_left_out_and_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    ragged = ("1", "2", "12")
+    lines = [
+        line
+        for line in first(12)
+        if not (line[22:26].strip() in ragged and line[12:16].strip() != "CA")
+    ]
+    given = write_pdb(tmp_path / "a.pdb", lines)
+    (problem,), errors = read_problems(Request("packing", input=given), said.append)
+    assert not errors
+    assert len(problem) == 9
+    assert said == ["a.pdb: left out at the ends of chains, without a backbone: 3 residues"]
+
+
 def test_a_side_chain_that_stays_is_seen(flow: Sampler, tmp_path: Path) -> None:
     lines = first(20)
     moved = [
@@ -227,7 +244,7 @@ def test_ligands_and_metals_come_back_in_their_places(
     assert main(words) == 0
     said = capsys.readouterr().err
     assert "a.pdb: comes back in its place, and is in the way: ZN, GOL" in said
-    assert "a.pdb: left out: 1 waters and 1 hydrogens" in said
+    assert "a.pdb: left out: 1 water and 1 hydrogen" in said
     expected = [
         ("ZN", 101, "ZN", [40.0, 30.0, 20.0]),
         ("GOL", 102, "C1", [45.1, 30.2, 20.3]),
