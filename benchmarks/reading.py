@@ -41,7 +41,7 @@ from build_speed import describe_machine, format_table
 
 from pipeline.commands.words import MEBIBYTE
 from pipeline.dataset import DEFAULT_FIELDS, ShardDataset, ShardStream
-from pipeline.dataset.fields import FIELDS
+from pipeline.selection.fields import FIELDS
 
 BATCH = 32
 FIELD_NAMES = [name for name in DEFAULT_FIELDS if name in FIELDS]

@@ -25,7 +25,7 @@ SEQUENCE_LEAD = 0.8
 """Share of the steps after which all types are revealed, so that the last frames move for known
 types."""
 
-PASSES = 4
+PASSES = 2
 """Of a packing, as many as the network has seen in training."""
 
 _TORSIONS = -2

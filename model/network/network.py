@@ -171,6 +171,12 @@ class FlowNetwork(nn.Module):
             confidence=self.confidence(s.detach())[..., 0].to(dtype),
         )
 
+    def output_layers(self) -> list[nn.Module]:
+        """Those whose results are logits, angles or steps, and not features of another layer."""
+        last = {"update_frames", "torsions"}
+        of_blocks = [m for b in self.blocks for name, m in b.named_children() if name in last]
+        return [self.torsion, self.chi.out, self.types, self.confidence, *of_blocks]
+
     def compile_layers(self) -> None:
         """Use torch.compile for embeddings and transitions, for all sizes of batches.
 

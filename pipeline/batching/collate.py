@@ -13,7 +13,7 @@ from torch.utils.data import get_worker_info
 
 from pipeline.batching.shared_storage import in_one_storage
 from pipeline.dataset.embeddings import KEY as EMBEDDING
-from pipeline.dataset.fields import FIELDS
+from pipeline.selection.fields import FIELDS
 
 PER_RESIDUE = frozenset({*FIELDS, "chain_index", EMBEDDING})
 """Keys of items whose tensors have one row per residue."""

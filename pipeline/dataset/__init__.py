@@ -4,9 +4,9 @@ from pipeline.built.built_dataset import UnreadableDataset
 from pipeline.dataset.cache import CacheError
 from pipeline.dataset.crops import ContiguousCrop, Crop, SpatialCrop, around
 from pipeline.dataset.dataset import ShardDataset
-from pipeline.dataset.fields import DEFAULT_FIELDS, FIELDS
 from pipeline.dataset.labels import Labels
 from pipeline.dataset.stream import ShardStream
+from pipeline.selection.fields import DEFAULT_FIELDS, FIELDS
 from pipeline.shards import DamagedShard
 
 __all__ = [

@@ -21,9 +21,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.commands.words import MEBIBYTE
-from pipeline.dataset.fields import FIELDS, columns_of, decode
 from pipeline.errors import Failure
 from pipeline.files.storage import Folder
+from pipeline.selection.fields import FIELDS, columns_of, decode
 from pipeline.shards import DamagedShard, open_shard, read_rows
 
 logger = logging.getLogger("pipeline.dataset")

@@ -16,11 +16,11 @@ from torch.utils.data import Dataset
 from pipeline.built.stored_embeddings import StoredEmbeddings
 from pipeline.dataset.crops import Crop
 from pipeline.dataset.embeddings import KEY, open_embeddings
-from pipeline.dataset.fields import DEFAULT_FIELDS, FIELDS
 from pipeline.dataset.items import Item, ItemMaker, Transform
 from pipeline.dataset.labels import Labels, LabelSource, as_value
-from pipeline.dataset.selection import Selection, Where, index_table, select
 from pipeline.dataset.store import FlatStore, ShardStore, Store
+from pipeline.selection.fields import DEFAULT_FIELDS, FIELDS
+from pipeline.selection.selection import Selection, Where, index_table, select
 from pipeline.shards import INDEX_COLUMNS
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.built.stored_embeddings import Group, StoredEmbeddings
 from pipeline.dataset import cache
-from pipeline.dataset.selection import INDEX, Selection
+from pipeline.selection.selection import INDEX, Selection
 from pipeline.shards import DamagedShard
 
 KEY = "embedding"

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pipeline.dataset.crops import Crop
-from pipeline.dataset.fields import FIELDS
 from pipeline.dataset.store import Block
 from pipeline.seeded import seeded
+from pipeline.selection.fields import FIELDS
 
 Item = dict[str, Any]
 Transform = Callable[[Item], Item]

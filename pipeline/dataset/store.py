@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.dataset import cache
-from pipeline.dataset.fields import columns_of, decode
-from pipeline.dataset.selection import INDEX, Selection
+from pipeline.selection.fields import columns_of, decode
+from pipeline.selection.selection import INDEX, Selection
 from pipeline.shards import DamagedShard, open_shard, read_rows
 
 Block = dict[str, NDArray[Any]]

@@ -17,9 +17,9 @@ from pipeline.dataset.dataset import item_names, labels_of, scalar_value, sort_c
 from pipeline.dataset.embeddings import KEY, open_embeddings
 from pipeline.dataset.items import Item, ItemMaker, Transform
 from pipeline.dataset.labels import Labels, LabelSource
-from pipeline.dataset.selection import Selection, Where, index_table, select
 from pipeline.dataset.store import ShardStore
 from pipeline.seeded import seeded
+from pipeline.selection.selection import Selection, Where, index_table, select
 
 FIRST_ITEMS = 64
 """Items among which the first one of an epoch is drawn, if the buffer is larger."""

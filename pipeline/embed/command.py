@@ -231,7 +231,7 @@ def _parts(dataset: BuiltDataset, where: str | None) -> list[Part]:
     chosen = np.ones(index.num_rows, bool)
     if where is not None:
         # Torch comes with it, which the other lines of this file can do without.
-        from pipeline.dataset.selection import select
+        from pipeline.selection.selection import select
 
         try:
             position = select(dataset.folder.uri, where=where).position

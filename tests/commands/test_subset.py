@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 import pipeline.subset.command
 from pipeline.build.command import main as build
 from pipeline.built.layout import Layout
-from pipeline.dataset.selection import select
 from pipeline.report import write_report
+from pipeline.selection.selection import select
 from pipeline.shards import ShardWriter, dataset_digest, open_shard, shard_schema
 from pipeline.split.command import main as split
 from pipeline.subset.command import main

@@ -26,12 +26,11 @@ from model.checkpoint import (
 from model.flow import TASKS, TaskWeights
 from model.losses import FlowLoss, LossTerm, LossWeights
 from model.network import FlowNetwork, NetworkConfig
-from model.train import FlowModule, OptimizerConfig
+from model.train import FlowModule
 from model.train.check_batch import BadBatch, check_batch
 from model.train.check_loss import BadLoss, check_loss
 from model.train.checkpoints import WholeFiles
 from model.train.command import COLUMNS, main
-from model.train.optimizer import build_optimizer, factor, parameter_groups
 from pipeline.errors import UsageError
 from tests.support.flow_batches import batch_of, random_item, unresolved
 from tests.support.places import ROOT
@@ -511,34 +510,6 @@ def test_fine_tuning_takes_the_weights_that_fit_and_names_the_others(
     other.load_initial(str(path))
     weights = other.network.state_dict()
     assert all(torch.equal(weights[name], given.state_dict()[name]) for name in weights)
-
-
-def test_gamma_learns_ten_times_as_fast_and_only_matrices_decay() -> None:
-    config = OptimizerConfig(lr=1e-3, weight_decay=0.1)
-    network = FlowNetwork(TINY)
-    groups = {group["name"]: group for group in parameter_groups(network, config)}
-    assert groups["gamma"]["lr"] == pytest.approx(1e-2)
-    assert len(groups["gamma"]["params"]) == TINY.n_blocks
-    assert [groups[name]["weight_decay"] for name in ("matrices", "vectors", "gamma")] == [
-        0.1,
-        0.0,
-        0.0,
-    ]
-    assert sum(len(group["params"]) for group in groups.values()) == len(list(network.parameters()))
-    optimizer, _ = build_optimizer(network, config, 1000)
-    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-    assert rates["gamma"] == pytest.approx(10 * rates["matrices"])
-
-
-def test_the_learning_rate_rises_then_falls_along_a_cosine_and_stays() -> None:
-    config = OptimizerConfig(warmup_steps=9, schedule="cosine", final_lr=0.1)
-    values = [factor(step, config=config, end=109) for step in range(150)]
-    assert values[:3] == pytest.approx([0.1, 0.2, 0.3])
-    assert values[9] == pytest.approx(1.0)
-    assert values[59] == pytest.approx(0.55)
-    assert values[109:] == pytest.approx([0.1] * 41)
-    with pytest.raises(ValueError, match=r"max_steps"):
-        build_optimizer(FlowNetwork(TINY), config, -1)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

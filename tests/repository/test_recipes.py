@@ -114,7 +114,7 @@ RESIDUES = Recipe(
                 '    _required("sse", _per_residue(pa.int8())),\n',
             )
         ],
-        "pipeline/dataset/fields.py": [
+        "pipeline/selection/fields.py": [
             (
                 '    "sse": Field((), "i1", "i8", ("sse",)),\n',
                 '    "sse": Field((), "i1", "i8", ("sse",)),\n'
