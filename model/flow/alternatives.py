@@ -141,7 +141,7 @@ def _without_overlaps(
         noisy.mask,
         placed,
         order,
-        obstacles,
+        obstacles=obstacles,
     )
 
 

@@ -27,6 +27,7 @@ def avoid(
     mask: Tensor,
     placed: Tensor,
     order: Tensor,
+    *,
     obstacles: Obstacles | None = None,
 ) -> Tensor:
     """The number of the draw that each residue takes.
