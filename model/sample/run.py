@@ -25,6 +25,10 @@ MAX_PAIRS = 1_000_000
 """Residues² of a batch: what bounds the memory of the pair representation."""
 
 
+MIN_SHARE = 0.8
+"""Of the longest of a batch, a protein has so many residues at least: padding costs as they do."""
+
+
 class Diverged(Failure):
     """The network's coordinates are no numbers; the sentence names the sample."""
 
@@ -123,7 +127,8 @@ def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     for k in order:
         if made:
             longest = lengths[made[-1][0]]
-            if len(made[-1]) < min(batch_size, MAX_PAIRS // max(longest, 1) ** 2):
+            alike = lengths[k] >= MIN_SHARE * longest
+            if alike and len(made[-1]) < min(batch_size, MAX_PAIRS // max(longest, 1) ** 2):
                 made[-1].append(k)
                 continue
         made.append([k])
