@@ -16,6 +16,7 @@ from model.flow.target import Target
 from model.torsions import Rotamers, build, smoothed
 from model.torsions.angles import periodic_chi
 from model.torsions.distribution import ChiDistribution, independent
+from model.torsions.obstacles import Obstacles
 from model.torsions.settle import settle
 from pipeline.geometry.frames import to_global
 
@@ -85,8 +86,11 @@ def rotamers_of(noisy: NoisyProtein, prediction: Prediction) -> Rotamers:
     )
 
 
-def settled(noisy: NoisyProtein, rotamers: Rotamers) -> Tensor:
-    """(B, N, 4) the torsions that `settle` chooses, around the side chains that are given."""
+def settled(noisy: NoisyProtein, rotamers: Rotamers, obstacles: Obstacles | None = None) -> Tensor:
+    """(B, N, 4) the torsions that `settle` chooses, around the side chains that are given.
+
+    `obstacles` are in the coordinates of `noisy`.
+    """
     state = noisy.state
     built = build(rotamers.chi, state.sequence, state.backbone, noisy.mask)
     hidden = (rotamers.weight.sum(-1) > 0)[..., None]
@@ -99,6 +103,7 @@ def settled(noisy: NoisyProtein, rotamers: Rotamers) -> Tensor:
         to_global(state.rotations, state.translations, state.backbone),
         state.sequence,
         noisy.mask,
+        obstacles,
     )
     of_residue = chosen[..., None, None].expand(*chosen.shape, 1, rotamers.chi.shape[-1])
     chi = rotamers.chi.gather(-2, of_residue)[..., 0, :]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from model.flow.alternatives import N_DRAWS, drawn_in_rounds
 from model.flow.atoms import settled
 from model.flow.clean import Clean
 from model.flow.error_scale import UNSCALED, ErrorScale
@@ -16,8 +17,9 @@ from model.flow.product import Flow, self_conditioning
 from model.flow.residue_error import expected_frame_error, side_chain_error
 from model.flow.slots import existing_slots
 from model.flow.state import Held, Network, NoisyProtein, ProteinState, Times
-from model.torsions import N_BINS, library_rotamers
+from model.torsions import library_rotamers
 from model.torsions.angles import N_CHI
+from model.torsions.obstacles import Obstacles
 from pipeline.residues import N_TYPES, UNKNOWN
 
 SEQUENCE_LEAD = 0.8
@@ -110,6 +112,7 @@ def generate(
     noise_scale: float = 1.0,
     error_scale: ErrorScale = UNSCALED,
     start: float = 0.0,
+    obstacles: Obstacles | None = None,
     trajectory: list[NoisyProtein] | None = None,
 ) -> Generated:
     """Sample the hidden part of a problem, given the held part.
@@ -136,9 +139,10 @@ def generate(
     temperature : float
         Of types: logits are divided by it, 0 takes the likeliest.
     chi_temperature : float
-        Of torsions; 0 takes the likeliest rotamers.
+        Of torsions; 0 takes the likeliest rotamers. Above 0 they are drawn in rounds, each with one
+        more evaluation of the network (`model.flow.alternatives`).
     relax : bool
-        The likeliest that do not clash (`model.torsions.settle`), where none are drawn.
+        The likeliest that do not clash (`model.torsions.settle`), or draws that do not.
     noise_scale : float
         Multiplies the standard deviation of the normal prior of translations; below 1 samples are
         less diverse.
@@ -146,6 +150,9 @@ def generate(
         Of side chains that are made, and have torsions.
     start : float
         Partial diffusion: hidden frames and types are noised to this time, and sampled from there.
+    obstacles : Obstacles, optional
+        What side chains do not overlap with, in the coordinates of the problem. The network does
+        not see it.
     trajectory : list, optional
         Filled with what the network is given at each step, hidden side chains as it took them for.
 
@@ -190,11 +197,24 @@ def generate(
         noisy = replace(noisy, self_conditioning=self_conditioning(noisy, prediction))
     assert noisy.self_conditioning is not None
     rotamers = noisy.self_conditioning.rotamers
-    chi = settled(noisy, rotamers) if relax else rotamers.likeliest()
+    if obstacles is not None:
+        origin = _held_centre(problem, held)[0]
+        obstacles = replace(obstacles, positions=obstacles.positions - origin[:, None])
     if chi_temperature > 0:
-        draws = _draws(uids, lengths, (size, N_CHI, N_BINS), seed, _TORSIONS).to(device)
-        chi = prediction.chi.draw(draws, chi_temperature)
-    packed = replace(noisy.state, atoms=flow.atoms.placed(noisy, chi))
+        atoms = drawn_in_rounds(
+            network,
+            noisy,
+            prediction,
+            _draws(uids, lengths, (size, N_DRAWS, N_CHI), seed, _TORSIONS).to(device),
+            chi_temperature,
+            relax=relax,
+            obstacles=obstacles,
+            show=None if trajectory is None else lambda noisy: trajectory.append(_shown(noisy)),
+        )
+    else:
+        chi = settled(noisy, rotamers, obstacles) if relax else rotamers.likeliest()
+        atoms = flow.atoms.placed(noisy, chi)
+    packed = replace(noisy.state, atoms=atoms)
     state = _in_place(replace(noisy, state=packed), problem, held)
     frames = expected_frame_error(network, problem, held, state, uids, seed)
     side_chains, probability = side_chain_error(rotamers, state, noisy.mask)
@@ -240,15 +260,18 @@ def _draws(
 def _in_place(noisy: NoisyProtein, problem: Clean, held: Held) -> ProteinState:
     """The state in the problem's own coordinates, with what is held exactly as it was given."""
     state = noisy.state
-    frames = held.frames & problem.frame_mask & problem.mask
-    anchored = frames.any(1)
-    weight = frames.to(state.translations.dtype)[..., None]
-    origin = (problem.translations * weight).sum(1) / weight.sum(1).clamp(min=1.0)
-    shift = torch.where(anchored[:, None], origin, 0.0)
+    shift, frames = _held_centre(problem, held)
     translations = torch.where(noisy.mask[..., None], state.translations + shift[:, None], 0.0)
     return replace(
         state, translations=torch.where(frames[..., None], problem.translations, translations)
     )
+
+
+def _held_centre(problem: Clean, held: Held) -> tuple[Tensor, Tensor]:
+    """(B, 3) mean CA of the residues whose frames are held, 0 if there are none; (B, N) which."""
+    frames = held.frames & problem.frame_mask & problem.mask
+    weight = frames.to(problem.translations.dtype)[..., None]
+    return (problem.translations * weight).sum(1) / weight.sum(1).clamp(min=1.0), frames
 
 
 def global_atoms(state: ProteinState, atoms_mask: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.flow.clean import Clean, clean_from_batch
 from model.flow.error_scale import UNSCALED, ErrorScale
@@ -16,6 +17,7 @@ from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinSta
 from model.metrics import Structure, superpose
 from model.sample.progress import SamplingProgress
 from model.tasks import TASK_RECORDS, Output, Problem, Request
+from model.torsions.obstacles import Obstacles
 from pipeline.batching import collate
 from pipeline.errors import Failure
 from pipeline.geometry.frames import backbone_frames
@@ -23,6 +25,10 @@ from pipeline.residues import ATOM14_EXISTS, UNKNOWN
 
 MAX_PAIRS = 1_000_000
 """Residues² of a batch: what bounds the memory of the pair representation."""
+
+
+MIN_SHARE = 0.8
+"""Of the longest of a batch, a protein has so many residues at least: padding costs as they do."""
 
 
 class Diverged(Failure):
@@ -117,7 +123,8 @@ def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     for k in order:
         if made:
             longest = lengths[made[-1][0]]
-            if len(made[-1]) < min(batch_size, MAX_PAIRS // max(longest, 1) ** 2):
+            alike = lengths[k] >= MIN_SHARE * longest
+            if alike and len(made[-1]) < min(batch_size, MAX_PAIRS // max(longest, 1) ** 2):
                 made[-1].append(k)
                 continue
         made.append([k])
@@ -137,7 +144,10 @@ def _run_batch(
     clean = clean_from_batch(collate(items, per_residue=["embedding"])).to(device)
     held = _held(problems, clean)
     states: list[NoisyProtein] | None = [] if with_trajectory else None
-    generated = generate(network, clean, held, uids, **vars(drawing), trajectory=states)
+    obstacles = _obstacles(problems, origins, device)
+    generated = generate(
+        network, clean, held, uids, **vars(drawing), obstacles=obstacles, trajectory=states
+    )
     trajectory = [_positions(noisy, generated, clean, held) for noisy in states or ()]
     state, there = generated.state.to("cpu"), generated.mask.cpu()
     positions, present = global_atoms(_double(state), generated.atoms_mask.cpu(), there)
@@ -159,6 +169,9 @@ def _run_batch(
         drawn = generated.drawn[b, :n].cpu().numpy()
         log_p = np.where(drawn[:, None], logits[b, :n].log_softmax(-1).numpy(), 0.0)
         error = errors[b, :n].numpy()
+        if problem.untouched is not None:
+            error = np.where(problem.untouched, 0.0, error)
+            mask = mask | problem.untouched
         outputs.append(
             Output(
                 structure=structure,
@@ -167,12 +180,29 @@ def _run_batch(
                 log_probabilities=None if problem.held_sequence.all() else log_p,
                 drawn=drawn,
                 trajectory=[
-                    np.where(structure.mask[..., None], x[b, :n] @ rotation.T + shift, 0.0)
+                    _on_the_way(problem, structure, x[b, :n] @ rotation.T + shift)
                     for x in trajectory
                 ],
             )
         )
     return outputs
+
+
+def _obstacles(
+    problems: Sequence[Problem],
+    origins: Sequence[NDArray[np.float64]],
+    device: torch.device | str,
+) -> Obstacles | None:
+    """What is beside the proteins, in the coordinates of the batch."""
+    atoms: list[tuple[Tensor, list[str]]] = []
+    for problem, origin in zip(problems, origins, strict=True):
+        if problem.others is None:
+            atoms.append((torch.zeros(0, 3), []))
+            continue
+        x = torch.from_numpy(problem.others.coords / 1000.0 - origin).float()
+        atoms.append((x, problem.others.element.astype("U").tolist()))
+    found = Obstacles.of(atoms)
+    return None if found is None else found.to(device)
 
 
 def _origin(problem: Problem, start: float) -> NDArray[np.float64]:
@@ -255,6 +285,10 @@ def _finished(
     complete = (given.mask | ~ATOM14_EXISTS[given.aatype]).all(1)
     kept[:, 4:] = (problem.anchor & problem.held_atoms & complete & mask)[:, None]
     kept &= given.mask & present
+    if problem.untouched is not None:
+        untouched = problem.untouched[:, None]
+        kept = np.where(untouched, given.mask & ATOM14_EXISTS[given.aatype], kept)
+        present = np.where(untouched, kept, present)
     x = np.where(kept[..., None], given.positions, np.round(positions, 3))
     return Structure(
         positions=np.where(present[..., None], x, 0.0),
@@ -264,6 +298,15 @@ def _finished(
         residue_index=given.residue_index,
         chain_index=given.chain_index,
     )
+
+
+def _on_the_way(
+    problem: Problem, result: Structure, positions: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Positions of the atoms of the result in a state before it."""
+    if problem.untouched is not None:
+        positions = np.where(problem.untouched[:, None, None], result.positions, positions)
+    return np.where(result.mask[..., None], positions, 0.0)
 
 
 def _positions(

@@ -277,7 +277,9 @@ def read_problems(
     ranges = record.ranges(request)
     problems: list[Problem] = []
     errors: list[InputError] = []
-    for name, structure in read_inputs(request.input, request.chains):
+    unfit: UsageError | None = None
+    read = read_inputs(request.input, request.chains, with_others=record.takes_others)
+    for name, structure in read:
         if isinstance(structure, InputError):
             errors.append(structure)
             continue
@@ -290,19 +292,21 @@ def read_problems(
         except InputError as error:
             errors.append(error)
         except UsageError as error:
-            if not request.input.is_dir():
-                raise
+            unfit = unfit or error
             errors.append(InputError(f"{name}: {error}"))
         else:
             missing = int((~structure.resolved).sum())
             if missing and record.takes_whole_input:
+                partial = request.only is not None
                 notes.append(
                     f"{name}: {missing} of {len(structure.resolved)} residues have no backbone "
-                    "(N, CA, C) and are left out"
+                    f"(N, CA, C) and {'stay as they are' if partial else 'are left out'}"
                 )
         finally:
             for note in notes:
                 report(note)
+    if unfit is not None and len(errors) == 1 and not problems and request.input.is_file():
+        raise unfit  # one file was asked for, and not what it has
     return problems, errors
 
 

@@ -9,6 +9,7 @@ from model.tasks import TASK_RECORDS, Output, Problem
 from pipeline.chain import Chain, EntryMetadata
 from pipeline.export.chain_ids import Kind, with_own_ids
 from pipeline.export.mmcif import mmcif_text
+from pipeline.export.others import OtherResidue, other_residues, with_ids_of
 from pipeline.export.pdb import pdb_text
 from pipeline.residues import ATOM14_EXISTS, N_SLOTS, sequence_string
 
@@ -51,8 +52,18 @@ def structure_text(
             for chain in chains_of(problem, output, positions=positions, model=number)
         ]
     named = with_own_ids(chains, kind)
+    others: list[OtherResidue] = []
+    changed: dict[str, str] = {}
+    if problem.others is not None:
+        pairs = zip(chains, named.chains, strict=True)
+        ids = {old.auth_asym_id: new.auth_asym_id for old, new in pairs}
+        others, changed = with_ids_of(other_residues(problem.others), ids, kind)
+    lines = [*named.lines(), *(f"chain {new} is chain {old}" for old, new in changed.items())]
+    said = [named.sentence()] if named.sentence() else []
+    said += [f"what is in chain {old} is written as chain {new}" for old, new in changed.items()]
     write = pdb_text if kind == "pdb" else mmcif_text
-    return write(named.chains, comment="\n".join([COMMENT, *named.lines()])), named.sentence()
+    text = write(named.chains, others=others, comment="\n".join([COMMENT, *lines]))
+    return text, "; ".join(said)
 
 
 def chains_of(

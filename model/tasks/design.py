@@ -9,7 +9,7 @@ from model.tasks.inputs import InputError, InputStructure
 from model.tasks.problem import Output, Problem, held_out_problem, labels_of
 from model.tasks.record import Row, TaskRecord, numbers
 from model.tasks.request import Request, check_input
-from model.tasks.residue_ranges import ResidueRange, find_rows, parse_fixed
+from model.tasks.residue_ranges import ResidueRange, find_rows, parse_ranges
 from model.tasks.sequences import retyped, spread
 from pipeline.residues import ONE_LETTER, UNKNOWN
 
@@ -58,7 +58,7 @@ def design_problem(request: Request, name: str, structure: InputStructure) -> Pr
 
 
 def _fixed(request: Request) -> list[ResidueRange]:
-    return [] if request.fixed is None else parse_fixed(request.fixed)
+    return [] if request.fixed is None else parse_ranges(request.fixed, "--fixed")
 
 
 def _compare(problem: Problem, output: Output) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +12,33 @@ from numpy.typing import NDArray
 
 from model.metrics import Structure
 from pipeline.chain import Chain
+from pipeline.commands.words import several
 from pipeline.errors import UsageError
 from pipeline.export.chain_ids import distinct
+from pipeline.export.others import other_residues
 from pipeline.files.place import Place
 from pipeline.parsing import ParsedEntry, ParseError, read_chains
-from pipeline.sources import Entry, SourceError, decompress, discover, group_entries, read_source
+from pipeline.parsing.atom_table import AtomTable
+from pipeline.sources import (
+    HEAD_BYTES,
+    Entry,
+    RawFile,
+    SequentialArchive,
+    SourceError,
+    SourceFile,
+    decompress,
+    discover,
+    group_entries,
+    read_source,
+    sniff,
+)
 
 MAX_BYTES = 1 << 30
+
+LIST_SUFFIXES = (".txt", ".list")
+
+_SHOWN = 8
+"""Names of ligands that a sentence lists."""
 
 
 class InputError(Exception):
@@ -43,6 +64,8 @@ class InputStructure:
         False where the file gives no author's number, for the residue was not resolved.
     notes : tuple of str
         What somebody should know of how the file was read.
+    others : AtomTable or None
+        Atoms of ligands, metals, sugars and nucleic acids, if they were asked for.
     """
 
     name: str
@@ -53,9 +76,16 @@ class InputStructure:
     ins_code: NDArray[np.uint8]
     numbered: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
+    others: AtomTable | None = None
 
     @classmethod
-    def of(cls, name: str, chains: Sequence[Chain], notes: Sequence[str] = ()) -> InputStructure:
+    def of(
+        cls,
+        name: str,
+        chains: Sequence[Chain],
+        notes: Sequence[str] = (),
+        others: AtomTable | None = None,
+    ) -> InputStructure:
         parts = [Structure.from_chain(chain) for chain in chains]
         lengths = [len(chain) for chain in chains]
         structure = Structure(
@@ -74,6 +104,7 @@ class InputStructure:
             ins_code=np.concatenate([chain.ins_code for chain in chains]),
             numbered=np.asarray(structure.mask.any(1)),
             notes=tuple(notes),
+            others=others,
         )
 
     @property
@@ -100,15 +131,19 @@ class InputStructure:
 
 
 def read_inputs(
-    path: Path, chains: Sequence[str] | None = None
+    path: Path, chains: Sequence[str] | None = None, *, with_others: bool = False
 ) -> Iterator[tuple[str, InputStructure | InputError]]:
-    """Read a structure file, or all those in a folder.
+    """Read a structure file, or all those of a folder, a tar or a list.
 
     Parameters
     ----------
     path : Path
+        A list is a text file that ends in .txt or .list and is no structure: a path in each line,
+        relative to the list.
     chains : sequence of str, optional
         Their ids; all chains without it.
+    with_others : bool
+        Read what is beside the protein, too.
 
     Yields
     ------
@@ -123,14 +158,15 @@ def read_inputs(
     if not path.exists():
         raise UsageError(f"--input {path} does not exist")
     try:
-        found = discover(path)
-    except SourceError as error:
+        found = discover(None, path) if _is_list(path) else discover(path)
+    except (SourceError, OSError) as error:
         raise UsageError(f"--input {path}: {error}") from error
     for problem in found.problems:
         yield problem.name, InputError(problem.message)
     entries = group_entries(found.files)
     if not entries and not found.problems:
         raise UsageError(f"--input {path} holds no files")
+    attempts: list[_Attempt] = []
     taken: set[str] = set()
     for entry in entries:
         # What qualifies equal stems becomes part of the name: names are those of files, too.
@@ -138,49 +174,123 @@ def read_inputs(
         while name in taken:
             name += "_"
         taken.add(name)
+        attempts.append(_Attempt(name, entry, chains, with_others))
+    for attempt in attempts:
+        while not attempt.in_stream and attempt.found is None:
+            attempt.take(_read(attempt.source, found.root))
+        if attempt.found is not None:
+            yield attempt.name, attempt.found
+    # Members of a compressed tar are reached by unpacking it from its start: one pass for the
+    # preferred files, and another where some of those could not be read.
+    left = [attempt for attempt in attempts if attempt.in_stream]
+    while left:
+        by_source = {attempt.source: attempt for attempt in left}
+        for source, raw in SequentialArchive(list(by_source), found.root, MAX_BYTES):
+            attempt = by_source[source]
+            attempt.take(raw)
+            if attempt.found is not None:
+                yield attempt.name, attempt.found
+        left = [attempt for attempt in left if attempt.found is None]
+
+
+def _is_list(path: Path) -> bool:
+    if path.suffix.lower() not in LIST_SUFFIXES or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return sniff(file.read(HEAD_BYTES)) is None
+
+
+def _read(source: SourceFile, root: Place) -> RawFile | SourceError:
+    try:
+        return read_source(source, root, MAX_BYTES)
+    except SourceError as error:
+        return error
+
+
+class _Attempt:
+    """One entry on its way: its files are tried in turn, and notes say why those before are not
+    read.
+
+    Parameters
+    ----------
+    name : str
+    entry : Entry
+    chains : sequence of str or None
+    with_others : bool
+
+    Attributes
+    ----------
+    found : InputStructure or InputError or None
+        What it has come to.
+    """
+
+    def __init__(self, name: str, entry: Entry, chains: Sequence[str] | None, with_others: bool):
+        self.name = name
+        self.found: InputStructure | InputError | None = None
+        self._entry, self._chains, self._rank = entry, chains, 0
+        self._with_others = with_others
+        self._notes: list[str] = []
+        self._first_error: InputError | None = None
+
+    @property
+    def source(self) -> SourceFile:
+        """The file that is to be read."""
+        return self._entry.candidates[self._rank]
+
+    @property
+    def in_stream(self) -> bool:
+        return self.source.is_sequential
+
+    def take(self, raw: RawFile | SourceError) -> None:
+        """The bytes of `source`, or why there are none."""
+        name = self.source.name
         try:
-            yield name, _read(entry, name, found.root, chains)
+            if isinstance(raw, SourceError):
+                raise raw
+            data = decompress(raw.data, MAX_BYTES, name=name)
+            parsed = read_chains(data, self.name, with_others=self._with_others)
+        except (SourceError, ParseError) as error:
+            sentence = str(error) if name in str(error) else f"{name}: {error}"
+            self._first_error = self._first_error or InputError(sentence)
+            self._notes.append(f"not read: {sentence}")
+            if self._rank + 1 == len(self._entry.candidates):
+                self.found = self._first_error
+            else:
+                self._rank += 1
+            return
+        try:
+            self.found = self._structure(parsed)
         except InputError as error:
-            yield name, error
+            self.found = error
 
-
-def _read(entry: Entry, name: str, root: Place, chains: Sequence[str] | None) -> InputStructure:
-    """The first file of an entry that can be read; the note of another says why it is not."""
-    notes: list[str] = []
-    first_error: InputError | None = None
-    for rank, source in enumerate(entry.candidates):
-        try:
-            if source.is_sequential:
-                raise InputError(f"{source.name} is in a compressed archive; unpack it first")
-            raw = read_source(source, root, MAX_BYTES)
-            parsed = read_chains(decompress(raw.data, MAX_BYTES, name=source.name), name)
-        except (SourceError, ParseError, InputError) as error:
-            sentence = str(error) if source.name in str(error) else f"{source.name}: {error}"
-            first_error = first_error or InputError(sentence)
-            notes.append(f"not read: {sentence}")
-            continue
+    def _structure(self, parsed: ParsedEntry) -> InputStructure:
+        name, chains = self.source.name, self._chains
         if not parsed.chains:
             why = ", ".join(dict.fromkeys(chain.reason for chain in parsed.dropped))
-            raise InputError(
-                f"{source.name} has no protein chain with a backbone ({why or 'none'})"
-            )
-        notes += [
-            f"not read: {other.name}, for {source.name} is the same entry"
-            for other in entry.candidates[rank + 1 :]
+            raise InputError(f"{name} has no protein chain with a backbone ({why or 'none'})")
+        notes = self._notes + [
+            f"not read: {other.name}, for {name} is the same entry"
+            for other in self._entry.candidates[self._rank + 1 :]
         ]
-        notes += _remarks(parsed, source.name)
-        named, about_ids = _with_own_ids(parsed.chains, source.name)
+        notes += _remarks(parsed, name)
+        named, about_ids = _with_own_ids(parsed.chains, name)
         notes += about_ids
+        others = parsed.others
         if chains is not None:
-            named = _chosen(named, chains, source.name)
+            author = dict(zip((c.uid for c in named), parsed.chains, strict=True))
+            named = _chosen(named, chains, name)
             notes += [
-                f"{source.name}: {ident} is the label_asym_id of chain {chain.auth_asym_id}"
+                f"{name}: {ident} is the label_asym_id of chain {chain.auth_asym_id}"
                 for ident, chain in zip(chains, named, strict=True)
                 if ident != chain.auth_asym_id
             ]
-        return InputStructure.of(name, named, notes)
-    assert first_error is not None
-    raise first_error
+            if others is not None:
+                mine = [author[chain.uid].auth_asym_id for chain in named]
+                others, left = _of_chains(others, mine)
+                notes += [f"{name}: beside other chains, and left out: {left}"] if left else []
+        if others is not None:
+            notes += _about_others(others, parsed, name)
+        return InputStructure.of(self.name, named, notes, others)
 
 
 def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
@@ -192,6 +302,9 @@ def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
     if parsed.dropped:
         chains = ", ".join(f"{c.auth_asym_id} ({c.reason})" for c in parsed.dropped)
         said.append(f"{name}: chains are left out: {chains}")
+    if parsed.n_ends:
+        ends = several(parsed.n_ends, "residue")
+        said.append(f"{name}: left out at the ends of chains, without a backbone: {ends}")
     if n_modified := sum(chain.n_modified for chain in parsed.chains):
         said.append(f"{name}: modified residues are read as their parents, or X: {n_modified}")
     if n_microhet := sum(chain.n_microhet for chain in parsed.chains):
@@ -200,6 +313,31 @@ def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
             f"{n_microhet}"
         )
     return said
+
+
+def _about_others(others: AtomTable, parsed: ParsedEntry, name: str) -> list[str]:
+    """Sentences about what is beside the protein: what comes back, and what does not."""
+    said = []
+    if len(others):
+        said.append(f"{name}: comes back in its place, and is in the way: {_counted(others)}")
+    counts = {"water": parsed.metadata.n_waters, "hydrogen": parsed.n_hydrogens}
+    gone = [several(number, word) for word, number in counts.items() if number]
+    return said + ([f"{name}: left out: {' and '.join(gone)}"] if gone else [])
+
+
+def _of_chains(others: AtomTable, authors: Sequence[str]) -> tuple[AtomTable, str]:
+    """The atoms that are the author's of some chains, and what the others are."""
+    mine = np.isin(np.char.decode(others.auth_asym_id, "utf-8", "replace"), authors)
+    return others.select(mine), _counted(others.select(~mine))
+
+
+def _counted(others: AtomTable) -> str:
+    """Names of residues with how often they are there, such as "HEM ×2, ZN"."""
+    residues = other_residues(others)
+    numbers = Counter(residue.comp_id for residue in residues)
+    shown = [f"{comp} ×{n}" if n > 1 else comp for comp, n in numbers.most_common(_SHOWN)]
+    more = len(numbers) - _SHOWN
+    return ", ".join(shown) + (f" and {more} other kinds" if more > 0 else "")
 
 
 def _with_own_ids(found: Sequence[Chain], name: str) -> tuple[list[Chain], list[str]]:

@@ -17,6 +17,7 @@ from model.tasks.inputs import InputStructure
 from pipeline.chain import Chain
 from pipeline.errors import UsageError
 from pipeline.geometry.frames import is_frame
+from pipeline.parsing.atom_table import AtomTable
 from pipeline.short_repr import short_repr
 
 CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits
@@ -54,6 +55,11 @@ class Problem:
         The input's name.
     embedding : (L, E) float or None
         Of a language model; what is read of it is nothing unless the whole sequence is held.
+    untouched : (L,) bool or None
+        Residues that come back with the atoms that they have, whatever these are; none without it.
+    others : AtomTable or None
+        Ligands, metals and nucleic acids, which come back and which side chains avoid; the network
+        does not see them.
     """
 
     name: str
@@ -66,6 +72,8 @@ class Problem:
     reference: Structure | None = None
     source: str = ""
     embedding: NDArray[np.floating] | None = None
+    untouched: NDArray[np.bool_] | None = None
+    others: AtomTable | None = None
 
     __repr__ = short_repr
 
@@ -122,6 +130,8 @@ class Output:
         On a given backbone that is not Gly and Ala, which side-chain RMSD leaves out, too.
         """
         hidden = ~(problem.held_frames & problem.held_atoms & problem.held_sequence)
+        if problem.untouched is not None:
+            hidden &= ~problem.untouched
         counted = hidden & ~np.isnan(self.predicted_error)
         fixed = problem.held_frames & problem.held_sequence & np.isnan(self.rotamer_probability)
         if (counted & ~fixed).any():

@@ -52,6 +52,8 @@ class TaskRecord:
         (chain of a dataset, seed) → problem of an evaluation.
     takes_whole_input : bool
         Every residue of the input is part of the problem.
+    takes_others : bool
+        Ligands, metals and nucleic acids of the input are part of the problem.
     flows : bool
         Frames or types are made from noise; if not, side chains alone are made.
     hides_frames : bool
@@ -86,6 +88,7 @@ class TaskRecord:
     problem: Callable[[Request, str, InputStructure], Problem]
     held_out: Callable[[Mapping[str, Any], int], Problem]
     takes_whole_input: bool = True
+    takes_others: bool = False
     flows: bool = True
     hides_frames: bool = False
 

@@ -19,8 +19,9 @@ class Request:
         Side chains for a backbone and its sequence (packing), sequences with side chains for a
         backbone (design), a protein around parts of another (inpainting), or one from nothing.
     input
-        A structure file or a folder of them: PDB, mmCIF or BinaryCIF, also compressed. For packing
-        and design, a backbone is enough.
+        A structure file, or a folder, a tar or a list of them: PDB, mmCIF or BinaryCIF, also
+        compressed. A list is a text file (.txt, .list) of a path in each line, relative to it. For
+        packing and design, a backbone is enough.
     chains
         Author's ids of the chains of the input that are read, such as A B; all of them without it.
         Of several chains with one id, A is the first and A.2 the second.
@@ -29,6 +30,9 @@ class Request:
     sequence
         Packing: pack this sequence instead of the residue names of the input. Chains are separated
         by ":".
+    only
+        Packing: residues that get a new side chain, such as A10-40,B5, written as those of --fixed.
+        All other residues stay as they are in the file and are seen.
     fixed
         Design: residues that keep their type and side chain, such as A10-20,A35,A52A, by the
         author's chain ids, numbers and insertion codes; 1:10-20 for a chain whose id is not of
@@ -63,7 +67,7 @@ class Request:
         (all noise) to below 1 (hardly any). With --task unconditional, a whole input is varied.
     no_relax
         Leave out the last step, in which each side chain takes, of the rotamers that the network
-        holds likely, one that does not clash with its neighbours. Drawn torsions are as drawn.
+        holds likely, or of those that were drawn, one that does not clash with its neighbours.
     best_of
         Make so many candidates for each sample and keep the one whose predicted error is least.
     batch_size
@@ -75,6 +79,7 @@ class Request:
     chains: list[str] | None = None
     lengths: list[str] | None = None
     sequence: str | None = None
+    only: str | None = None
     fixed: str | None = None
     partial_sequence: str | None = None
     contigs: str | None = None

@@ -70,8 +70,8 @@ def parse_residue_range(token: str) -> ResidueRange | None:
     return ResidueRange(chain, first, last, code, match[6])
 
 
-def parse_fixed(text: str) -> list[ResidueRange]:
-    """Ranges separated by commas.
+def parse_ranges(text: str, option: str) -> list[ResidueRange]:
+    """Ranges separated by commas, as an option has them.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def parse_fixed(text: str) -> list[ResidueRange]:
         residues = parse_residue_range(token)
         if residues is None:
             raise UsageError(
-                f"--fixed: {token!r} names no residues; write chain and numbers, as in "
+                f"{option}: {token!r} names no residues; write chain and numbers, as in "
                 "A10-20,A35,A52A, or 1:10-20 for a chain whose id is not of letters"
             )
         found.append(residues)

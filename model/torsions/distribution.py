@@ -138,27 +138,30 @@ class ChiDistribution(TensorRecord):
 
     @torch.no_grad()
     def draw(self, uniform: Tensor, temperature: float) -> Tensor:
-        """(B, N, 4) torsions, each drawn given those that were drawn before it.
+        """(B, N, M, 4) torsions: M draws of each residue, each χ given those drawn before it.
 
         Parameters
         ----------
-        uniform : (B, N, 4, 36) float
+        uniform : (B, N, M, 4) float
             In [0, 1).
         temperature : float
             Above 0: log-probabilities are divided by it.
         """
         periodic = periodic_chi(self.sequence)
-        gumbel = -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
-        chi = self.features.new_zeros(*self.sequence.shape, 1, 0, dtype=self.dtype)
+        m = uniform.shape[-2]
+        chi = self.features.new_zeros(*self.sequence.shape, m, 0, dtype=self.dtype)
         for k in range(N_CHI):
             logits, offsets = self.conditional(self.features, k, chi)
-            p = log_probabilities(logits[..., 0, :], periodic[..., k])
-            drawn = (p / temperature + gumbel[..., k, :]).argmax(-1, keepdim=True)
-            angle = angles_at(drawn, offsets[..., 0, :].gather(-1, drawn))
+            p = log_probabilities(logits, periodic[..., k, None].expand(logits.shape[:-1]))
+            below = torch.softmax(p / temperature, -1).cumsum(-1)
+            below = below.expand(*below.shape[:2], m, N_BINS)
+            # Bins without probability come last, and the first that reaches the total is taken.
+            level = uniform[..., k, None].to(below) * below[..., -1:]
+            drawn = (below < level).sum(-1, keepdim=True)
+            angle = angles_at(drawn, offsets.expand(below.shape).gather(-1, drawn))
             # What is no number gives none.
-            angle = angle + 0.0 * logits[..., 0, :].sum(-1, keepdim=True)
-            chi = torch.cat([chi, angle[..., None]], -1)
-        return chi[..., 0, :]
+            chi = torch.cat([chi, angle + 0.0 * logits.sum(-1, keepdim=True)], -1)
+        return chi
 
 
 _KNOWN = range(20)

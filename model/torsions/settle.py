@@ -8,7 +8,7 @@ residue i, started from p,
 
 is repeated while s grows from 1, so that q ends on one rotamer. E is the overlap, squared, of atoms
 nearer than `NEARNESS` of the sum of their radii: E_ij between side chains beyond CB, E_i with the
-neighbours' backbones and CB.
+neighbours' backbones and CB, and with obstacles.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.residues import ATOM14_ELEMENT, MASK, RESTYPES, UNKNOWN, VAN_DER_WAALS_RADII
+from model.torsions.obstacles import Obstacles, overlap_with_obstacles
+from model.torsions.overlap import SIZES, neighbours, overlap, squared
+from pipeline.residues import RESTYPES
 
-NEARNESS = 0.85
 STRENGTH = 10.0
 """β, per Å²."""
 
 SHARPENING = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0)
 """s of each sweep."""
-
-N_NEIGHBOURS = 20
 
 BOND = 2.5
 """Å: sulphurs of two cysteines that are so near are about to bond."""
@@ -33,19 +32,20 @@ BOND = 2.5
 BOND_ENERGY = -0.3
 """Å², of such a bond."""
 
-_RADII = torch.zeros(MASK + 1, 14)
-_RADII[: UNKNOWN + 1] = torch.tensor(
-    [[VAN_DER_WAALS_RADII.get(str(e).upper(), 0.0) for e in row] for row in ATOM14_ELEMENT]
-)
-_CYS = RESTYPES.index("CYS")
-_PRO = RESTYPES.index("PRO")
-_SG = 0
+CYS = RESTYPES.index("CYS")
+PRO = RESTYPES.index("PRO")
+SG = 0
 """Slot 5 of atom14, the first beyond CB."""
 
 
 @torch.no_grad()
 def settle(
-    weight: Tensor, side_chains: Tensor, backbone: Tensor, sequence: Tensor, mask: Tensor
+    weight: Tensor,
+    side_chains: Tensor,
+    backbone: Tensor,
+    sequence: Tensor,
+    mask: Tensor,
+    obstacles: Obstacles | None = None,
 ) -> Tensor:
     """The number of the rotamer that each residue takes.
 
@@ -60,16 +60,19 @@ def settle(
     sequence : (B, N) int64
     mask : (B, N) bool
         False: there is no residue.
+    obstacles : Obstacles, optional
 
     Returns
     -------
     (B, N) int64
     """
-    radii = _RADII.to(side_chains)[sequence]
-    near, there = _neighbours(side_chains[:, :, 0, 0], mask)
+    radii = SIZES.to(side_chains)[sequence]
+    near, there = neighbours(side_chains[:, :, 0, 0], mask)
     own, pairs = _overlaps(side_chains, backbone, radii, sequence, near, there)
     # What a proline overlaps with is what it is bonded to.
-    own = torch.where((sequence == _PRO)[..., None], 0.0, own)
+    own = torch.where((sequence == PRO)[..., None], 0.0, own)
+    if obstacles is not None:
+        own = own + overlap_with_obstacles(side_chains, sequence, mask, obstacles)
     prior = torch.log(weight.clamp(min=1e-6))
     q = weight
     batch = torch.arange(len(q), device=q.device)[:, None, None]
@@ -77,15 +80,6 @@ def settle(
         field = torch.einsum("bnkrt,bnkt->bnr", pairs, q[batch, near])
         q = 0.5 * q + 0.5 * torch.softmax(sharp * (prior - STRENGTH * (own + field)), -1)
     return q.argmax(-1)
-
-
-def _neighbours(cb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, N, K) numbers of the residues whose CB are nearest, and whether there are so many."""
-    n = cb.shape[1]
-    both = mask[:, :, None] & mask[:, None, :] & ~torch.eye(n, dtype=torch.bool, device=cb.device)
-    distance = _squared(cb[:, :, None], cb[:, None]).masked_fill(~both, torch.inf)
-    nearest, which = distance.topk(min(N_NEIGHBOURS, n), largest=False)
-    return which, torch.isfinite(nearest)
 
 
 def _overlaps(
@@ -106,33 +100,21 @@ def _overlaps(
     for k in range(near.shape[-1]):
         other = near[:, :, k]
         with_it = there[:, :, k, None]
-        energy = _overlap(
+        energy = overlap(
             atoms[..., None, :], size[:, :, None, :, None],
             fixed[batch, other][:, :, None, None], radii[batch, other][:, :, None, None, :5],
         )  # fmt: skip
         own = own + torch.where(with_it, energy.sum((-1, -2)), 0.0)
         theirs = atoms[batch, other]
-        energy = _overlap(
+        energy = overlap(
             atoms[:, :, :, :, None, None], size[:, :, None, :, None, None],
             theirs[:, :, None, None], size[batch, other][:, :, None, None, None],
         )  # fmt: skip
-        bonded = (sequence == _CYS) & (sequence[batch, other] == _CYS)
+        bonded = (sequence == CYS) & (sequence[batch, other] == CYS)
         if bool(bonded.any()):
-            apart = _squared(atoms[:, :, :, None, _SG], theirs[:, :, None, :, _SG])
+            apart = squared(atoms[:, :, :, None, SG], theirs[:, :, None, :, SG])
             bond = bonded[..., None, None] & (apart < BOND**2)
-            sulphurs = torch.where(bond, BOND_ENERGY, energy[:, :, :, _SG, :, _SG])
-            energy[:, :, :, _SG, :, _SG] = sulphurs
+            sulphurs = torch.where(bond, BOND_ENERGY, energy[:, :, :, SG, :, SG])
+            energy[:, :, :, SG, :, SG] = sulphurs
         pairs.append(torch.where(with_it[..., None], energy.sum((-3, -1)), 0.0))
     return own, torch.stack(pairs, 2)
-
-
-def _overlap(a: Tensor, size_a: Tensor, b: Tensor, size_b: Tensor) -> Tensor:
-    """Squared overlap of atoms; those without a size are not there."""
-    both = (size_a > 0) & (size_b > 0)
-    reach = torch.where(both, NEARNESS * (size_a + size_b), 0.0)
-    return (reach - _squared(a, b).sqrt_()).clamp_(min=0.0).square_()
-
-
-def _squared(a: Tensor, b: Tensor) -> Tensor:
-    x, y, z = ((a[..., k] - b[..., k]).square_() for k in range(3))
-    return x.add_(y).add_(z)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipeline.export.atoms import (
 )
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
+from pipeline.export.others import OtherEntities, OtherResidue
 from pipeline.residues import sequence_string
 
 _RESERVED = re.compile(r"(?i)data_|save_|loop_$|global_$|stop_$|[_#$'\"\[\];]")
@@ -69,7 +71,11 @@ _ANISOTROP = (
 
 
 def mmcif_text(
-    chains: Sequence[Chain], ellipsoids: Sequence[Ellipsoids] | None = None, *, comment: str = ""
+    chains: Sequence[Chain],
+    ellipsoids: Sequence[Ellipsoids] | None = None,
+    *,
+    others: Sequence[OtherResidue] = (),
+    comment: str = "",
 ) -> str:
     """One data block of the chains of one entry and assembly.
 
@@ -79,6 +85,8 @@ def mmcif_text(
         Of one or several models; each chain with an id of its own, see `chain_ids`.
     ellipsoids : sequence of Ellipsoids, optional
         Of each chain, which adds a chain of pseudo-atoms for it.
+    others : sequence of OtherResidue
+        What is beside the protein, in every model; under ids that agree with those of the chains.
     comment : str
         Lines, at the head.
 
@@ -89,7 +97,7 @@ def mmcif_text(
     """
     first = chains[0]
     name = first.metadata.file_entry_id or first.entry_id
-    entities = _Entities(chains, ellipsoids is not None)
+    entities = _Entities(chains, ellipsoids is not None, others)
     parts = [f"data_{re.sub(r'[^!-~]', '_', name)}\n"]
     if comment:
         parts.append("".join(f"# {line}\n" for line in comment.splitlines()))
@@ -195,11 +203,13 @@ class _Entity:
 class _Entities:
     """Which chains share an entity, and what is said of chains and entities."""
 
-    def __init__(self, chains: Sequence[Chain], with_ellipsoids: bool):
+    def __init__(
+        self, chains: Sequence[Chain], with_ellipsoids: bool, others: Sequence[OtherResidue]
+    ):
         groups: dict[tuple[Any, ...], _Entity] = {}
         taken = {c.entity_id for c in chains}
         used: set[str] = set()
-        fresh = (str(k) for k in range(1, len(chains) + len(taken) + 2) if str(k) not in taken)
+        fresh = (str(k) for k in count(1) if str(k) not in taken)
         self._of_chain: dict[tuple[int, str], str] = {}
         for chain in chains:
             key: tuple[Any, ...] = (
@@ -221,6 +231,7 @@ class _Entities:
         if with_ellipsoids:
             _check_free(chains)
         self.of_ellipsoids = next(fresh) if with_ellipsoids else None
+        self.others = OtherEntities(others, (c.label_asym_id for c in chains), fresh)
 
     def of(self, chain: Chain) -> str:
         return self._of_chain[chain.model, chain.label_asym_id]
@@ -234,6 +245,8 @@ class _Entities:
         if dummy is not None:
             entities.append((dummy, "non-polymer", "Gaussian ellipsoids of residues"))
             asym |= {label + ell.CHAIN_SUFFIX: dummy for label in asym}
+        entities += [(ident, kind, "?") for ident, kind in self.others.entities()]
+        asym |= self.others.of_label
         parts.append(
             _table(
                 "entity",
@@ -252,20 +265,17 @@ class _Entities:
                         ",".join(dict.fromkeys(c.auth_asym_id for c in e.chains)),
                     )
                     for e in self._entities
-                ],
+                ]
+                + self.others.polymers(),
             )
         )
         parts.append(self._sequences())
         parts.append(_table("struct_asym", ("id", "entity_id"), asym.items()))
+        ligands: list[tuple[str, str | None, str]]
+        ligands = [(ident, None, comp) for comp, ident in self.others.of_comp.items()]
         if dummy is not None:
-            parts.append(
-                _item(
-                    "pdbx_entity_nonpoly",
-                    entity_id=dummy,
-                    name="Gaussian ellipsoids of residues",
-                    comp_id=ell.RESIDUE,
-                )
-            )
+            ligands.append((dummy, "Gaussian ellipsoids of residues", ell.RESIDUE))
+        parts.append(_table("pdbx_entity_nonpoly", ("entity_id", "name", "comp_id"), ligands))
         accessions = [
             (str(k), e.ident, "UNP", e.chains[0].uniprot)
             for k, e in enumerate(self._entities, start=1)
@@ -326,6 +336,7 @@ class _Entities:
             (name, "peptide linking" if name == "GLY" else "L-peptide linking")
             for name in sorted(names)
         ]
+        rows += self.others.components(names)
         if self.of_ellipsoids is not None:
             rows.append((ell.RESIDUE, "non-polymer"))
         return _table("chem_comp", ("id", "type"), rows)
@@ -354,6 +365,8 @@ def _atoms(
     for model in dict.fromkeys(chain.model for chain in chains):
         for chain in (c for c in chains if c.model == model):
             _add_atoms(sites, chain, entities.of(chain))
+        for residue in entities.others.residues:
+            _add_other(sites, residue, entities.others.of_label[residue.label_asym_id], model)
         for chain, of_chain in ((c, e) for c, e in drawn if c.model == model):
             _add_ellipsoids(sites, anisotropic, chain, of_chain, str(entities.of_ellipsoids))
     parts = [_loop("atom_site", _ATOM_SITE, list(zip(*sites, strict=True)))]
@@ -394,6 +407,36 @@ def _add_atoms(sites: list[tuple[str, ...]], chain: Chain, entity: str) -> None:
                 author,
                 name,
                 model,
+            )
+        )
+
+
+def _add_other(
+    sites: list[tuple[str, ...]], residue: OtherResidue, entity: str, model: int
+) -> None:
+    comp, code = quoted(residue.comp_id), quoted(residue.ins_code) if residue.ins_code else "?"
+    seq = "." if residue.label_seq_id is None else str(residue.label_seq_id)
+    for atom in residue.atoms:
+        sites.append(
+            (
+                "HETATM" if residue.hetero else "ATOM",
+                str(len(sites) + 1),
+                quoted(atom.element) if atom.element else "?",
+                quoted(atom.name),
+                quoted(atom.altloc) if atom.altloc else ".",
+                comp,
+                quoted(residue.label_asym_id),
+                entity,
+                seq,
+                code,
+                *map(thousandths, atom.xyz),
+                f"{atom.occupancy / 100:.2f}",
+                "0.00",
+                str(residue.auth_seq_id),
+                comp,
+                quoted(residue.auth_asym_id),
+                quoted(atom.name),
+                str(model),
             )
         )
 

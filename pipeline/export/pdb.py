@@ -25,6 +25,7 @@ from pipeline.export.atoms import (
 from pipeline.export.chain_ids import LETTERS, fits_pdb
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
+from pipeline.export.others import OtherResidue
 
 MAX_SERIAL = 99_999
 _MAX_U = 9_999_999
@@ -35,7 +36,11 @@ _BLANK = "_"
 
 
 def pdb_text(
-    chains: Sequence[Chain], ellipsoids: Sequence[Ellipsoids] | None = None, *, comment: str = ""
+    chains: Sequence[Chain],
+    ellipsoids: Sequence[Ellipsoids] | None = None,
+    *,
+    others: Sequence[OtherResidue] = (),
+    comment: str = "",
 ) -> str:
     """A PDB file of the chains of one entry and assembly.
 
@@ -45,6 +50,8 @@ def pdb_text(
         Of one or several models; each chain with an id of its own, see `chain_ids`.
     ellipsoids : sequence of Ellipsoids, optional
         Of each chain, which adds a chain of pseudo-atoms for it.
+    others : sequence of OtherResidue
+        What is beside the protein, in every model; under ids that agree with those of the chains.
     comment : str
         Lines, as remarks.
 
@@ -65,6 +72,7 @@ def pdb_text(
         serial = 1
         for chain in (c for c in chains if c.model == model):
             serial = _add_chain(lines, chain, serial)
+        serial = _add_others(lines, others, serial)
         for chain, of_chain in ((c, e) for c, e in drawn if c.model == model):
             serial = _add_ellipsoids(lines, chain, of_chain, ids[chain.auth_asym_id], serial)
         if serial - 1 > MAX_SERIAL:
@@ -256,6 +264,51 @@ def _add_chain(lines: list[str], chain: Chain, serial: int) -> int:
         serial, last = serial + 1, r
     lines.append(f"TER   {serial:>5}      {places[last]}")
     return serial + 1
+
+
+def _add_others(lines: list[str], others: Sequence[OtherResidue], serial: int) -> int:
+    """Nucleic acids as chains that end, then what is HETATM."""
+    strands: dict[str, list[OtherResidue]] = {}
+    for residue in others:
+        if residue.is_nucleic:
+            strands.setdefault(residue.auth_asym_id, []).append(residue)
+    for strand in strands.values():
+        for residue in strand:
+            serial = _add_residue(lines, residue, serial)
+        lines.append(f"TER   {serial:>5}      {_place(strand[-1])}")
+        serial += 1
+    for residue in others:
+        if not residue.is_nucleic:
+            serial = _add_residue(lines, residue, serial)
+    return serial
+
+
+def _place(residue: OtherResidue) -> str:
+    name = f"{residue.comp_id} {_letter(residue.auth_asym_id)}{residue.auth_seq_id}"
+    if len(residue.comp_id) > 3 or not -999 <= residue.auth_seq_id <= 9999:
+        raise _too_much(name, "has a name or a number that is too long for a PDB file")
+    return (
+        f"{residue.comp_id:>3} {_letter(residue.auth_asym_id)}{residue.auth_seq_id:>4}"
+        f"{residue.ins_code:1}"
+    )
+
+
+def _add_residue(lines: list[str], residue: OtherResidue, serial: int) -> int:
+    record, place = "HETATM" if residue.hetero else "ATOM", _place(residue)
+    for atom in residue.atoms:
+        # Symbols of one letter stand in column 14, those of two begin in column 13.
+        name = f"{atom.name:<4}" if len(atom.element) == 2 else f" {atom.name:<3}"
+        x, y, z = map(thousandths, atom.xyz)
+        if len(name) > 4:
+            name = atom.name
+        if len(name) > 4 or max(len(x), len(y), len(z)) > 8:
+            raise _too_much(place, f"has an atom {atom.name} that does not fit the columns")
+        lines.append(
+            f"{record:<6}{serial:>5} {name}{atom.altloc:1}{place}   {x:>8}{y:>8}{z:>8}"
+            f"{atom.occupancy / 100:6.2f}{0:6.2f}          {atom.element:>2}"
+        )
+        serial += 1
+    return serial
 
 
 def _add_ellipsoids(

@@ -44,14 +44,20 @@ class DroppedChain:
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
-    """The chains of one model. `flags` are remarks for ``inputs.parquet``."""
+    """The chains of one model. `flags` are remarks for ``inputs.parquet``; `others` are the atoms
+    beside the protein, if they were asked for; `n_ends` counts residues with atoms at the ends of
+    chains, which have no backbone and are in no row."""
 
     chains: list[Chain]
     dropped: list[DroppedChain]
     flags: list[str]
+    others: AtomTable | None = None
+    n_ends: int = 0
 
 
-def interpret(atoms: AtomTable, info: EntryInfo, entry_id: str) -> Interpretation:
+def interpret(
+    atoms: AtomTable, info: EntryInfo, entry_id: str, *, with_others: bool = False
+) -> Interpretation:
     """Make the chains of a model.
 
     Parameters
@@ -60,6 +66,8 @@ def interpret(atoms: AtomTable, info: EntryInfo, entry_id: str) -> Interpretatio
         Rows of one model.
     info : EntryInfo
     entry_id : str
+    with_others : bool
+        Tell what is beside the protein, too.
     """
     if not len(atoms):
         return Interpretation([], [], [])
@@ -69,10 +77,21 @@ def interpret(atoms: AtomTable, info: EntryInfo, entry_id: str) -> Interpretatio
     flags = [f"numbers_guessed:{n_guessed}"] if n_guessed else []
     table = polymer_residues(atoms, runs, geometry, info, flags)
     metadata = _with_counts(info.metadata, runs, table)
+    others = _others(atoms, runs, table) if with_others else None
     if table is None:
         none = np.zeros(0, np.int64)
-        return Interpretation([], [], flags + reconcile.left_out(runs, geometry, none))
-    return _build(atoms, runs, geometry, table, metadata, entry_id, flags)
+        return Interpretation([], [], flags + reconcile.left_out(runs, geometry, none), others)
+    made = _build(atoms, runs, geometry, table, metadata, entry_id, flags)
+    return replace(made, others=others)
+
+
+def _others(atoms: AtomTable, runs: Runs, table: ResidueTable | None) -> AtomTable:
+    """Atoms but hydrogens of what is neither in a protein chain nor water."""
+    keep = np.repeat(runs.linking != Linking.WATER, runs.counts)
+    keep &= atoms.located & ~is_hydrogen(atoms)
+    if table is not None:
+        keep[table.atom] = False
+    return atoms.select(keep)
 
 
 def _with_counts(metadata: EntryMetadata, runs: Runs, table: ResidueTable | None) -> EntryMetadata:
@@ -175,6 +194,7 @@ def _build(
     chains: list[Chain] = []
     dropped: list[DroppedChain] = []
     in_chain = np.zeros(n_rows, bool)
+    n_ends = 0
     model = int(atoms.model[0])
     for k, (asym_id, auth_id, polymer) in enumerate(table.chains):
         begin, end = int(table.row_offsets[k]), int(table.row_offsets[k + 1])
@@ -184,7 +204,9 @@ def _build(
                 DroppedChain(model, asym_id, auth_id, end - begin, _why_unresolved(mask[begin:end]))
             )
             continue
+        n_whole = np.diff(np.searchsorted(row, (begin, end)))
         begin, end = begin + int(good[0]), begin + int(good[-1]) + 1
+        n_ends += int((n_whole - np.diff(np.searchsorted(row, (begin, end))))[0])
         in_chain[begin:end] = resolved[begin:end]
         entity_sequence = None
         if polymer.sequence is not None:
@@ -217,7 +239,8 @@ def _build(
             )
         )
     kept = table.run[in_chain[table.row][table.residue_of_run]]
-    return Interpretation(chains, dropped, flags + reconcile.left_out(runs, geometry, kept))
+    flags = flags + reconcile.left_out(runs, geometry, kept)
+    return Interpretation(chains, dropped, flags, n_ends=n_ends)
 
 
 def _short_codes(name: NDArray[np.bytes_]) -> NDArray[np.uint32]:

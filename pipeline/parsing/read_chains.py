@@ -33,6 +33,7 @@ from pipeline.parsing.pdb_header import (
     with_signs,
 )
 from pipeline.parsing.polymers import MAX_RESIDUES
+from pipeline.parsing.runs import is_hydrogen
 from pipeline.parsing.with_biotite import atoms_with_biotite
 from pipeline.sources import HEAD_BYTES, Format, describe_content, sniff
 
@@ -61,6 +62,13 @@ class ParsedEntry:
         Remarks such as ``maybe_truncated``, ``several_data_blocks``.
     n_atoms : int
         Atom rows read (of the models wanted).
+    others : AtomTable or None
+        If they were asked for, the atoms of ligands, metals, sugars and nucleic acids of the first
+        model; no waters and no hydrogens.
+    n_hydrogens : int
+        Of the first model, if `others` were asked for.
+    n_ends : int
+        Residues with atoms but without a backbone at the ends of chains, where no row is.
     """
 
     chains: list[Chain]
@@ -71,6 +79,9 @@ class ParsedEntry:
     flags: list[str] = field(default_factory=list)
     n_atoms: int = 0
     rejected: tuple[str, str] | None = None
+    others: AtomTable | None = None
+    n_hydrogens: int = 0
+    n_ends: int = 0
 
 
 def read_chains(
@@ -82,6 +93,7 @@ def read_chains(
     max_assembly_chains: int = MAX_ASSEMBLY_CHAINS,
     b_factor_is: BFactorIs = "auto",
     accept: Accept | None = None,
+    with_others: bool = False,
 ) -> ParsedEntry:
     """Read the polypeptide chains of a structure file.
 
@@ -101,6 +113,8 @@ def read_chains(
     accept : callable, optional
         Judges the header before any atom is read: metadata → ``None``, or (reason, detail) to
         reject the entry; it then has no chains, and `ParsedEntry.rejected` says why.
+    with_others : bool
+        Read what is beside the protein, too; for what is packed, not for datasets.
 
     Returns
     -------
@@ -142,10 +156,16 @@ def read_chains(
     chains: list[Chain] = []
     dropped: list[DroppedChain] = []
     metadata = info.metadata
+    others: AtomTable | None = None
+    n_hydrogens = n_ends = 0
     for of_model in _models(atoms):
-        result = interpret(of_model, info, entry_id)
+        first = with_others and others is None
+        result = interpret(of_model, info, entry_id, with_others=first)
+        if first:
+            others, n_hydrogens = result.others, int(np.count_nonzero(is_hydrogen(of_model)))
         chains += result.chains
         dropped += result.dropped
+        n_ends += result.n_ends
         flags += [f for f in result.flags if f not in flags]
     chains, remarks = settle_confidence(chains, info, b_factor_is)
     flags += remarks
@@ -167,6 +187,9 @@ def read_chains(
         reader=reader,
         flags=list(dict.fromkeys(flags)),
         n_atoms=len(atoms),
+        others=others,
+        n_hydrogens=n_hydrogens,
+        n_ends=n_ends,
     )
 
 

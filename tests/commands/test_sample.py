@@ -317,6 +317,8 @@ def test_batches_hold_every_problem_once_with_its_like() -> None:
     assert made[0] == [4]
     assert all(len(batch) <= 3 for batch in made)
     assert [lengths[k] for k in order] == sorted(lengths, reverse=True)
+    # Whoever is much shorter than the longest is not padded to it.
+    assert [[lengths[k] for k in batch] for batch in made[1:]] == [[500], [31, 30, 29], [20, 20]]
 
 
 # ---- files --------------------------------------------------------------------------------------

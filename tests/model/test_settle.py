@@ -12,7 +12,9 @@ from model.flow import Flow, Held, NoisyProtein, clean_from_batch, draw_noise
 from model.flow.atoms import settled
 from model.flow.backbone import ideal_backbone
 from model.torsions import Rotamers, library_rotamers
-from model.torsions.settle import BOND, N_NEIGHBOURS, settle
+from model.torsions.obstacles import Obstacles
+from model.torsions.overlap import N_NEIGHBOURS
+from model.torsions.settle import BOND, settle
 from pipeline.residues import AATYPE_OF_LETTER
 from tests.support.flow_batches import UIDS, batch_of, random_item
 
@@ -130,3 +132,49 @@ def test_a_residue_settles_alike_under_any_padding_and_in_any_batch() -> None:
     both = settled(noisy.map(padded), rotamers.map(padded))
     for row in both:
         assert torch.equal(row[:n], alone[0])
+
+
+# ---- obstacles ----------------------------------------------------------------------------------
+
+
+def beside(at: tuple[float, float, float], element: str) -> Obstacles:
+    found = Obstacles.of([(torch.tensor([at]), [element])])
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("letter", "x", "element", "chosen"),
+    [
+        ("S", 1.0, "C", 1),
+        ("S", 9.0, "C", 0),
+        # Bonded: N, O or S and carbon.
+        ("S", 1.45, "C", 0),
+        ("S", 1.45, "O", 1),
+        ("V", 1.45, "C", 1),
+        # A metal that is bound, and one that is too near.
+        ("S", 2.05, "ZN", 0),
+        ("S", 1.0, "ZN", 1),
+        ("S", 2.05, "CL", 1),
+    ],
+)
+def test_side_chains_go_round_obstacles_but_may_be_bonded_to_them(
+    letter: str, x: float, element: str, chosen: int
+) -> None:
+    side_chains, backbone, sequence, mask = residues(letter, [(0.0, 20.0)])
+    side_chains[0, 0, :, 0] = torch.tensor([0.0, 5.0, 0.0])
+    weight = torch.tensor([[[0.6, 0.4]]])
+    given = (side_chains, backbone, sequence, mask, beside((x, 0.0, 0.0), element))
+    assert settle(weight, *given).tolist() == [[chosen]]
+
+
+def test_obstacles_of_one_protein_are_none_of_its_neighbours_in_the_batch() -> None:
+    side_chains, backbone, sequence, mask = (
+        x.repeat(2, *[1] * (x.ndim - 1)) for x in residues("S", [(0.0, 20.0)])
+    )
+    side_chains[:, 0, :, 0] = torch.tensor([0.0, 5.0, 0.0])
+    obstacles = Obstacles.of([(torch.zeros(0, 3), []), (torch.tensor([[1.0, 0.0, 0.0]]), ["C"])])
+    weight = torch.tensor([[[0.6, 0.4]]]).repeat(2, 1, 1)
+    found = settle(weight, side_chains, backbone, sequence, mask, obstacles)
+    assert found.tolist() == [[0], [1]]
+    assert Obstacles.of([(torch.zeros(0, 3), [])]) is None
