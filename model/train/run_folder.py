@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.cli import SaveConfigCallback
 
+from model.attention import describe
 from model.checkpoint import INFO
 from pipeline.commands.software import versions_of
 
@@ -46,6 +47,7 @@ class RunFolder(pl.Callback):
             "resumed_from": str(trainer.ckpt_path) if trainer.ckpt_path else None,
             "processes": trainer.world_size,
             "device": trainer.strategy.root_device.type,
+            "attention": describe(trainer.strategy.root_device),
             "precision": str(trainer.precision),
         }
         content = {
