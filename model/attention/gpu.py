@@ -31,8 +31,9 @@ PAIR_TILE = 1 << 24
 BLOCKS = {"forward": (16, 32), "row_gradients": (16, 16), "column_gradients": (16, 16)}
 """Rows × keys that a program holds in registers; more do not fit."""
 
+WARPS = {"forward": 4, "row_gradients": 8, "column_gradients": 4}
+
 LAUNCH = {
-    "num_warps": 4,
     # Loops over blocks read what they do not write, but for tiles: nothing is read ahead.
     "num_stages": 1,
     # Products and sums in one rounding. Triton's default is not the same in all versions.
@@ -208,6 +209,7 @@ class _Call:
                 KEYS=keys,
                 NORMALISE=self.normalise,
                 HAS_TILE=self.has_pair,
+                num_warps=WARPS[name],
                 **LAUNCH,
             )
 

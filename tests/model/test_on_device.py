@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -26,9 +25,7 @@ from tests.support.devices import DEVICE, on_gpu
 from tests.support.flow_batches import UIDS, batch_of, three_proteins
 from tests.support.places import ROOT
 
-CONFIG = NetworkConfig(
-    n_blocks=2, c_s=16, c_z=4, n_heads=2, c_hidden=4, n_gaussians=2, n_points=2
-)
+CONFIG = NetworkConfig(n_blocks=2, c_s=16, c_z=4, n_heads=2, c_hidden=4, n_gaussians=2, n_points=2)
 
 
 def _corrupted(device: torch.device) -> tuple[NoisyProtein, Target]:

@@ -19,6 +19,4 @@ interpreted_or_on_gpu = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="the extra `gpu` is not installed"
 )
 
-on_gpu = pytest.mark.skipif(
-    DEVICE.type != "cuda", reason="it is about a GPU: pytest --device cuda"
-)
+on_gpu = pytest.mark.skipif(DEVICE.type != "cuda", reason="it is about a GPU: pytest --device cuda")

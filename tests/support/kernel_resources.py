@@ -20,15 +20,15 @@ from triton.compiler import ASTSource
 from model.attention import gpu, triton_kernels
 
 INTEGERS = ("n", "n_heads", "n_gaussians", "c", "c_v", "first_row", "n_rows")
-SIZES = {"C": 16, "C_V": 64, "GAUSSIANS": 8}
-"""Of the configurations: 16 channels, 16 + 3 · 8 numbers of values, 8 Gaussians."""
+SIZES = {"C": 32, "C_V": 64, "GAUSSIANS": 4}
+"""Of `base.yaml`: 32 channels, 32 + 3 · 8 numbers of values, 4 Gaussians."""
 
 
-def compiled(name: str, architecture: int, options: dict[str, bool], content: str):
+def compiled(name: str, architecture: int, variant: dict[str, bool], content: str):
     """The kernel as Triton compiles it."""
     kernel = getattr(triton_kernels, name)
     rows, keys = gpu.BLOCKS[name]
-    constants = {**SIZES, **options, "ROWS": rows, "KEYS": keys}
+    constants = {**SIZES, **variant, "ROWS": rows, "KEYS": keys}
     signature, values, attributes = {}, {}, {}
     for place, argument in enumerate(kernel.arg_names):
         if argument in constants:
@@ -42,7 +42,8 @@ def compiled(name: str, architecture: int, options: dict[str, bool], content: st
     signature["mask"] = "*u8"
     signature["q"] = signature["k"] = f"*{content}"
     source = ASTSource(kernel, signature, values, attributes)
-    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=gpu.LAUNCH)
+    options = {"num_warps": gpu.WARPS[name], **gpu.LAUNCH}
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
 
 
 def resources(cubin: bytes) -> dict[str, int]:
@@ -60,6 +61,6 @@ def resources(cubin: bytes) -> dict[str, int]:
 
 if __name__ == "__main__":
     name, architecture, norm, pairs, content = sys.argv[1:]
-    options = {"NORMALISE": norm == "zscore", "HAS_TILE": pairs == "pairs"}
-    kernel = compiled(name, int(architecture), options, content)
+    variant = {"NORMALISE": norm == "zscore", "HAS_TILE": pairs == "pairs"}
+    kernel = compiled(name, int(architecture), variant, content)
     print(json.dumps({**resources(kernel.asm["cubin"]), "shared": kernel.metadata.shared}))
