@@ -107,7 +107,7 @@ def backward(
     d_query, d_key = call.query.map(torch.zeros_like), call.key.map(torch.zeros_like)
     delta, along = (rows.new_empty(rows.shape[1:]) for _ in range(2))
     d_pair = d_pair_weight = None
-    if heads.pair is not None and d_pair_values is not None:
+    if heads.pair is not None and heads.pair_weight is not None and d_pair_values is not None:
         d_pair_weight = torch.zeros_like(heads.pair_weight)
         if pair_gradient:
             d_pair = torch.empty_like(heads.pair, memory_format=torch.contiguous_format)
