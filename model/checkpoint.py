@@ -91,7 +91,7 @@ class CheckpointInfo:
 
 
 def load_flow(
-    path: str | Path, *, averaged: bool = True, implementation: Implementation = "tiled"
+    path: str | Path, *, averaged: bool = True, implementation: Implementation = "auto"
 ) -> tuple[FlowNetwork, CheckpointInfo]:
     """Read a network from a checkpoint of training, or from an exported one.
 
@@ -100,7 +100,7 @@ def load_flow(
     path : str or Path
     averaged : bool
         Take the exponential moving average of the weights, if there is one.
-    implementation : {"tiled", "oracle"}
+    implementation : {"auto", "tiled", "triton", "oracle"}
         Of attention; a file says nothing of it.
 
     Returns

@@ -19,6 +19,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+VARIABLE = "ELLIPSOID_FLOW_TEST_DEVICE"
+
 # How long an example takes says what else the machine does.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
@@ -27,6 +29,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start background jobs so, and commands that tests start would inherit it: their Ctrl-C
     # would go unheard.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device", default="cpu", choices=("cpu", "cuda"), help="where tests of the model run"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    device = config.getoption("--device")
+    # Before the tests are imported, which read it: `tests.support.devices`.
+    os.environ[VARIABLE] = device
+    if device == "cpu":
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise pytest.UsageError("--device cuda: torch finds no GPU here; leave it out for the CPU")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from model.attention.gaussian_attention import (
 )
 from model.attention.invariant_point_attention import InvariantPointAttention
 from model.attention.maps import AttentionMaps
+from model.attention.operator import describe
 
 Kind = Literal["iga", "ipa"]
 
@@ -26,6 +27,7 @@ __all__ = [
     "InvariantPointAttention",
     "Kind",
     "build_attention",
+    "describe",
 ]
 
 
@@ -62,7 +64,7 @@ def build_attention(
     gamma: Gamma = "softplus",
     gamma_init: float = GAMMA_INIT,
     geometry_norm: GeometryNorm = "zscore",
-    implementation: Implementation = "tiled",
+    implementation: Implementation = "auto",
 ) -> FrameAttention:
     """An attention layer: ``layer(s, z, rigid, mask) -> (B, N, c_s)``.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.attention import oracle, tiled
+from model.attention import operator, oracle, tiled
 from model.attention.frame_attention import FrameAttention
 from model.attention.gaussians import HeadGaussians, LearnedGaussians, in_typical_scale
 from model.attention.heads import Heads
@@ -17,10 +19,14 @@ from model.gaussian_rigid import GaussianRigid
 
 Gamma = Literal["softplus", "bounded"]
 GeometryNorm = Literal["zscore", "affine"]
-Implementation = Literal["tiled", "oracle"]
+Implementation = Literal["auto", "tiled", "triton", "oracle"]
 
-IMPLEMENTATIONS = {
-    "tiled": (tiled.attend, tiled.overlap),
+IMPLEMENTATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]] = {
+    "auto": (operator.attend, tiled.overlap),
+    **{
+        name: (partial(operator.attend, implementation=name), tiled.overlap)
+        for name in operator.MODULES
+    },
     "oracle": (oracle.attend, oracle.overlap),
 }
 
@@ -54,8 +60,9 @@ class GaussianAttention(FrameAttention):
         "affine" is an ablation: the geometry adds a_h g_ij / P, a_h = softplus(w_h), which keeps
         the absolute distance that a z-score erases. So that both start alike, a_h begins at
         `gamma_init` over the usual spread of g/P in a chain (45).
-    implementation : {"tiled", "oracle"}
-        The same numbers; "oracle" keeps everything in dense arrays.
+    implementation : {"auto", "tiled", "triton", "oracle"}
+        The same numbers. "auto" is "triton" for tensors on a GPU that Triton knows, and otherwise
+        "tiled", which takes C on a CPU; "oracle" keeps everything in dense arrays.
     """
 
     def __init__(
@@ -70,7 +77,7 @@ class GaussianAttention(FrameAttention):
         gamma: Gamma = "softplus",
         gamma_init: float = GAMMA_INIT,
         geometry_norm: GeometryNorm = "zscore",
-        implementation: Implementation = "tiled",
+        implementation: Implementation = "auto",
     ):
         super().__init__(c_s=c_s, c_z=c_z, n_heads=n_heads, c_hidden=c_hidden, n_points=n_points)
         _check("gamma", gamma, ("softplus", "bounded"))

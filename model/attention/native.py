@@ -45,9 +45,14 @@ def is_usable(tensor: Tensor) -> bool:
     return (
         tensor.device.type == "cpu"
         and tensor.dtype in (torch.float32, torch.float64)
-        and os.environ.get(SWITCH, "1") != "0"
+        and not is_off()
         and _library(tensor.dtype) is not None
     )
+
+
+def is_off() -> bool:
+    """Whether the user wants nothing but torch."""
+    return os.environ.get(SWITCH, "1") == "0"
 
 
 def overlap(query: HeadGaussians, key: HeadGaussians, items: slice, rows: slice) -> Tensor:

@@ -4,7 +4,7 @@ The log overlap of two Gaussians does not separate into a product of features of
 cannot ride on a dot product as point attention can. But a row of it is needed only while that row's
 weights are: forward and backward go through tiles of rows, compute the overlap of a tile with all
 keys, its statistics, logits and weights, use them and drop them. Kept for the backward pass are the
-inputs and three numbers per row and head: mean and spread of g, log of the softmax's sum. Arrays
+inputs and three numbers per row and head: centre and spread of g, log of the softmax's sum. Arrays
 over pairs are only the pair representation, which is the caller's, and its gradient.
 
 On a CPU with a C compiler the overlap itself comes from `native`; elsewhere from torch operations
@@ -14,7 +14,6 @@ on chunks that fit a core's cache.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,31 +32,8 @@ CHUNK = 1 << 15
 """Elements of an array in the torch version of the overlap on a CPU, which has thirty of them."""
 
 CHUNK_ON_GPU = 1 << 20
-
-
-def attend(
-    heads: Heads,
-    query: HeadGaussians,
-    key: HeadGaussians,
-    strength: Tensor,
-    normalise: bool = True,
-) -> tuple[Tensor, Tensor | None]:
-    """Parameters and result as for `oracle.attend`."""
-    arguments = (
-        *(heads.q * heads.q.shape[-1] ** -0.5, heads.k, heads.v),
-        *(query.mean, query.covariance, key.mean, key.covariance),
-        *(strength, heads.mask, heads.pair),
-        *(None if heads.pair is None else heads.pair_weight, normalise),
-    )
-    if torch.compiler.is_compiling():
-        # Tiles are no graph: `torch.compile` works on what is before and behind. Decorating at
-        # import would load the compiler in every process.
-        return torch.compiler.disable(_apply)(*arguments)
-    return _apply(*arguments)
-
-
-def _apply(*arguments: Any) -> tuple[Tensor, Tensor | None]:
-    return _TiledAttention.apply(*arguments)
+ROW_NUMBERS = 3
+"""Kept of each row and head: centre and spread of g, log of the softmax's sum."""
 
 
 def overlap(query: HeadGaussians, key: HeadGaussians) -> Tensor:
@@ -70,164 +46,177 @@ def overlap(query: HeadGaussians, key: HeadGaussians) -> Tensor:
     return g
 
 
-class _TiledAttention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_mean: Tensor,
-        query_covariance: Tensor,
-        key_mean: Tensor,
-        key_covariance: Tensor,
-        strength: Tensor,
-        mask: Tensor,
-        pair: Tensor | None,
-        pair_weight: Tensor | None,
-        normalise: bool,
-    ) -> tuple[Tensor, Tensor | None]:
-        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-        query = _contiguous(HeadGaussians(query_mean, query_covariance))
-        key = _contiguous(HeadGaussians(key_mean, key_covariance))
-        n_items, n_heads, n, _ = q.shape
-        values = torch.empty_like(v)
-        pair_values = None
-        if pair is not None:
-            pair_values = v.new_empty((n_items, n_heads, n, pair.shape[-1]))
-        mean, spread, log_sum = (q.new_empty((n_items, n_heads, n, 1)) for _ in range(3))
-        padding = _Padding(mask)
+def forward(
+    heads: Heads, query: HeadGaussians, key: HeadGaussians, strength: Tensor, normalise: bool
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Values and pair values as of `oracle.attend` (q is scaled), and `ROW_NUMBERS` of each row.
 
-        with without_autocast(q):
-            for items, rows in _tiles(query_mean):
-                z = _overlap(query, key, items, rows)
-                absent, count = padding.of(items)
-                # A row's weights do not see what is the same for all of its keys, so g may be
-                # centred without normalisation, too.
-                if absent is not None:
-                    z.masked_fill_(absent, 0.0)
+    Parameters
+    ----------
+    heads : Heads
+        `q` has been divided by the root of its channels.
+    query, key : HeadGaussians
+    strength : (H,) float
+    normalise : bool
+
+    Returns
+    -------
+    values : (B, H, N, C) float
+    pair_values : (B, H, N, c_z) float or None
+    rows : (3, B, H, N) float
+        Centre and spread of g, log of the softmax's sum.
+    """
+    q, k, v = (x.contiguous() for x in (heads.q, heads.k, heads.v))
+    query, key = _contiguous(query), _contiguous(key)
+    pair, pair_weight = heads.pair, heads.pair_weight
+    n_items, n_heads, n, _ = q.shape
+    values = torch.empty_like(v)
+    pair_values = None
+    if pair is not None:
+        pair_values = v.new_empty((n_items, n_heads, n, pair.shape[-1]))
+    rows = q.new_empty((ROW_NUMBERS, n_items, n_heads, n))
+    mean, spread, log_sum = rows[..., None].unbind(0)
+    padding = _Padding(heads.mask)
+
+    with without_autocast(q):
+        for items, within in _tiles(query.mean):
+            z = _overlap(query, key, items, within)
+            absent, count = padding.of(items)
+            if absent is not None:
+                z.masked_fill_(absent, 0.0 if normalise else torch.finfo(z.dtype).min)
+            if normalise:
                 m = z.sum(dim=-1, keepdim=True) / count
-                z -= m
-                if absent is not None:
-                    z.masked_fill_(absent, 0.0)
-                if normalise:
-                    variance = z.square().sum(dim=-1, keepdim=True) / count
-                    r = torch.rsqrt(variance + VARIANCE_EPS)
-                else:
-                    r = torch.full_like(m, 1 / query_mean.shape[3])
-                z *= r
+            else:
+                # A row's weights do not see what is the same for all of its keys. At its nearest
+                # key g keeps its digits; at the mean, one key far away takes them from all.
+                m = z.amax(dim=-1, keepdim=True)
+            z -= m
+            if absent is not None:
+                z.masked_fill_(absent, 0.0)
+            if normalise:
+                variance = z.square().sum(dim=-1, keepdim=True) / count
+                r = torch.rsqrt(variance + VARIANCE_EPS)
+            else:
+                r = torch.full_like(m, 1 / query.mean.shape[3])
+            z *= r
 
-                logits = torch.matmul(q[items, :, rows], k[items].transpose(-1, -2))
-                logits.addcmul_(z, strength[:, None, None])
-                tile = None
-                if pair is not None and pair_weight is not None:
-                    tile = pair[items, rows].to(q.dtype)
-                    logits += torch.matmul(pair_weight, tile.transpose(-1, -2)).transpose(1, 2)
-                if absent is not None:
-                    logits.masked_fill_(absent, torch.finfo(q.dtype).min)
-                top = logits.amax(dim=-1, keepdim=True)
-                weights = logits.sub_(top).exp_()
-                if absent is not None:
-                    weights.masked_fill_(absent, 0.0)
-                total = weights.sum(dim=-1, keepdim=True)
-                # An item without keys has a sum of zero, and weights of zero.
-                total = total.clamp_(min=torch.finfo(q.dtype).tiny)
-                weights /= total
+            logits = torch.matmul(q[items, :, within], k[items].transpose(-1, -2))
+            logits.addcmul_(z, strength[:, None, None])
+            tile = None
+            if pair is not None and pair_weight is not None:
+                tile = pair[items, within].to(q.dtype)
+                logits += torch.matmul(pair_weight, tile.transpose(-1, -2)).transpose(1, 2)
+            if absent is not None:
+                logits.masked_fill_(absent, torch.finfo(q.dtype).min)
+            top = logits.amax(dim=-1, keepdim=True)
+            weights = logits.sub_(top).exp_()
+            if absent is not None:
+                weights.masked_fill_(absent, 0.0)
+            total = weights.sum(dim=-1, keepdim=True)
+            # An item without keys has a sum of zero, and weights of zero.
+            total = total.clamp_(min=torch.finfo(q.dtype).tiny)
+            weights /= total
 
-                values[items, :, rows] = torch.matmul(weights, v[items])
-                if pair_values is not None and tile is not None:
-                    pair_values[items, :, rows] = torch.matmul(
-                        weights.transpose(1, 2), tile
-                    ).transpose(1, 2)
-                mean[items, :, rows], spread[items, :, rows] = m, r
-                log_sum[items, :, rows] = top + total.log()
+            values[items, :, within] = torch.matmul(weights, v[items])
+            if pair_values is not None and tile is not None:
+                pair_values[items, :, within] = torch.matmul(
+                    weights.transpose(1, 2), tile
+                ).transpose(1, 2)
+            mean[items, :, within], spread[items, :, within] = m, r
+            log_sum[items, :, within] = top + total.log()
+    return values, pair_values, rows
 
-        ctx.save_for_backward(
-            *(q, k, v, query.mean, query.covariance, key.mean, key.covariance),
-            *(strength, mask, pair, pair_weight, mean, spread, log_sum),
-        )
-        ctx.normalise = normalise
-        return values, pair_values
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_values: Tensor, d_pair_values: Tensor | None) -> tuple[Any, ...]:
-        q, k, v, *saved = ctx.saved_tensors
-        query, key = HeadGaussians(*saved[0:2]), HeadGaussians(*saved[2:4])
-        strength, mask, pair, pair_weight, mean, spread, log_sum = saved[4:]
-        n_heads = q.shape[1]
-        d_values = d_values.contiguous()
-        d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        d_query, d_key = query.map(torch.zeros_like), key.map(torch.zeros_like)
-        d_strength = torch.zeros_like(strength)
-        d_pair = d_pair_weight = None
-        if pair is not None and pair_weight is not None and d_pair_values is not None:
-            if ctx.needs_input_grad[9]:
-                d_pair = torch.empty_like(pair, memory_format=torch.contiguous_format)
-            d_pair_weight = torch.zeros_like(pair_weight)
-            d_pair_values = d_pair_values.transpose(1, 2).contiguous()  # (B, N, H, c_z)
-        padding = _Padding(mask)
+def backward(
+    heads: Heads,
+    query: HeadGaussians,
+    key: HeadGaussians,
+    strength: Tensor,
+    normalise: bool,
+    *,
+    rows: Tensor,
+    d_values: Tensor,
+    d_pair_values: Tensor | None,
+    pair_gradient: bool,
+) -> tuple[Heads, HeadGaussians, HeadGaussians, Tensor]:
+    """Gradients of the arguments of `forward`, which gave these numbers of rows.
 
-        with without_autocast(q):
-            for items, rows in _tiles(query.mean):
-                z = _overlap(query, key, items, rows)
-                absent, count = padding.of(items)
-                z.sub_(mean[items, :, rows]).mul_(spread[items, :, rows])
-                if absent is not None:
-                    z.masked_fill_(absent, 0.0)
-                logits = torch.matmul(q[items, :, rows], k[items].transpose(-1, -2))
-                logits.addcmul_(z, strength[:, None, None])
-                tile = ways = None
-                both: Tensor | None = None
-                if pair is not None and pair_weight is not None and d_pair_values is not None:
-                    # The two ways on which the pair representation counts, bias and value, share
-                    # their products: (items, rows, 2H, c_z).
-                    tile = pair[items, rows].to(q.dtype)
-                    out_pair = d_pair_values[items, rows]
-                    ways = torch.cat([pair_weight.expand_as(out_pair), out_pair], dim=2)
-                    both = torch.matmul(ways, tile.transpose(-1, -2)).transpose(1, 2)
-                    logits += both[:, :n_heads]
-                if absent is not None:
-                    logits.masked_fill_(absent, torch.finfo(q.dtype).min)
-                weights = logits.sub_(log_sum[items, :, rows]).exp_()
-                if absent is not None:
-                    weights.masked_fill_(absent, 0.0)
+    That of the pairs is None unless `pair_gradient`.
+    """
+    q, k, v = (x.contiguous() for x in (heads.q, heads.k, heads.v))
+    query, key = _contiguous(query), _contiguous(key)
+    pair, pair_weight = heads.pair, heads.pair_weight
+    mean, spread, log_sum = rows[..., None].unbind(0)
+    n_heads = q.shape[1]
+    d_values = d_values.contiguous()
+    d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    d_query, d_key = query.map(torch.zeros_like), key.map(torch.zeros_like)
+    d_strength = torch.zeros_like(strength)
+    d_pair = d_pair_weight = None
+    if pair is not None and pair_weight is not None and d_pair_values is not None:
+        if pair_gradient:
+            d_pair = torch.empty_like(pair, memory_format=torch.contiguous_format)
+        d_pair_weight = torch.zeros_like(pair_weight)
+        d_pair_values = d_pair_values.transpose(1, 2).contiguous()  # (B, N, H, c_z)
+    padding = _Padding(heads.mask)
 
-                # Values, then softmax: dL/dlogit = a (dL/da − Σ a dL/da).
-                out = d_values[items, :, rows]
-                d_v[items] += torch.matmul(weights.transpose(-1, -2), out)
-                d_logits = torch.matmul(out, v[items].transpose(-1, -2))
-                if both is not None:
-                    d_logits += both[:, n_heads:]
-                d_logits *= weights
-                # The sum of the weights is 1 but for the rounding of log_sum, which large logits
-                # make large: without it, what is the same for all keys would count.
-                total = weights.sum(dim=-1, keepdim=True).clamp_(min=torch.finfo(q.dtype).tiny)
-                mean_out = d_logits.sum(dim=-1, keepdim=True) / total
-                d_logits.addcmul_(weights, mean_out, value=-1)
+    with without_autocast(q):
+        for items, within in _tiles(query.mean):
+            z = _overlap(query, key, items, within)
+            absent, count = padding.of(items)
+            z.sub_(mean[items, :, within]).mul_(spread[items, :, within])
+            if absent is not None:
+                z.masked_fill_(absent, 0.0)
+            logits = torch.matmul(q[items, :, within], k[items].transpose(-1, -2))
+            logits.addcmul_(z, strength[:, None, None])
+            tile = ways = None
+            both: Tensor | None = None
+            if pair is not None and pair_weight is not None and d_pair_values is not None:
+                # The two ways on which the pair representation counts, bias and value, share
+                # their products: (items, rows, 2H, c_z).
+                tile = pair[items, within].to(q.dtype)
+                out_pair = d_pair_values[items, within]
+                ways = torch.cat([pair_weight.expand_as(out_pair), out_pair], dim=2)
+                both = torch.matmul(ways, tile.transpose(-1, -2)).transpose(1, 2)
+                logits += both[:, :n_heads]
+            if absent is not None:
+                logits.masked_fill_(absent, torch.finfo(q.dtype).min)
+            weights = logits.sub_(log_sum[items, :, within]).exp_()
+            if absent is not None:
+                weights.masked_fill_(absent, 0.0)
 
-                d_q[items, :, rows] = torch.matmul(d_logits, k[items])
-                d_k[items] += torch.matmul(d_logits.transpose(-1, -2), q[items, :, rows])
-                if tile is not None and ways is not None and d_pair_weight is not None:
-                    by_row = d_logits.transpose(1, 2)
-                    d_pair_weight += torch.matmul(by_row, tile).sum(dim=(0, 1))
-                    if d_pair is not None:
-                        by_row = torch.cat([by_row, weights.transpose(1, 2)], dim=2)
-                        _product_into(d_pair[items, rows], by_row.transpose(-1, -2), ways)
+            # Values, then softmax: dL/dlogit = a (dL/da − Σ a dL/da).
+            out = d_values[items, :, within]
+            d_v[items] += torch.matmul(weights.transpose(-1, -2), out)
+            d_logits = torch.matmul(out, v[items].transpose(-1, -2))
+            if both is not None:
+                d_logits += both[:, n_heads:]
+            d_logits *= weights
+            # The sum of the weights is 1 but for the rounding of log_sum, which large logits
+            # make large: without it, what is the same for all keys would count.
+            total = weights.sum(dim=-1, keepdim=True).clamp_(min=torch.finfo(q.dtype).tiny)
+            mean_out = d_logits.sum(dim=-1, keepdim=True) / total
+            d_logits.addcmul_(weights, mean_out, value=-1)
 
-                # z-score: dL/dg = γ r (dL/dlogit − mean(dL/dlogit) − z mean(z dL/dlogit)), whose
-                # second term is zero after a softmax.
-                along = torch.linalg.vecdot(d_logits, z)[..., None]
-                d_strength += along.sum(dim=(0, 2, 3))
-                if ctx.normalise:
-                    d_logits.addcmul_(z, along / count, value=-1)
-                d_g = d_logits.mul_(strength[:, None, None] * spread[items, :, rows])
-                _add_gradient(query, key, items, rows, d_g, d_query, d_key)
+            d_q[items, :, within] = torch.matmul(d_logits, k[items])
+            d_k[items] += torch.matmul(d_logits.transpose(-1, -2), q[items, :, within])
+            if tile is not None and ways is not None and d_pair_weight is not None:
+                by_row = d_logits.transpose(1, 2)
+                d_pair_weight += torch.matmul(by_row, tile).sum(dim=(0, 1))
+                if d_pair is not None:
+                    by_row = torch.cat([by_row, weights.transpose(1, 2)], dim=2)
+                    _product_into(d_pair[items, within], by_row.transpose(-1, -2), ways)
 
-        return (
-            *(d_q, d_k, d_v, d_query.mean, d_query.covariance, d_key.mean, d_key.covariance),
-            *(d_strength, None, d_pair, d_pair_weight, None),
-        )
+            # z-score: dL/dg = γ r (dL/dlogit − mean(dL/dlogit) − z mean(z dL/dlogit)), whose
+            # second term is zero after a softmax.
+            along = torch.linalg.vecdot(d_logits, z)[..., None]
+            d_strength += along.sum(dim=(0, 2, 3))
+            if normalise:
+                d_logits.addcmul_(z, along / count, value=-1)
+            d_g = d_logits.mul_(strength[:, None, None] * spread[items, :, within])
+            _add_gradient(query, key, items, within, d_g, d_query, d_key)
+
+    return Heads(d_q, d_k, d_v, heads.mask, d_pair, d_pair_weight), d_query, d_key, d_strength
 
 
 def _product_into(out: Tensor, a: Tensor, b: Tensor) -> None:

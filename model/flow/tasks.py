@@ -42,7 +42,7 @@ def draw_tasks(weights: TaskWeights, noise: Noise) -> Tensor:
     """
     shares = torch.tensor([getattr(weights, task) for task in TASKS], dtype=torch.float64)
     edges = (torch.cumsum(shares, 0) / shares.sum())[:-1]
-    return torch.searchsorted(edges, noise.choices[:, 0].double().cpu(), right=True)
+    return torch.searchsorted(edges, noise.choices[:, 0].double(), right=True)
 
 
 def held_for(tasks: Tensor, clean: Clean, noise: Noise) -> Held:
@@ -61,7 +61,7 @@ def held_for(tasks: Tensor, clean: Clean, noise: Noise) -> Held:
     Held
     """
     each = [HOLDS[task](clean, noise) for task in TASKS]
-    tasks = tasks.to(clean.mask.device)
+    tasks = tasks.to(clean.mask.device, non_blocking=True)
     items = torch.arange(len(tasks), device=tasks.device)
     return Held(*(torch.stack([getattr(h, m) for h in each])[tasks, items] for m in MODALITIES))
 

@@ -98,12 +98,12 @@ class FlowNetwork(nn.Module):
     Parameters
     ----------
     config : NetworkConfig
-    implementation : {"tiled", "oracle"}
+    implementation : {"auto", "tiled", "triton", "oracle"}
         Of Gaussian attention. The weights are the same; "oracle" keeps everything of size
         N² · heads · Gaussians, for tests.
     """
 
-    def __init__(self, config: NetworkConfig, implementation: Implementation = "tiled"):
+    def __init__(self, config: NetworkConfig, implementation: Implementation = "auto"):
         super().__init__()
         self.config = config
         self.nodes = NodeEmbedding(config)

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from model.attention import describe
 from model.checkpoint import INFO, CheckpointInfo, load_weights
 from model.flow import (
     Flow,
@@ -40,6 +41,9 @@ from pipeline.errors import UsageError
 _log = logging.getLogger(__name__)
 
 _IN = "the batch is in {}; model.dump_bad_batches"
+
+LENGTHS = "lengths_on_cpu"
+"""What a batch carries along, so that the noise need not ask the device for its size."""
 
 VALIDATION_STEP = 0
 """Step of the noise of validation; training begins with 1."""
@@ -111,6 +115,10 @@ class FlowModule(pl.LightningModule):
     def loss_weights(self) -> LossWeights:
         return self._loss.weights
 
+    def on_fit_start(self) -> None:
+        if self.network.config.attention == "iga":
+            _log.info("attention is computed by %s", describe(self.device))
+
     # ---- a step
 
     def corrupted(self, batch: Mapping[str, Any], step: int) -> tuple[NoisyProtein, Target, Tensor]:
@@ -119,7 +127,8 @@ class FlowModule(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             clean = clean_from_batch(batch)
             size = clean.mask.shape[1]
-            drawn = draw_noise(names(batch), batch["lengths"].cpu(), size, self.seed, step)
+            lengths = batch[LENGTHS] if LENGTHS in batch else batch["lengths"].tolist()
+            drawn = draw_noise(names(batch), lengths, size, self.seed, step)
             tasks = draw_tasks(self.task_weights, drawn)
             noise = drawn.to(self.device)
             held = held_for(tasks, clean, noise)
@@ -172,7 +181,7 @@ class FlowModule(pl.LightningModule):
         # Here, while the batch is still on the CPU, looking at it keeps no device waiting.
         self._or_dump(batch, check_batch, batch)
         check_embedding(batch, self.network.config.c_embedding)
-        return batch
+        return {**batch, LENGTHS: batch["lengths"].tolist()}
 
     def configure_gradient_clipping(
         self,

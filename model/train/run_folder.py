@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import SaveConfigCallback
 
+from model.attention import describe
 from model.checkpoint import INFO
 from model.trained_on import MAX_SEQUENCES, NOTHING, TrainedOn, hashes_of
 from pipeline.batching import ProteinDataModule
@@ -76,6 +77,7 @@ class RunFolder(pl.Callback):
             "resumed_from": str(trainer.ckpt_path) if trainer.ckpt_path else None,
             "processes": trainer.world_size,
             "device": trainer.strategy.root_device.type,
+            "attention": describe(trainer.strategy.root_device),
             "precision": str(trainer.precision),
             "threads": torch.get_num_threads(),
         }

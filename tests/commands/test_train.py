@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from model.attention import describe
 from model.attention.gaussian_attention import AFFINE_SPREAD, GAMMA_INIT
 from model.checkpoint import (
     INFO,
@@ -109,6 +110,8 @@ def test_a_run_leaves_its_configuration_versions_notes_and_the_digest_of_its_dat
     assert found["dataset"]["dataset"] == digest
     assert found["notes"] == "twelve steps"
     assert found["versions"]["torch"] == torch.__version__
+    (session,) = found["sessions"]
+    assert session["attention"] == describe(torch.device(session["device"]))
     assert list((whole / "tensorboard" / "version_0").glob("events*"))
 
 

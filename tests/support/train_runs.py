@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.train.command import TrainCLI, train
+from tests.support.devices import DEVICE
 
 SMALL = {
     "model.network.n_blocks": 1,
@@ -29,7 +30,8 @@ SMALL = {
     "data.test_split": None,
     # Sums over another number are not the same to the last bit.
     "run.threads": 1,
-    "trainer.accelerator": "cpu",
+    "trainer.accelerator": "gpu" if DEVICE.type == "cuda" else "cpu",
+    "trainer.devices": 1,
     "trainer.log_every_n_steps": 2,
     "trainer.enable_progress_bar": False,
 }

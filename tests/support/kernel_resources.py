@@ -1,0 +1,66 @@
+"""Compiles a Triton kernel of attention for a GPU, without one, and prints what it takes as JSON.
+
+    python -m tests.support.kernel_resources KERNEL ARCHITECTURE zscore|affine pairs|none bf16|fp32
+
+In a process of its own: kernels that are to be interpreted cannot be compiled.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from model.attention import gpu, triton_kernels
+
+INTEGERS = ("n", "n_heads", "n_gaussians", "c", "c_v", "first_row", "n_rows")
+SIZES = {"C": 32, "C_V": 64, "GAUSSIANS": 4}
+"""Of `base.yaml`: 32 channels, 32 + 3 · 8 numbers of values, 4 Gaussians."""
+
+
+def compiled(name: str, architecture: int, variant: dict[str, bool], content: str):
+    """The kernel as Triton compiles it."""
+    kernel = getattr(triton_kernels, name)
+    rows, keys = gpu.BLOCKS[name]
+    constants = {**SIZES, **variant, "ROWS": rows, "KEYS": keys}
+    signature, values, attributes = {}, {}, {}
+    for place, argument in enumerate(kernel.arg_names):
+        if argument in constants:
+            signature[argument] = "constexpr"
+            values[(place,)] = constants[argument]
+        elif argument in INTEGERS:
+            signature[argument] = "i32"
+        else:
+            signature[argument] = "*fp32"
+            attributes[(place,)] = [["tt.divisibility", 16]]
+    signature["mask"] = "*u8"
+    signature["q"] = signature["k"] = f"*{content}"
+    source = ASTSource(kernel, signature, values, attributes)
+    options = {"num_warps": gpu.WARPS[name], **gpu.LAUNCH}
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+
+
+def resources(cubin: bytes) -> dict[str, int]:
+    """Registers of a thread, and bytes that it spills or keeps on a stack."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        done = subprocess.run(
+            [tool, "-res-usage", file.name], capture_output=True, text=True, check=True
+        )
+    words = dict(w.split(":")[:2] for w in (done.stdout + done.stderr).split() if w.count(":") == 1)
+    return {"registers": int(words["REG"]), "stack": int(words["STACK"]) + int(words["LOCAL"])}
+
+
+if __name__ == "__main__":
+    name, architecture, norm, pairs, content = sys.argv[1:]
+    variant = {"NORMALISE": norm == "zscore", "HAS_TILE": pairs == "pairs"}
+    kernel = compiled(name, int(architecture), variant, content)
+    print(json.dumps({**resources(kernel.asm["cubin"]), "shared": kernel.metadata.shared}))
