@@ -6,7 +6,10 @@ from pathlib import Path
 
 from model.checkpoint import LAST
 from model.flow import TASKS, TaskWeights
+from pipeline.commands.command_line import as_started
 from pipeline.commands.words import several
+
+SAMPLE = "python -m model.sample"
 
 REQUESTS = {
     "packing": "--input STRUCTURE",
@@ -37,5 +40,5 @@ def what_next(folder: Path, step: int, tasks: TaskWeights) -> str:
     return (
         f"{last}: the network after {several(step, 'step')}\n"
         f"sample it with\n"
-        f"python -m model.sample --task {task} --ckpt {last} {request} --out-dir out/{task}"
+        f"{as_started(SAMPLE)} --task {task} --ckpt {last} {request} --out-dir out/{task}"
     )

@@ -17,6 +17,7 @@ from pipeline.build.run import Finished, Run
 from pipeline.built.build_summary import OF_FILE, BuildSummary, FromManifest, count_reasons
 from pipeline.built.plan import Part
 from pipeline.built.records import PartRecord
+from pipeline.commands.command_line import as_started
 from pipeline.commands.console import print_rows
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.words import MEBIBYTE, mebibytes, several
@@ -129,7 +130,8 @@ def show_plan(run: Run, planned: Planned, n_done: int) -> None:
 def show_next_lines(run: Run, n_parts: int) -> None:
     """How an array job goes on after its plan."""
     console = run.console
-    command = f"python -m pipeline.build --out-dir {shlex.quote(run.layout.folder.uri)}"
+    program = as_started("python -m pipeline.build")
+    command = f"{program} --out-dir {shlex.quote(run.layout.folder.uri)}"
     example = f"for example four tasks (any number up to {n_parts:,} is of use), at once or not"
     print_rows(console, [("next", f"{command} --part I/N, {example}:")])
     for index in range(4):

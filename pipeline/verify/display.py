@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from pipeline.built.layout import Layout
+from pipeline.commands.command_line import as_started
 from pipeline.commands.console import print_rows
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.words import several
@@ -111,7 +112,7 @@ def _advice(layout: Layout, findings: Findings) -> list[tuple[str, str]]:
             what.append(f"builds {several(len(rebuild), 'shard')} again from the inputs")
         if rewrite:
             what.append(f"writes {_some(rewrite)} anew")
-        command = f"python -m pipeline.verify {layout.folder} --repair"
+        command = f"{as_started('python -m pipeline.verify')} {layout.folder} --repair"
         rows.append(f"{command} {' and '.join(what)}")
     if strays := findings.files_for("by-hand"):
         rows.append(f"move or delete what is not of this dataset: {_some(strays)}")
