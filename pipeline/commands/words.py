@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 MEBIBYTE = 1 << 20
 
@@ -28,7 +28,9 @@ def dashed(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def no_such_option(option: str, known: Sequence[str], spelled: str | None = None) -> str:
+def no_such_option(
+    option: str, known: Sequence[str], *, spelled: str | None = None, never: Collection[str] = ()
+) -> str:
     """An option is unknown; the one that is most like it may be meant.
 
     Parameters
@@ -40,8 +42,12 @@ def no_such_option(option: str, known: Sequence[str], spelled: str | None = None
         ``--model.network.n_blocks``.
     spelled : str, optional
         The option in the spelling of `known`.
+    never : collection of str
+        Options to which nobody is led.
     """
     spelled = spelled or option
     inner = [name for name in known if name.endswith("." + spelled.lstrip("-"))]
     near = inner[:1] or difflib.get_close_matches(spelled, known, n=1)
-    return f"there is no option {option}" + (f"; did you mean {near[0]}?" if near else "")
+    if not near or near[0] in never:
+        return f"there is no option {option}"
+    return f"there is no option {option}; did you mean {near[0]}?"
