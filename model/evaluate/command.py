@@ -32,7 +32,7 @@ from model.trained_network import device_named, load_network, open_dataset, untr
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
 from pipeline.commands.progress_line import ProgressLine
-from pipeline.commands.termination import leave, say, status_of
+from pipeline.commands.termination import say, status_of
 from pipeline.dataset import ShardDataset
 from pipeline.residues import RESTYPES
 
@@ -214,8 +214,3 @@ def _chi_rows(tally: Tally) -> list[dict[str, object]]:
             }
         )
     return rows
-
-
-def run() -> None:
-    """Entry point of ``python -m model.evaluate``."""
-    leave(main())

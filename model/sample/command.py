@@ -13,7 +13,7 @@ from model.trained_network import load_network, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
 from pipeline.commands.progress_line import ProgressLine
-from pipeline.commands.termination import FAILURE, OK, end_with, leave, say, status_of
+from pipeline.commands.termination import FAILURE, OK, end_with, say, status_of
 from pipeline.commands.words import several
 from pipeline.export.errors import ExportError
 
@@ -102,8 +102,3 @@ def _told(made: Sample) -> str:
     size = several(len(made.problem), "residue")
     told = f"{size}, predicted error {made.predicted_error:.2f} Å"
     return f"{told}; {made.verdict}" if made.verdict else told
-
-
-def run() -> None:
-    """Entry point of ``python -m model.sample``."""
-    leave(main())

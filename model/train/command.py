@@ -19,6 +19,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from model.checkpoint import read_stored
 from model.flow.clean import BATCH_KEYS
 from model.train.checkpoints import FOLDER, BestCheckpoints, LastCheckpoint, WholeFiles
+from model.train.configurations import with_configurations
 from model.train.ema import EMA
 from model.train.flow_module import FlowModule
 from model.train.help import TrainParser
@@ -32,7 +33,7 @@ from model.visualize.watch import WatchAttention
 from pipeline.batching import ProteinDataModule
 from pipeline.commands.checks import check_no_file
 from pipeline.commands.command_line import options_file
-from pipeline.commands.termination import leave, status_of
+from pipeline.commands.termination import status_of
 from pipeline.errors import UsageError
 
 _log = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ def train(arguments: Sequence[str] | None = None) -> TrainCLI:
     SystemExit
         Status 2 for options that cannot be read, 0 for help.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = with_configurations(sys.argv[1:] if arguments is None else arguments)
     for path in _configs(words):
         options_file(path)
     with warnings.catch_warnings():
@@ -199,7 +200,7 @@ def train(arguments: Sequence[str] | None = None) -> TrainCLI:
             # It has its own.
             auto_configure_optimizers=False,
             parser_class=TrainParser,
-            args=None if arguments is None else list(arguments),
+            args=words,
         )
 
 
@@ -261,8 +262,3 @@ def _train(arguments: Sequence[str] | None) -> None:
             signal.signal(signal.SIGINT, before)
             raise end.__context__ from None
         raise
-
-
-def run() -> None:
-    """Entry point of ``python -m model.train``."""
-    leave(main())

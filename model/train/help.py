@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from pytorch_lightning.cli import LightningArgumentParser
 
-from pipeline.commands.command_line import Help, expected_of, metavar_of
+from pipeline.commands.command_line import Help, as_started, expected_of, metavar_of
 from pipeline.commands.words import no_such_option
 
 PROGRAM = "python -m model.train"
@@ -57,7 +57,7 @@ USUAL = {
 
 
 HELP = {
-    "config": "YAML file of options, as in model/configs; the command line wins over it.",
+    "config": "tiny, base or large, or a YAML file of options; the command line wins over it.",
     "print_config": "Print the options, all others applied, as YAML for --config, and stop.",
     "seed_everything": "Of what the network begins with.",
     "ckpt_path": "Checkpoint that a run is continued from, such as RUN/checkpoints/last.ckpt.",
@@ -86,7 +86,7 @@ class TrainParser(LightningArgumentParser):
     def format_help(self, formatter: Any = None) -> str:
         given = () if formatter is None else (formatter,)  # by later versions of Python
         if self._subcommands_action is not None:
-            self.usage = f"{PROGRAM} {{{','.join(COMMANDS)}}} [options]"
+            self.usage = f"{as_started(PROGRAM)} {{{','.join(COMMANDS)}}} [options]"
             self.description = "Train a network, and write it without what only training needs."
             self.epilog = "export: Write the network of a checkpoint to a small file."
             return super().format_help(*given)
@@ -131,7 +131,7 @@ class TrainParser(LightningArgumentParser):
         return " ".join(re.sub(r'^Parser key "([\w.]+)":', r"--\1:", message).split())
 
     def _name(self) -> str:
-        return " ".join([PROGRAM, *filter(None, [getattr(self, "subcommand", None)])])
+        return " ".join([as_started(PROGRAM), *filter(None, [getattr(self, "subcommand", None)])])
 
     def _sections(self) -> list[SimpleNamespace]:
         """Options by their prefixes; without Lightning's unless all are shown."""

@@ -113,7 +113,7 @@ def _write_plan(run: Run, planned: Planned) -> int:
         n_done = len(finished_parts(layout, parts, reading))
         if n_done < len(parts) or not _is_planned(layout, parts):
             withdraw(layout)
-            layout.folder.delete(layout.report)
+            layout.delete_pages()
         if reading.manifest is not None:
             reading = dataclasses.replace(reading, manifest=Path(os.path.abspath(reading.manifest)))
         orders = Orders(
@@ -180,7 +180,7 @@ def _check_input(parts: Sequence[Part], root: Place) -> None:
 
 
 def finalise(run: Run) -> bool:
-    """Make a dataset of the plan's parts; whether no more files failed than are allowed to.
+    """Make a dataset of the plan's parts; whether it is as wanted, see `conclude`.
 
     Raises
     ------

@@ -18,11 +18,11 @@ from pipeline.build.run import Run
 from pipeline.built.errors import OutputError
 from pipeline.built.latest_plan import keep_plan
 from pipeline.built.layout import Layout
-from pipeline.built.output_folder import layout_of
+from pipeline.built.output_folder import check_configuration, layout_of
 from pipeline.built.tables import withdraw
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import standard_console
-from pipeline.commands.termination import FAILURE, OK, leave, status_of
+from pipeline.commands.termination import FAILURE, OK, status_of
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import UsageError
 from pipeline.files.storage import BadLocation, StorageError
@@ -31,8 +31,9 @@ from pipeline.files.storage import BadLocation, StorageError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status.
 
-    0: all fine, or only skips. 1: some files failed (more than ``--allow-failures``), or the output
-    could not be written. 2: wrong usage. 130: interrupted.
+    0: all fine, or only skips. 1: some files failed (more than ``--allow-failures``), no chain was
+    kept (without ``--allow-empty``), or the output could not be written. 2: wrong usage. 130:
+    interrupted.
     """
     options = parse_options(
         BuildOptions,
@@ -90,8 +91,10 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
 
 
 def dry_run(run: Run) -> bool:
-    """Show the plan."""
+    """Show the plan, if the same command without --dry-run would follow it."""
     planned = plan_parts(run)
+    if not run.options.overwrite:
+        check_configuration(run.layout, run.reading)
     show_plan(run, planned, len(finished_parts(run.layout, planned.parts, run.reading)))
     return True
 
@@ -102,7 +105,7 @@ def build_all(run: Run) -> bool:
     Returns
     -------
     bool
-        Whether no more files failed than are allowed to.
+        Whether there are chains, and no more files failed than are allowed to.
     """
     planned = plan_parts(run)
     layout = run.layout
@@ -120,7 +123,7 @@ def build_all(run: Run) -> bool:
                 keep_plan(layout, parts)
                 if building.todo:
                     withdraw(layout)
-                    layout.folder.delete(layout.report)
+                    layout.delete_pages()
                 building.run()
             except OSError as error:
                 raise OutputError.of(f"cannot finish {layout.folder}", error) from error
@@ -147,8 +150,3 @@ def _layout(options: BuildOptions) -> Layout:
     if local is not None and local.exists() and not local.is_dir():
         raise UsageError(f"--out-dir {local} is a file; give a folder")
     return layout
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.build``."""
-    leave(main())

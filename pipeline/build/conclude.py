@@ -24,7 +24,8 @@ def conclude(
     text: str,
     n_built: int,
 ) -> bool:
-    """Make a dataset of what the parts left; whether no more files failed than are allowed to.
+    """Make a dataset of what the parts left; whether it has chains, and no more files failed than
+    are allowed to.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def conclude(
     run.log.write("summary", {**counts, "digest": summary.digest, "seconds": seconds})
     report = _report(run)
     show_summary(run, summary, seconds, n_built, len(parts), report)
-    return run.allows(summary.counts.failed)
+    is_as_wanted = summary.counts.chains > 0 or run.options.allow_empty
+    return is_as_wanted and run.allows(summary.counts.failed)
 
 
 def _save_options(text: str, layout: Layout) -> None:
@@ -65,7 +67,7 @@ def _report(run: Run) -> str | None:
             reason = " ".join(str(error).split()) or type(error).__name__
     # An older page may speak of other data.
     with contextlib.suppress(OSError):
-        layout.folder.delete(layout.report)
+        layout.delete_pages()
     if reason is not None:
         run.tell(f"warning: the dataset is finished, its report is not: {reason}")
     return None

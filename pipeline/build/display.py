@@ -225,6 +225,10 @@ def show_summary(
         )
     )
     print_rows(run.console, rows)
+    if not counts.chains:
+        run.console.print(
+            _empty(summary, run.options.allow_empty), style="red", highlight=False, markup=False
+        )
     failed, found = counts.failed, counts.found
     last = f"{failed:,} of {several(found, 'file')} failed"
     style = ""
@@ -232,6 +236,20 @@ def show_summary(
         last += f" (see {inputs}; --allow-failures {failed} accepts them)"
         style = "red"
     run.console.print(last, style=style, highlight=False, markup=False)
+
+
+def _empty(summary: BuildSummary, is_allowed: bool) -> str:
+    """Why there is nothing, as far as it is known, and what to do."""
+    counts = summary.counts
+    if not counts.found:
+        why = "no file was found in the input"
+    elif counts.dropped_chains:
+        first, n = next(iter(summary.drop_reasons.items()))
+        why = f"every chain was dropped, {n:,} of {counts.dropped_chains:,} by {first}"
+    else:
+        why = "no file gave a chain"
+    accept = "" if is_allowed else "; --allow-empty accepts that with status 0"
+    return f"warning: the dataset is empty: {why}{accept}"
 
 
 def _reason_rows(

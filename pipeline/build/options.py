@@ -60,6 +60,8 @@ class BuildOptions:
         Input per shard in MiB (compressed); 0 chooses it by the size of the whole input.
     allow_failures
         Exit with status 0 if no more files than this fail.
+    allow_empty
+        Exit with status 0 though no chain was kept; without it, that is status 1.
     overwrite
         Delete what another configuration built in the output folder, and start anew.
     report
@@ -88,6 +90,7 @@ class BuildOptions:
     reading: Reading = field(default_factory=Reading, metadata={"flatten": "here"})
     part_size: int = 0
     allow_failures: int = 0
+    allow_empty: bool = False
     overwrite: bool = False
     report: bool = True
     dry_run: bool = False

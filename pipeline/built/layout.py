@@ -32,6 +32,9 @@ class Layout:
     drops: ClassVar[str] = "drops.parquet"
     build_json: ClassVar[str] = "build.json"
     report: ClassVar[str] = "report.html"
+    report_chains: ClassVar[str] = "report-chains.html"
+    pages: ClassVar[tuple[str, ...]] = (report, report_chains)
+    """What `pipeline.report` writes; it speaks of one state of the dataset."""
     options: ClassVar[str] = "options.yaml"
     results: ClassVar[tuple[str, ...]] = (plan, inputs, drops, index, build_json)
     """What finalising writes; ``build.json`` last, for it says that the build is whole."""
@@ -88,6 +91,11 @@ class Layout:
 
     def assignment(self, number: int) -> Path:
         return self.scratch / f"part-{number:05d}.plan"
+
+    def delete_pages(self) -> None:
+        """Remove what a report left: it speaks of data that are no more."""
+        for page in self.pages:
+            self.folder.delete(page)
 
     def make_folders(self) -> None:
         """Make what is not there; a store has no folders."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 MEBIBYTE = 1 << 20
+
+DESTRUCTIVE = {"--overwrite", "--repair"}
+"""Options that replace or delete: nobody is led to them by a slip of the pen."""
 
 
 def several(n: int, thing: str, things: str | None = None) -> str:
@@ -28,9 +31,7 @@ def dashed(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def no_such_option(
-    option: str, known: Sequence[str], *, spelled: str | None = None, never: Collection[str] = ()
-) -> str:
+def no_such_option(option: str, known: Sequence[str], spelled: str | None = None) -> str:
     """An option is unknown; the one that is most like it may be meant.
 
     Parameters
@@ -42,12 +43,10 @@ def no_such_option(
         ``--model.network.n_blocks``.
     spelled : str, optional
         The option in the spelling of `known`.
-    never : collection of str
-        Options to which nobody is led.
     """
     spelled = spelled or option
     inner = [name for name in known if name.endswith("." + spelled.lstrip("-"))]
     near = inner[:1] or difflib.get_close_matches(spelled, known, n=1)
-    if not near or near[0] in never:
+    if not near or near[0] in DESTRUCTIVE:
         return f"there is no option {option}"
     return f"there is no option {option}; did you mean {near[0]}?"

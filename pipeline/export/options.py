@@ -38,9 +38,9 @@ class ExportOptions:
         Add the residues' Gaussians: a pseudo-atom each, with the covariance as ANISOU or
         _atom_site_anisotrop, in chains of their own.
     view
-        Write a web page that shows one entry: cartoon and ellipsoids.
+        Write a web page that shows one entry: cartoon and ellipsoids. It needs no network.
     viewer_script
-        A copy of 3Dmol-min.js to put into the page, which then works without a network.
+        Another 3Dmol-min.js to put into the page than the one that comes with this package.
     fasta
         Write the sequences of the chosen chains.
     overwrite

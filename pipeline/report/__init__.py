@@ -7,7 +7,9 @@ from pathlib import Path
 __all__ = ["write_report"]
 
 
-def write_report(out_dir: str | Path, output: Path | None = None) -> Path | str:
+def write_report(
+    out_dir: str | Path, output: Path | None = None, *, with_chains: bool = False
+) -> Path | str:
     """Write ``report.html`` of a finished dataset; a file that says the same stays untouched.
 
     Parameters
@@ -16,6 +18,9 @@ def write_report(out_dir: str | Path, output: Path | None = None) -> Path | str:
         Folder of the dataset, here or in a store (``s3://…``).
     output : Path, optional
         File to write instead of ``report.html`` beside the index.
+    with_chains : bool
+        Write ``report-chains.html`` as well, which shows the outliers that the page names. Without
+        it, an older one is removed.
 
     Returns
     -------
@@ -32,4 +37,4 @@ def write_report(out_dir: str | Path, output: Path | None = None) -> Path | str:
     # Who imports this to have a report made in the end needs no template engine until then.
     from pipeline.report.write import write
 
-    return write(out_dir, output)
+    return write(out_dir, output, with_chains)

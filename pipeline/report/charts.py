@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from pipeline.report.gyration import CELLS, Gyration
 from pipeline.report.histogram import Histogram, ticks
+from pipeline.report.missing import LENGTHS, POSITIONS, MissingMap
+from pipeline.report.outliers import COMPACT, WIDE, expected_radius
 from pipeline.report.svg import Frame, element, picture, text, tip
 from pipeline.report.wording import count, plain, share
 
@@ -199,4 +203,107 @@ def fraction_map(grid: NDArray[np.int64], label: str) -> Markup:
     edge = f"M{frame.x(0):.1f} {frame.y(1):.1f}L{frame.x(1):.1f} {frame.y(0):.1f}"
     parts.append(element("path", class_="limit", d=edge))
     parts.append(frame.x_axis(marks, "helix"))
+    return picture(WIDTH, MAP_HEIGHT, label, parts)
+
+
+def gyration_map(shown: Gyration, label: str) -> Markup:
+    """Chains by length (horizontal) and radius, logarithmic, with the expected line."""
+    (n0, n1), (r0, r1) = np.log10(shown.lengths), np.log10(shown.radii)
+    frame = Frame(WIDTH, MAP_HEIGHT, (n0, n1), (r0, r1), (24, 12, 40, 46))
+    wide, high = (n1 - n0) / CELLS[0], (r1 - r0) / CELLS[1]
+    radii, lengths = ([t for t in _ROUND if a <= t <= b] for a, b in (shown.radii, shown.lengths))
+    marks = [(float(np.log10(t)), plain(t)) for t in radii]
+    parts = [frame.y_axis(marks, "radius of gyration / Å")]
+    most = max(1, int(shown.counts.max(initial=0)))
+    for i, j in zip(*np.nonzero(shown.counts), strict=True):
+        n = int(shown.counts[i, j])
+        edges = [10**v for v in (n0 + i * wide, n0 + (i + 1) * wide)]
+        heights = [10**v for v in (r0 + j * high, r0 + (j + 1) * high)]
+        words = (
+            f"{edges[0]:.0f}–{edges[1]:.0f} residues, {heights[0]:.1f}–{heights[1]:.1f} Å: "
+            f"{count(n)} chains"
+        )
+        x, y = frame.x(n0 + i * wide), frame.y(r0 + (j + 1) * high)
+        parts.append(
+            element(
+                "rect",
+                tip(words),
+                class_="mark cell",
+                x=x,
+                y=y,
+                width=frame.x(n0 + (i + 1) * wide) - x,
+                height=frame.y(r0 + j * high) - y,
+                fill_opacity=0.16 + 0.84 * (n / most) ** 0.5,
+            )
+        )
+    for times, kind in ((1.0, "expected"), (COMPACT, "expected bound"), (WIDE, "expected bound")):
+        parts.append(element("path", class_=kind, d=_expected(frame, (n0, n1), (r0, r1), times)))
+    parts.append(
+        frame.x_axis([(float(np.log10(t)), plain(t)) for t in lengths], "resolved residues")
+    )
+    return picture(WIDTH, MAP_HEIGHT, label, parts)
+
+
+_ROUND = [m * 10.0**p for p in range(5) for m in (1, 2, 5)]
+
+
+def _expected(
+    frame: Frame, lengths: tuple[float, float], radii: tuple[float, float], times: float
+) -> str:
+    """The part of a straight line, on logarithmic axes, that is in the frame."""
+    ends = np.linspace(*lengths, 201)
+    line = np.log10(times * expected_radius(10**ends))
+    inside = (line >= radii[0]) & (line <= radii[1])
+    points = [
+        f"{frame.x(a):.1f} {frame.y(b):.1f}"
+        for a, b in zip(ends[inside], line[inside], strict=True)
+    ]
+    return "M" + "L".join([points[0], points[-1]]) if points else "M0 0"
+
+
+def missing_map(shown: MissingMap, label: str) -> Markup:
+    """Shares of missing residues: a row for each class of lengths, and one for all."""
+    edges = [*LENGTHS]
+    names = [f"< {edges[0]}", *(f"{a}–{b - 1}" for a, b in pairwise(edges))]
+    names.append(f"≥ {edges[-1]}")
+    rows = [(n, *row) for n, *row in zip(names, shown.residues, shown.missing, strict=True)]
+    rows = [row for row in rows if row[1].sum()]
+    rows.append(("all", shown.residues.sum(axis=0), shown.missing.sum(axis=0)))
+    frame = Frame(WIDTH, MAP_HEIGHT, (0, POSITIONS), (0, len(rows)), (24, 12, 40, 62))
+    parts = [text(0, 9, "residues of the sequence", class_="axis")]
+    high = frame.y(0) - frame.y(1)
+    for k, (name, residues, missing) in enumerate(rows):
+        y = frame.y(len(rows) - k)
+        parts.append(text(frame.left - 6, y + high / 2 + 3.5, name, class_="tick end"))
+        parts.append(
+            element(
+                "rect",
+                class_="track",
+                x=frame.left,
+                y=y + 1,
+                width=frame.right - frame.left,
+                height=high - 2,
+            )
+        )
+        for p in np.flatnonzero(missing).tolist():
+            part = missing[p] / residues[p]
+            words = (
+                f"{name}{'' if name == 'all' else ' residues'}, "
+                f"{100 * p // POSITIONS}–{100 * (p + 1) // POSITIONS} % of the way: "
+                f"{share(int(missing[p]), int(residues[p]))} of {count(residues[p])} missing"
+            )
+            parts.append(
+                element(
+                    "rect",
+                    tip(words),
+                    class_="mark gap",
+                    x=frame.x(p) + 0.5,
+                    y=y + 1,
+                    width=frame.x(1) - frame.left - 1,
+                    height=high - 2,
+                    fill_opacity=0.1 + 0.9 * part**0.5,
+                )
+            )
+    marks = [(POSITIONS * t, f"{100 * t:.0f} %") for t in (0, 0.25, 0.5, 0.75, 1)]
+    parts.append(frame.x_axis(marks, "from the first residue to the last"))
     return picture(WIDTH, MAP_HEIGHT, label, parts)

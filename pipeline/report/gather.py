@@ -18,7 +18,9 @@ from pipeline.built.build_summary import BuildSummary
 from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.files.storage import Folder, StorageError
 from pipeline.geometry.gaussians import BASE_THICKNESS
+from pipeline.report.gyration import Gyration, gyration
 from pipeline.report.histogram import Histogram, histogram, size_classes
+from pipeline.report.outliers import OUTLIER_COLUMNS, Oddity, find_outliers, zero_b_factors
 from pipeline.report.scan_shards import SAMPLE_RESIDUES, Scan, scan_shards
 
 EXAMPLES = 3
@@ -72,6 +74,8 @@ class Confidence:
     chains: int
     residues: int
     means: Histogram
+    n_zero: int
+    """Chains whose B-factors are all zero, which are not in `means`."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Chains:
     n_entries: int
     length: Histogram
     radius_of_gyration: Histogram
+    gyration: Gyration
     completeness: Histogram
     n_whole: int
     confidence: tuple[Confidence, ...]
@@ -99,6 +104,13 @@ class Chains:
     n_undated: int
     sources: tuple[tuple[str, int], ...]
     chains_per_entry: tuple[tuple[int, int, int], ...]
+    organisms: tuple[tuple[int, int], ...]
+    """Numbers of the NCBI's taxonomy, and chains of each."""
+    n_without_organism: int
+    ligands: tuple[tuple[int, int, int], ...]
+    """Entries that have ligands by how many, in classes."""
+    n_with_nucleic: int
+    """Entries that have nucleotides."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,7 @@ class Numbers:
     drops: tuple[Reason, ...] | None
     chains: Chains
     scan: Scan
+    outliers: tuple[Oddity, ...]
     splits: Splits | str | None
     """A text says why there is a file but nothing to show of it."""
     has_options: bool
@@ -186,6 +199,7 @@ def gather(dataset: BuiltDataset, sample: int = SAMPLE_RESIDUES) -> Numbers:
         drops=None if drops is None else _drops(drops),
         chains=chains,
         scan=scan,
+        outliers=find_outliers(index, scan.extremes, scan.n_extreme),
         splits=_splits(folder, index, build),
         has_options=folder.exists("options.yaml"),
     )
@@ -270,20 +284,9 @@ def _by_number(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:
 # ---- index ------------------------------------------------------------------------------------
 
 _INDEX_COLUMNS = (
-    "chain_uid",
-    "entry_id",
-    "method",
-    "resolution",
-    "release_date",
-    "source",
-    "length",
-    "n_resolved",
-    "radius_of_gyration",
-    "helix_fraction",
-    "strand_fraction",
-    "coil_fraction",
-    "confidence_kind",
-    "mean_b_factor",
+    *OUTLIER_COLUMNS,
+    *("method", "resolution", "release_date", "taxonomy", "n_ligands", "n_nucleic"),
+    *("helix_fraction", "strand_fraction", "coil_fraction"),
 )
 
 
@@ -294,7 +297,11 @@ def _chains(index: pa.Table) -> Chains:
     weight = np.maximum(n_resolved.sum(), 1)
     first, per_entry = _entries(index["entry_id"])
     entries = index.take(pa.array(first))
+    radius = _floats(index["radius_of_gyration"])
     years, n_undated = _years(entries["release_date"])
+    organisms = _counted(index["taxonomy"])
+    n_without_organism = organisms.pop(None, 0)
+    n_ligands = _floats(entries["n_ligands"]).astype(np.int64)
     grid, _, _ = np.histogram2d(
         helix, strand, bins=SSE_BINS, range=((0, 1.0000001), (0, 1.0000001))
     )
@@ -304,7 +311,8 @@ def _chains(index: pa.Table) -> Chains:
         n_resolved=int(n_resolved.sum()),
         n_entries=len(first),
         length=histogram(length, low=0, least_step=1),
-        radius_of_gyration=histogram(_floats(index["radius_of_gyration"]), low=0),
+        radius_of_gyration=histogram(radius, low=0),
+        gyration=gyration(n_resolved, radius),
         completeness=histogram(n_resolved / np.maximum(length, 1), low=0, high=1, most_bins=20),
         n_whole=int(np.count_nonzero(n_resolved == length)),
         confidence=_confidence(index, length),
@@ -320,6 +328,10 @@ def _chains(index: pa.Table) -> Chains:
         n_undated=n_undated,
         sources=_by_number({k or "": n for k, n in _counted(index["source"]).items()}),
         chains_per_entry=tuple(size_classes(per_entry)),
+        organisms=tuple(sorted(organisms.items(), key=lambda item: (-item[1], item[0]))),
+        n_without_organism=n_without_organism,
+        ligands=tuple(size_classes(n_ligands[n_ligands > 0])),
+        n_with_nucleic=int(np.count_nonzero(_floats(entries["n_nucleic"]) > 0)),
     )
 
 
@@ -349,7 +361,7 @@ def _years(dates: pa.ChunkedArray) -> tuple[dict[int, int], int]:
 
 def _confidence(index: pa.Table, length: NDArray[np.float64]) -> tuple[Confidence, ...]:
     kinds = index["confidence_kind"]
-    means = _floats(index["mean_b_factor"])
+    means, is_zero = _floats(index["mean_b_factor"]), zero_b_factors(index)
     found = []
     for kind in sorted(_counted(kinds), key=lambda k: (k is not None, k or "")):
         where = pc.is_null(kinds) if kind is None else pc.fill_null(pc.equal(kinds, kind), False)
@@ -360,7 +372,8 @@ def _confidence(index: pa.Table, length: NDArray[np.float64]) -> tuple[Confidenc
                 kind=kind,
                 chains=int(rows.sum()),
                 residues=int(length[rows].sum()),
-                means=histogram(means[rows], low=0, high=100 if is_plddt else None),
+                means=histogram(means[rows & ~is_zero], low=0, high=100 if is_plddt else None),
+                n_zero=int(np.count_nonzero(rows & is_zero)),
             )
         )
     return tuple(found)

@@ -18,10 +18,14 @@ class ReportOptions:
         Folder that pipeline.build made; "--dataset" may be left out before it.
     output
         File to write, if not report.html in the dataset's folder.
+    chains
+        Write report-chains.html beside it: the chains that the page names as outliers, with their
+        ellipsoids, to be looked at in a browser, without a network.
     """
 
     dataset: Path
     output: Path | None = None
+    chains: bool = False
 
     def check(self) -> None:
         """See that the page can be where it shall.

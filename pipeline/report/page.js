@@ -1,5 +1,6 @@
 "use strict";
-/* Without this the page is complete; with it, tips come at once and tables can be sorted. */
+/* Without this the page is complete; with it, tips come at once and tables can be sorted and
+   filtered. */
 (function () {
   var box = document.createElement("div");
   box.className = "tip";
@@ -53,6 +54,29 @@
         });
         head.setAttribute("aria-sort", up ? "ascending" : "descending");
       });
+    });
+  });
+
+  /* Long tables can be filtered: a row stays that has all the words, in any case. */
+  document.querySelectorAll("table.sortable").forEach(function (table) {
+    var body = table.tBodies[0];
+    if (body.rows.length < 6) { return; }
+    var line = document.createElement("label"), told = document.createElement("span");
+    var input = document.createElement("input");
+    line.className = "filter";
+    input.type = "search";
+    input.placeholder = "filter";
+    input.setAttribute("aria-label", "filter the rows");
+    line.append(input, told);
+    table.closest(".scroll").before(line);
+    input.addEventListener("input", function () {
+      var words = input.value.toLowerCase().split(/\s+/).filter(Boolean), n = 0;
+      Array.from(body.rows).forEach(function (row) {
+        var text = row.textContent.toLowerCase();
+        row.hidden = !words.every(function (word) { return text.includes(word); });
+        n += !row.hidden;
+      });
+      told.textContent = words.length ? n + " of " + body.rows.length : "";
     });
   });
 

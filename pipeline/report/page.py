@@ -20,14 +20,22 @@ from pipeline.report.sections.chains import (
 )
 from pipeline.report.sections.ellipsoids import ellipsoids
 from pipeline.report.sections.header import header, making
+from pipeline.report.sections.organisms import organisms
 from pipeline.report.sections.origin import origin
+from pipeline.report.sections.outliers import outliers
 from pipeline.report.sections.splits import splits
 from pipeline.report.sections.storage import storage
 from pipeline.report.wording import count, legible, size
 
 
-def render(numbers: Numbers) -> str:
-    """The page. The same numbers give the same text."""
+def render(numbers: Numbers, chain_pages: str | None = None) -> str:
+    """The page. The same numbers give the same text.
+
+    Parameters
+    ----------
+    chain_pages : str, optional
+        Name of the file beside it that shows the outliers.
+    """
     here = files("pipeline.report")
 
     def resource(name: str) -> str:
@@ -54,7 +62,9 @@ def render(numbers: Numbers) -> str:
         **experiments(numbers.chains),
         composition=composition(numbers.scan),
         **structure(numbers.chains),
-        quality_figures=quality_figures(numbers.chains),
+        quality_figures=quality_figures(numbers.chains, numbers.scan),
+        **outliers(numbers, chain_pages),
+        **organisms(numbers.chains),
         **ellipsoids(numbers),
         splits=splits(numbers),
         **storage(numbers),

@@ -1,4 +1,4 @@
-"""Shards → composition, ellipsoid sizes and bytes, one row group after another: memory is flat."""
+"""Shards → composition, ellipsoids, gaps and bytes, one row group after another: memory is flat."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pipeline.files.storage import Folder
 from pipeline.geometry.frames import backbone_frames, is_frame
 from pipeline.geometry.gaussians import from_rigid_and_sidechain, local_mean_and_scale
 from pipeline.geometry.moments import Shape
+from pipeline.report.extremes import Extreme, ExtremeFinder
+from pipeline.report.missing import MissingCounter, MissingMap
 from pipeline.residues import ATOM14_EXISTS, N_TYPES, UNKNOWN
 from pipeline.shards import Rows, open_shard, read_rows
 
@@ -73,8 +75,11 @@ class Scan:
         Complete residues whose ellipsoids were measured.
     all_atoms, side_chain : EllipsoidSizes
         As stored; and of the side chain alone, computed from the coordinates.
+    missing : MissingMap
+    extremes : tuple of Extreme
+        Some of the `n_extreme` chains with ellipsoids that are too large.
     sampled_chains, sampled_residues : int
-        Read for that; fewer than there are if `is_sample`.
+        Read for all of that; fewer than there are if `is_sample`.
     column_bytes : dict
         Column → compressed bytes in all shards.
     shard_bytes, shard_residues : (n_shards,) int
@@ -85,6 +90,9 @@ class Scan:
     n_types: NDArray[np.int64]
     all_atoms: EllipsoidSizes
     side_chain: EllipsoidSizes
+    missing: MissingMap
+    extremes: tuple[Extreme, ...]
+    n_extreme: int
     sampled_chains: int
     sampled_residues: int
     is_sample: bool
@@ -120,6 +128,7 @@ def scan_shards(
     every = max(1, -(-n_residues // sample))
     composition = np.zeros(N_TYPES + 1, np.int64)
     measured = _Measured(base_thickness, shape)
+    missing, extremes = MissingCounter(), ExtremeFinder(base_thickness)
     column_bytes: Counter[str] = Counter()
     shard_bytes, shard_residues = [], []
     n_groups = sampled_chains = sampled_residues = 0
@@ -144,6 +153,8 @@ def scan_shards(
                     sampled_chains += len(rows)
                     sampled_residues += len(aatype)
                     measured.add(rows)
+                    missing.add(rows)
+                    extremes.add(rows)
         shard_bytes.append(sizes.get(name, 0))
         shard_residues.append(inside)
     return Scan(
@@ -151,6 +162,9 @@ def scan_shards(
         n_types=measured.n_types(),
         all_atoms=measured.sizes(0),
         side_chain=measured.sizes(1),
+        missing=missing.map(),
+        extremes=extremes.extremes(),
+        n_extreme=extremes.n_chains,
         sampled_chains=sampled_chains,
         sampled_residues=sampled_residues,
         is_sample=every > 1,
@@ -169,7 +183,11 @@ def _count_bytes(metadata: pq.FileMetaData, column_bytes: Counter[str]) -> None:
             column_bytes[name] += group.column(k).total_compressed_size
 
 
-_MEASURED_COLUMNS = ("aatype", "atom14_mask", "x", "y", "z", "centroid", "covariance")
+_MEASURED_COLUMNS = {
+    *("aatype", "atom14_mask", "x", "y", "z", "centroid", "covariance"),
+    *MissingCounter.columns,
+    *ExtremeFinder.columns,
+}
 
 
 class _Measured:

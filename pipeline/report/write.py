@@ -9,25 +9,39 @@ from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.layout import Layout
 from pipeline.files.atomic import appears_whole
 from pipeline.files.storage import Folder
-from pipeline.report.gather import gather
+from pipeline.report.gather import Numbers, gather
 from pipeline.report.page import render
 
 
-def write(location: str | Path, output: Path | None) -> Path | str:
+def write(location: str | Path, output: Path | None, with_chains: bool) -> Path | str:
     """See `pipeline.report.write_report`."""
     dataset = BuiltDataset.open(location)
-    content = render(gather(dataset)).encode("utf-8")
-    folder, name = dataset.folder, Layout.report
-    path = output
-    if path is None:
-        if folder.local is None:
-            _put(folder, name, content)
-            return folder.describe(name)
-        path = folder.local / name
-    if not _says(path, content):
-        with appears_whole(path, _scratch(path)) as temporary:
-            temporary.write_bytes(content)
-    return path
+    numbers = gather(dataset)
+    uids = _named(numbers) if with_chains else []
+    folder = dataset.folder
+    page, chains = Layout.report, Layout.report_chains
+    if output is not None:
+        page, chains = output.name, f"{output.stem}-chains.html"
+    local = folder.local if output is None else output.parent
+    contents = {page: render(numbers, chains if uids else None)}
+    if uids:
+        # A report reads no whole chains, and needs none of what writes them.
+        from pipeline.report.chain_page import chain_page
+
+        contents = {chains: chain_page(dataset, uids), **contents}
+    elif output is None:
+        folder.delete(chains)  # of another day, which the page no longer leads to
+    for name, text in contents.items():
+        if local is None:
+            _put(folder, name, text.encode("utf-8"))
+        else:
+            _write(local / name, text.encode("utf-8"))
+    return folder.describe(page) if local is None else local / page
+
+
+def _named(numbers: Numbers) -> list[str]:
+    """The chains that the page names as outliers, each once."""
+    return list(dict.fromkeys(c.chain_uid for o in numbers.outliers for c in o.chains))
 
 
 def _put(folder: Folder, name: str, content: bytes) -> None:
@@ -41,6 +55,12 @@ def _put(folder: Folder, name: str, content: bytes) -> None:
         folder.appears_whole(name, Path(scratch)) as temporary,
     ):
         temporary.write_bytes(content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    if not _says(path, content):
+        with appears_whole(path, _scratch(path)) as temporary:
+            temporary.write_bytes(content)
 
 
 def _says(path: Path, content: bytes) -> bool:

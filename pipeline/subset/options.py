@@ -14,7 +14,7 @@ from pipeline.subset.choose import NAMED
 
 _REPLACEABLE = re.compile(
     r"shards|\.build|(index|inputs|drops|plan|splits)\.parquet|build\.json|options\.yaml"
-    r"|report\.html"
+    r"|report(-chains)?\.html"
 )
 """What the commands of the pipeline put into a dataset's folder."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
 import json
@@ -11,17 +10,21 @@ import shutil
 import subprocess
 import tarfile
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import gemmi
 import numpy as np
 import pytest
 
+import pipeline.export.web_page
 from pipeline.build.command import main as build
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.stored_chains import StoredChain, read_entries
+from pipeline.export.atoms import RESIDUE_NAMES
 from pipeline.export.command import main
-from pipeline.export.web_page import VIEWER_INTEGRITY, VIEWER_URL, web_page
+from pipeline.export.errors import ExportError
+from pipeline.export.web_page import VIEWER, VIEWER_SHA256, bundled_viewer, web_page
 from pipeline.where import parse_where
 from tests.support.odd_inputs import ENTRIES, copies, write
 
@@ -30,11 +33,21 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this
 
 RECORDING_VIEWER = """
 // Stands for 3Dmol: notes what it is asked to draw.
-const drawn = {styles: [], meshes: [], atoms: []};
+const drawn = {styles: [], meshes: [], atoms: [], zoomed: [], zooms: [], clicks: []};
+let clicks;
 const $3Dmol = {
   CC: {color: name => name},
   createViewer: () => ({
+    enableFog() {},
+    removeAllModels() { drawn.styles = []; },
+    modelToScreen: points => points.map(({x, y}) => ({x: 400 + x, y: 300 + y})),
     addModel(text, kind) {
+      if (text === undefined) return {
+        addAtoms(atoms) { drawn.targets = atoms.length; this.atoms = atoms; },
+        setHoverable: () => {},
+        setClickable(_, __, callback) { clicks = at => callback(this.atoms[at]); },
+        setStyle(_, style) { drawn.target_style = style; },
+      };
       const tags = [], rows = [];
       for (const line of text.split("\\n")) {
         if (line.startsWith("_atom_site.")) tags.push(line.slice(11));
@@ -46,6 +59,7 @@ const $3Dmol = {
       return {
         selectedAtoms: () => atoms,
         setHoverable: () => {},
+        setClickable: () => {},
         setStyle(_, style) {
           drawn.styles.push(Object.keys(style));
           drawn.ss = atoms.map(a => a.ss).join("");
@@ -54,20 +68,24 @@ const $3Dmol = {
     },
     removeAllShapes() { drawn.meshes = []; },
     addCustom(spec) { drawn.meshes.push(spec); },
-    zoomTo() {},
+    zoomTo(what) { drawn.zoomed.push(what); },
+    zoom(by) { drawn.zooms.push(by); },
+    setBackgroundColor() {},
+    resize() {},
     render() {
-      const few = mesh => ({...mesh, color: [...new Set(mesh.color)]});
-      const kept = {...drawn, meshes: drawn.meshes.map(few)};
-      let note = document.getElementById("drawn");
-      if (!note) {
-        note = document.createElement("pre");
-        note.id = "drawn";
-        document.body.append(note);
-      }
-      note.textContent = JSON.stringify(kept);
+      clearTimeout(drawn.timer);
+      drawn.timer = setTimeout(note, 0);
     },
   }),
 };
+function note() {
+  const few = mesh => ({...mesh, color: [...new Set(mesh.color)]});
+  const kept = {...drawn, meshes: drawn.meshes.map(few)};
+  const note = document.createElement("pre");
+  note.id = "drawn";
+  note.textContent = JSON.stringify(kept);
+  document.body.append(note);
+}
 """
 
 
@@ -79,10 +97,23 @@ def entry(examples_dataset: Path) -> list[StoredChain]:
     return next(read_entries(dataset, rows))
 
 
-def dom_of(page: Path, folder: Path) -> str:
+def bundled() -> str:
+    """The viewer as it stands in a page."""
+    return bundled_viewer().replace("</script", "<\\/script")
+
+
+def drawn_by(page: Path, folder: Path, at: str = "") -> tuple[dict, str]:
+    """What the recorder noted, and the document."""
+    dom = dom_of(page, folder, at)
+    assert 'data-state="drawn"' in dom
+    *_, note = re.findall(r'<pre id="drawn">(.*?)</pre>', dom, re.DOTALL)
+    return json.loads(html.unescape(note)), dom
+
+
+def dom_of(page: Path, folder: Path, at: str = "") -> str:
     """The document after its scripts have run."""
     done = subprocess.run(
-        [*browser(folder), "--dump-dom", page.as_uri()],
+        [*browser(folder), "--dump-dom", page.as_uri() + at],
         capture_output=True,
         text=True,
         timeout=120,
@@ -94,7 +125,7 @@ def dom_of(page: Path, folder: Path) -> str:
 def browser(folder: Path) -> list[str]:
     flags = "--headless --no-sandbox --disable-quic --no-first-run --disable-sync"
     flags += " --disable-background-networking --disable-component-update"
-    flags += " --enable-unsafe-swiftshader --window-size=1000,700 --virtual-time-budget=20000"
+    flags += " --enable-unsafe-swiftshader --window-size=1000,700 --virtual-time-budget=1000"
     return [str(CHROMIUM), *flags.split(), f"--user-data-dir={folder / 'profile'}"]
 
 
@@ -103,12 +134,8 @@ def test_the_page_draws_each_covariance_as_the_surface_of_one_standard_deviation
     entry: list[StoredChain], tmp_path: Path
 ) -> None:
     page = tmp_path / "page.html"
-    page.write_text(web_page(entry, RECORDING_VIEWER))
-    dom = dom_of(page, tmp_path)
-    assert 'data-state="drawn"' in dom
-    note = re.search(r'<pre id="drawn">(.*?)</pre>', dom, re.DOTALL)
-    assert note
-    drawn = json.loads(html.unescape(note[1]))
+    page.write_text(web_page([entry], RECORDING_VIEWER))
+    drawn, _ = drawn_by(page, tmp_path)
     assert drawn["styles"] == [["cartoon"]]
     ((mesh),) = drawn["meshes"]
     (stored,) = entry
@@ -135,26 +162,81 @@ def test_the_page_draws_each_covariance_as_the_surface_of_one_standard_deviation
 
 
 @needs_browser
-def test_a_page_whose_viewer_cannot_be_loaded_says_so(
+def test_a_residue_that_is_clicked_is_told_with_its_axes_and_b_factor(
     entry: list[StoredChain], tmp_path: Path
 ) -> None:
     page = tmp_path / "page.html"
-    page.write_text(web_page(entry).replace(VIEWER_URL, "nowhere.js"))
+    click = "<script>clicks(3)</script></body>"
+    page.write_text(web_page([entry], RECORDING_VIEWER).replace("</body>", click))
+    drawn, dom = drawn_by(page, tmp_path)
+    ((stored),) = entry
+    rows = np.flatnonzero(stored.chain.resolved)
+    assert drawn["targets"] == len(rows)
+    row = rows[3]
+    xx, xy, xz, yy, yz, zz = stored.covariance[row].astype(np.float64)
+    sigma = [[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]
+    axes = " × ".join(f"{a:.2f}" for a in np.sqrt(np.linalg.eigvalsh(sigma))[::-1])
+    told = re.search(r'<p id="told" role="status">(.*?)</p>', dom)
+    assert told
+    number, b_factor = stored.chain.auth_seq_id[row], stored.chain.b_factor[row]
+    name = RESIDUE_NAMES[stored.chain.aatype[row]]
+    assert told[1].startswith(f"{name} D {number} · ")
+    assert f"B-factor {b_factor:.1f} Å² · semi-axes {axes} Å (1 σ)" in told[1]
+    everything, chosen = drawn["meshes"]
+    assert len(chosen["vertexArr"]) * len(rows) == len(everything["vertexArr"])
+
+
+@needs_browser
+def test_the_page_comes_close_to_what_it_shows_and_opens_the_named_scene(
+    examples_dataset: Path, tmp_path: Path
+) -> None:
+    dataset = BuiltDataset.open(examples_dataset)
+    index = dataset.index()
+    rows = index.filter(parse_where("entry_id in ('1bd2', '1ubi')", index.schema))
+    scenes = [[stored] for entry in read_entries(dataset, rows) for stored in entry]
+    page = tmp_path / "page.html"
+    page.write_text(web_page(scenes, RECORDING_VIEWER))
+    drawn, dom = drawn_by(page, tmp_path, "#1ubi_1_A")
+    assert ">1ubi</h1>" in dom
+    assert dom.count("<option") >= len(scenes)
+    assert drawn["targets"] == 76
+    assert drawn["zoomed"] == [{}]
+    assert 1 < drawn["zooms"][0] <= 8, "atoms near the middle, as the recorder says they are"
+
+
+@needs_browser
+def test_a_page_whose_viewer_does_not_run_says_so(entry: list[StoredChain], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(web_page([entry], "const $3Dmol = ;"))
     dom = dom_of(page, tmp_path)
     assert 'data-state="failed"' in dom
     assert "--viewer-script" in dom
 
 
-def test_the_viewer_comes_from_the_network_only_with_version_and_hash(
+def test_a_page_needs_nothing_outside_it_and_holds_the_viewer_with_its_licences(
     entry: list[StoredChain],
 ) -> None:
-    text = web_page(entry)
-    assert re.search(r"3dmol@\d+\.\d+\.\d+/", VIEWER_URL)
-    assert f'<script src="{VIEWER_URL}" integrity="{VIEWER_INTEGRITY}" crossorigin=' in text
-    assert re.findall(r"(?:src|href)=\"([^\"]*)\"", text) == [VIEWER_URL]
-    alone = web_page(entry, RECORDING_VIEWER)
-    assert not re.findall(r"(?:src|href)=\"([^\"]*)\"", alone)
-    assert VIEWER_URL not in alone
+    text = web_page([entry])
+    outside = text.replace(bundled(), "")
+    assert re.findall(r"<[^>]*\b(?:src|href)=\"([^\"]*)\"", outside) == ["data:,"]
+    assert bundled() in text
+    licences = files("pipeline.export").joinpath("viewer", "LICENCES.txt").read_text()
+    assert licences in text
+    for name in ("3Dmol", "GLmol", "Three.js", "pako", "UPNG", "iobuffer", "netcdfjs", "mol*"):
+        assert name in licences
+    alone = web_page([entry], RECORDING_VIEWER)
+    assert bundled() not in alone
+    assert len(text) - len(alone) > 500_000
+
+
+def test_the_viewer_is_checked_by_its_hash(
+    entry: list[StoredChain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = files("pipeline.export").joinpath("viewer", "3Dmol-min.js").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == VIEWER_SHA256
+    monkeypatch.setattr(pipeline.export.web_page, "VIEWER_SHA256", "0" * 64)
+    with pytest.raises(ExportError, match="byte for byte; install the package again"):
+        web_page([entry])
 
 
 def test_nothing_in_a_file_can_end_the_script_or_add_markup(entry: list[StoredChain]) -> None:
@@ -166,12 +248,12 @@ def test_nothing_in_a_file_can_end_the_script_or_add_markup(entry: list[StoredCh
         auth_asym_id=evil,
         metadata=replace(stored.chain.metadata, title=evil),
     )
-    text = web_page([replace(stored, chain=chain)], f"/* 3Dmol {evil} */")
+    text = web_page([[replace(stored, chain=chain)]], f"/* 3Dmol {evil} */")
     assert "<img" not in re.sub(r"(?s)<script>/\* 3Dmol.*?\*/", "", text)
-    assert text.count("</script") == 3
+    assert text.count("</script") == 4
     data = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', text)
     assert data
-    assert json.loads(data[1])["chains"] == [evil]
+    assert json.loads(data[1])[0]["chains"] == [evil]
 
 
 def test_the_command_writes_a_page_with_the_script_in_it(
@@ -201,7 +283,7 @@ def test_chains_under_one_id_are_shown_under_ids_of_their_own(
         r'(?s)<script type="application/json" id="data">(.*?)</script>', page.read_text()
     )
     assert data
-    shown = json.loads(data[1])
+    (shown,) = json.loads(data[1])
     assert shown["chains"] == ["A", "A.2", "B"]
     model = gemmi.make_structure_from_block(gemmi.cif.read_string(shown["structure"]).sole_block())[
         0
@@ -212,23 +294,24 @@ def test_chains_under_one_id_are_shown_under_ids_of_their_own(
 @pytest.mark.slow
 @needs_browser
 def test_the_real_viewer_draws_the_page(entry: list[StoredChain], tmp_path: Path) -> None:
-    version = re.search(r"3dmol@([\d.]+)/", VIEWER_URL)
-    assert version
+    page = tmp_path / "page.html"
+    page.write_text(web_page([entry]))
+    dom = dom_of(page, tmp_path)
+    assert 'data-state="drawn"' in dom
+    assert "<canvas" in dom
+
+
+@pytest.mark.slow
+def test_the_viewer_is_the_one_that_npm_has(tmp_path: Path) -> None:
+    package, _, name = VIEWER.partition("/")
     if shutil.which("npm") is None:
         pytest.skip("no npm to get 3Dmol with")
     packed = subprocess.run(
-        ["npm", "pack", f"3dmol@{version[1]}"], cwd=tmp_path, capture_output=True, timeout=120
+        ["npm", "pack", package], cwd=tmp_path, capture_output=True, timeout=120
     )
     if packed.returncode:
         pytest.skip("npm cannot get 3Dmol")
     with tarfile.open(next(tmp_path.glob("*.tgz"))) as archive:
-        member = archive.extractfile("package/build/3Dmol-min.js")
+        member = archive.extractfile(f"package/{name}")
         assert member
-        script = member.read()
-    found = base64.b64encode(hashlib.sha384(script).digest()).decode()
-    assert f"sha384-{found}" == VIEWER_INTEGRITY
-    page = tmp_path / "page.html"
-    page.write_text(web_page(entry, script.decode()))
-    dom = dom_of(page, tmp_path)
-    assert 'data-state="drawn"' in dom
-    assert "<canvas" in dom
+        assert hashlib.sha256(member.read()).hexdigest() == VIEWER_SHA256

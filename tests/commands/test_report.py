@@ -26,20 +26,28 @@ from pipeline.geometry.gaussians import from_all_atoms, from_rigid_and_sidechain
 from pipeline.report import write_report
 from pipeline.report.command import main
 from pipeline.report.gather import Numbers, gather
+from pipeline.report.outliers import MOST_NAMED, Oddity, Outlier
 from pipeline.report.page import render
 from pipeline.report.reasons import meaning
 from pipeline.report.reference_composition import SWISS_PROT_PERCENT
 from pipeline.report.scan_shards import scan_shards
+from pipeline.report.sections.outliers import archive_link
 from pipeline.residues import ATOM14_EXISTS, ONE_LETTER, RESTYPES
 from pipeline.shards import DamagedShard
+from pipeline.where import parse_where
 from tests.support import build_runs as runs
 from tests.support.places import EXAMPLES, ROOT
 from tests.support.s3_server import s3_server
 
 SECTIONS = (
-    *("origin", "reasons", "chains", "quality", "experiments", "residues", "structure"),
-    *("ellipsoids", "splits", "storage", "making"),
+    *("origin", "reasons", "chains", "quality", "outliers", "experiments", "organisms"),
+    *("residues", "structure", "ellipsoids", "splits", "storage", "making"),
 )
+ARCHIVES = re.compile(
+    r"https://(www\.rcsb\.org/structure/[0-9A-Z_]+|alphafold\.ebi\.ac\.uk/entry/[0-9A-Z]+"
+    r"|www\.ncbi\.nlm\.nih\.gov/Taxonomy/Browser/wwwtax\.cgi\?id=\d+)"
+)
+"""Where a reader may follow a link to; nothing is loaded from there."""
 
 
 class Page(HTMLParser):
@@ -53,6 +61,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.tags: list[str] = []
         self.loads: list[str] = []
+        self.links: list[str] = []
         self.handlers: list[str] = []
         self._open: list[str] = []
         self._text: list[str] = []
@@ -66,7 +75,9 @@ class Page(HTMLParser):
         for name, value in attributes:
             if name == "id":
                 self.ids.append(value or "")
-            if name in ("src", "href", "srcset", "data", "action", "xlink:href"):
+            if (tag, name) == ("a", "href") and not (value or "").startswith("#"):
+                self.links.append(value or "")
+            elif name in ("src", "href", "srcset", "data", "action", "xlink:href"):
                 self.loads.append(value or "")
             if name.startswith("on"):
                 self.handlers.append(name)
@@ -102,6 +113,7 @@ def report_of(dataset: Path) -> Page:
     assert page.tags.count("script") == 1
     assert not page.handlers
     assert all(target.startswith(("#", "data:,")) for target in page.loads)
+    assert all(ARCHIVES.fullmatch(target) for target in page.links)
     assert len(page.source) < 1_000_000
     for nonsense in ("nan", "None", "inf ", "Undefined"):
         assert not re.search(rf"(?<![\w-]){nonsense}(?![\w-])", page.text), nonsense
@@ -286,15 +298,225 @@ def test_bytes_of_the_columns_add_up_to_the_shards(dataset: Path) -> None:
     assert {"x", "covariance", "title"} <= set(scan.column_bytes)
 
 
+# --- what is odd ------------------------------------------------------------------------------
+
+
+def oddities(dataset: Path) -> dict[str, Oddity]:
+    return {oddity.name: oddity for oddity in numbers_of(dataset).outliers}
+
+
+def test_outliers_are_those_of_the_index_and_are_named_worst_first(dataset: Path) -> None:
+    index = dataset / "index.parquet"
+    table = pq.read_table(index).to_pandas()
+    n = len(table)
+    experimental = np.flatnonzero(table["confidence_kind"].isna())
+
+    def put(column: str, usual: float, **others: float) -> None:
+        values = {int(k[1:]): v for k, v in others.items()}
+        change_table(index, column, lambda old: [values.get(k, usual) for k in range(n)])
+
+    put("fraction_x", 0.0, r3=1.0, r4=0.5, r5=0.75, r6=0.49)
+    put("n_resolved", 100)
+    put("radius_of_gyration", 13.0, r7=25.4, r8=30.0, r9=25.2, r10=10.0)
+    put("n_breaks", 0, r11=4, r12=5, r13=50)
+    put("mean_b_factor", 20.0, **{f"r{experimental[0]}": 0.0})
+    put("length", 100, r14=9, r15=2, r16=10)
+    found = oddities(dataset)
+    uid = table["chain_uid"]
+    assert {name: [c.chain_uid for c in oddity.chains] for name, oddity in found.items()} == {
+        "all X": [uid[3]],
+        "mostly X": [uid[5], uid[4]],
+        # 2.2 · 100^0.38 = 12.66 Å
+        "wide": [uid[8], uid[7]],
+        "compact": [uid[10]],
+        "B-factors all zero": [uid[experimental[0]]],
+        "many breaks": [uid[13], uid[12]],
+        "very short": [uid[15], uid[14]],
+    }
+    assert found["wide"].chains[0].finding == "30.0 Å, 2.37 times the expected 12.7 Å"
+    section = report_of(dataset).section("outliers")
+    assert "<code>n_breaks &lt; 5</code>" in section
+    assert "50 breaks" in section
+    # The condition that the page gives leaves out just these chains.
+    changed = pq.read_table(index)
+    for oddity in found.values():
+        if oddity.keeps_others and "X" not in oddity.name:
+            kept = changed.filter(parse_where(oddity.keeps_others, changed.schema))
+            assert kept.num_rows == n - oddity.n
+
+
+def test_only_the_worst_are_named_and_all_are_counted(tmp_path: Path) -> None:
+    runs.build_here(runs.write_peptides(tmp_path / "in", 12), tmp_path / "out")
+    wide = oddities(tmp_path / "out")["wide"]
+    assert (wide.n, len(wide.chains)) == (12, MOST_NAMED)
+    assert "No chain is mostly X" not in report_of(tmp_path / "out").text
+
+
+def test_b_factors_that_are_all_zero_are_in_no_histogram(dataset: Path) -> None:
+    kinds = pq.read_table(dataset / "index.parquet")["confidence_kind"].to_pylist()
+    chosen = [k for k, kind in enumerate(kinds) if kind is None][:4]
+    change_table(
+        dataset / "index.parquet",
+        "mean_b_factor",
+        lambda old: [0.0 if k in chosen else 20.0 + k for k in range(len(old))],
+    )
+    (found,) = (c for c in numbers_of(dataset).chains.confidence if c.kind is None)
+    assert found.chains == kinds.count(None)
+    assert (found.means.n, found.n_zero) == (found.chains - 4, 4)
+    assert found.means.quartiles[0] >= 20
+    assert "4 chains whose B-factors are all zero are left out" in report_of(dataset).text
+
+
+def test_an_ellipsoid_that_no_residue_can_have_is_found(tmp_path: Path) -> None:
+    source = runs.write_peptides(tmp_path / "in", 3)
+    path = source / "p001.pdb"
+    lines = path.read_text().splitlines()
+    k = next(k for k, line in enumerate(lines) if line[12:16] == " CB " and line[22:26] == "  20")
+    lines[k] = lines[k][:46] + f"{float(lines[k][46:54]) + 30:8.3f}" + lines[k][54:]
+    path.write_text("\n".join(lines))
+    runs.build_here(source, tmp_path / "out")
+    (chain,) = oddities(tmp_path / "out")["extreme ellipsoid"].chains
+    rows = [
+        r for t in (tmp_path / "out" / "shards").iterdir() for r in pq.read_table(t).to_pylist()
+    ]
+    (row,) = (r for r in rows if r["chain_uid"] == chain.chain_uid)
+    xx, xy, xz, yy, yz, zz = row["covariance"][19]
+    longest = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])[2] ** 0.5
+    assert chain.chain_uid == "p001_1_A"
+    assert chain.finding.endswith(f" 20: longest semi-axis {longest:.1f} Å")
+    assert longest > 10
+
+
+def test_no_ellipsoid_of_the_examples_is_extreme(dataset: Path) -> None:
+    assert "extreme ellipsoid" not in oddities(dataset)
+
+
+LINKS = {
+    ("1abc", "PDB"): ("PDB", "https://www.rcsb.org/structure/1ABC"),
+    ("pdb_1000abcd", "PDB"): ("PDB", "https://www.rcsb.org/structure/PDB_1000ABCD"),
+    ("AF-P29373-F1", "AlphaFold DB"): (
+        "AlphaFold DB",
+        "https://alphafold.ebi.ac.uk/entry/P29373",
+    ),
+    ("AF_AFP29373F1", "AlphaFold DB"): (
+        "AlphaFold DB",
+        "https://alphafold.ebi.ac.uk/entry/P29373",
+    ),
+    ("1abc", None): None,
+    ("my_model", "PDB"): None,
+    ('1ab"', "PDB"): None,
+    ("ma-abc", "ModelArchive"): None,
+}
+
+
+@pytest.mark.parametrize(("entry", "source"), LINKS)
+def test_a_chain_leads_to_its_entry_where_that_is_known(entry: str, source: str | None) -> None:
+    assert archive_link(Outlier("c", entry, source, 1, "")) == LINKS[entry, source]
+
+
+def test_missing_residues_are_counted_along_the_whole_sequence(dataset: Path) -> None:
+    columns = ["entity_sequence", "residue_index", "atom14_mask"]
+    rows = pq.read_table(dataset / "shards" / "part-00000.parquet", columns=columns).to_pylist()
+    found = numbers_of(dataset).scan.missing
+    residues, missing = np.zeros_like(found.residues), np.zeros_like(found.missing)
+    n_without = 0
+    for row in rows:
+        if not row["entity_sequence"]:
+            n_without += 1
+            continue
+        n = len(row["entity_sequence"])
+        there = {
+            number
+            for number, mask in zip(row["residue_index"], row["atom14_mask"], strict=True)
+            if mask & 7 == 7
+        }
+        group = sum(n >= limit for limit in (50, 100, 200, 400, 800))
+        for number in range(1, n + 1):
+            piece = (number - 1) * 25 // n
+            residues[group, piece] += 1
+            missing[group, piece] += number not in there
+    assert missing.sum() > 50
+    np.testing.assert_array_equal(found.residues, residues)
+    np.testing.assert_array_equal(found.missing, missing)
+    assert found.n_without == n_without
+    assert found.chains.sum() == len(rows) - n_without
+    assert "Missing residues along the sequence" in report_of(dataset).section("quality")
+
+
+def test_radii_are_counted_by_length_for_any_number_of_chains(dataset: Path) -> None:
+    index = pq.read_table(dataset / "index.parquet").to_pandas()
+    counts = numbers_of(dataset).chains.gyration.counts
+    known = (index["n_resolved"] > 1) & (index["radius_of_gyration"] > 0)
+    assert counts.sum() == known.sum() > 20
+    assert "Skolnick, Kolinski and Ortiz 1997" in report_of(dataset).section("structure")
+
+
+def test_organisms_and_ligands_are_what_the_index_holds(dataset: Path) -> None:
+    index = pq.read_table(dataset / "index.parquet").to_pandas()
+    entries = index.drop_duplicates("entry_id")
+    chains = numbers_of(dataset).chains
+    assert dict(chains.organisms) == index["taxonomy"].value_counts().to_dict()
+    assert chains.n_without_organism == index["taxonomy"].isna().sum()
+    assert sum(n for _, _, n in chains.ligands) == (entries["n_ligands"] > 0).sum()
+    page = report_of(dataset)
+    section = page.section("organisms")
+    assert "wwwtax.cgi?id=9606" in section
+    assert "The dataset holds the numbers, not the names" in page.text
+    assert "The dataset holds how many, not which" in page.text
+
+
+# --- the outliers, to be looked at -------------------------------------------------------------
+
+
+def test_outliers_can_be_looked_at_in_a_page_beside_the_report(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    runs.build_here(runs.write_peptides(tmp_path / "in", 3), out)
+    before = (out / "report.html").read_text()
+    assert "--chains" in before
+    capfd.readouterr()
+    assert main([str(out), "--chains"]) == 0
+    assert capfd.readouterr().out.splitlines() == [str(out / "report.html")]
+    page, chains = Page(out / "report.html"), (out / "report-chains.html").read_text()
+    data = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', chains)
+    assert data
+    names = [scene["name"] for scene in json.loads(data[1])]
+    assert page.links == [f"report-chains.html#{name}" for name in names]
+    assert len(names) == 3
+    first = [path.stat() for path in (out / "report.html", out / "report-chains.html")]
+    assert main([str(out), "--chains"]) == 0
+    again = [path.stat() for path in (out / "report.html", out / "report-chains.html")]
+    assert [s.st_ino for s in first] == [s.st_ino for s in again]
+    elsewhere = tmp_path / "a page.html"
+    assert main([str(out), "--chains", "--output", str(elsewhere)]) == 0
+    assert (tmp_path / "a page-chains.html").read_text() == chains
+    assert 'href="a%20page-chains.html#p000_1_A"' in elsewhere.read_text()
+    # A report without it leads to nothing that is of another day.
+    write_report(out)
+    assert not (out / "report-chains.html").exists()
+    assert (out / "report.html").read_text() == before
+
+
+def test_a_build_that_changes_the_dataset_removes_both_pages(tmp_path: Path) -> None:
+    source, out = runs.write_peptides(tmp_path / "in", 2), tmp_path / "out"
+    runs.build_here(source, out)
+    write_report(out, with_chains=True)
+    (source / "p009.pdb").write_text(runs.peptide(30, seed=9))
+    runs.build_here(source, out, report=False)
+    assert not (out / "report.html").exists()
+    assert not (out / "report-chains.html").exists()
+
+
 # --- what may be missing -----------------------------------------------------------------------
 
 
 def test_a_dataset_without_chains_has_a_sensible_page(tmp_path: Path) -> None:
     source = runs.write_peptides(tmp_path / "in", 2)
     (source / "notes.txt").write_text("no structure")
-    runs.build_here(source, tmp_path / "out", min_length=1000)
+    runs.build_here(source, tmp_path / "out", min_length=1000, allow_empty=True)
     page = report_of(tmp_path / "out")
-    assert "This dataset has no chains" in page.text
+    assert "This dataset is empty. It has no chains" in page.text
     assert "min-length" in page.section("reasons")
     assert "no structure format" in page.section("reasons")
     assert "<svg" not in page.source
@@ -432,7 +654,10 @@ def test_hostile_text_is_shown_as_text(dataset: Path) -> None:
     change_table(inputs, "flags", lambda old: [[HOSTILE[k % 10]] for k in range(len(old))])
     for column in ("entry_id", "label_asym_id", "reason", "detail"):
         change_table(target / "drops.parquet", column, _hostile)
-    for column in ("entry_id", "method", "source", "confidence_kind", "release_date"):
+    for column in ("n_breaks", "length"):  # every chain is an outlier
+        change_table(target / "index.parquet", column, lambda old: [9 for _ in old])
+    columns = ("chain_uid", "entry_id", "method", "source", "confidence_kind", "release_date")
+    for column in columns:
         change_table(target / "index.parquet", column, _hostile)
     uids = pq.read_table(target / "index.parquet")["chain_uid"].to_pylist()
     write_splits(

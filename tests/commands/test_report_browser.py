@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import struct
@@ -26,8 +27,9 @@ FLAGS = (
     *("--disable-dev-shm-usage", "--hide-scrollbars", "--enable-logging=stderr"),
 )
 HEADINGS = (
-    *("Files to chains", "Left out, and why", "Chains", "Quality", "Experiments", "Residues"),
-    *("Structure", "Ellipsoids", "Clusters and splits", "Storage", "How it was made"),
+    *("Files to chains", "Left out, and why", "Chains", "Quality", "Outliers", "Experiments"),
+    *("Organisms and ligands", "Residues", "Structure", "Ellipsoids", "Clusters and splits"),
+    *("Storage", "How it was made"),
 )
 
 
@@ -118,22 +120,62 @@ def test_what_a_page_must_not_ask_for_would_be_seen(page: Path, tmp_path: Path) 
     assert "<title>owned</title>" not in dom
 
 
-@pytest.mark.parametrize("width", [400, 800, 1600])
-def test_nothing_is_wider_than_the_window(width: int, page: Path, tmp_path: Path) -> None:
+def with_script(page: Path, script: str) -> str:
+    """The page without its policy, and with a script at its end."""
     text = page.read_text(encoding="utf-8")
     text = re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", text)
-    measure = (
-        "<script>document.body.dataset.widths = "
-        "[document.documentElement.scrollWidth, window.innerWidth].join(' ')</script></body>"
+    return text.replace("</body>", f"<script>{script}</script></body>")
+
+
+def test_nothing_is_wider_than_the_window_and_no_bar_covers_a_heading(
+    page: Path, tmp_path: Path
+) -> None:
+    # Frames, for a browser's window has a least width.
+    measure = """
+    const root = document.documentElement, bar = document.querySelector(".contents");
+    const heading = document.querySelector("#storage h2");
+    root.style.scrollBehavior = "auto";
+    location.hash = "#storage";
+    setTimeout(() => {
+      const stays = getComputedStyle(bar).position === "sticky" && innerWidth < 1120;
+      const covered = stays ? bar.getBoundingClientRect().bottom : 0;
+      parent.postMessage([innerWidth, root.scrollWidth,
+                          Math.round(heading.getBoundingClientRect().top - covered)], "*");
+    }, 50);"""
+    inside = html.escape(with_script(page, measure))
+    frames = "".join(
+        f'<iframe width="{width}" height="900" style="border: 0" srcdoc="{inside}"></iframe>'
+        for width in (400, 800, 1600)
     )
-    measured = tmp_path / "measured.html"
-    measured.write_text(text.replace("</body>", measure), encoding="utf-8")
-    dom, _ = browse(measured, "--dump-dom", f"--window-size={width},1000")
-    match = re.search(r'data-widths="(\d+) (\d+)"', dom)
-    assert match
-    found, window = int(match[1]), int(match[2])
-    assert window == pytest.approx(width, abs=120)  # browsers have a least width
-    assert found <= window
+    listen = (
+        "<script>addEventListener('message', e => "
+        "document.body.append(`told ${e.data.join(' ')};`))</script>"
+    )
+    outer = tmp_path / "frames.html"
+    outer.write_text(f"<!DOCTYPE html><body>{listen}{frames}</body>", encoding="utf-8")
+    dom, _ = browse(outer, "--dump-dom", "--virtual-time-budget=5000")
+    found = sorted(
+        tuple(map(int, numbers)) for numbers in re.findall(r"told (\d+) (\d+) (-?\d+);", dom)
+    )
+    assert [window for window, _, _ in found] == [400, 800, 1600]
+    for window, wide, room in found:
+        assert wide <= window
+        assert 0 <= room < 200, "the heading that was jumped to is seen, near the top"
+
+
+def test_tables_can_be_filtered_by_words_in_any_case(page: Path, tmp_path: Path) -> None:
+    script = """
+    const box = document.querySelector("#ellipsoids .filter input");
+    box.value = " LEU  ";
+    box.dispatchEvent(new Event("input"));
+    const rows = [...box.closest(".filter").nextElementSibling.querySelectorAll("tbody tr")];
+    const seen = rows.filter(row => !row.hidden).map(row => row.cells[0].textContent);
+    const told = box.nextElementSibling.textContent;
+    document.body.dataset.found = [seen.join(), told, rows.length].join("|");"""
+    filtered = tmp_path / "filtered.html"
+    filtered.write_text(with_script(page, script), encoding="utf-8")
+    dom, _ = browse(filtered, "--dump-dom")
+    assert 'data-found="Leu|1 of 20|20"' in dom
 
 
 SCHEMES = {"light": (1, (0, 158, 115)), "dark": (0, (47, 191, 149))}

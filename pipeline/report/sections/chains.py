@@ -9,10 +9,13 @@ from pipeline.report.charts import (
     column_chart,
     composition_chart,
     fraction_map,
+    gyration_map,
     histogram_chart,
+    missing_map,
     year_chart,
 )
 from pipeline.report.gather import Chains, Confidence
+from pipeline.report.outliers import COMPACT, WIDE
 from pipeline.report.reference_composition import SWISS_PROT_PERCENT, SWISS_PROT_RELEASE
 from pipeline.report.scan_shards import Scan
 from pipeline.report.sections.elements import MOST_ROWS, Figure, above, bar, class_columns, middle
@@ -149,11 +152,19 @@ def structure(chains: Chains) -> dict[str, Any]:
             f"{middle(chains.radius_of_gyration, ' Å')}, of the CA of resolved residues."
             f"{above(chains.radius_of_gyration, ' Å', 'chains')}",
         ),
+        Figure(
+            "Radius of gyration by length",
+            gyration_map(chains.gyration, "Chains by resolved residues and radius of gyration"),
+            "Both axes are logarithmic. The line is what the length of a compact globular protein "
+            "says, 2.2 N^0.38 Å (Skolnick, Kolinski and Ortiz 1997, J. Mol. Biol. 265, 217); "
+            f"chains beyond the dashed ones, {COMPACT:g} and {WIDE:g} times that, are listed "
+            "under Outliers.",
+        ),
     ]
     return {"sse": sse, "structure_figures": figures}
 
 
-def quality_figures(chains: Chains) -> list[Figure]:
+def quality_figures(chains: Chains, scan: Scan) -> list[Figure]:
     """Completeness, and B-factors or what stands in their place."""
     if not chains.n:
         return []
@@ -171,11 +182,40 @@ def quality_figures(chains: Chains) -> list[Figure]:
             "end to end; in the others, residues are rows with an empty mask.",
         ),
         *(_confidence_figure(c) for c in chains.confidence[:4] if c.means.n),
+        *missing_figures(scan),
+    ]
+
+
+def missing_figures(scan: Scan) -> list[Figure]:
+    """Where coordinates are missing; none where no file gives whole sequences."""
+    missing = scan.missing
+    n, n_missing = int(missing.residues.sum()), int(missing.missing.sum())
+    if not n:
+        return []
+    caption = (
+        "Residues without N, CA and C, along the whole sequences from the first residue to the "
+        f"last, unresolved ends included: {count(n_missing)} of {count(n)} "
+        f"({share(n_missing, n)}) in {several(int(missing.chains.sum()), 'chain')}. The stronger "
+        "the colour, the more are missing."
+    )
+    if scan.is_sample:
+        caption += " Of a sample of the chains."
+    if missing.n_without:
+        caption += f" {several(missing.n_without, 'chain')} without a whole sequence not counted."
+    return [
+        Figure(
+            "Missing residues along the sequence",
+            missing_map(missing, "Shares of missing residues by length and position"),
+            caption,
+        )
     ]
 
 
 def _confidence_figure(confidence: Confidence) -> Figure:
-    n = f"{several(confidence.chains, 'chain')} with {several(confidence.residues, 'residue')}"
+    n_chains = confidence.chains - confidence.n_zero
+    n = several(n_chains, "chain")
+    if not confidence.n_zero:
+        n += f" with {several(confidence.residues, 'residue')}"
     if confidence.kind == "plddt":
         return Figure(
             "pLDDT",
@@ -191,6 +231,12 @@ def _confidence_figure(confidence: Confidence) -> Figure:
         )
     title = "B-factor" if confidence.kind is None else f"Confidence: {legible(confidence.kind, 40)}"
     unit = " Å²" if confidence.kind is None else ""
+    zero = ""
+    if confidence.n_zero:
+        zero = (
+            f" {several(confidence.n_zero, 'chain')} whose B-factors are all zero "
+            f"{'is' if confidence.n_zero == 1 else 'are'} left out; see Outliers."
+        )
     return Figure(
         title,
         histogram_chart(
@@ -200,7 +246,7 @@ def _confidence_figure(confidence: Confidence) -> Figure:
             "chains",
             unit,
         ),
-        f"{middle(confidence.means, unit)}, in {n}.{above(confidence.means, unit, 'chains')}",
+        f"{middle(confidence.means, unit)}, in {n}.{above(confidence.means, unit, 'chains')}{zero}",
     )
 
 

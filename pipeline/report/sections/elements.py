@@ -29,6 +29,7 @@ class Bar:
     width: float
     kind: str = ""
     note: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,18 @@ def check_single(out: Path, single: Path) -> None:
     assert not list((out / ".build").glob("task-*"))
 
 
+def test_only_the_end_of_an_array_job_minds_that_there_is_no_chain(tmp_path: Path) -> None:
+    source, out = runs.write_peptides(tmp_path / "in", 2), tmp_path / "out"
+    told = ["--out-dir", out]
+    asked = ["--pdb-dir", source, "--min-length", 1000]
+    assert here(*told, *asked, "--dry-run") == 0
+    assert here(*told, *asked, "--plan") == 0
+    assert here(*told, "--part", "0/1") == 0
+    assert here(*told, "--finalise") == 1
+    assert runs.build_json(out)["counts"]["chains"] == 0
+    assert here(*told, "--finalise", "--allow-empty") == 0
+
+
 @pytest.mark.parametrize("of", [1, 4, 30])
 def test_tasks_in_any_order_make_the_single_machine_s_dataset(
     source: Path, single: Path, tmp_path: Path, of: int

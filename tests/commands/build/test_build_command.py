@@ -30,6 +30,7 @@ from pipeline.crew.crew import available_jobs
 from pipeline.crew.progress import ProgressNote
 from pipeline.filters import Filters
 from pipeline.sources import Entry, SourceFile
+from pipeline.verify.command import main as verify
 from tests.support import build_runs as runs
 from tests.support.build_runs import Command, on_reading, run
 from tests.support.places import EXAMPLES
@@ -46,6 +47,11 @@ WRONG = {
     "--max-lenght 3": "there is no option --max-lenght; did you mean --max-length?",
     "--max_lenght=3": "there is no option --max_lenght; did you mean --max-length?",
     "--frobnicate": "there is no option --frobnicate",
+    "--overwrit": "there is no option --overwrit",
+    "--versoin": "there is no option --versoin; did you mean --version?",
+    "--no-report": "there is no option --no-report; --report false says that",
+    "--no_quiet=1": "there is no option --no_quiet; --quiet false says that",
+    "--no-pdb-dir": "there is no option --no-pdb-dir; did you mean --pdb-dir?",
     "--max-length foo": "--max-length foo: expected a whole number",
     "--max-length 1.5": "--max-length 1.5: expected a whole number",
     "--max-length": "--max-length needs a whole number",
@@ -243,7 +249,7 @@ def test_help_shows_every_option_with_its_description_and_default(
 def test_an_option_file_of_a_dataset_makes_it_again(tmp_path: Path) -> None:
     source = runs.write_peptides(tmp_path / "in", 3)
     out = tmp_path / "out"
-    first = runs.build_here(source, out, max_length=39, models="all", allow_failures=0)
+    first = runs.build_here(source, out, max_length=39, models="all", allow_empty=True)
     options = parse("--config", out / "options.yaml", "--out-dir", tmp_path / "again")
     assert options.whole_reading().config_hash == first["config_hash"]
     assert str(options.pdb_dir) == str(source)
@@ -298,12 +304,35 @@ def test_no_residues_give_no_bytes_per_residue(
     tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     source = runs.write_peptides(tmp_path / "in", 2)
-    summary = runs.build_here(source, tmp_path / "out", min_length=1000)
+    summary = runs.build_here(source, tmp_path / "out", min_length=1000, status=1)
     said = capfd.readouterr().out
     assert summary["counts"]["residues"] == 0
     assert "per residue" not in said
     assert "2 min-length" in said
     assert said.strip().endswith("0 of 2 files failed")
+
+
+def test_a_build_without_a_chain_is_whole_warns_and_ends_with_1_unless_that_is_allowed(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    source, out = runs.write_peptides(tmp_path / "in", 2), tmp_path / "out"
+    summary = runs.build_here(source, out, min_length=1000, status=1)
+    warning = "warning: the dataset is empty: every chain was dropped, 2 of 2 by min-length"
+    assert f"{warning}; --allow-empty accepts that with status 0" in capfd.readouterr().out
+    assert summary["counts"]["skipped"] == 2
+    assert pq.read_table(out / "index.parquet").num_rows == 0
+    assert verify([str(out)]) == 0
+    before = (out / "build.json").read_bytes()
+    for update in (False, True):
+        runs.build_here(source, out, min_length=1000, update=update, status=1)
+        runs.build_here(source, out, min_length=1000, update=update, allow_empty=True)
+        assert (out / "build.json").read_bytes() == before, "the option names no other dataset"
+    said = capfd.readouterr().out
+    assert said.count(warning) == 4
+    assert said.count("--allow-empty accepts") == 2
+    # What keeps a chain says nothing of it.
+    runs.build_here(source, tmp_path / "full")
+    assert "empty" not in capfd.readouterr().out
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
@@ -325,6 +354,22 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert main(arguments) == 0
     assert "1 of them done" in capfd.readouterr().out
     assert runs.snapshot(out) == before
+
+
+def test_a_dry_run_refuses_the_folder_that_the_build_would_refuse(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    source, out = runs.write_peptides(tmp_path / "in", 1), tmp_path / "out"
+    runs.build_here(source, out)
+    arguments = ["--pdb-dir", str(source), "--out-dir", str(out), "--min-length", "3"]
+    refusals = []
+    for more in ([], ["--dry-run"]):
+        capfd.readouterr()
+        assert main([*arguments, *more]) == 2
+        refusals.append(capfd.readouterr().err)
+    assert "--min-length: 1 then, 3 now" in refusals[0]
+    assert refusals[1] == refusals[0]
+    assert main([*arguments, "--dry-run", "--overwrite"]) == 0
 
 
 def test_the_log_file_has_a_json_line_for_every_event(tmp_path: Path) -> None:
