@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 
 from model.checkpoint import LAST
 from model.train.checkpoints import LastCheckpoint
+from pipeline.commands.command_line import as_started
 from pipeline.commands.termination import INTERRUPTED, say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -109,6 +110,5 @@ def how_to_resume(folder: Path, step: int | None = None) -> str:
 
 def resuming(folder: Path) -> str:
     """The command that goes on with a run."""
-    return (
-        f"python -m model.train fit --config {folder / 'config.yaml'} --ckpt_path {folder / LAST}"
-    )
+    command = as_started("python -m model.train fit")
+    return f"{command} --config {folder / 'config.yaml'} --ckpt_path {folder / LAST}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from model.checkpoint import LAST
 from model.flow import TASKS, TaskWeights
+from pipeline.commands.command_line import as_started
 from pipeline.commands.words import several
 
 REQUESTS = {
@@ -34,8 +35,9 @@ def what_next(folder: Path, step: int, tasks: TaskWeights) -> str:
         return f"{folder}: {several(step, 'step')}, no checkpoint"
     task = next(task for task in TASKS if getattr(tasks, task) > 0)
     request = REQUESTS.get(task, "")
+    command = as_started(f"python -m model.sample --task {task}")
     return (
         f"{last}: the network after {several(step, 'step')}\n"
         f"sample it with\n"
-        f"python -m model.sample --task {task} --ckpt {last} {request} --out-dir out/{task}"
+        f"{command} --ckpt {last} {request} --out-dir out/{task}"
     )
