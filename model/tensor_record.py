@@ -9,12 +9,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from pipeline.short_repr import short_repr
+
 T = TypeVar("T", bound="TensorRecord")
 
 
 @dataclass(frozen=True)
 class TensorRecord:
     """A frozen dataclass of tensors (or None) and of other such records."""
+
+    def __init_subclass__(cls) -> None:
+        # In its own namespace, where `dataclass` leaves it as it is.
+        cls.__repr__ = short_repr  # type: ignore[method-assign]
 
     def map(self: T, function: Callable[[Tensor], Tensor]) -> T:
         """The same record with `function` applied to each tensor and each record in it."""

@@ -80,6 +80,9 @@ class Chain:
     coords_rounded: bool = False
     metadata: EntryMetadata = field(default_factory=EntryMetadata)
 
+    def __repr__(self) -> str:
+        return f"Chain({self.uid}: {len(self)} residues, {len(self.coords)} atoms)"
+
     def __len__(self) -> int:
         return len(self.aatype)
 

@@ -28,7 +28,7 @@ from model.sample.samples import same_columns
 from model.tasks import TASK_RECORDS, TASKS
 from model.trained_network import device_named, load_network, open_dataset, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
-from pipeline.commands.termination import leave, say, status_of
+from pipeline.commands.termination import say, status_of
 from pipeline.dataset import ShardDataset
 from pipeline.residues import RESTYPES
 
@@ -200,8 +200,3 @@ def _chi_rows(tally: Tally) -> list[dict[str, object]]:
             }
         )
     return rows
-
-
-def run() -> None:
-    """Entry point of ``python -m model.evaluate``."""
-    leave(main())

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.chain import Chain
 from pipeline.features import atom14_positions, unpack_mask
+from pipeline.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Structure:
     aatype: NDArray[np.int64]
     residue_index: NDArray[np.int64]
     chain_index: NDArray[np.int64]
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         length = len(self.aatype)

@@ -11,7 +11,8 @@ from model.sample.samples import save_structures, save_tables
 from model.tasks import TASK_RECORDS
 from model.trained_network import load_network, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
-from pipeline.commands.termination import FAILURE, OK, end_with, leave, say, status_of
+from pipeline.commands.termination import FAILURE, OK, end_with, say, status_of
+from pipeline.commands.words import several
 from pipeline.export.errors import ExportError
 
 
@@ -83,14 +84,10 @@ def sample(options: SampleOptions) -> int:
     settings = to_yaml(options)
     save_tables([samples[k] for k in sorted(samples)], options.out_dir, settings)
     if not options.quiet:
-        print(f"{options.out_dir}: {len(samples)} samples, sequences.fasta, metrics.csv")
+        made = several(len(samples), "sample")
+        print(f"{options.out_dir}: {made}, sequences.fasta, metrics.csv")
     if unfit:
-        say(f"{unfit} samples could not be written")
+        say(f"{several(unfit, 'sample')} could not be written")
     if errors:
-        say(f"{len(errors)} inputs could not be used")
+        say(f"{several(len(errors), 'input')} could not be used")
     return FAILURE if unfit or errors else OK
-
-
-def run() -> None:
-    """Entry point of ``python -m model.sample``."""
-    leave(main())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from model.tasks.inputs import InputError, read_inputs
 from model.tasks.residue_ranges import remarks
 from model.tasks.unconditional import parse_length, unconditional_problem
 from model.trained_network import device_named, load_network
+from pipeline.commands.words import several
 from pipeline.errors import UsageError
 
 Report = Callable[[str], None]
@@ -46,6 +46,10 @@ class Sampler:
         config = getattr(network, "config", None)
         self.c_embedding: int = getattr(config, "c_embedding", 0)
 
+    def __repr__(self) -> str:
+        n = sum(parameter.numel() for parameter in self.network.parameters())
+        return f"Sampler({several(n, 'parameter')} on {self.device})"
+
     @classmethod
     def load(cls, path: Path | str | None = None, *, device: str | None = None) -> Sampler:
         """Read a checkpoint of `model.train`, or without a path the one of the package.
@@ -62,8 +66,23 @@ class Sampler:
         task: Task,
         *,
         input: Path | str | None = None,
+        chains: Sequence[str] | None = None,
+        lengths: Sequence[str] | None = None,
+        sequence: str | None = None,
+        fixed: str | None = None,
+        partial_sequence: str | None = None,
+        contigs: str | None = None,
+        esm: str | None = None,
+        number: int = 1,
+        steps: int | None = None,
+        seed: int = 0,
+        temperature: float | None = None,
+        noise_scale: float | None = None,
+        start: float = 0.0,
+        no_relax: bool = False,
+        best_of: int = 1,
+        batch_size: int = 8,
         trajectory: bool = False,
-        **options: Any,
     ) -> Samples:
         """Sample, and keep everything in memory.
 
@@ -71,10 +90,45 @@ class Sampler:
         ----------
         task : {"packing", "design", "inpainting", "unconditional"}
         input : path, optional
+            A structure file or a folder of them. All tasks but the last need it.
+        chains : sequence of str, optional
+            Author's ids of the chains of the input that are read; all without it.
+        lengths : sequence of str, optional
+            Unconditional: residues of the proteins to make; ``"80+60"`` has two chains.
+        sequence : str, optional
+            Packing: pack this sequence; chains are separated by ``":"``.
+        fixed : str, optional
+            Design: residues that keep type and side chain, such as ``"A10-20,A35"``.
+        partial_sequence : str, optional
+            Design: types that are given; ``"_"`` or X where the type is free.
+        contigs : str, optional
+            Inpainting: what to make, such as ``"10-20/A45-60/15/0 B1-30"``.
+        esm : str, optional
+            Packing: the ESM-2 that the network was trained with, a name at the hub or a folder.
+        number : int
+            Samples for each input or length.
+        steps : int, optional
+            Evaluations of the network; 100 without it, 4 for packing.
+        seed : int
+        temperature : float, optional
+            Of residue types, 1 without it; of torsions in packing, 0 without it (the likeliest)
+            where a packing is made once, 1 where several are.
+        noise_scale : float, optional
+            Multiplies the noise that frames start from; 1 without it.
+        start : float
+            Partial diffusion: from the input noised to this time, 0 (noise) to below 1.
+        no_relax : bool
+            Leave out the last step of packing, in which clashing side chains are settled.
+        best_of : int
+            Candidates for each sample, of which the one with least predicted error is kept.
+        batch_size : int
+            Proteins that go through the network together at most.
         trajectory : bool
             Keep the states on the way.
-        **options
-            The other fields of `Request`: ``lengths=["80"]``, ``number=4``, ``seed=1`` …
+
+        Notes
+        -----
+        `Request` tells more of each.
 
         Raises
         ------
@@ -83,8 +137,26 @@ class Sampler:
         InputError
             An input cannot be used.
         """
-        place = None if input is None else Path(input)
-        request = Request(task=task, input=place, **options)
+        request = Request(
+            task=task,
+            input=None if input is None else Path(input),
+            chains=_listed(chains),
+            lengths=_listed(lengths),
+            sequence=sequence,
+            fixed=fixed,
+            partial_sequence=partial_sequence,
+            contigs=contigs,
+            esm=esm,
+            number=number,
+            steps=steps,
+            seed=seed,
+            temperature=temperature,
+            noise_scale=noise_scale,
+            start=start,
+            no_relax=no_relax,
+            best_of=best_of,
+            batch_size=batch_size,
+        )
         problems, errors = read_problems(request)
         if errors:
             raise errors[0]
@@ -137,6 +209,10 @@ class Sampler:
             if left[k] == 0:
                 winner = best.pop(k)
                 yield k, Sample(problems[k], winner.output, winner.candidate)
+
+
+def _listed(names: Sequence[str] | None) -> list[str] | None:
+    return [names] if isinstance(names, str) else names and list(names)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from model.sample.structure_file import chains_of, structure_text
 from model.tasks import Output, Problem, Request
 from pipeline.chain import Chain
 from pipeline.commands.command_line import to_yaml
+from pipeline.commands.words import several
 from pipeline.export.chain_ids import Kind
 from pipeline.export.fasta import fasta_record
 from pipeline.residues import sequence_string
@@ -38,6 +39,11 @@ class Sample:
     problem: Problem
     output: Output
     candidate: int = 0
+
+    def __repr__(self) -> str:
+        size = several(len(self.problem), "residue")
+        error = f"predicted error {self.predicted_error:.2f} Å"
+        return f"Sample({self.name}: {self.problem.task}, {size}, {error})"
 
     @property
     def name(self) -> str:
@@ -80,6 +86,10 @@ class Samples(Sequence[Sample]):
 
     samples: tuple[Sample, ...]
     request: Request
+
+    def __repr__(self) -> str:
+        of = f" of {self.request.input}" if self.request.input else ""
+        return f"Samples({several(len(self), 'sample')}: {self.request.task}{of})"
 
     def __len__(self) -> int:
         return len(self.samples)

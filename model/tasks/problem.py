@@ -17,6 +17,7 @@ from model.tasks.inputs import InputStructure
 from pipeline.chain import Chain
 from pipeline.errors import UsageError
 from pipeline.geometry.frames import is_frame
+from pipeline.short_repr import short_repr
 
 CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
@@ -66,6 +67,8 @@ class Problem:
     source: str = ""
     embedding: NDArray[np.floating] | None = None
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return len(self.given)
 
@@ -106,6 +109,8 @@ class Output:
     log_probabilities: NDArray[np.float64] | None
     drawn: NDArray[np.bool_]
     trajectory: list[NDArray[np.float64]]
+
+    __repr__ = short_repr
 
     def mean_error(self, problem: Problem) -> float:
         """Mean predicted error of the residues that have something hidden, Å."""

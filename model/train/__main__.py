@@ -1,12 +1,6 @@
 """The command."""
 
-import sys
+from pipeline.commands.start import start
 
 if __name__ == "__main__":
-    try:
-        from model.train.command import main
-
-        main()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    start("model.train.command")

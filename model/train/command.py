@@ -16,6 +16,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from model.flow.clean import BATCH_KEYS
 from model.train.checkpoints import FOLDER, BestCheckpoints, LastCheckpoint, WholeFiles
+from model.train.configurations import with_configurations
 from model.train.ema import EMA
 from model.train.flow_module import FlowModule
 from model.train.progress import Progress
@@ -23,6 +24,7 @@ from model.train.run_folder import RunFolder, SavedConfig
 from model.train.training_log import TrainingLog
 from model.visualize.watch import WatchAttention
 from pipeline.batching import ProteinDataModule
+from pipeline.commands.command_line import as_started
 from pipeline.errors import Failure, UsageError
 
 COLUMNS = [*(key for key in BATCH_KEYS if key != "lengths"), "b_factor", "confidence_kind"]
@@ -119,7 +121,7 @@ def train(arguments: Sequence[str] | None = None) -> TrainCLI:
             # It has its own; and the usage would be a page of options.
             auto_configure_optimizers=False,
             parser_kwargs={
-                name: {"usage": f"python -m model.train {name} --config FILE [options]"}
+                name: {"usage": as_started(f"python -m model.train {name} --config NAME [options]")}
                 for name in ("fit", "validate", "test", "predict")
             },
             args=None if arguments is None else list(arguments),
@@ -155,6 +157,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         sys.exit(export(words[1:]))
     try:
-        train(None if arguments is None else words)
+        train(with_configurations(words))
     except (UsageError, Failure, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

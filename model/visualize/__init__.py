@@ -1,15 +1,20 @@
 """Watching attention: numbers and figures of what each layer looks at."""
 
-from model.visualize.draw import FIGURES, save_figures
-from model.visualize.head_view import HeadView
-from model.visualize.look import LayerView, look
-from model.visualize.statistics import (
-    NEAR,
-    AttentionStatistics,
-    console_line,
-    mean_of,
-    statistics_of,
-)
+from pipeline.extras import explained
+
+try:
+    from model.visualize.draw import FIGURES, save_figures
+    from model.visualize.head_view import HeadView
+    from model.visualize.look import LayerView, look
+    from model.visualize.statistics import (
+        NEAR,
+        AttentionStatistics,
+        console_line,
+        mean_of,
+        statistics_of,
+    )
+except ModuleNotFoundError as error:
+    raise explained(error, "model.visualize") or error from None
 
 __all__ = [
     "FIGURES",

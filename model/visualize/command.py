@@ -19,7 +19,7 @@ from model.visualize.options import VisualizeOptions
 from model.visualize.statistics import console_line
 from pipeline.batching import collate
 from pipeline.commands.command_line import parse_options
-from pipeline.commands.termination import leave, status_of
+from pipeline.commands.termination import status_of
 from pipeline.errors import UsageError
 
 COLUMNS = [key for key in BATCH_KEYS if key != "lengths"]
@@ -107,8 +107,3 @@ def noisy_protein(batch: dict[str, Any], options: VisualizeOptions) -> NoisyProt
     held = held_for(torch.tensor([TASKS.index(options.task)]), clean, noise)
     times = held.times(options.time, options.time)
     return Flow().corrupt(clean, times, noise)[0]
-
-
-def run() -> None:
-    """Entry point of ``python -m model.visualize``."""
-    leave(main())

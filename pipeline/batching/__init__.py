@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.batching.collate import PER_RESIDUE, collate
-from pipeline.batching.loader import ResumableLoader
-from pipeline.batching.sampler import LengthBatchSampler, OtherInputs
+from pipeline.extras import explained
+
+try:
+    from pipeline.batching.collate import PER_RESIDUE, collate
+    from pipeline.batching.loader import ResumableLoader
+    from pipeline.batching.sampler import LengthBatchSampler, OtherInputs
+except ModuleNotFoundError as error:
+    raise explained(error, "pipeline.batching") or error from None
 
 if TYPE_CHECKING:
     from pipeline.batching.data_module import ProteinDataModule
@@ -28,10 +33,5 @@ def __getattr__(name: str) -> Any:
     try:
         from pipeline.batching.data_module import ProteinDataModule
     except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("pytorch_lightning"):
-            raise
-        raise ImportError(
-            "ProteinDataModule needs PyTorch Lightning, which is not installed: "
-            'pip install "ellipsoid-flow[train]"'
-        ) from None
+        raise explained(error, "ProteinDataModule") or error from None
     return ProteinDataModule

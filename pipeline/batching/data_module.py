@@ -190,6 +190,16 @@ class ProteinDataModule(LightningDataModule):
         self._loaders: dict[str, _TrainLoader | _FixedLoader] = {}
         self._state: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        chosen = (
+            f"{name} {' and '.join(filter(None, how)) or 'everything'}"
+            for name, how in self._chosen.items()
+            if name == "train" or any(how)
+        )
+        return f"{type(self).__name__}({self.path}: {', '.join(chosen)})"
+
+    __str__ = __repr__  # Lightning's own would make all loaders
+
     @property
     def crop(self) -> ContiguousCrop | SpatialCrop | None:
         """How items are shortened."""

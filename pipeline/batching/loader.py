@@ -63,6 +63,9 @@ class ResumableLoader:
             dataset, batch_sampler=batch_sampler, collate_fn=collate_fn, **options
         )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._dataset!r}, {self.batch_sampler!r})"
+
     @property
     def epoch(self) -> int:
         return self.batch_sampler.epoch

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
 from pipeline.batching.epoch_plan import EpochPlan, plan_epoch, population
+from pipeline.commands.words import several
 from pipeline.errors import UsageError
 
 _PLAN = 1
@@ -173,6 +174,13 @@ class LengthBatchSampler(Sampler[list[int]]):
         plan, rank = self.plan, self.rank
         steps = range(self.position, len(plan.order))
         return (plan.batch(step, rank) for step in steps)
+
+    def __repr__(self) -> str:
+        place = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
+        return (
+            f"{type(self).__name__}({several(len(self.lengths), 'item')}, "
+            f"budget {self.budget:,}, epoch {self.epoch}, batch {self.position}{place})"
+        )
 
     @property
     def plan(self) -> EpochPlan:

@@ -18,11 +18,11 @@ from pipeline.build.run import Run
 from pipeline.built.errors import OutputError
 from pipeline.built.latest_plan import keep_plan
 from pipeline.built.layout import Layout
-from pipeline.built.output_folder import layout_of
+from pipeline.built.output_folder import check_configuration, layout_of
 from pipeline.built.tables import withdraw
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import standard_console
-from pipeline.commands.termination import FAILURE, OK, leave, status_of
+from pipeline.commands.termination import FAILURE, OK, status_of
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import UsageError
 from pipeline.files.storage import BadLocation, StorageError
@@ -90,8 +90,10 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
 
 
 def dry_run(run: Run) -> bool:
-    """Show the plan."""
+    """Show the plan, if the same command without --dry-run would follow it."""
     planned = plan_parts(run)
+    if not run.options.overwrite:
+        check_configuration(run.layout, run.reading)
     show_plan(run, planned, len(finished_parts(run.layout, planned.parts, run.reading)))
     return True
 
@@ -147,8 +149,3 @@ def _layout(options: BuildOptions) -> Layout:
     if local is not None and local.exists() and not local.is_dir():
         raise UsageError(f"--out-dir {local} is a file; give a folder")
     return layout
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.build``."""
-    leave(main())

@@ -198,30 +198,39 @@ def _clear_if_possible(scratch: Path) -> None:
         _clear(scratch)
 
 
-def _claim(layout: Layout, reading: Reading, overwrite: bool) -> None:
-    identity = reading.identity()
+def check_configuration(layout: Layout, reading: Reading) -> None:
+    """See that a build of this configuration may go on in the folder without deleting anything.
+
+    Raises
+    ------
+    UsageError
+    """
     known = _known_identity(layout)
-    current = json.loads(json.dumps(identity))
-    if known is None and not overwrite and layout.folder.exists(layout.build_json):
+    current = json.loads(json.dumps(reading.identity()))
+    if known is None and layout.folder.exists(layout.build_json):
         raise UsageError(
             f"{layout.folder} holds a finished dataset, but not what a build needs to go on in it "
             "(.build was not copied with it?); give another --out-dir, or --overwrite to delete it "
             "and start anew"
         )
     if known is not None and known != current:
-        if not overwrite and "derived_from" in known:
+        if "derived_from" in known:
             raise UsageError(
                 f"{layout.folder} was made by pipeline.subset out of other datasets, and no build "
                 "goes on in it; give another --out-dir, or --overwrite to delete it and start anew"
             )
-        if not overwrite:
-            raise UsageError(
-                f"{layout.folder} was built with another configuration "
-                f"({difference(known, current)}); give another --out-dir, or --overwrite to "
-                "delete it and start anew"
-            )
-        known = None
-    if known is None:
+        raise UsageError(
+            f"{layout.folder} was built with another configuration "
+            f"({difference(known, current)}); give another --out-dir, or --overwrite to "
+            "delete it and start anew"
+        )
+
+
+def _claim(layout: Layout, reading: Reading, overwrite: bool) -> None:
+    if not overwrite:
+        check_configuration(layout, reading)
+    identity = reading.identity()
+    if _known_identity(layout) != json.loads(json.dumps(identity)):
         if overwrite:
             withdraw(layout)
             # Only what builds make: the folder may hold what somebody else put there.

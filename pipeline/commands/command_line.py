@@ -27,6 +27,7 @@ import jsonargparse
 import jsonargparse.typing
 import yaml
 
+from pipeline.commands.software import version_line
 from pipeline.commands.words import dashed
 from pipeline.files.place import Place
 
@@ -34,7 +35,9 @@ Options = TypeVar("Options")
 
 jsonargparse.typing.register_type(Place)
 
-_OWN = ("help", "config", "print_config")
+_OWN = ("help", "config", "print_config", "version")
+_DESTRUCTIVE = {"overwrite", "repair"}
+"""Options that replace or delete: nobody is led to them by a slip of the pen."""
 _TRUTHS = ("true", "false")
 
 
@@ -57,7 +60,8 @@ def parse_options(
         metadata say ``also`` has a second name on the command line; one that says ``unit`` is a
         whole number of so many there; one that says ``option=False`` is none.
     program : str
-        Shown in the usage line, such as ``python -m pipeline.build``.
+        Shown in the usage line, such as ``python -m pipeline.build``; where the console script was
+        started, ``ellipsoid-flow build`` is shown instead.
     arguments : sequence of str, optional
         Defaults to the process's own.
     first : str, optional
@@ -75,7 +79,7 @@ def parse_options(
         for field in dataclasses.fields(group)
         if field.init
     }
-    parser = _parser(groups, hints, program, description, first)
+    parser = _parser(groups, hints, as_started(program), description, first)
     parser.aliases = {
         f.metadata["also"]: f.name
         for f in dataclasses.fields(options)  # type: ignore[arg-type]
@@ -85,6 +89,14 @@ def parse_options(
         _normalise(list(sys.argv[1:] if arguments is None else arguments), parser)
     )
     return _made_of(options, namespace)
+
+
+def as_started(program: str) -> str:
+    """A command by the name that it was started by: of its module, or of the console script."""
+    door = Path(sys.argv[0]).name
+    if door != "ellipsoid-flow":
+        return program
+    return re.sub(r"^python -m (?:pipeline|model)\.", f"{door} ", program)
 
 
 def to_yaml(options: Any) -> str:
@@ -224,7 +236,8 @@ class _Help(jsonargparse.DefaultHelpFormatter):
         if default is None:
             return f"{text} (default: none)"
         if isinstance(default, bool):
-            default = "on" if default else "off"
+            off = f"on; {dashed(action.dest)} false switches it off"
+            default = off if default else "off"
         return f"{text} (default: {default})"
 
 
@@ -253,6 +266,12 @@ def _parser(
         action="config",
         metavar="PATH",
         help="YAML file of options; the command line wins over it.",
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=version_line(),
+        help="Print the version of ellipsoid-flow, and stop.",
     )
     for action in parser._actions:
         if action.dest in hints:
@@ -392,9 +411,14 @@ def _option(key: str, values: list[str], parser: _Parser) -> list[str]:
 
 
 def _no_such_option(option: str, parser: _Parser) -> str:
-    known = [*map(dashed, parser.hints), "--config", "--print_config", "--help"]
-    near = difflib.get_close_matches(dashed(_key(option)), known, n=1)
-    return f"there is no option {option}" + (f"; did you mean {near[0]}?" if near else "")
+    key = _key(option)
+    if (plain := key.removeprefix("no_")) != key and parser.hints.get(plain) is bool:
+        return f"there is no option {option}; {dashed(plain)} false says that"
+    known = [*map(dashed, parser.hints), *(f"--{name}" for name in _OWN)]
+    near = difflib.get_close_matches(dashed(key), known, n=1)
+    if not near or _key(near[0]) in _DESTRUCTIVE:
+        return f"there is no option {option}"
+    return f"there is no option {option}; did you mean {near[0]}?"
 
 
 def _read_config(path: str, parser: _Parser) -> dict[str, Any]:

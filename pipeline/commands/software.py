@@ -14,6 +14,11 @@ def version_of(package: str) -> str | None:
         return None
 
 
+def version_line() -> str:
+    """What ``--version`` prints."""
+    return f"ellipsoid-flow {version_of('ellipsoid-flow') or 'of a checkout, not installed'}"
+
+
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """Package → its version."""
     return {name: version_of(name) or "not installed as a package" for name in packages}

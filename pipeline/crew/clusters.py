@@ -17,6 +17,9 @@ from typing import Any, Literal, Protocol
 
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import UsageError
+from pipeline.extras import pip_line
+
+_PACKAGES = Path(__file__).parents[2]
 
 CONNECT_SECONDS = 30.0
 WORKERS_SECONDS = 60.0
@@ -89,7 +92,7 @@ def check_installed(backend: str) -> None:
         __import__({"dask": "distributed", "ray": "ray"}[backend])
     except ImportError as error:
         raise UsageError(
-            f'--backend {backend} needs an extra: pip install -e ".[{backend}]" ({error})'
+            f"--backend {backend} needs an extra: {pip_line(backend)} ({error})"
         ) from error
 
 
@@ -178,7 +181,8 @@ def _ray(address: str) -> Iterator[Cluster]:
         is_ours = not ray.is_initialized()
         try:
             if is_ours:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+                with contextlib.chdir(_folder_of_workers()):
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:  # of several kinds, by Ray's version and the address
             raise _no_answer("ray", address, error) from error
     try:
@@ -186,6 +190,13 @@ def _ray(address: str) -> Iterator[Cluster]:
     finally:
         if is_ours:
             ray.shutdown()
+
+
+def _folder_of_workers() -> Path:
+    """Where to be when Ray is started: it has its workers import from there before all else, and a
+    pipeline.py of somebody's in the working folder is not what they are to load."""
+    here = Path.cwd()
+    return here if here == _PACKAGES else Path(here.root)
 
 
 @contextlib.contextmanager

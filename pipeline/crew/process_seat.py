@@ -129,8 +129,9 @@ class _Keeper(threading.Thread):
 def _start() -> subprocess.Popen[bytes]:
     paths = [str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
+        # -P: a pipeline.py of somebody's in the working folder is not what the worker is to load.
         return subprocess.Popen(
-            [sys.executable, "-m", "pipeline.crew.process_seat", str(os.getpid())],
+            [sys.executable, "-P", "-m", "pipeline.crew.process_seat", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},

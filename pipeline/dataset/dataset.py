@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from pipeline.built.stored_embeddings import StoredEmbeddings
+from pipeline.commands.words import several, told
 from pipeline.dataset.crops import Crop
 from pipeline.dataset.embeddings import KEY, open_embeddings
 from pipeline.dataset.items import Item, ItemMaker, Transform
@@ -116,7 +117,7 @@ class ShardDataset(Dataset[Item]):
             raise ValueError(f'cache is None, "mmap" or "memory", not {cache!r}')
         fields, scalars = sort_columns(columns)
         selection = select(path, where=where, entry_where=entry_where, split=split, unit=unit)
-        self.unit = unit
+        self.unit, self.split, self.cache = unit, split, cache
         self.labels = Labels(labels) if labels is not None else None
         self.n_unlabelled = 0
         if self.labels is not None:
@@ -136,6 +137,14 @@ class ShardDataset(Dataset[Item]):
 
     def __len__(self) -> int:
         return len(self._selection)
+
+    def __repr__(self) -> str:
+        split = "" if self.split is None else f", split {self.split}"
+        return (
+            f"{type(self).__name__}({self._selection.dataset.folder}: "
+            f"{several(len(self), self.unit, 'entries' if self.unit == 'entry' else None)}, "
+            f"{several(int(self.lengths.sum()), 'residue')}{split}, cache {told(self.cache)})"
+        )
 
     def __getitem__(self, number: int) -> Item:
         n = len(self)

@@ -12,6 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import torch
 
+from pipeline.commands.words import several
+
 KEY = "chain_uid"
 
 LabelSource: TypeAlias = "pa.Table | Mapping[str, Any] | str | Path"
@@ -52,6 +54,11 @@ class Labels:
         if len(self._row) < len(names):
             twice = next(n for k, n in enumerate(names) if self._row[n] != k)
             raise ValueError(f"two labels for {twice}")
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({', '.join(self.names)} of {several(len(self._row), 'chain')})"
+        )
 
     def __contains__(self, name: str) -> bool:
         return name in self._row

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
+from pipeline.commands.words import several
 from pipeline.dataset.crops import Crop
 from pipeline.dataset.dataset import item_names, labels_of, scalar_value, sort_columns
 from pipeline.dataset.embeddings import KEY, open_embeddings
@@ -103,10 +104,21 @@ class ShardStream(IterableDataset[Item]):
         self._embeddings = None
         if embedding is not None:
             self._embeddings = open_embeddings(self._selection, embedding)
+        self.split = split
         self.seed, self.shuffle, self.buffer, self.even = seed, shuffle, buffer, even
         self.rank, self.world_size = _place(rank, world_size)
         self._groups = _groups(self._selection)
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def __repr__(self) -> str:
+        split = "" if self.split is None else f", split {self.split}"
+        order = f"buffer {self.buffer:,}" if self.shuffle else "in order"
+        return (
+            f"{type(self).__name__}({self._selection.dataset.folder}: "
+            f"{several(len(self._selection), 'chain')}, "
+            f"{several(int(self._selection.item_lengths.sum()), 'residue')}{split}, {order}, "
+            f"rank {self.rank} of {self.world_size})"
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch it is; to be called before the loader is iterated."""

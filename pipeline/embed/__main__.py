@@ -1,12 +1,6 @@
 """The command."""
 
-import sys
+from pipeline.commands.start import start
 
 if __name__ == "__main__":
-    try:
-        from pipeline.embed.command import run
-
-        run()
-    except KeyboardInterrupt:  # while modules are loaded; later it is answered there
-        print("interrupted before anything was begun", file=sys.stderr)
-        sys.exit(130)
+    start("pipeline.embed.command")

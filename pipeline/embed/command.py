@@ -30,7 +30,7 @@ from pipeline.built.stored_embeddings import (
 )
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.software import version_of
-from pipeline.commands.termination import leave, status_of
+from pipeline.commands.termination import status_of
 from pipeline.commands.words import mebibytes, several
 from pipeline.embed.display import Progression
 from pipeline.embed.embed_part import Part, PartCounts, embed_part
@@ -67,11 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted="the same command goes on behind the last part",
         cannot=f"cannot write into {options.dataset}",
     )
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.embed``."""
-    leave(main())
 
 
 @dataclass(frozen=True, slots=True)

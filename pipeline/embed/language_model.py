@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -26,11 +25,10 @@ from numpy.typing import NDArray
 
 from pipeline.embed.windows import N_SPECIAL, Window, batches_of, windows_of
 from pipeline.errors import Failure
+from pipeline.extras import check_installed
 
 if TYPE_CHECKING:
     import torch
-
-INSTALL = 'pip install -e ".[esm]"'
 
 _CONFIG = (
     "vocab_size",
@@ -240,11 +238,9 @@ def check_packages() -> None:
 
     Raises
     ------
-    ModelError
+    MissingPackage
     """
-    for package in ("torch", "transformers"):
-        if importlib.util.find_spec(package) is None:
-            raise ModelError(f"embedding needs {package}: {INSTALL}")
+    check_installed("embedding", "esm", "torch", "transformers")
 
 
 def _folder(model: str) -> Path | None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.stored_chains import StoredChain, read_entries
 from pipeline.commands.command_line import parse_options
-from pipeline.commands.termination import leave, say, status_of
+from pipeline.commands.termination import say, status_of
 from pipeline.commands.words import several
 from pipeline.errors import UsageError
 from pipeline.export.chain_ids import Changed, Kind, with_own_ids
@@ -173,8 +173,3 @@ def _note_ids(path: Path, named: Changed) -> None:
 def _note(sentence: str, kind: Kind) -> None:
     advice = "; its atoms are all there, and mmCIF keeps the rest" if kind == "pdb" else ""
     say(f"note: {sentence}{advice}")
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.export``."""
-    leave(main())

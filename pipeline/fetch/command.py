@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import standard_console
-from pipeline.commands.termination import FAILURE, OK, leave, status_of
+from pipeline.commands.termination import FAILURE, OK, status_of
 from pipeline.commands.words import MEBIBYTE
 from pipeline.errors import UsageError
 from pipeline.fetch.connections import Connections
@@ -141,8 +141,3 @@ def _fetch(
                 entry.entry_id, "failed", reason="not-tried", message=message
             )
     return list(rows.values())
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.fetch``."""
-    leave(main())

@@ -39,6 +39,7 @@ from pipeline.geometry.moments import (
     sqrt,
     sum_atoms,
 )
+from pipeline.short_repr import short_repr
 
 BASE_THICKNESS = 0.5
 """Added to every standard deviation, in Å: no residue is thinner than an atom's own cloud."""
@@ -74,6 +75,8 @@ class Gaussians:
     local_mean: Array
     scale: Array
     local_covariance: Array | None = None
+
+    __repr__ = short_repr
 
     @property
     def centroid(self) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.commands.command_line import parse_options
-from pipeline.commands.termination import leave, status_of
+from pipeline.commands.termination import status_of
 from pipeline.report import write_report
 from pipeline.report.options import ReportOptions
 
@@ -33,8 +33,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(options: ReportOptions) -> None:
     options.check()
     print(write_report(options.dataset, options.output))
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.report``."""
-    leave(main())

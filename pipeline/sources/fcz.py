@@ -10,6 +10,7 @@ import struct
 
 import numpy as np
 
+from pipeline.extras import pip_line
 from pipeline.sources.errors import CorruptStream, NotInstalled, TooLarge, TruncatedStream
 
 MAGIC = b"FCMP"
@@ -50,7 +51,7 @@ def unpack_fcz(data: bytes, max_bytes: int, *, name: str = "") -> bytes:
     except ImportError:
         raise NotInstalled(
             f"{name} is packed by Foldcomp; reading it needs an extra: "
-            'pip install foldcomp (or pip install -e ".[foldcomp]")'
+            f"{pip_line('foldcomp')} (which is pip install foldcomp)"
         ) from None
     try:
         _, text = foldcomp.decompress(data)

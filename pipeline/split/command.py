@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.layout import Layout
 from pipeline.commands.command_line import parse_options
-from pipeline.commands.termination import leave, status_of
+from pipeline.commands.termination import status_of
 from pipeline.errors import Failure, UsageError
 from pipeline.files.storage import Folder, StorageError
 from pipeline.split.assign import Assignment, assign_splits
@@ -52,11 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted="nothing was written",
         cannot=None,
     )
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.split``."""
-    leave(main())
 
 
 def split(options: SplitOptions) -> None:

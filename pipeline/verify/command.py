@@ -12,7 +12,7 @@ from pipeline.built.layout import Layout
 from pipeline.built.output_folder import layout_of
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import standard_console
-from pipeline.commands.termination import FAILURE, OK, end_with, leave, status_of
+from pipeline.commands.termination import FAILURE, OK, end_with, status_of
 from pipeline.errors import UsageError
 from pipeline.files.atomic import appears_whole
 from pipeline.verify.check_dataset import (
@@ -60,11 +60,6 @@ def _verify(options: VerifyOptions) -> int:
     except OSError as error:
         # It may be about anything, here or where inputs are: the system says best what.
         raise VerifyError(str(error)) from error
-
-
-def run() -> None:
-    """Entry point of ``python -m pipeline.verify``."""
-    leave(main())
 
 
 def verify(options: VerifyOptions, console: Console | None = None) -> int:

@@ -608,7 +608,8 @@ def test_without_the_packages_the_command_says_how_to_install_them(
         importlib.util, "find_spec", lambda name, *more: None if name == package else real(name)
     )
     embed(embedded, checkpoint, status=1)
-    assert f'embedding needs {package}: pip install -e ".[esm]"' in capsys.readouterr().err
+    line = 'pip install "ellipsoid-flow[esm]"'
+    assert f"embedding needs {package}, which is not installed: {line}" in capsys.readouterr().err
 
 
 def test_the_command_is_loaded_without_torch():

@@ -18,6 +18,7 @@ import model
 import pipeline
 from pipeline.build import planned
 from pipeline.built.errors import OutputError
+from pipeline.commands.start import start
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import Failure, UsageError
 from pipeline.files.lock import file_lock
@@ -297,12 +298,11 @@ def test_a_defect_is_shown_where_it_happened(
 def test_a_ctrl_c_while_the_process_ends_is_not_answered_any_more(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = module_of(command)
-    monkeypatch.setattr(module, "main", lambda: 7)
+    monkeypatch.setattr(module_of(command), "main", lambda arguments: 7)
     before = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(SystemExit) as end:
-            module.run()
+            start(f"{command}.command", [])
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, before)

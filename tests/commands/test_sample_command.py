@@ -136,7 +136,7 @@ def test_a_sample_that_does_not_fit_the_format_costs_only_itself(
     assert run(ckpt, tmp_path / "out", *arguments) == 1
     captured = capsys.readouterr()
     assert "write mmCIF (--format cif)" in captured.err
-    assert captured.err.splitlines()[-1] == "1 samples could not be written"
+    assert captured.err.splitlines()[-1] == "1 sample could not be written"
     assert [p.name for p in (tmp_path / "out").glob("*.pdb")] == ["1as5_1.pdb"]
     assert "1as5_1" in (tmp_path / "out" / "metrics.csv").read_text()
 

@@ -81,9 +81,6 @@ COLUMN = Recipe(
                 "\n| `n_x` | int32 | never | X | `0` |\n| `n_ligands` | int32",
             )
         ],
-        "README.md": [
-            ("\n| `radius_of_gyration` |", "\n| `n_x` | int32 | |\n| `radius_of_gyration` |")
-        ],
     },
     program=BUILD
     + """
@@ -96,7 +93,6 @@ assert "n_x" in DERIVED_COLUMNS
 assert verify([str(out), "--quiet", "--n-jobs", "1"]) == 0
 from tests.repository import test_docs
 test_docs.test_the_documented_columns_of_a_shard_are_those_of_the_schema()
-test_docs.test_the_readme_lists_every_column()
 """,
 )
 
@@ -126,7 +122,6 @@ RESIDUES = Recipe(
         "docs/format.md": [
             ("\n| `sse` | list", "\n| `is_x` | list\\<int8> | never | | |\n| `sse` | list")
         ],
-        "README.md": [("\n| `sse` | list", "\n| `is_x` | list of int8 | |\n| `sse` | list")],
     },
     program=BUILD
     + """
@@ -138,7 +133,6 @@ item = ShardDataset(out, columns=("aatype", "is_x"))[0]
 assert (item["is_x"] == (item["aatype"] == 20)).all()
 from tests.repository import test_docs
 test_docs.test_the_documented_columns_of_a_shard_are_those_of_the_schema()
-test_docs.test_the_readme_lists_every_column()
 """,
 )
 

@@ -16,6 +16,7 @@ PAGE = ROOT / "docs" / "development.md"
 TOOL = re.compile(r"\.generate_\w+")
 """A module that is run by hand, and looks up from the room of the table that it writes."""
 
+PACKAGES = ("pipeline", "model", "ellipsoid_flow")
 WITH_TORCH = {"pipeline/batching", "pipeline/dataset", "pipeline/embed"}
 
 
@@ -28,7 +29,7 @@ def floors() -> dict[str, int]:
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
     """All but tools and old names."""
-    for package in ("pipeline", "model"):
+    for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
             tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -52,7 +53,7 @@ def room_of(module: str) -> str:
 
 
 def test_every_room_is_in_the_plan_and_the_plan_has_no_other() -> None:
-    rooms = {room_of(name) for name, _ in modules()} - {"pipeline", "model"}
+    rooms = {room_of(name) for name, _ in modules()} - {*PACKAGES}
     assert {*floors()} == rooms, f"every room has a row in {PAGE.name}, and no row is of none"
 
 
@@ -62,11 +63,19 @@ def test_every_import_goes_to_a_lower_floor() -> None:
         f"{name} → {target}"
         for name, tree in modules()
         for target in imported(tree)
-        if target.startswith(("pipeline.", "model."))
+        if target.partition(".")[0] in PACKAGES
+        and "." in target
         and room_of(target) != room_of(name)
         and floor.get(room_of(target), 0) >= floor.get(room_of(name), 99)
     }
     assert not upwards, "imports go down"
+
+
+def test_nothing_of_ours_imports_what_only_leads_to_it() -> None:
+    inside = ((name, tree) for name, tree in modules() if not name.startswith("ellipsoid_flow"))
+    targets = {target.partition(".")[0]: name for name, tree in inside for target in imported(tree)}
+    assert "pipeline" in targets
+    assert "ellipsoid_flow" not in targets, "it re-exports; import what it leads to"
 
 
 def test_a_build_needs_no_torch() -> None:

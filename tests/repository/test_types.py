@@ -32,7 +32,9 @@ def test_no_module_is_excused_from_saying_so() -> None:
 
 def test_no_function_takes_more_than_seven_arguments_by_position() -> None:
     long = []
-    for path in (p for room in ("pipeline", "model") for p in (ROOT / room).rglob("*.py")):
+    for path in (
+        p for room in ("pipeline", "model", "ellipsoid_flow") for p in (ROOT / room).rglob("*.py")
+    ):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and not node.name.lstrip("_").startswith("from_"):
                 names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
@@ -43,7 +45,11 @@ def test_no_function_takes_more_than_seven_arguments_by_position() -> None:
 
 
 def test_no_annotation_leaves_out_of_what_something_is() -> None:
-    modules = [path for room in ("pipeline", "model") for path in (ROOT / room).rglob("*.py")]
+    modules = [
+        path
+        for room in ("pipeline", "model", "ellipsoid_flow")
+        for path in (ROOT / room).rglob("*.py")
+    ]
     assert modules
     assert {path.name: found for path in modules if (found := list(bare_types(path)))} == {}
 

@@ -311,7 +311,7 @@ def test_a_missing_extra_is_named_with_its_pip_line(
     monkeypatch.setitem(sys.modules, module, None)
     arguments = ["--pdb-dir", str(tmp_path), "--out-dir", str(tmp_path / "out")]
     assert main([*arguments, "--backend", backend, "--address", "x:1"]) == 2
-    assert f'pip install -e ".[{backend}]"' in capfd.readouterr().err
+    assert f'pip install "ellipsoid-flow[{backend}]"' in capfd.readouterr().err
 
 
 # ---- real clusters ----------------------------------------------------------------------------

@@ -46,6 +46,11 @@ WRONG = {
     "--max-lenght 3": "there is no option --max-lenght; did you mean --max-length?",
     "--max_lenght=3": "there is no option --max_lenght; did you mean --max-length?",
     "--frobnicate": "there is no option --frobnicate",
+    "--overwrit": "there is no option --overwrit",
+    "--versoin": "there is no option --versoin; did you mean --version?",
+    "--no-report": "there is no option --no-report; --report false says that",
+    "--no_quiet=1": "there is no option --no_quiet; --quiet false says that",
+    "--no-pdb-dir": "there is no option --no-pdb-dir; did you mean --pdb-dir?",
     "--max-length foo": "--max-length foo: expected a whole number",
     "--max-length 1.5": "--max-length 1.5: expected a whole number",
     "--max-length": "--max-length needs a whole number",
@@ -325,6 +330,22 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert main(arguments) == 0
     assert "1 of them done" in capfd.readouterr().out
     assert runs.snapshot(out) == before
+
+
+def test_a_dry_run_refuses_the_folder_that_the_build_would_refuse(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    source, out = runs.write_peptides(tmp_path / "in", 1), tmp_path / "out"
+    runs.build_here(source, out)
+    arguments = ["--pdb-dir", str(source), "--out-dir", str(out), "--min-length", "3"]
+    refusals = []
+    for more in ([], ["--dry-run"]):
+        capfd.readouterr()
+        assert main([*arguments, *more]) == 2
+        refusals.append(capfd.readouterr().err)
+    assert "--min-length: none then, 3 now" in refusals[0]
+    assert refusals[1] == refusals[0]
+    assert main([*arguments, "--dry-run", "--overwrite"]) == 0
 
 
 def test_the_log_file_has_a_json_line_for_every_event(tmp_path: Path) -> None:

@@ -504,6 +504,6 @@ except ImportError as error:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.stdout.splitlines() == [
         "[[1, 0]]",
-        "ProteinDataModule needs PyTorch Lightning, which is not installed: "
+        "ProteinDataModule needs pytorch_lightning, which is not installed: "
         'pip install "ellipsoid-flow[train]"',
     ], result.stderr
