@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         residue_gaussians,
     )
     from pipeline.report import write_report
+    from pipeline.selection import residue_batches, residues
     from pipeline.shards import DamagedShard
 
 __all__ = [
@@ -79,7 +80,9 @@ __all__ = [
     "from_backbone_atoms",
     "load_flow",
     "look",
+    "residue_batches",
     "residue_gaussians",
+    "residues",
     "write_report",
 ]
 
@@ -112,6 +115,7 @@ _HOMES = {
         "residue_gaussians",
     ),
     "pipeline.report": ("write_report",),
+    "pipeline.selection": ("residue_batches", "residues"),
     "pipeline.shards": ("DamagedShard",),
 }
 """Module → what is imported of it; a test holds it to the imports above, which are for tools."""
@@ -127,6 +131,11 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
+
+
+def home_of(name: str) -> str:
+    """The module that a public name is imported from."""
+    return _HOME_OF[name]
 
 
 def __dir__() -> list[str]:
