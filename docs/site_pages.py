@@ -6,6 +6,7 @@ so that links to files outside of this folder become links to the page made of t
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -32,6 +33,8 @@ def on_files(files: Files, config: Any) -> Files:
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=relinked(text, source)))
     files.append(File.generated(config, INTERFACE, content=_interface()))
+    for path in sorted(ROOT.glob("docs/notebooks/*.ipynb")):
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=_page_of(path)))
     return files
 
 
@@ -57,6 +60,16 @@ def relinked(text: str, source: str) -> str:
         return words if words.strip("`") == path else f"{words} (`{path}`)"
 
     return LINK.sub(link, text)
+
+
+def _page_of(notebook: Path) -> str:
+    """The cells of a notebook, one below the other."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells]
+    return "\n\n".join(
+        text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```"
+        for cell, text in zip(cells, texts, strict=True)
+    )
 
 
 def _interface() -> str:

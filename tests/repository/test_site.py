@@ -18,6 +18,9 @@ from tests.support.places import ROOT
 def test_every_page_of_the_documentation_is_in_the_menu() -> None:
     menu = repr(load_config(str(ROOT / "mkdocs.yml"))["nav"])
     assert [p.name for p in ROOT.glob("docs/*.md") if f"'{p.name}'" not in menu] == []
+    notebooks = [f"notebooks/{p.stem}.md" for p in ROOT.glob("docs/notebooks/*.ipynb")]
+    assert [name for name in notebooks if name not in menu] == []
+    assert len(notebooks) >= 4
 
 
 @pytest.mark.slow
