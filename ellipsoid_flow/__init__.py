@@ -133,5 +133,10 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def home_of(name: str) -> str:
+    """The module that a public name is imported from."""
+    return _HOME_OF[name]
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME_OF})
