@@ -41,7 +41,7 @@ from packing_table import Results, draw_curves, markdown
 from model.network import FlowNetwork, NetworkConfig
 from pipeline.commands.termination import terminable
 
-CONFIG = Path(__file__).with_name("packing.yaml")
+CONFIG = Path(__file__).parents[1] / "model" / "configs" / "packing.yaml"
 REPOSITORY = Path(__file__).parents[1]
 TOLERATED_SPREAD = 0.02
 """Of the numbers of parameters."""

@@ -42,7 +42,7 @@ from model.train.command import COLUMNS
 from pipeline.batching import collate
 from pipeline.dataset import ContiguousCrop, ShardDataset
 
-CONFIG = Path(__file__).with_name("packing.yaml")
+CONFIG = Path(__file__).parents[1] / "model" / "configs" / "packing.yaml"
 
 
 class Nothing(nn.Module):

@@ -30,6 +30,9 @@ INFO = "flow"
 EMA_KEY = "EMA"
 """Key of Lightning's ``callbacks`` under which the averaged weights are."""
 
+OWN = Path(__file__).parent / "checkpoints"
+"""Where the networks are that come with the package."""
+
 LAST = Path("checkpoints") / "last.ckpt"
 """In a run folder: what to resume from."""
 
@@ -98,6 +101,7 @@ def load_flow(
     Parameters
     ----------
     path : str or Path
+        A file, or the name of a network of the package (``"packing"``).
     averaged : bool
         Take the exponential moving average of the weights, if there is one.
     implementation : {"auto", "tiled", "triton", "oracle"}
@@ -123,6 +127,17 @@ def load_flow(
     return network.eval(), info
 
 
+def own_networks() -> list[str]:
+    """Names of the networks that come with the package."""
+    return sorted(path.stem for path in OWN.glob("*.ckpt"))
+
+
+def checkpoint_named(name: str | Path) -> Path:
+    """A file of this name, or else a network of the package."""
+    path = Path(name)
+    return OWN / f"{name}.ckpt" if str(name) in own_networks() and not path.exists() else path
+
+
 def load_weights(
     path: str | Path, *, averaged: bool = True
 ) -> tuple[dict[str, Tensor], CheckpointInfo]:
@@ -130,7 +145,7 @@ def load_weights(
 
     Parameters, errors: as for `load_flow`.
     """
-    path = Path(path)
+    path = checkpoint_named(path)
     stored = read_stored(path)
     info = _info(path, dict(stored[INFO]))
     if "weights" in stored:
@@ -162,7 +177,8 @@ def read_stored(path: Path) -> dict[str, Any]:
         such = f", such as {last}" if last.is_file() else f" such as {LAST.name}"
         raise NoCheckpoint(f"{path} is a folder; give a checkpoint{such}")
     if not path.is_file():
-        raise NoCheckpoint(f"there is no checkpoint {path}")
+        ours = f"; the package has {' and '.join(own_networks())}" if own_networks() else ""
+        raise NoCheckpoint(f"there is no checkpoint {path}{ours}")
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import CheckpointInfo, NotACheckpoint, load_flow
+from model.checkpoint import CheckpointInfo, NotACheckpoint, load_flow, own_networks
 from model.errors import CannotLoad
 from model.network import FlowNetwork
 from pipeline.commands.termination import say
@@ -15,8 +15,8 @@ from pipeline.dataset import ShardDataset
 from pipeline.errors import UsageError
 from pipeline.files.storage import Location
 
-DEFAULT = Path(__file__).parent / "checkpoints" / "default.ckpt"
-"""A small trained network, if this copy of the package has one."""
+DEFAULT = "packing"
+"""The network of the package that is taken if none is given."""
 
 
 def load_network(path: Path | str | None = None) -> tuple[FlowNetwork, CheckpointInfo]:
@@ -25,13 +25,13 @@ def load_network(path: Path | str | None = None) -> tuple[FlowNetwork, Checkpoin
     Parameters
     ----------
     path : path, optional
-        Without it, `DEFAULT`.
+        A file, or the name of a network of the package. Without it, `DEFAULT`.
 
     Raises
     ------
     CannotLoad
     """
-    if path is None and not DEFAULT.is_file():
+    if path is None and DEFAULT not in own_networks():
         raise CannotLoad("--ckpt is needed: this copy of the package has no network of its own")
     try:
         return load_flow(DEFAULT if path is None else path)
