@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -315,6 +317,21 @@ def test_a_checkpoint_at_the_end_of_an_epoch_continues_with_the_next(split_datas
         ckpt_path=tmp_path / "end.ckpt",
     )
     assert model.seen + resumed.seen == expected
+
+
+def test_workers_leave_ctrl_c_to_the_main_process(split_dataset: Path) -> None:
+    """A terminal sends it to all: batches go on, so that training can finish its step."""
+    options = SMALL | {"num_workers": 1, "multiprocessing_context": "fork"}
+    data = ProteinDataModule(str(split_dataset), **options)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    n, batches = len(loader), iter(loader)
+    next(batches)
+    (worker,) = loader._iterator._workers
+    os.kill(worker.pid, signal.SIGINT)
+    assert len(list(batches)) == n - 1
+    assert worker.is_alive()
+    loader._iterator = None
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
