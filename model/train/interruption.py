@@ -110,5 +110,5 @@ def how_to_resume(folder: Path, step: int | None = None) -> str:
 
 def resuming(folder: Path) -> str:
     """The command that goes on with a run."""
-    program = as_started("python -m model.train")
-    return f"{program} fit --config {folder / 'config.yaml'} --ckpt_path {folder / LAST}"
+    command = as_started("python -m model.train fit")
+    return f"{command} --config {folder / 'config.yaml'} --ckpt_path {folder / LAST}"

@@ -9,8 +9,6 @@ from model.flow import TASKS, TaskWeights
 from pipeline.commands.command_line import as_started
 from pipeline.commands.words import several
 
-SAMPLE = "python -m model.sample"
-
 REQUESTS = {
     "packing": "--input STRUCTURE",
     "design": "--input STRUCTURE",
@@ -37,8 +35,9 @@ def what_next(folder: Path, step: int, tasks: TaskWeights) -> str:
         return f"{folder}: {several(step, 'step')}, no checkpoint"
     task = next(task for task in TASKS if getattr(tasks, task) > 0)
     request = REQUESTS.get(task, "")
+    command = as_started(f"python -m model.sample --task {task}")
     return (
         f"{last}: the network after {several(step, 'step')}\n"
         f"sample it with\n"
-        f"{as_started(SAMPLE)} --task {task} --ckpt {last} {request} --out-dir out/{task}"
+        f"{command} --ckpt {last} {request} --out-dir out/{task}"
     )
