@@ -9,8 +9,6 @@ from model.flow import TASKS, TaskWeights
 from pipeline.commands.command_line import as_started
 from pipeline.commands.words import several
 
-SAMPLE = "python -m model.sample"
-
 REQUESTS = {
     "packing": "--input STRUCTURE",
     "design": "--input STRUCTURE",
