@@ -35,8 +35,9 @@ def what_next(folder: Path, step: int, tasks: TaskWeights) -> str:
         return f"{folder}: {several(step, 'step')}, no checkpoint"
     task = next(task for task in TASKS if getattr(tasks, task) > 0)
     request = REQUESTS.get(task, "")
+    command = as_started(f"python -m model.sample --task {task}")
     return (
         f"{last}: the network after {several(step, 'step')}\n"
         f"sample it with\n"
-        f"{as_started(SAMPLE)} --task {task} --ckpt {last} {request} --out-dir out/{task}"
+        f"{command} --ckpt {last} {request} --out-dir out/{task}"
     )
