@@ -168,15 +168,16 @@ def _run_batch(
         )
         drawn = generated.drawn[b, :n].cpu().numpy()
         log_p = np.where(drawn[:, None], logits[b, :n].log_softmax(-1).numpy(), 0.0)
-        error = errors[b, :n].numpy()
+        error, probability = errors[b, :n].numpy(), probabilities[b, :n].numpy()
         if problem.untouched is not None:
             error = np.where(problem.untouched, 0.0, error)
+            probability = np.where(problem.untouched, np.nan, probability)
             mask = mask | problem.untouched
         outputs.append(
             Output(
                 structure=structure,
                 predicted_error=np.where(mask, error, np.nan),
-                rotamer_probability=probabilities[b, :n].numpy(),
+                rotamer_probability=probability,
                 log_probabilities=None if problem.held_sequence.all() else log_p,
                 drawn=drawn,
                 trajectory=[

@@ -82,6 +82,7 @@ class Sampler:
         chains: Sequence[str] | None = None,
         lengths: Sequence[str] | None = None,
         sequence: str | None = None,
+        only: str | None = None,
         fixed: str | None = None,
         partial_sequence: str | None = None,
         contigs: str | None = None,
@@ -103,13 +104,15 @@ class Sampler:
         ----------
         task : {"packing", "design", "inpainting", "unconditional"}
         input : path, optional
-            A structure file or a folder of them. All tasks but the last need it.
+            A structure file, or a folder, a tar or a list of them. All tasks but the last need it.
         chains : sequence of str, optional
             Author's ids of the chains of the input that are read; all without it.
         lengths : sequence of str, optional
             Unconditional: residues of the proteins to make; ``"80+60"`` has two chains.
         sequence : str, optional
             Packing: pack this sequence; chains are separated by ``":"``.
+        only : str, optional
+            Packing: residues whose side chains are made, such as ``"A10-40,B5"``; the others stay.
         fixed : str, optional
             Design: residues that keep type and side chain, such as ``"A10-20,A35"``.
         partial_sequence : str, optional
@@ -156,6 +159,7 @@ class Sampler:
             chains=_listed(chains),
             lengths=_listed(lengths),
             sequence=sequence,
+            only=only,
             fixed=fixed,
             partial_sequence=partial_sequence,
             contigs=contigs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,7 +122,7 @@ def test_what_cannot_be_read_in_a_tar_or_list_is_told_and_the_rest_is_packed(
         assert status == 1
         assert "failed: " in said
         assert lost in said
-        assert said.splitlines()[-1] == "1 inputs could not be used"
+        assert said.splitlines()[-1] == "1 input could not be used"
         assert [p.name for p in out.glob("*.cif")] == ["one_1.cif"]
 
 
@@ -171,6 +172,10 @@ def test_all_but_the_named_residues_stay_as_they_are_in_the_file(
             made[name != "CB"].append(xyz != pytest.approx(before[number, name], abs=0.01))
     assert before.keys() == after.keys()
     assert all(made[1]), "all atoms beyond CB of the named residues are made"
+    probability = {row["residue"]: row["rotamer_probability"] for row in sample.residues()}
+    made_for = {number for number, p in probability.items() if not math.isnan(p)}
+    assert made_for
+    assert made_for <= {"10", "11", "12", "15"}
     metrics = sample.metrics()
     assert metrics["n_residues"] == 3, "of a glycine there is nothing to compare"
 
