@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model.tasks.contigs import Contigs, Free, draw_contigs, parse_contigs
 from model.tasks.inputs import InputStructure, read_inputs
-from model.tasks.residue_ranges import ResidueRange, parse_fixed, remarks
+from model.tasks.residue_ranges import ResidueRange, parse_ranges, remarks
 from pipeline.errors import UsageError
 from tests.support.odd_inputs import ENTRIES, moved, numbered, write
 
@@ -131,14 +131,21 @@ def test_any_text_is_read_or_refused_in_words(text: str) -> None:
 
 
 def test_fixed_residues_are_ranges_and_single_ones() -> None:
-    assert parse_fixed("A10-20,A35, B7") == [A("A", 10, 20), A("A", 35, 35), A("B", 7, 7)]
-    assert parse_fixed("A52A,1:52-52B") == [A("A", 52, 52, "A", "A"), A("1", 52, 52, "", "B")]
+    assert parse_ranges("A10-20,A35, B7", "--fixed") == [
+        A("A", 10, 20),
+        A("A", 35, 35),
+        A("B", 7, 7),
+    ]
+    assert parse_ranges("A52A,1:52-52B", "--fixed") == [
+        A("A", 52, 52, "A", "A"),
+        A("1", 52, 52, "", "B"),
+    ]
 
 
 @pytest.mark.parametrize("token", ["10-20", "A", "A5xy", "A.25", "A5A6"])
 def test_what_names_no_residues_is_named(token: str) -> None:
-    with pytest.raises(UsageError, match=f"'{token}' names no residues"):
-        parse_fixed(f"A1,{token}")
+    with pytest.raises(UsageError, match=f"--only: '{token}' names no residues"):
+        parse_ranges(f"A1,{token}", "--only")
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

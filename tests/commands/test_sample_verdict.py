@@ -34,7 +34,7 @@ def ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judged(problem: Problem, structure: Structure) -> str:
     """The verdict on what came out for a problem."""
     n = len(structure)
-    output = Output(structure, np.zeros(n), None, np.zeros(n, bool), [])
+    output = Output(structure, np.zeros(n), np.zeros(n), None, np.zeros(n, bool), [])
     return verdict(problem, numbers_alone(problem, output))
 
 
@@ -109,7 +109,7 @@ def test_a_network_of_another_kind_of_file_is_refused(
     task = ["--task", "packing", "--input", str(UBIQUITIN), "--out-dir", str(tmp_path / "out")]
     assert main([*task, "--ckpt", str(page)]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert said == [
+    assert said[-1:] == [
         f"error: {page} is no checkpoint; give one that model.train has written, such as "
         "RUN/checkpoints/last.ckpt"
     ]

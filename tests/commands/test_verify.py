@@ -157,7 +157,7 @@ def test_a_build_of_real_entries_is_whole_and_all_its_gaussians_are_recomputed(
         {"shape": "full"},
         {"base_thickness": 0.0},
         {"base_thickness": 2.0, "shape": "full"},
-        {"min_length": 1000},
+        {"min_length": 1000, "allow_empty": True},
     ],
     ids=str,
 )

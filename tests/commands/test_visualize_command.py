@@ -109,7 +109,7 @@ def test_the_page_names_the_options_of_the_command_and_no_others(
     text = PAGE.read_text(encoding="utf-8")
     named = set(re.findall(r"(?<![\w.-])--[a-z][a-z-]*[a-z](?![\w.])", text))
     assert named <= options
-    assert options - named <= {"--help", "--print_config", "--quiet", "--config"}
+    assert options - named <= {"--help", "--version", "--print_config", "--quiet", "--config"}
 
 
 @pytest.mark.slow

@@ -163,7 +163,7 @@ FILTER = Recipe(
     },
     program=BUILD
     + """
-build("data_manifest/examples/1a8o.cif.gz", "--max-modified", 0)
+build("data_manifest/examples/1a8o.cif.gz", "--max-modified", 0, "--allow-empty")
 (reason,) = set(pq.read_table(out / "drops.parquet")["reason"].to_pylist())
 assert reason == "max-modified"
 from pipeline.report.reasons import meaning

@@ -21,11 +21,11 @@ from pipeline.dataset import (
     SpatialCrop,
     UnreadableDataset,
     around,
-    fields,
 )
 from pipeline.features import atom14_positions, unpack_mask
 from pipeline.geometry.frames import backbone_frames, is_frame
 from pipeline.geometry.gaussians import local_mean_and_scale
+from pipeline.selection import fields
 from pipeline.shards import Rows
 
 
