@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from model.checkpoint import CheckpointInfo, export_flow, load_flow
+from model.checkpoint import INFO, CheckpointInfo, export_flow, load_flow
 from model.evaluate.command import main
 from model.evaluate.seen import seen_in_training
 from model.network import NetworkConfig
-from model.trained_network import DEFAULT
 from model.trained_on import NOTHING, TrainedOn, hashes_of
 from pipeline.dataset import ShardDataset
 from pipeline.residues import sequence_string
@@ -45,6 +45,17 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
     fit(dataset, folder, 1, **{"data__val_split": None, "watch__vis_interval": 0})
     return last(folder)
+
+
+@pytest.fixture(scope="module")
+def silent(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of before, which says nothing of its chains."""
+    path = tmp_path_factory.mktemp("silent") / "exported.ckpt"
+    export_flow(trained, path)
+    stored = torch.load(path, weights_only=True)
+    stored[INFO] |= {"trained_on": {}, "dataset_digest": ""}
+    torch.save(stored, path)
+    return path
 
 
 def test_a_dataset_gives_the_sequences_of_its_chains(dataset: Path) -> None:
@@ -88,9 +99,9 @@ def test_chains_that_were_trained_on_are_counted_whatever_their_dataset_is_calle
 
 
 def test_what_is_unknown_is_said(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Path, silent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said, page = evaluated(dataset, DEFAULT, tmp_path / "out", "test", capsys)
+    said, page = evaluated(dataset, silent, tmp_path / "out", "test", capsys)
     reason = "its checkpoint does not say which sequences it was trained on"
     assert f"note: whether the network was trained on these chains is unknown: {reason}" in said
     assert page == f"unknown: {reason}"
@@ -138,8 +149,15 @@ def test_sequences_are_kept_as_they_are() -> None:
     assert seen_in_training(info(NOTHING), "d3", "test", ["HIK"]).seen == 0
 
 
+def test_the_network_of_the_package_says_what_it_was_trained_on() -> None:
+    known = TrainedOn.from_plain(load_flow("packing")[1].trained_on)
+    assert [split for _, split in known.datasets] == ["train"]
+    assert known.sequences is not None
+    assert len(known.sequences) > 8000
+
+
 def test_a_network_that_is_fine_tuned_or_resumed_has_seen_what_it_had_seen_before(
-    dataset: Path, trained: Path, tmp_path: Path
+    dataset: Path, trained: Path, silent: Path, tmp_path: Path
 ) -> None:
     before = TrainedOn.from_plain(load_flow(trained)[1].trained_on)
     options = {**{k.replace(".", "__"): v for k, v in NO_VALIDATION.items()}}
@@ -154,5 +172,5 @@ def test_a_network_that_is_fine_tuned_or_resumed_has_seen_what_it_had_seen_befor
     rest = hashes_of(ShardDataset(dataset, split="rest").sequences())
     assert np.isin(rest, after.sequences).all()
     unknown = tmp_path / "unknown"
-    fit(dataset, unknown, 1, **options, model__init_from=DEFAULT)
+    fit(dataset, unknown, 1, **options, model__init_from=silent)
     assert TrainedOn.from_plain(load_flow(last(unknown))[1].trained_on).sequences is None
