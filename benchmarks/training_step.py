@@ -28,6 +28,7 @@ from model.flow import (
     TASKS,
     Flow,
     NoisyProtein,
+    Prediction,
     clean_from_batch,
     draw_noise,
     draw_times,
@@ -93,19 +94,23 @@ def kept_bytes(work: Callable[[], object]) -> int:
 
 
 def measure(
-    network: FlowNetwork, noisy: NoisyProtein, target: Target, repeats: int
+    network: FlowNetwork, noisy: NoisyProtein, target: Target, repeats: int, half: bool
 ) -> tuple[float, float, float, int]:
     """Seconds of a pass, of the last pass with its gradients, and of a mean step; bytes kept."""
     loss = FlowLoss()
 
+    def predicted(given: NoisyProtein) -> Prediction:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return network(given)
+
     @torch.no_grad()
     def earlier() -> NoisyProtein:
-        return replace(noisy, self_conditioning=self_conditioning(noisy, network(noisy)))
+        return replace(noisy, self_conditioning=self_conditioning(noisy, predicted(noisy)))
 
     known = earlier()
 
     def forward() -> Tensor:
-        return loss(known, network(known), target)[0]
+        return loss(known, predicted(known), target)[0]
 
     def step() -> None:
         network.zero_grad()
@@ -128,12 +133,14 @@ def main() -> None:
     noisy, target = batch_of(options.dataset, options.residues, options.length)
     settings = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["model"]["network"]
     rows = []
-    for title in ("with neighbours", "without neighbours"):
+    for title in ("with neighbours", "with neighbours, bf16", "without neighbours"):
         torch.manual_seed(0)
         network = FlowNetwork(NetworkConfig(**settings))
         if title.startswith("without"):
             network.pairs.neighbours = Nothing()  # type: ignore[assignment]
-        one, last, mean, kept = measure(network, noisy, target, options.repeats)
+        one, last, mean, kept = measure(
+            network, noisy, target, options.repeats, half=title.endswith("bf16")
+        )
         rows.append(
             (
                 title,
