@@ -25,6 +25,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -257,6 +258,9 @@ def compare(names: tuple[str, ...], c_z: int, arguments: argparse.Namespace) -> 
     from build_speed import format_table
 
     names = tuple(name for name in names if arguments.device in CONTESTANTS[name].devices)
+    if find_spec("invariant_point_attention") is None:
+        names = tuple(name for name in names if CONTESTANTS[name].kind != "pypi")
+        print("\nWithout the IPA of PyPI, which the extra `benchmark` installs.")
     sizes = [n for n in sorted(arguments.sizes) if not c_z or n <= 1024]
     limit = arguments.limit * 1024 * MEBIBYTE
     results: dict[tuple[str, int], dict[str, float] | None] = {}

@@ -81,7 +81,7 @@ learn() {
     local stop=(--trainer.max_time "00:00:0$minutes:00" --trainer.log_every_n_steps 100)
     [ "$minutes" -gt 0 ] ||
         stop=(--trainer.max_steps 2 --trainer.log_every_n_steps 1 --data.crop_size 32 --data.budget 2048)
-    "$python" -m model.train fit --config benchmarks/packing.yaml --data.path "$dataset" \
+    "$python" -m model.train fit --config packing --data.path "$dataset" \
         --run.dir "$work/run" --trainer.accelerator "$accelerator" --trainer.devices 1 \
         --trainer.precision "$precision" \
         --model.optimizer.schedule constant --data.val_split null --data.test_split null \

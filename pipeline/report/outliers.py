@@ -174,7 +174,7 @@ def find_outliers(
                 f"fewer than {VERY_SHORT} residues",
                 length < VERY_SHORT,
                 -length,
-                "{length:.0f} residues",
+                "length {length:.0f}",
                 f"length >= {VERY_SHORT}",
             ),
         ]
