@@ -177,16 +177,6 @@ class FlowNetwork(nn.Module):
         of_blocks = [m for b in self.blocks for name, m in b.named_children() if name in last]
         return [self.torsion, self.chi.out, self.types, self.confidence, *of_blocks]
 
-    def compile_layers(self) -> None:
-        """Use torch.compile for embeddings and transitions, for all sizes of batches.
-
-        They are what a compiler can fuse. The attention's tiles and the updates of frames stay as
-        they are: with them in one graph the first step takes longer than most trainings on a CPU.
-        """
-        for layer in (self.nodes, self.pairs, *(block.transition for block in self.blocks)):
-            assert isinstance(layer, nn.Module)
-            layer.compile(dynamic=True)  # in place, so that the weights keep their names
-
     def _ellipsoids(
         self,
         noisy: NoisyProtein,

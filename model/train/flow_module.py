@@ -66,8 +66,6 @@ class FlowModule(pl.LightningModule):
     seed : int
         Of noise, times and tasks, which are a pure function of it, of the number of batches so far
         and of the name of the chain.
-    compile : bool
-        Use torch.compile for the layers of the network.
     init_from : str, optional
         Fine-tuning: begin with the weights of this checkpoint. Those that do not fit are named and
         left as they were initialised.
@@ -90,7 +88,6 @@ class FlowModule(pl.LightningModule):
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
         max_passes: int = PASSES,
         seed: int = 0,
-        compile: bool = False,
         init_from: str | None = None,
         dump_bad_batches: bool = True,
     ):
@@ -105,7 +102,6 @@ class FlowModule(pl.LightningModule):
         self._accumulated: list[Mapping[str, Any]] = []
         self.grad_norm: Tensor | None = None
         """Of the last step, before clipping."""
-        self._compile = compile
         self._flow, self._loss = Flow(), FlowLoss(loss)
         self._validation = LossSums()
         self.initial: CheckpointInfo | None = None
@@ -266,8 +262,6 @@ class FlowModule(pl.LightningModule):
             self._check_crop()
         if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
             self.load_initial(self.init_from)
-        if self._compile:
-            self.network.compile_layers()
 
     def _check_crop(self) -> None:
         """Which residues are near each other tells of hidden frames."""

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import load_flow
 from model.flow import clean_from_batch
 from model.losses import LossTerm
 from model.network import NetworkConfig
@@ -202,23 +201,6 @@ def test_two_processes_train_together_and_resume(examples_dataset: Path, tmp_pat
         for name, value in expected.items():
             if name.startswith(("train/", "train_by_time/", "tasks/")) and value:
                 assert float(row[name]) == pytest.approx(float(value), rel=1e-6), name
-
-
-@pytest.mark.slow
-def test_compiled_layers_train_like_plain_ones(examples_dataset: Path, tmp_path: Path) -> None:
-    words = [
-        *("fit", "--config", "model/configs/tiny.yaml", "--data.path", examples_dataset),
-        *("--model.network.n_blocks", 2, "--trainer.max_steps", 4, "--watch.vis_interval", 0),
-        *("--trainer.log_every_n_steps", 1),
-    ]
-    command(*words, "--run.dir", tmp_path / "plain")
-    command(*words, "--run.dir", tmp_path / "compiled", "--model.compile", "true", seconds=900)
-    plain, compiled = (
-        [float(row["train/loss"]) for row in logged(tmp_path / name)]
-        for name in ("plain", "compiled")
-    )
-    assert compiled == pytest.approx(plain, rel=1e-3)
-    assert load_flow(last(tmp_path / "compiled"))[1].step == 4
 
 
 @pytest.mark.slow
