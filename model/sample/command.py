@@ -100,6 +100,5 @@ def sample(options: SampleOptions) -> int:
 
 def _told(made: Sample) -> str:
     """What is said of a sample behind the name of its file."""
-    size = several(len(made.problem), "residue")
-    told = f"{size}, predicted error {made.predicted_error:.2f} Å"
+    told = f"{made.size()}, predicted error {made.predicted_error:.2f} Å"
     return f"{told}; {made.verdict}" if made.verdict else told

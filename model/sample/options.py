@@ -62,6 +62,9 @@ def check_request(request: Request) -> None:
     ------
     UsageError
     """
+    if request.task not in TASK_RECORDS:
+        known = ", ".join(TASK_RECORDS)
+        raise UsageError(f"--task is one of {known}, found {request.task!r}")
     for name in ("number", "steps", "best_of", "batch_size"):
         value = getattr(request, name)
         if value is not None and value < 1:

@@ -46,13 +46,18 @@ class Sample:
     candidate: int = 0
 
     def __repr__(self) -> str:
-        size = several(len(self.problem), "residue")
+        size = self.size()
         error = f"predicted error {self.predicted_error:.2f} Å"
         return f"Sample({self.name}: {self.problem.task}, {size}, {error})"
 
     @property
     def name(self) -> str:
         return self.problem.name
+
+    def size(self) -> str:
+        """How many residues it has; and of how many, if some could not be made."""
+        n, asked = int(self.structure.mask.any(-1).sum()), several(len(self.problem), "residue")
+        return asked if n == len(self.problem) else f"{n:,} of {asked}"
 
     @property
     def structure(self) -> Structure:

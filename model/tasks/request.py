@@ -51,7 +51,7 @@ class Request:
         Samples for each input or length.
     steps
         Evaluations of the network from noise to protein, 100 without it. For packing, passes
-        through the network, of which each sees the one before; 4 without it.
+        through the network, of which each sees the one before; 2 without it.
     seed
         A sample is a function of the network, what is asked for, its name and this.
     temperature

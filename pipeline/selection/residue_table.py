@@ -73,14 +73,25 @@ def _stored(name: str, type: pa.DataType) -> ResidueColumn:
     return ResidueColumn(type, lambda source: source.stored(name), stored=(name,))
 
 
-def _named(name: str, names: Sequence[str]) -> ResidueColumn:
-    """Codes of a stored column as words."""
+def _of_atoms(name: str, type: pa.DataType) -> ResidueColumn:
+    """A stored column that says nothing of a residue without atoms."""
+
+    def make(source: _Source) -> pa.Array:
+        return pa.array(source.stored(name), type, mask=source.stored("atom14_mask") == 0)
+
+    return ResidueColumn(type, make, stored=(name, "atom14_mask"))
+
+
+def _named(name: str, names: Sequence[str], of_atoms: bool = False) -> ResidueColumn:
+    """Codes of a stored column as words; null without atoms, if the column is `of_atoms`."""
 
     def make(source: _Source) -> pa.DictionaryArray:
-        codes = pa.array(source.stored(name).astype(np.int8))
+        unknown = source.stored("atom14_mask") == 0 if of_atoms else None
+        codes = pa.array(source.stored(name).astype(np.int8), mask=unknown)
         return pa.DictionaryArray.from_arrays(codes, pa.array(names))
 
-    return ResidueColumn(pa.dictionary(pa.int8(), pa.string()), make, stored=(name,))
+    columns = (name, "atom14_mask") if of_atoms else (name,)
+    return ResidueColumn(pa.dictionary(pa.int8(), pa.string()), make, stored=columns)
 
 
 def _resolved(source: _Source, values: NDArray[Any]) -> pa.Array:
@@ -121,7 +132,7 @@ COLUMNS: dict[str, ResidueColumn] = {
     "auth_seq_id": _stored("auth_seq_id", pa.int32()),
     "ins_code": _stored("ins_code", pa.string()),
     "residue": _named("aatype", (*RESTYPES, "UNK")),
-    "sse": _named("sse", SSE),
+    "sse": _named("sse", SSE, of_atoms=True),
     "resolved": ResidueColumn(
         pa.bool_(), lambda source: source.fields["residue_mask"], ("residue_mask",)
     ),
@@ -130,7 +141,7 @@ COLUMNS: dict[str, ResidueColumn] = {
         lambda source: np.bitwise_count(source.stored("atom14_mask")).astype(np.int8),
         stored=("atom14_mask",),
     ),
-    "b_factor": _stored("b_factor", pa.float32()),
+    "b_factor": _of_atoms("b_factor", pa.float32()),
     **{
         f"centroid_{axis}": ResidueColumn(
             pa.float32(), partial(_centroid, k), ("centroid", "residue_mask")
@@ -180,7 +191,7 @@ def residues(
         residue's Gaussian along its principal axes in Å, the longest first; ``direction_1_x`` … the
         unit vectors of these axes in the residue's frame (N, CA, C), the largest component of each
         positive. Centroids are in the coordinates of the file. Ellipsoids of unresolved residues
-        are null.
+        are null, and so are secondary structure and B-factor of residues without atoms.
 
     Raises
     ------
@@ -204,6 +215,8 @@ def residue_batches(
     """The same as `residues`, a few hundred chains at a time: for what does not fit into memory."""
     selection = select(path, where=where, entry_where=entry_where, split=split)
     of_chains = index_table(selection).replace_schema_metadata(None)
+    if isinstance(columns, str):
+        raise ValueError(f"columns is a list of names, such as [{columns!r}]")
     names = list(COLUMNS) if columns is None else list(dict.fromkeys(columns))
     for name in names:
         if name not in COLUMNS and name not in of_chains.column_names:

@@ -293,3 +293,24 @@ def test_what_belongs_to_chains_that_are_not_read_is_left_out_and_told(
     assert main(words) == 0
     assert "beside other chains, and left out: ZN, GOL" in capsys.readouterr().err
     assert of_ligands(tmp_path / "out" / "a_1.cif") == []
+
+
+def test_a_residue_that_cannot_be_made_is_missing_from_the_number_that_is_told(
+    flow: Sampler, tmp_path: Path
+) -> None:
+    def torn(line: str) -> str:
+        if line[22:26].strip() == "5" and line[12:16].strip() == "N":
+            return f"{line[:30]}{100:8.3f}{100:8.3f}{100:8.3f}{line[54:]}"
+        return line
+
+    given = write_pdb(tmp_path / "a.pdb", [torn(line) for line in first(12)])
+    (sample,) = flow.sample("packing", input=given, steps=STEPS)
+    assert "11 of 12 residues" in repr(sample)
+    assert len(sample.residues()) == 11
+    whole = write_pdb(tmp_path / "b.pdb", first(12))
+    assert ", 12 residues," in repr(flow.sample("packing", input=whole, steps=STEPS)[0])
+
+
+def test_a_task_that_there_is_not_is_told_which_there_are(flow: Sampler) -> None:
+    with pytest.raises(UsageError, match="--task is one of packing, design.*found 'pack'"):
+        flow.sample("pack", lengths=["9"])  # type: ignore[arg-type]

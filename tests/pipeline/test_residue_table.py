@@ -37,13 +37,19 @@ def test_every_residue_has_a_row_in_the_order_of_the_shards(examples_dataset: Pa
     assert table.column_names == ["chain_uid", *COLUMNS]
     uids = np.repeat(index["chain_uid"].to_numpy(), index["length"].to_numpy())
     assert table["chain_uid"].to_pylist() == uids.tolist()
-    for name in ("residue_index", "auth_seq_id", "b_factor"):
+    for name in ("residue_index", "auth_seq_id"):
         assert np.array_equal(table[name].to_numpy(), stored(examples_dataset, name))
+    atoms = stored(examples_dataset, "atom14_mask").astype(int)
+    assert 0 < (atoms == 0).sum() < 100
+    for name in ("b_factor", "sse"):
+        assert np.array_equal(pc.is_null(table[name]).to_numpy(), atoms == 0)
+    b_factors = stored(examples_dataset, "b_factor")[atoms > 0]
+    assert np.array_equal(table["b_factor"].drop_null().to_numpy(), b_factors)
     types = np.array([*RESTYPES, "UNK"])[stored(examples_dataset, "aatype").astype(int)]
     assert table["residue"].to_pylist() == types.tolist()
-    codes = stored(examples_dataset, "sse").astype(int)
-    assert table["sse"].to_pylist() == np.array(["coil", "helix", "strand"])[codes].tolist()
-    atoms = stored(examples_dataset, "atom14_mask").astype(int)
+    codes = stored(examples_dataset, "sse").astype(int)[atoms > 0]
+    words = np.array(["coil", "helix", "strand"])[codes].tolist()
+    assert [word for word in table["sse"].to_pylist() if word is not None] == words
     assert table["n_atoms"].to_pylist() == [bin(mask).count("1") for mask in atoms]
 
 
@@ -138,6 +144,8 @@ def test_batches_are_the_table_in_parts(
 
 
 def test_an_unknown_column_is_named_with_one_like_it(examples_dataset: Path) -> None:
+    with pytest.raises(ValueError, match=r"columns is a list of names, such as \['sse'\]"):
+        residues(examples_dataset, columns="sse")
     with pytest.raises(ValueError, match=r"no column 'semi_axis1': did you mean semi_axis_1\?"):
         residues(examples_dataset, columns=["semi_axis1"])
 
