@@ -312,5 +312,5 @@ def test_a_residue_that_cannot_be_made_is_missing_from_the_number_that_is_told(
 
 
 def test_a_task_that_there_is_not_is_told_which_there_are(flow: Sampler) -> None:
-    with pytest.raises(UsageError, match="--task is one of packing, design.*found 'pack'"):
+    with pytest.raises(UsageError, match=r"--task is one of packing, design.*found 'pack'"):
         flow.sample("pack", lengths=["9"])  # type: ignore[arg-type]
