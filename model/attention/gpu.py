@@ -28,7 +28,7 @@ ROW_NUMBERS = 4
 PAIR_TILE = 1 << 24
 """Items × heads × rows × keys of a tile of pairs: 64 MiB for each of its two arrays."""
 
-BLOCKS = {"forward": (16, 32), "row_gradients": (16, 16), "column_gradients": (16, 16)}
+BLOCKS = {"forward": (16, 16), "row_gradients": (16, 16), "column_gradients": (16, 16)}
 """Rows × keys that a program holds in registers; more do not fit."""
 
 WARPS = {"forward": 4, "row_gradients": 8, "column_gradients": 4}
