@@ -82,6 +82,11 @@ class NeighbourEdges(nn.Module):
         side_chains = self._side_chains(noisy)
         if side_chains is not None:
             edges = edges + self.side_chain(self._bases(points, _take(side_chains, neighbours)))
+        else:
+            # Nothing, of which the layer is nevertheless a part: on several devices every weight
+            # must have its gradient in every step.
+            nothing_there = edges.new_zeros(1, 1, 1, self.side_chain.in_features)
+            edges = edges + self.side_chain(nothing_there)
         edges = torch.where(there[..., None], edges, 0.0).to(z.dtype)
         return z.scatter_add(2, neighbours[..., None].expand_as(edges), edges)
 

@@ -170,9 +170,6 @@ def command(*words: object, seconds: float = 240) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    run=False, reason="a known defect: two processes over gloo hang in the first steps"
-)
 def test_two_processes_train_together_and_resume(examples_dataset: Path, tmp_path: Path) -> None:
     """Over gloo, on the CPU."""
     words = [
