@@ -29,6 +29,7 @@ from pipeline.shards import SCHEMA_VERSION, UNITS, ShardWriter
 from pipeline.sources import (
     HEAD_BYTES,
     Entry,
+    OutOfMemory,
     RawFile,
     SequentialArchive,
     SourceError,
@@ -59,6 +60,7 @@ def build_part(
     *,
     careful: bool = False,
     work: Path | None = None,
+    alone: bool = False,
 ) -> PartRecord:
     """Build the shard of a part and publish it, then its record.
 
@@ -77,11 +79,15 @@ def build_part(
         Slower; the shard has the same bytes.
     work : Path, optional
         See `Layout`.
+    alone : bool
+        See `FileRecords`.
 
     Raises
     ------
     OutputError
         The shard cannot be written.
+    LacksMemory
+        A file is too large for this process, which is `alone`.
     """
     layout, root = Layout(out_dir, work), Place(root)
     try:
@@ -93,8 +99,8 @@ def build_part(
         raise OutputError.of(f"cannot write below {below}", error) from error
     try:
         try:
-            return _build(part, root, reading, layout, progress, casualties or {}, careful)
-        except OutputError:
+            return _build(part, root, reading, layout, progress, casualties or {}, careful, alone)
+        except (OutputError, memory_limit.LacksMemory):
             raise
         except (Exception, FileTimeout):
             if careful:
@@ -102,7 +108,7 @@ def build_part(
         # Some file among several gave what cannot be computed or written. That must cost this file
         # alone, and if it has another format to offer, that must be read: from the start.
         progress.restart()
-        return _build(part, root, reading, layout, progress, casualties or {}, True)
+        return _build(part, root, reading, layout, progress, casualties or {}, True, alone)
     finally:
         progress.close()
 
@@ -115,6 +121,7 @@ def _build(
     progress: ProgressFile,
     casualties: Casualties,
     careful: bool,
+    alone: bool,
 ) -> PartRecord:
     shard = layout.shard(part.number)
     temporary = layout.scratch / f"{layout.shard_name(part.number)}.{time.monotonic_ns()}.tmp"
@@ -125,7 +132,7 @@ def _build(
     }
     try:
         with ShardWriter(temporary, metadata) as writer:
-            mapper = _Mapper(part, root, reading, progress, casualties, writer, careful)
+            mapper = _Mapper(part, root, reading, progress, casualties, writer, careful, alone)
             mapper.run()
         data = temporary.read_bytes()
         layout.folder.put(shard, temporary)
@@ -166,7 +173,7 @@ def build_assigned(
     blocks its other end for ever. The result is in the part's record.
     """
     (part,) = _in_a_worker(assignment, reading)
-    build_part(part, root, reading, out_dir, casualties, careful=careful, work=work)
+    build_part(part, root, reading, out_dir, casualties, careful=careful, work=work, alone=True)
 
 
 def _in_a_worker(assignment: Path, reading: Reading) -> list[Part]:
@@ -219,9 +226,10 @@ class _Mapper:
         casualties: Casualties,
         sink: Sink,
         careful: bool,
+        alone: bool = False,
     ):
         self.part, self.reading = part, reading
-        self.records = FileRecords(part.number, reading)
+        self.records = FileRecords(part.number, reading, alone)
         self._progress, self._casualties = progress, casualties
         self._batches = Batches(reading, self.records, progress, sink, careful)
         self._manifest = Manifest.read(reading.manifest) if reading.manifest else None
@@ -328,6 +336,8 @@ class _Mapper:
             else:
                 with time_limit(self.reading.timeout):
                     chains = self._parse(source, entry, raw, record)
+        except (MemoryError, OutOfMemory):
+            is_short_of_memory = True  # until the exception is gone, and with it what was read
         except SourceError as error:
             self.records.fail(record, "read", error.reason, str(error), error.transient)
         except NotAStructure as error:
@@ -337,8 +347,6 @@ class _Mapper:
             self.records.fail(record, "parse", error.reason, str(error))
         except FileTimeout:
             self.records.fail_for_time(record)
-        except MemoryError:
-            is_short_of_memory = True  # until the exception is gone, and with it what was read
         except Exception as error:
             self.records.fail_inside(record, error)
         if is_short_of_memory:

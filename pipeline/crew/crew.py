@@ -92,7 +92,8 @@ class _Task:
 class Crew:
     """Runs parts, on as many processes as asked for, until each has a record.
 
-    A worker that dies or hangs costs the file in progress; the part is built again without it.
+    A worker that dies, hangs or lacks memory costs the file in progress; the part is built again
+    without it, by another process.
     Where several files were being computed together, the part is built again carefully instead.
     So each death takes a file out, or makes a part careful, or counts towards `MAX_BLANKS`.
 
@@ -140,7 +141,7 @@ class Crew:
             "ignore", message="A worker stopped while some jobs", module=".*loky"
         )
         self._layout = Layout(self.job.out_dir, self.job.work)
-        self._transient: list[tuple[_Task, list[str]]] = []
+        self._transient: list[tuple[_Task, dict[str, str | None]]] = []
         seats = [self.make_seat() for _ in range(n_seats)]
         started = time.monotonic()
         kept = False
@@ -167,6 +168,7 @@ class Crew:
                 seat, task = running.pop(future)
                 idle.append(seat)
                 if not self._settled(future, task):
+                    seat.stop()
                     queue.appendleft(task)
             self._watch([task for _, task in running.values()])
 
@@ -210,6 +212,11 @@ class Crew:
                 self._blame(task, error)
                 return False
             # It died after its work was done.
+        except memory_limit.LacksMemory as error:
+            message = memory_limit.exceeded(self.job.reading.max_memory)
+            task.casualties[error.name] = memory_limit.OUT_OF_MEMORY, message
+            self.on_event("out-of-memory", {"part": number, "input": error.name})
+            return False
         except MemoryError as error:
             raise WorkersFail(
                 f"the shard of {task.part.name} "
@@ -229,8 +236,8 @@ class Crew:
                     "this folder?"
                 )
         self._layout.assignment(number).unlink(missing_ok=True)
-        if names := [r.input for r in record.inputs if r.transient]:
-            self._transient.append((task, names))
+        if failed := {r.input: r.reason for r in record.inputs if r.transient}:
+            self._transient.append((task, failed))
         self.on_done(record)
         return True
 
@@ -286,17 +293,19 @@ class Crew:
                 self.on_event("worker-hangs", {"part": note.part, "pid": note.pid})
         self.on_poll(notes)
 
-    def _retry(self, again: list[tuple[_Task, list[str]]], seat: Seat, seconds: float) -> None:
+    def _retry(
+        self, again: list[tuple[_Task, dict[str, str | None]]], seat: Seat, seconds: float
+    ) -> None:
         """Failures of time, memory or I/O once more, with nothing else running.
 
         The files are tried alone first: most will fail as before, and their parts stay as they are.
         """
         deadline = time.monotonic() + seconds
         cured = []
-        for task, names in sorted(again, key=lambda a: a[0].part.number):
+        for task, failed in sorted(again, key=lambda a: a[0].part.number):
             index_of = {f.name: k for k, f in enumerate(task.part.files)}
             found = set()
-            for name in names:
+            for name, reason in failed.items():
                 if time.monotonic() > deadline:
                     self.on_event("retries-end", {"seconds": seconds})
                     break
@@ -304,6 +313,8 @@ class Crew:
                 self.on_event("retry", {"input": name, "cured": settled})
                 if settled:
                     found.add(name)
+                elif reason == memory_limit.OUT_OF_MEMORY:
+                    seat.stop()  # it may go on holding what the file took
             if found:
                 task.casualties = {k: v for k, v in task.casualties.items() if k not in found}
                 task.careful = True

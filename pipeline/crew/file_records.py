@@ -23,12 +23,20 @@ class FileRecords:
     ----------
     inputs : list of InputRecord
     drops : list of DropRecord
+
+    Parameters
+    ----------
+    part : int
+    reading : Reading
+    alone : bool
+        This process does nothing else, and somebody replaces it: a file that it cannot hold is an
+        error, `LacksMemory`, and no record.
     """
 
-    def __init__(self, part: int, reading: Reading):
+    def __init__(self, part: int, reading: Reading, alone: bool = False):
         self.inputs: list[InputRecord] = []
         self.drops: list[DropRecord] = []
-        self._part, self._reading = part, reading
+        self._part, self._reading, self._alone = part, reading, alone
 
     def begin(self, source: SourceFile, entry: Entry) -> InputRecord:
         """The record of a file that is about to be read."""
@@ -90,8 +98,10 @@ class FileRecords:
         self.fail(record, record.stage, "timeout", message, transient=True)
 
     def fail_for_memory(self, record: InputRecord) -> None:
+        if self._alone:
+            raise memory_limit.LacksMemory(record.input)
         message = memory_limit.exceeded(self._reading.max_memory)
-        self.fail(record, record.stage, "out-of-memory", message, transient=True)
+        self.fail(record, record.stage, memory_limit.OUT_OF_MEMORY, message, transient=True)
 
     def fail_inside(self, record: InputRecord, error: Exception) -> None:
         where = traceback.extract_tb(error.__traceback__)[-1]

@@ -8,8 +8,25 @@ from pathlib import Path
 
 from pipeline.commands.words import MEBIBYTE
 
+OUT_OF_MEMORY = "out-of-memory"
+"""The reason of a file that needs more than there is."""
+
 _at_start: tuple[int, int] | None = None
 """What this process held, and the limit that it had, when it was first limited."""
+
+
+class LacksMemory(Exception):
+    """A worker cannot hold a file. It may go on holding what that took, so it is not asked again.
+
+    Attributes
+    ----------
+    name : str
+        Of the file.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.name = name
 
 
 def limit_memory(more: int) -> None:

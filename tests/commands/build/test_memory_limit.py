@@ -103,6 +103,29 @@ def test_files_that_need_more_than_the_limit_fail_by_name_and_the_others_are_bui
     assert max(grown) < LIMIT + 32  # code that is loaded counts here, and not there
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_worker_that_goes_on_holding_what_a_file_took_costs_that_file_alone(
+    tmp_path: Path, n_jobs: int
+) -> None:
+    source = runs.write_peptides(tmp_path / "in", 8)
+    hold = (
+        "globals().setdefault('_HELD', [])\n"
+        "        try:\n"
+        "            while True: _HELD.append(bytearray(1 << 16))\n"
+        "        except MemoryError:\n"
+        "            del _HELD[-16:]\n"
+        "            raise"
+    )
+    words = ["--pdb-dir", source, "--out-dir", tmp_path / "out", "--report", "false"]
+    words += ["--n-jobs", n_jobs, "--max-memory", LIMIT]
+    result = runs.Command(*words, append=runs.on_reading("p001", hold), folder=tmp_path).wait(300)
+    assert result.status == 1, result.err
+    failed = {n: r for n, r in runs.inputs(tmp_path / "out").items() if r["status"] == "failed"}
+    assert set(failed) == {"p001.pdb"}
+    assert failed["p001.pdb"]["reason"] == "out-of-memory"
+    assert runs.accounts_for_all(tmp_path / "out")
+
+
 def test_the_default_limit_leaves_such_a_file_alone(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
