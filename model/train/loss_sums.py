@@ -19,12 +19,7 @@ class LossSums:
 
     def add(self, terms: Mapping[str, LossTerm]) -> None:
         """Terms of one batch."""
-        self._terms.append(
-            {
-                name: LossTerm(term.value.detach(), term.count, term.time)
-                for name, term in terms.items()
-            }
-        )
+        self._terms.append({name: term.detach() for name, term in terms.items()})
 
     def add_value(self, name: str, value: float, count: float = 1) -> None:
         """Anything else that has a mean."""

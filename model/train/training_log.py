@@ -18,7 +18,8 @@ from model.train.optimizer import GAMMA
 class TrainingLog(pl.Callback):
     """Means since the last time: loss, terms, terms by time, tasks; γ, gradient, learning rate.
 
-    Steps in between are only collected, on the device.
+    Steps in between are only collected, on the device. A loss that is no number stops training
+    before it is written.
 
     Attributes
     ----------
@@ -75,6 +76,7 @@ class TrainingLog(pl.Callback):
         self._losses, self._tasks, self._residues = [], [], []
 
     def _write(self, trainer: pl.Trainer, module: FlowModule) -> None:
+        module.checks.settle()
         self._gather()
         totals = self._sums.totals()
         self._sums.clear()
