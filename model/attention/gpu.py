@@ -32,7 +32,7 @@ BLOCKS = {"forward": (16, 16), "row_gradients": (16, 16), "column_gradients": (1
 """Rows × keys that a program holds in registers; more do not fit."""
 
 OLDEST = (8, 0)
-"""Compute capability that Triton asks for, and for which tests compile."""
+"""Compute capability that Triton asks for, and the least that tests compile for."""
 
 MOST_SLICES = 65_535
 """Items × heads of a launch: the second axis of a grid goes no further."""

@@ -66,13 +66,12 @@ class TrainingLog(pl.Callback):
         self._sums.load_state_dict(state_dict["sums"])
 
     def _gather(self) -> None:
-        for loss in self._losses:
-            self._sums.add_value("loss", float(loss))
+        for name, collected in (("loss", self._losses), ("residues#", self._residues)):
+            for value in torch.stack(collected).tolist() if collected else ():
+                self._sums.add_value(name, float(value))
         for tasks in self._tasks:
             for number in tasks.tolist():
                 self._sums.add_value(f"task#{TASKS[number]}", 1.0)
-        for residues in self._residues:
-            self._sums.add_value("residues#", float(residues))
         self._losses, self._tasks, self._residues = [], [], []
 
     def _write(self, trainer: pl.Trainer, module: FlowModule) -> None:

@@ -23,11 +23,12 @@ from model.attention import describe
 from model.flow import Flow, NoisyProtein, clean_from_batch, draw_noise, draw_times
 from model.flow.target import Target
 from model.flow.tasks import held_for
-from model.losses import FlowLoss
+from model.losses import FlowLoss, LossTerm
 from model.network import FlowNetwork, NetworkConfig
 from model.on_device import Constant, sent
 from model.train import FlowModule, late_checks
 from model.train.ema import EMA
+from model.train.loss_sums import LossSums
 from model.train.optimizer import OptimizerConfig, build_optimizer
 from tests.support.attention_inputs import largest, layer, random_inputs
 from tests.support.devices import DEVICE, on_gpu
@@ -117,6 +118,20 @@ def test_a_constant_that_was_first_used_in_inference_serves_training() -> None:
 
 
 # ---- waiting ------------------------------------------------------------------------------------
+
+
+def test_terms_of_many_steps_are_fetched_in_three_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies, cpu = [], Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda x: copies.append(x) or cpu(x))
+    sums = LossSums()
+    for value in (1.0, 2.0, 6.0):
+        values = torch.tensor([value, 0.0], device=DEVICE)
+        count, time = torch.tensor([[4, 0], [0.1, 0.0]], device=DEVICE)
+        term = LossTerm(values, count.long(), time)
+        sums.add({"chi": term, "sequence": term})
+    totals = sums.totals()
+    assert len(copies) == 3
+    assert totals == dict.fromkeys(("chi", "chi@0", "sequence", "sequence@0"), (9.0, 3))
 
 
 class _Step:
