@@ -42,8 +42,8 @@ fi
 
 sizes=(128 256 512 1024 2048 4096) seconds=0.3 steps=20 residues=4096 minutes=5 
 tests=(tests/model/attention/test_attention_kernels.py tests/model/test_on_device.py tests/commands/test_train.py)
-configs=(base) precision=bf16-mixed accelerator=gpu
-[ "$device" = cuda ] || { accelerator=cpu precision=32-true; }
+configs=(base) precision=bf16-mixed accelerator=gpu workers=8
+[ "$device" = cuda ] || { accelerator=cpu precision=32-true workers=0; }
 if [ -n "$small" ]; then
     sizes=(32) seconds=0.02 steps=2 residues=64 minutes=0 configs=(tiny)
     tests=(tests/model/test_on_device.py)
@@ -83,7 +83,7 @@ learn() {
         stop=(--trainer.max_steps 2 --trainer.log_every_n_steps 1 --data.crop_size 32 --data.budget 2048)
     "$python" -m model.train fit --config packing --data.path "$dataset" \
         --run.dir "$work/run" --trainer.accelerator "$accelerator" --trainer.devices 1 \
-        --trainer.precision "$precision" \
+        --trainer.precision "$precision" --data.cache mmap --data.num_workers "$workers" \
         --model.optimizer.schedule constant --data.val_split null --data.test_split null \
         "${stop[@]}" >"$work/learned" 2>&1 && code=0 || code=$?
     printf '```\n'
@@ -94,7 +94,7 @@ learn() {
     return "$code"
 }
 export -f run_tests learn
-export device work python dataset accelerator precision minutes
+export device work python dataset accelerator precision minutes workers
 # Arrays are not exported; functions that `timeout` runs get them as words.
 export TESTS="${tests[*]}"
 

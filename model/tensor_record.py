@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from model.on_device import sent
 from pipeline.short_repr import short_repr
 
 T = TypeVar("T", bound="TensorRecord")
@@ -34,15 +35,8 @@ class TensorRecord:
         return replace(self, **changed)
 
     def to(self: T, device: torch.device | str) -> T:
-        """On another device. The way to a GPU waits for nothing that the GPU has yet to do."""
-        if torch.device(device).type != "cuda":
-            return self.map(lambda tensor: tensor.to(device))
-
-        def move(tensor: Tensor) -> Tensor:
-            here = tensor.pin_memory() if tensor.device.type == "cpu" else tensor
-            return here.to(device, non_blocking=True)
-
-        return self.map(move)
+        """On another device; see `model.on_device.sent`."""
+        return self.map(lambda tensor: sent(tensor, device))
 
     def detach(self: T) -> T:
         return self.map(lambda tensor: tensor.detach())

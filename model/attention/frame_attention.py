@@ -144,11 +144,10 @@ class FrameAttention(nn.Module, ABC):
         s = torch.where(mask[..., None], s, 0.0)
         dtype = rigid.translations.dtype
         q, k, v = (
-            self._per_head(layer(s)).to(dtype)
-            for layer in (self.to_query, self.to_key, self.to_value)
+            self._per_head(layer(s)) for layer in (self.to_query, self.to_key, self.to_value)
         )
         with without_autocast(s):
-            v = torch.cat([v, self._point_values(s, rigid)], dim=-1)
+            v = torch.cat([v.to(dtype), self._point_values(s, rigid)], dim=-1)
         pair_weight = None
         if z is not None and self.to_pair_bias is not None:
             pair_weight = self.to_pair_bias.weight.to(dtype)

@@ -109,7 +109,7 @@ class GaussianAttention(FrameAttention):
 
     def attend(self, heads: Heads, s: Tensor, rigid: GaussianRigid) -> tuple[Tensor, Tensor | None]:
         query, key = self._gaussians(s, rigid, heads.mask)
-        strength = self.geometry_weight().to(heads.q.dtype)
+        strength = self.geometry_weight().to(heads.v.dtype)
         return self._attend(heads, query, key, strength, self.geometry_norm == "zscore")
 
     def logits(self, heads: Heads, s: Tensor, rigid: GaussianRigid) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ class GaussianAttention(FrameAttention):
         else:
             # Weights do not see what is the same for all keys of a row, and people need not.
             g = oracle.row_deviation(g, heads.mask) / query.mean.shape[3]
-        strength = self.geometry_weight().to(heads.q.dtype)[:, None, None]
+        strength = self.geometry_weight().to(heads.v.dtype)[:, None, None]
         return oracle.content_logits(heads), strength * g
 
     def _gaussians(

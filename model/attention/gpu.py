@@ -31,6 +31,12 @@ PAIR_TILE = 1 << 24
 BLOCKS = {"forward": (16, 16), "row_gradients": (16, 16), "column_gradients": (16, 16)}
 """Rows × keys that a program holds in registers; more do not fit."""
 
+OLDEST = (8, 0)
+"""Compute capability that Triton asks for, and the least that tests compile for."""
+
+MOST_SLICES = 65_535
+"""Items × heads of a launch: the second axis of a grid goes no further."""
+
 WARPS = {"forward": 4, "row_gradients": 8, "column_gradients": 4}
 
 LAUNCH = {
@@ -49,6 +55,7 @@ def is_usable(tensor: Tensor) -> bool:
         and not native.is_off()
         and _is_installed()
         and torch.version.hip is None
+        and torch.cuda.get_device_capability(tensor.device) >= OLDEST
     )
 
 
@@ -64,7 +71,7 @@ def _is_installed() -> bool:
 def forward(
     heads: Heads, query: HeadGaussians, key: HeadGaussians, strength: Tensor, normalise: bool
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Values and pair values as of `oracle.attend` (q is scaled), and rows, (4, B, H, N)."""
+    """Values and pair values as of `oracle.attend`, and rows, (4, B, H, N)."""
     call = _Call(heads, query, key, strength, normalise)
     values = torch.empty_like(call.v)
     rows = call.v.new_zeros((ROW_NUMBERS, *call.v.shape[:3]))
@@ -137,9 +144,8 @@ def backward(
                 d_pair_weight += torch.matmul(by_row[:, :, : len(d_pair_weight)], pair).sum((0, 1))
                 if d_pair is not None:
                     d_pair[:, within] = torch.matmul(by_row.transpose(-1, -2), ways)
-    d_heads = Heads(
-        d_q.to(call.q.dtype), d_k.to(call.k.dtype), d_v, heads.mask, d_pair, d_pair_weight
-    )
+    d_q, d_k = d_q.to(call.q.dtype), d_k.to(call.k.dtype)
+    d_heads = Heads(d_q, d_k, d_v, heads.mask, d_pair, d_pair_weight)
     return d_heads, d_query, d_key, along.sum(dim=(0, 2))
 
 
@@ -162,17 +168,23 @@ class _Call:
         self.q, self.k, self.v = (x.contiguous() for x in (heads.q, heads.k, heads.v))
         self.query, self.key = query.map(Tensor.contiguous), key.map(Tensor.contiguous)
         self.mask = heads.mask.contiguous().view(torch.uint8)
-        self.strength, self.normalise = strength, normalise
+        self.strength, self.normalise = strength.contiguous(), normalise
         self.count = heads.mask.sum(dim=1).clamp(min=1).to(torch.float32)
         self.has_pair = heads.pair is not None
         _, self.n_items, self.n_heads, self.n_gaussians, self.n = query.mean.shape
+        if self.n_items * self.n_heads > MOST_SLICES:
+            raise ValueError(
+                f"attention of {self.n_items} items with {self.n_heads} heads: a GPU takes "
+                f"{MOST_SLICES:,} of both together; make batches smaller (data.max_batch_size)"
+            )
 
     def tiles(self) -> Iterator[tuple[int, int]]:
         """First row and number of rows; all at once without a pair representation."""
         size = self.n
         if self.has_pair:
-            size = min(max(PAIR_TILE // (self.n_items * self.n_heads * self.n), 1), self.n)
-        for first in range(0, self.n, size):
+            of_row = max(self.n_items * self.n_heads * self.n, 1)
+            size = min(max(PAIR_TILE // of_row, 1), self.n)
+        for first in range(0, self.n, max(size, 1)):
             yield first, min(size, self.n - first)
 
     def launch(
@@ -203,7 +215,7 @@ class _Call:
                 *(self.query.mean, self.query.covariance, self.key.mean, self.key.covariance),
                 *(self.strength, self.mask, *counts, *given, *made),
                 *(self.n, self.n_heads, self.n_gaussians, self.q.shape[-1], self.v.shape[-1]),
-                *(first, n_rows),
+                *(first, n_rows, self.q.shape[-1] ** -0.5),
                 **sizes,
                 ROWS=rows,
                 KEYS=keys,

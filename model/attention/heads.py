@@ -16,6 +16,7 @@ class Heads(TensorRecord):
     Attributes
     ----------
     q, k : (B, H, N, c) float
+        In the precision of the layer's products, of 16 bits under autocast.
     v : (B, H, N, C) float
         Whatever is to be averaged: scalars and global points.
     mask : (B, N) bool

@@ -69,7 +69,7 @@ class InvariantPointAttention(FrameAttention):
             + (key**2).sum(dim=-1)[..., None, :]
             - 2 * torch.einsum("bhic,bhjc->bhij", query, key)
         )
-        weight = self.geometry_weight().to(heads.q.dtype)[:, None, None]
+        weight = self.geometry_weight().to(heads.v.dtype)[:, None, None]
         before = w_l * oracle.content_logits(heads)
         return before, (-0.5 * w_l * w_c) * weight * squared
 

@@ -42,7 +42,7 @@ def attend(
 ) -> tuple[Tensor, Tensor | None]:
     """Parameters and result as for `oracle.attend`; `implementation` is one of `MODULES`."""
     values, pair_values, _ = torch.ops.ellipsoid_flow.gaussian_attention(
-        *(heads.q * heads.q.shape[-1] ** -0.5, heads.k, heads.v),
+        *(heads.q, heads.k, heads.v),
         *(query.mean, query.covariance, key.mean, key.covariance),
         *(strength, heads.mask, heads.pair),
         *(None if heads.pair is None else heads.pair_weight, normalise),

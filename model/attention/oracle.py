@@ -84,7 +84,8 @@ def geometric_bias(
 
 def content_logits(heads: Heads) -> Tensor:
     """q_i·k_j/√c + pair_ij, (B, H, N, N)."""
-    logits = torch.einsum("bhic,bhjc->bhij", heads.q, heads.k) * heads.q.shape[-1] ** -0.5
+    q, k = heads.q.to(heads.v.dtype), heads.k.to(heads.v.dtype)
+    logits = torch.einsum("bhic,bhjc->bhij", q, k) * heads.q.shape[-1] ** -0.5
     if heads.pair is not None and heads.pair_weight is not None:
         pair = heads.pair.to(logits.dtype)
         logits = logits + torch.einsum("bijc,hc->bhij", pair, heads.pair_weight)

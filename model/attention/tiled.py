@@ -49,12 +49,11 @@ def overlap(query: HeadGaussians, key: HeadGaussians) -> Tensor:
 def forward(
     heads: Heads, query: HeadGaussians, key: HeadGaussians, strength: Tensor, normalise: bool
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Values and pair values as of `oracle.attend` (q is scaled), and `ROW_NUMBERS` of each row.
+    """Values and pair values as of `oracle.attend`, and `ROW_NUMBERS` of each row.
 
     Parameters
     ----------
     heads : Heads
-        `q` has been divided by the root of its channels.
     query, key : HeadGaussians
     strength : (H,) float
     normalise : bool
@@ -66,7 +65,7 @@ def forward(
     rows : (3, B, H, N) float
         Centre and spread of g, log of the softmax's sum.
     """
-    q, k, v = (x.contiguous() for x in (heads.q, heads.k, heads.v))
+    q, k, v = _scaled(heads)
     query, key = _contiguous(query), _contiguous(key)
     pair, pair_weight = heads.pair, heads.pair_weight
     n_items, n_heads, n, _ = q.shape
@@ -143,7 +142,7 @@ def backward(
 
     That of the pairs is None unless `pair_gradient`.
     """
-    q, k, v = (x.contiguous() for x in (heads.q, heads.k, heads.v))
+    q, k, v = _scaled(heads)
     query, key = _contiguous(query), _contiguous(key)
     pair, pair_weight = heads.pair, heads.pair_weight
     mean, spread, log_sum = rows[..., None].unbind(0)
@@ -216,7 +215,15 @@ def backward(
             d_g = d_logits.mul_(strength[:, None, None] * spread[items, :, within])
             _add_gradient(query, key, items, within, d_g, d_query, d_key)
 
-    return Heads(d_q, d_k, d_v, heads.mask, d_pair, d_pair_weight), d_query, d_key, d_strength
+    d_q = (d_q * heads.q.shape[-1] ** -0.5).to(heads.q.dtype)
+    d_heads = Heads(d_q, d_k.to(heads.k.dtype), d_v, heads.mask, d_pair, d_pair_weight)
+    return d_heads, d_query, d_key, d_strength
+
+
+def _scaled(heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    """q/√c, k and v in the precision of v."""
+    q, k = heads.q.to(heads.v.dtype), heads.k.to(heads.v.dtype)
+    return (q * q.shape[-1] ** -0.5).contiguous(), k.contiguous(), heads.v.contiguous()
 
 
 def _product_into(out: Tensor, a: Tensor, b: Tensor) -> None:

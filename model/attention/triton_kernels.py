@@ -19,6 +19,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+COUNTS = ("n", "n_heads", "n_gaussians", "c", "c_v", "first_row", "n_rows")
+"""Arguments for which Triton would otherwise compile anew if one of them is 1, or a multiple of 16:
+lengths differ from batch to batch, and what is compiled in tests is then what runs."""
+
 LOWEST = tl.constexpr(-3.0e38)
 VARIANCE_EPS = tl.constexpr(1e-5)
 
@@ -178,16 +182,16 @@ def _rows_of(rows, slice_, n_slices, i, n, n_gaussians, NORMALISE: tl.constexpr)
     return mean, spread, top, total, centre
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def forward(
     q, k, v, query_mean, query_covariance, key_mean, key_covariance, strength, mask, tile,
-    values, rows, n, n_heads, n_gaussians, c, c_v, first_row, n_rows,
+    values, rows, n, n_heads, n_gaussians, c, c_v, first_row, n_rows, scale,
     C: tl.constexpr, C_V: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
     NORMALISE: tl.constexpr, HAS_TILE: tl.constexpr,
 ):  # fmt: skip
     """Weighted values, and four numbers of each row for the gradients.
 
-    `tile` has the pair bias, and gets the logits.
+    `tile` has the pair bias, and gets the logits. `scale` is 1/√c.
     """
     slice_ = tl.program_id(1).to(tl.int64)
     n_slices = tl.num_programs(1)
@@ -196,7 +200,7 @@ def forward(
     within = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     i = tl.where(within < n_rows, first_row + within, n)
     weight = tl.load(strength + head).to(tl.float32)
-    a = _matrix(q, slice_, i, n, c, C)
+    a = _matrix(q, slice_, i, n, c, C) * scale
     query, key = (query_mean, query_covariance), (key_mean, key_covariance)
 
     mean = tl.zeros((ROWS,), dtype=tl.float32)
@@ -235,13 +239,16 @@ def forward(
             logits += tl.load(tile + at, mask=there, other=0.0)
         logits = tl.where(valid[None, :], logits, LOWEST)
         if HAS_TILE:
+            # A number may be loaded by several threads, and is stored by one of them.
+            tl.debug_barrier()
             tl.store(tile + at, logits, mask=there)
         higher = tl.maximum(top, tl.max(logits, 1))
         old = tl.exp(top - higher)
         # Where no key was valid so far, `higher` is that low, too.
         each = tl.where(valid[None, :], tl.exp(logits - higher[:, None]), 0.0)
         total = total * old + tl.sum(each, 1)
-        centre = centre * old + tl.sum(each * z, 1)
+        # Far keys of no weight may have a z that is infinite.
+        centre = centre * old + tl.sum(tl.where(each > 0, each * z, 0.0), 1)
         out = out * old[:, None] + _product(each, _matrix(v, slice_, j, n, c_v, C_V))
         top = higher
 
@@ -264,11 +271,11 @@ def _weights(z, a, b, valid, top, total, weight, bias):
     return tl.exp(logits - top[:, None]) / total[:, None]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def row_gradients(
     q, k, v, query_mean, query_covariance, key_mean, key_covariance, strength, mask, count,
     d_values, rows, tile, d_tile, d_q, d_mean, d_covariance, delta_rows, along_rows,
-    n, n_heads, n_gaussians, c, c_v, first_row, n_rows,
+    n, n_heads, n_gaussians, c, c_v, first_row, n_rows, scale,
     C: tl.constexpr, C_V: tl.constexpr, GAUSSIANS: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr,
     NORMALISE: tl.constexpr, HAS_TILE: tl.constexpr,
@@ -285,7 +292,7 @@ def row_gradients(
     within = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     i = tl.where(within < n_rows, first_row + within, n)
     weight = tl.load(strength + head).to(tl.float32)
-    a = _matrix(q, slice_, i, n, c, C)
+    a = _matrix(q, slice_, i, n, c, C) * scale
     out = _matrix(d_values, slice_, i, n, c_v, C_V)
     mean, spread, top, total, centre = _rows_of(
         rows, slice_, n_slices, i, n, n_gaussians, NORMALISE
@@ -319,7 +326,6 @@ def row_gradients(
                 d_weight += tl.load(d_tile + at, mask=there, other=0.0)
             weights = _weights(z, a, b, valid, top, total, weight, bias)
             if number == 0:
-                # Far keys of no weight may have a z that is infinite.
                 from_centre = tl.where(weights > 0, z - centre[:, None], 0.0)
                 sum_a += tl.sum(weights, 1)
                 sum_ad += tl.sum(weights * d_weight, 1)
@@ -328,6 +334,7 @@ def row_gradients(
             else:
                 d_logits = weights * (d_weight - delta[:, None])
                 if HAS_TILE:
+                    tl.debug_barrier()  # as in `forward`
                     tl.store(tile + at, weights, mask=there)
                     tl.store(d_tile + at, d_logits, mask=there)
                 d_a += _product(d_logits, b)
@@ -344,15 +351,15 @@ def row_gradients(
             share = along / tl.load(count + item)
             tl.store(delta_rows + slice_ * n + i, delta, mask=i < n)
             tl.store(along_rows + slice_ * n + i, along, mask=i < n)
-    _store_matrix(d_q, slice_, i, n, c, d_a, C)
+    _store_matrix(d_q, slice_, i, n, c, d_a * scale, C)
     _store_sums(sums, d_mean, d_covariance, place, i, n, n_gaussians, -1.0, GAUSSIANS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def column_gradients(
     q, k, v, query_mean, query_covariance, key_mean, key_covariance, strength, mask, count,
     d_values, rows, tile, d_tile, d_k, d_v, d_mean, d_covariance, delta_rows, along_rows,
-    n, n_heads, n_gaussians, c, c_v, first_row, n_rows,
+    n, n_heads, n_gaussians, c, c_v, first_row, n_rows, scale,
     C: tl.constexpr, C_V: tl.constexpr, GAUSSIANS: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr,
     NORMALISE: tl.constexpr, HAS_TILE: tl.constexpr,
@@ -380,7 +387,7 @@ def column_gradients(
         within = start + tl.arange(0, ROWS)
         i = tl.where(within < n_rows, first_row + within, n)
         present = (i < n)[:, None] & valid[None, :]
-        a = _matrix(q, slice_, i, n, c, C)
+        a = _matrix(q, slice_, i, n, c, C) * scale
         out = _matrix(d_values, slice_, i, n, c_v, C_V)
         mean, spread, top, total, _ = _rows_of(rows, slice_, n_slices, i, n, n_gaussians, NORMALISE)
         z = tl.zeros((ROWS, KEYS), dtype=tl.float32)

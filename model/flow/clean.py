@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.flow.slots import FIRST, existing_slots
+from model.on_device import Constant, sent
 from model.tensor_record import TensorRecord
 from pipeline.geometry.frames import to_local
 
@@ -65,6 +66,8 @@ SIDE_CHAIN_REACH = 12.0
 """Å from CA, beyond which an atom is not one of the residue's: N, C and O are within 2.5 Å, the
 side chain of an arginine within 8."""
 
+_REACH = Constant(torch.tensor([BACKBONE_REACH] * FIRST + [SIDE_CHAIN_REACH] * (14 - FIRST)))
+
 MAX_B_FACTOR = 60.0
 """Å², of CA: above, a side chain was hardly seen."""
 
@@ -118,8 +121,7 @@ def clean_from_batch(batch: Mapping[str, Any]) -> Clean:
     # A damaged file may say that an atom is hundreds of Å from its residue. Such a place was never
     # measured, and nothing that is computed from it has a size that a loss could be weighted for.
     distance = torch.sqrt(local.square().sum(-1))
-    reach = distance.new_tensor([BACKBONE_REACH] * FIRST + [SIDE_CHAIN_REACH] * (14 - FIRST))
-    near = distance <= reach
+    near = distance <= _REACH.like(distance)
     frame = frame & near[:, :, 0] & near[:, :, 2]
     present = present & near & frame[..., None]
     local = torch.where(present[..., None], local, 0.0)
@@ -167,5 +169,5 @@ def well_placed(batch: Mapping[str, Any], present: Tensor) -> Tensor:
     worse = (same & (b[:, None, :] >= b[:, :, None])).sum(-1)
     believed = (b <= MAX_B_FACTOR) & (worse > WORST_SHARE * same.sum(-1))
     kinds = batch.get("confidence_kind") or [None] * len(b)
-    confident = torch.tensor([kind == "plddt" for kind in kinds], device=b.device)
+    confident = sent(torch.tensor([kind == "plddt" for kind in kinds]), b.device)
     return torch.where(confident[:, None], b >= MIN_PLDDT, believed)

@@ -12,6 +12,7 @@ from model.flow.backbone import ideal_backbone, oxygen_torsion
 from model.flow.noise import Noise
 from model.flow.state import NoisyProtein, Prediction, ProteinState, Times
 from model.flow.target import Target
+from model.on_device import Constant
 from model.torsions.angles import wrapped
 
 PRIOR_STD = 10.0
@@ -23,6 +24,8 @@ exponential schedule that A. J. Bose et al. and J. Yim et al. (both 2023) found 
 one."""
 
 MAX_AMPLIFIED_TIME = 0.9
+
+_NO_TURN = Constant(torch.tensor([0.0, 0.0, 0.0, 1.0]))
 
 FrameValue = tuple[Tensor, Tensor, Tensor]
 """Rotations (B, N, 3, 3), translations (B, N, 3), backbone (B, N, 4, 3)."""
@@ -41,8 +44,7 @@ class Frames:
         """Rotations uniform, translations normal (10 Å; not centred), torsion uniform."""
         # Padding holds zeros, which are no quaternion.
         empty = (noise.quaternions == 0).all(-1, keepdim=True)
-        identity = noise.quaternions.new_tensor([0.0, 0.0, 0.0, 1.0])
-        quaternions = torch.where(empty, identity, noise.quaternions)
+        quaternions = torch.where(empty, _NO_TURN.like(noise.quaternions), noise.quaternions)
         rotations = roma.unitquat_to_rotmat(roma.quat_normalize(quaternions))
         angle = 2 * math.pi * noise.torsions - math.pi
         return (

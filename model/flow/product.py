@@ -240,7 +240,8 @@ def _superposed(
     centred = torch.where(known[..., None], x1 - _mean(x1, known)[:, None], 0.0)
     start = torch.where(known[..., None], x0, 0.0)
     turn = roma.special_procrustes(start.transpose(1, 2) @ centred)
-    turn = torch.where(_finite(turn[:, None])[:, 0, None, None], turn, torch.eye(3).to(turn))
+    identity = torch.eye(3, dtype=turn.dtype, device=turn.device)
+    turn = torch.where(_finite(turn[:, None])[:, 0, None, None], turn, identity)
     r = torch.where(free[:, None, None, None], turn[:, None] @ rotations, rotations)
     x = torch.where(free[:, None, None], centred @ turn.transpose(1, 2), x1)
     return r, x

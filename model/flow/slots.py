@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.on_device import Constant
 from pipeline.residues import ATOM14_EXISTS, MASK, SYMMETRIC_SLOTS
 
 N_SIDECHAIN = 10
@@ -13,9 +14,9 @@ FIRST = 4
 
 _CB = torch.zeros(1, N_SIDECHAIN, dtype=torch.bool)
 _CB[0, 0] = True
-_EXISTS = torch.cat([torch.from_numpy(ATOM14_EXISTS[:, FIRST:].copy()), _CB])
-_SWAPPED = torch.from_numpy(SYMMETRIC_SLOTS[:, FIRST:].astype("int64")) - FIRST
-_SWAPPED = torch.cat([_SWAPPED, torch.arange(N_SIDECHAIN)[None]])
+_EXISTS = Constant(torch.cat([torch.from_numpy(ATOM14_EXISTS[:, FIRST:].copy()), _CB]))
+_SYMMETRIC = torch.from_numpy(SYMMETRIC_SLOTS[:, FIRST:].astype("int64")) - FIRST
+_SWAPPED = Constant(torch.cat([_SYMMETRIC, torch.arange(N_SIDECHAIN)[None]]))
 assert len(_EXISTS) == len(_SWAPPED) == MASK + 1
 
 
@@ -31,7 +32,7 @@ def existing_slots(sequence: Tensor) -> Tensor:
     -------
     (..., 10) bool
     """
-    return _EXISTS.to(sequence.device)[sequence]
+    return _EXISTS.of(sequence)
 
 
 def swapped(atoms: Tensor, sequence: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def swapped(atoms: Tensor, sequence: Tensor) -> Tensor:
     atoms : (..., 10, *) float or bool
     sequence : (...) int64
     """
-    order = _SWAPPED.to(sequence.device)[sequence]
+    order = _SWAPPED.of(sequence)
     if atoms.ndim > order.ndim:
         order = order[..., None].expand_as(atoms)
     return torch.gather(atoms, sequence.ndim, order)

@@ -12,6 +12,7 @@ from torch import Tensor
 from model.flow.clean import Clean
 from model.flow.noise import Noise
 from model.flow.state import MODALITIES, Held, Times
+from model.on_device import sent
 from pipeline.errors import UsageError
 
 Task = Literal["packing", "design", "inpainting", "unconditional"]
@@ -61,7 +62,7 @@ def held_for(tasks: Tensor, clean: Clean, noise: Noise) -> Held:
     Held
     """
     each = [HOLDS[task](clean, noise) for task in TASKS]
-    tasks = tasks.to(clean.mask.device, non_blocking=True)
+    tasks = sent(tasks, clean.mask.device)
     items = torch.arange(len(tasks), device=tasks.device)
     return Held(*(torch.stack([getattr(h, m) for h in each])[tasks, items] for m in MODALITIES))
 

@@ -70,6 +70,10 @@ class LossTerm:
     count: Tensor
     time: Tensor
 
+    def detach(self) -> LossTerm:
+        """Without what it was computed from."""
+        return LossTerm(self.value.detach(), self.count, self.time)
+
     @property
     def mean(self) -> Tensor:
         """Mean over the proteins in which something counts; 0 if there is none."""

@@ -13,8 +13,8 @@ from pipeline.geometry.frames import to_global
 CUTOFF = 15.0
 """Å: true distances that count."""
 
-_POINTS = [0, 2, 3]
-"""N, C and O, which tell where CA is and how the residue is turned."""
+_CA = 1
+"""Slot of CA: where it is and how the residue is turned is told by N, C and O."""
 
 
 def pair_distances(frames: FrameValue, target: Target, counts: Tensor) -> Tensor:
@@ -32,8 +32,8 @@ def pair_distances(frames: FrameValue, target: Target, counts: Tensor) -> Tensor
         Hidden residues.
     """
     b, n = counts.shape
-    points = to_global(frames[0], frames[1], frames[2][:, :, _POINTS])
-    truth = to_global(target.rotations, target.translations, target.backbone[:, :, _POINTS])
+    points = to_global(frames[0], frames[1], _without_ca(frames[2]))
+    truth = to_global(target.rotations, target.translations, _without_ca(target.backbone))
     known = target.frame_mask
     of_point = torch.stack([known, known, target.oxygen_mask], -1)
     different = ~torch.eye(n, dtype=torch.bool, device=counts.device)
@@ -46,6 +46,11 @@ def pair_distances(frames: FrameValue, target: Target, counts: Tensor) -> Tensor
     error = functional.huber_loss(distance, wanted, reduction="none")
     error = torch.where(near, error, 0.0)
     return error.sum((2, 3, 4)) / near.sum((2, 3, 4)).clamp(min=1)
+
+
+def _without_ca(backbone: Tensor) -> Tensor:
+    # A list of numbers would go to the device in each step.
+    return torch.cat([backbone[:, :, :_CA], backbone[:, :, _CA + 1 :]], 2)
 
 
 def _distances(points: Tensor) -> Tensor:

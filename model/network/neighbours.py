@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.flow.state import NoisyProtein
+from model.on_device import Constant
 from model.torsions import build
 from model.torsions.angles import N_CHI
 from pipeline.geometry.frames import to_global, to_local
@@ -33,10 +34,11 @@ OUT_OF_REACH = 1e5
 
 C_ORIENTATION = 9 + 3
 
-_IN_GROUP = torch.zeros(MASK + 1, N_CHI, 10)
-_IN_GROUP[: UNKNOWN + 1, :, 1:] = (
+_in_group = torch.zeros(MASK + 1, N_CHI, 10)
+_in_group[: UNKNOWN + 1, :, 1:] = (
     torch.from_numpy(GROUP.astype("int64"))[:, None] == torch.arange(N_CHI)[:, None]
 ).float()
+_IN_GROUP = Constant(_in_group)
 
 
 class NeighbourEdges(nn.Module):
@@ -102,7 +104,8 @@ class NeighbourEdges(nn.Module):
     def _side_chains(self, noisy: NoisyProtein) -> Tensor | None:
         """Centres (B, N, 4, 3) of what each χ turns, given or earlier; out of reach without atoms.
 
-        None: no side chain is given, and there is no earlier prediction.
+        None: no side chain is given, and there is no earlier prediction. A GPU would have to be
+        waited for to know that none is given; it computes their features, which are zeros.
         """
         state, given = noisy.state, (noisy.times.atoms == 1) & noisy.mask
         atoms, known = state.atoms, given
@@ -111,9 +114,9 @@ class NeighbourEdges(nn.Module):
             built = build(rotamers.likeliest(), state.sequence, state.backbone, noisy.mask)
             atoms = torch.where(given[..., None, None], atoms, built)
             known = given | (rotamers.weight.sum(-1) > 0)
-        elif not bool(given.any()):
+        elif given.device.type == "cpu" and not bool(given.any()):
             return None
-        weight = _IN_GROUP.to(atoms)[state.sequence] * known[..., None, None]
+        weight = _IN_GROUP.like(atoms)[state.sequence] * known[..., None, None]
         count = weight.sum(-1)
         local = (weight @ atoms) / count.clamp(min=1)[..., None]
         centres = to_global(state.rotations, state.translations, local)

@@ -7,18 +7,25 @@ import math
 import torch
 from torch import Tensor
 
+from model.on_device import Constant
 from pipeline.residues import CHI_MASK, CHI_PI_PERIODIC, CHI_SLOTS, MASK, RESTYPES
 
 N_CHI = 4
 
-_SLOTS = torch.zeros(MASK + 1, N_CHI, 4, dtype=torch.int64)
-_SLOTS[: len(CHI_SLOTS)] = torch.from_numpy(CHI_SLOTS.astype("int64")).clamp(min=0)
-_FREE = torch.zeros(MASK + 1, N_CHI, dtype=torch.bool)
-_FREE[: len(CHI_MASK)] = torch.from_numpy(CHI_MASK.copy())
+
+def by_type(rows: Tensor) -> Tensor:
+    """Rows of the types, and zeros for those that have none."""
+    table = rows.new_zeros(MASK + 1, *rows.shape[1:])
+    table[: len(rows)] = rows
+    return table
+
+
+_SLOTS = Constant(by_type(torch.from_numpy(CHI_SLOTS.astype("int64")).clamp(min=0)))
+_free = by_type(torch.from_numpy(CHI_MASK.copy()))
 # Proline's ring is a function of χ1.
-_FREE[RESTYPES.index("PRO"), 1:] = False
-_PERIODIC = torch.zeros(MASK + 1, N_CHI, dtype=torch.bool)
-_PERIODIC[: len(CHI_PI_PERIODIC)] = torch.from_numpy(CHI_PI_PERIODIC.copy())
+_free[RESTYPES.index("PRO"), 1:] = False
+_FREE = Constant(_free)
+_PERIODIC = Constant(by_type(torch.from_numpy(CHI_PI_PERIODIC.copy())))
 
 
 def free_chi(sequence: Tensor) -> Tensor:
@@ -33,12 +40,12 @@ def free_chi(sequence: Tensor) -> Tensor:
     -------
     (..., 4) bool
     """
-    return _FREE.to(sequence.device)[sequence]
+    return _FREE.of(sequence)
 
 
 def periodic_chi(sequence: Tensor) -> Tensor:
     """Torsions that mean the same after half a turn, (..., 4) bool; as for `free_chi`."""
-    return _PERIODIC.to(sequence.device)[sequence]
+    return _PERIODIC.of(sequence)
 
 
 def chi_angles(
@@ -63,7 +70,7 @@ def chi_angles(
     """
     there = torch.cat([torch.ones_like(atoms_mask[..., :4]), atoms_mask], -1)
     points = torch.cat([backbone, torch.where(atoms_mask[..., None], atoms, 0.0)], -2)
-    slots = _SLOTS.to(sequence.device)[sequence]
+    slots = _SLOTS.of(sequence)
     flat = slots.flatten(-2)
     known = free_chi(sequence) & there.gather(-1, flat).unflatten(-1, (N_CHI, 4)).all(-1)
     of_chi = points.gather(-2, flat[..., None].expand(*flat.shape, 3)).unflatten(-2, (N_CHI, 4))

@@ -52,7 +52,7 @@ def avoid(
     (B, N) int64
         Other than `chosen` only where that overlaps by more than `TOLERANCE`.
     """
-    chosen, sizes = chosen.clone(), SIZES.to(side_chains)[sequence]
+    chosen, sizes = chosen.clone(), SIZES.like(side_chains)[sequence]
     near, there = neighbours(side_chains[:, :, 0, 0], mask)
     alone = side_chains.new_zeros(side_chains.shape[:3])
     if obstacles is not None:

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from model.on_device import Constant
 from model.torsions.angles import wrapped
 
 N_BINS = 36
@@ -26,8 +27,8 @@ validation chains 0.5 points more of χ1 are within 20°."""
 N_WELLS = 3
 """sp³ bonds have three; a flat group's torsion has one or two, and the others stay small."""
 
-_CENTRES = (torch.arange(N_BINS) + 0.5) * WIDTH - math.pi
-_FOLDED = torch.arange(N_BINS) < N_BINS // 2
+_CENTRES = Constant((torch.arange(N_BINS) + 0.5) * WIDTH - math.pi)
+_BEYOND = Constant(torch.arange(N_BINS) >= N_BINS // 2)
 
 
 def _places() -> tuple[Tensor, Tensor]:
@@ -39,12 +40,12 @@ def _places() -> tuple[Tensor, Tensor]:
     return torch.stack([whole, half]), there
 
 
-_PLACES, _THERE = _places()
+_PLACES, _THERE = (Constant(table) for table in _places())
 
 
 def log_probabilities(logits: Tensor, periodic: Tensor) -> Tensor:
     """Of the bins, from logits (..., 36); −inf beyond half a turn where `periodic` (...)."""
-    beyond = periodic[..., None] & ~_FOLDED.to(logits.device)
+    beyond = periodic[..., None] & _BEYOND.on(logits.device)
     return logits.masked_fill(beyond, -torch.inf).log_softmax(-1)
 
 
@@ -65,13 +66,13 @@ def smoothed(chi: Tensor, periodic: Tensor) -> tuple[Tensor, Tensor]:
         Bins from the centre of each to the torsion.
     """
     period = torch.where(periodic, math.pi, 2 * math.pi).to(chi.dtype)[..., None]
-    away = wrapped(chi[..., None] - _CENTRES.to(chi), period) / WIDTH
+    away = wrapped(chi[..., None] - _CENTRES.like(chi), period) / WIDTH
     return log_probabilities(-0.5 * (away / SMOOTHING) ** 2, periodic).exp(), away
 
 
 def angles_at(bins: Tensor, offsets: Tensor) -> Tensor:
     """Radians of bins (...) moved by offsets (...), which are in bins and at most one."""
-    return _CENTRES.to(offsets)[bins] + WIDTH * offsets.clamp(-1.0, 1.0)
+    return _CENTRES.like(offsets)[bins] + WIDTH * offsets.clamp(-1.0, 1.0)
 
 
 def wells(probabilities: Tensor, offsets: Tensor, periodic: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,10 +93,10 @@ def wells(probabilities: Tensor, offsets: Tensor, periodic: Tensor) -> tuple[Ten
     peak = probabilities.argmax(-1)
     which = periodic.long()
     period = torch.where(periodic, N_BINS // 2, N_BINS)
-    places = _PLACES.to(peak.device)[which] + peak[..., None, None]
+    places = _PLACES.of(which) + peak[..., None, None]
     bins = torch.remainder(places, period[..., None, None])
     p = probabilities.gather(-1, bins.flatten(-2)).unflatten(-1, (N_WELLS, -1))
-    p = torch.where(_THERE.to(peak.device)[which], p, 0.0)
+    p = torch.where(_THERE.of(which), p, 0.0)
     best = bins.gather(-1, p.argmax(-1, keepdim=True))[..., 0]
     peaks = angles_at(best, offsets.gather(-1, best))
     every = angles_at(torch.arange(N_BINS, device=peak.device), offsets)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.on_device import Constant
 from model.tensor_record import TensorRecord
+from model.torsions.angles import by_type
 from model.torsions.overlap import SIZES, overlap, squared
-from pipeline.residues import ATOM14_ELEMENT, MASK, UNKNOWN, VAN_DER_WAALS_RADII
+from pipeline.residues import ATOM14_ELEMENT, VAN_DER_WAALS_RADII
 
 METAL = 0.8
 """Å, of what has no van der Waals radius in our table: side chains coordinate metals at 1.9–2.6 Å,
@@ -25,10 +27,8 @@ REACH = 12.0
 
 _PAIRS_AT_ONCE = 20_000
 
-_BONDING = torch.zeros(MASK + 1, 14, dtype=torch.bool)
-_BONDING[: UNKNOWN + 1] = torch.tensor(
-    [[str(e).upper() in ("N", "O", "S") for e in row] for row in ATOM14_ELEMENT]
-)
+_ELEMENTS = [[str(e).upper() for e in row] for row in ATOM14_ELEMENT]
+_BONDING = Constant(by_type(torch.tensor([[e in ("N", "O", "S") for e in r] for r in _ELEMENTS])))
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ def overlap_with_obstacles(
         atoms = side_chains[item, residue, :, 1:]
         found = overlap(
             atoms,
-            SIZES.to(atoms)[types][:, None, 5:],
+            SIZES.like(atoms)[types][:, None, 5:],
             place,
             obstacles.radii[item, atom][:, None, None],
         )
-        bonding = _BONDING.to(atoms.device)[types][:, None, 5:]
+        bonding = _BONDING.of(types)[:, None, 5:]
         bonding = bonding & obstacles.carbon[item, atom][:, None, None]
         apart = squared(atoms, place)
         bonded = bonding & (apart > BOND[0] ** 2) & (apart < BOND[1] ** 2)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.residues import ATOM14_ELEMENT, MASK, UNKNOWN, VAN_DER_WAALS_RADII
+from model.on_device import Constant
+from model.torsions.angles import by_type
+from pipeline.residues import ATOM14_ELEMENT, VAN_DER_WAALS_RADII
 
 NEARNESS = 0.85
 """Of the sum of two radii: nearer atoms overlap."""
 
 N_NEIGHBOURS = 20
 
-SIZES = torch.zeros(MASK + 1, 14)
+_RADII = [[VAN_DER_WAALS_RADII.get(str(e).upper(), 0.0) for e in row] for row in ATOM14_ELEMENT]
+SIZES = Constant(by_type(torch.tensor(_RADII)))
 """Radii of the atoms of each type, Å; 0 where it has none."""
-SIZES[: UNKNOWN + 1] = torch.tensor(
-    [[VAN_DER_WAALS_RADII.get(str(e).upper(), 0.0) for e in row] for row in ATOM14_ELEMENT]
-)
 
 
 def overlap(a: Tensor, size_a: Tensor, b: Tensor, size_b: Tensor) -> Tensor:

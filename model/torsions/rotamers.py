@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.on_device import Constant
 from model.tensor_record import TensorRecord
-from model.torsions.angles import N_CHI
+from model.torsions.angles import N_CHI, by_type
 from model.torsions.bins import N_BINS
-from pipeline.residues import MASK
 from pipeline.residues.rotamers import ROTAMER_CHI, ROTAMER_SHARE
 from pipeline.residues.side_chains import build_side_chains
 
@@ -55,10 +55,9 @@ class Rotamers(TensorRecord):
         )
 
 
-_CHI = torch.zeros(MASK + 1, N_ROTAMERS, N_CHI)
-_CHI[: len(ROTAMER_CHI)] = torch.from_numpy(ROTAMER_CHI.copy()).float()
-_SHARE = torch.zeros(MASK + 1, N_ROTAMERS)
-_SHARE[: len(ROTAMER_SHARE)] = torch.from_numpy(ROTAMER_SHARE.copy()).float()
+_CHI = Constant(by_type(torch.from_numpy(ROTAMER_CHI.copy()).float()))
+_SHARE = Constant(by_type(torch.from_numpy(ROTAMER_SHARE.copy()).float()))
+_SOME_N = Constant(torch.tensor([-0.5, 1.4, 0.0], dtype=torch.float64))
 
 
 def library_rotamers(sequence: Tensor, dtype: torch.dtype = torch.float32) -> Rotamers:
@@ -71,8 +70,8 @@ def library_rotamers(sequence: Tensor, dtype: torch.dtype = torch.float32) -> Ro
     dtype : torch.dtype
     """
     return Rotamers(
-        _CHI.to(sequence.device, dtype)[sequence],
-        _SHARE.to(sequence.device, dtype)[sequence],
+        _CHI.on(sequence.device, dtype)[sequence],
+        _SHARE.on(sequence.device, dtype)[sequence],
         torch.zeros(*sequence.shape, N_CHI, N_BINS, dtype=dtype, device=sequence.device),
     )
 
@@ -96,7 +95,7 @@ def build(chi: Tensor, sequence: Tensor, backbone: Tensor, mask: Tensor) -> Tens
         Slots 4–13; zeros where the type has no atom.
     """
     # Any N will do where there is none.
-    n = torch.where(mask[..., None], backbone[..., 0, :], backbone.new_tensor([-0.5, 1.4, 0.0]))
+    n = torch.where(mask[..., None], backbone[..., 0, :], _SOME_N.like(backbone))
     if chi.ndim > sequence.ndim + 1:
         sequence, n = sequence[..., None], n[..., None, :]
     return build_side_chains(chi, sequence, n)[0]

@@ -66,7 +66,7 @@ def settle(
     -------
     (B, N) int64
     """
-    radii = SIZES.to(side_chains)[sequence]
+    radii = SIZES.like(side_chains)[sequence]
     near, there = neighbours(side_chains[:, :, 0, 0], mask)
     own, pairs = _overlaps(side_chains, backbone, radii, sequence, near, there)
     # What a proline overlaps with is what it is bonded to.

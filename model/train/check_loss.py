@@ -23,7 +23,7 @@ def check_loss(
     uids: Sequence[str],
     step: int,
 ) -> None:
-    """Stop before a loss that is not finite reaches the weights.
+    """Stop at a loss that is not finite.
 
     Raises
     ------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from model.network import FlowNetwork, NetworkConfig
 from model.tasks import TASK_RECORDS
 from model.train.check_batch import check_batch, check_embedding, names
 from model.train.check_loss import BadLoss, check_loss
+from model.train.late_checks import LateChecks
 from model.train.loss_sums import LossSums, means, weighted
 from model.train.optimizer import OptimizerConfig, build_optimizer
 from pipeline.dataset import SpatialCrop
@@ -77,6 +80,9 @@ class FlowModule(pl.LightningModule):
     batches : int
         Batches trained on, accumulated ones too. It is saved, so that a resumed run draws the noise
         that it would have drawn.
+    checks : LateChecks
+        Whether losses and gradients are finite. On a GPU a step may be over before that is known;
+        whoever keeps or shows what came of it lets `checks` settle first.
     """
 
     def __init__(
@@ -102,6 +108,7 @@ class FlowModule(pl.LightningModule):
         self._accumulated: list[Mapping[str, Any]] = []
         self.grad_norm: Tensor | None = None
         """Of the last step, before clipping."""
+        self.checks = LateChecks()
         self._flow, self._loss = Flow(), FlowLoss(loss)
         self._validation = LossSums()
         self.initial: CheckpointInfo | None = None
@@ -112,6 +119,7 @@ class FlowModule(pl.LightningModule):
         return self._loss.weights
 
     def on_fit_start(self) -> None:
+        self.checks.clear()
         if self.network.config.attention == "iga":
             _log.info("attention is computed by %s", describe(self.device))
 
@@ -138,7 +146,11 @@ class FlowModule(pl.LightningModule):
         prediction = self.network(noisy)
         with torch.autocast(self.device.type, enabled=False):
             total, terms = self._loss(noisy, prediction, target)
-        self._or_dump(batch, check_loss, total, terms, self.loss_weights, names(batch), step)
+        apart = {name: term.detach() for name, term in terms.items()}
+        known = (total.detach(), apart, self.loss_weights, names(batch), step)
+        self.checks.expect(
+            torch.isfinite(total.detach()), partial(self._or_dump, batch, step, check_loss, *known)
+        )
         self.batches = step
         return {
             "loss": total,
@@ -175,7 +187,7 @@ class FlowModule(pl.LightningModule):
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         # Here, while the batch is still on the CPU, looking at it keeps no device waiting.
-        self._or_dump(batch, check_batch, batch)
+        self._or_dump(batch, self.batches + 1, check_batch, batch)
         check_embedding(batch, self.network.config.c_embedding)
         return {**batch, LENGTHS: batch["lengths"].tolist()}
 
@@ -185,11 +197,13 @@ class FlowModule(pl.LightningModule):
         gradient_clip_val: float | int | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        self.grad_norm = norm = torch.nn.utils.get_total_norm(gradients)
+        gradients = {n: p.grad for n, p in self.network.named_parameters() if p.grad is not None}
+        norms = torch.stack(torch._foreach_norm(list(gradients.values())))
+        self.grad_norm = norm = torch.linalg.vector_norm(norms)
         # With 16-mixed precision the gradient scaler looks for these and skips the step.
-        if self.trainer.precision != "16-mixed" and not bool(torch.isfinite(norm)):
-            self._stop_at_gradient()
+        if self.trainer.precision != "16-mixed":
+            of_step = (list(gradients), norms, list(self._accumulated), self.batches)
+            self.checks.expect(torch.isfinite(norm), partial(self._stop_at_gradient, *of_step))
         if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
             torch.nn.utils.clip_grads_with_norm_(
                 self.network.parameters(), float(gradient_clip_val), norm
@@ -197,27 +211,33 @@ class FlowModule(pl.LightningModule):
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def _stop_at_gradient(self) -> None:
-        gradients = [(name, p.grad) for name, p in self.network.named_parameters()]
-        wrong = [k for k, g in gradients if g is not None and not bool(torch.isfinite(g).all())]
-        uids = [uid for batch in self._accumulated for uid in names(batch)]
+    def _stop_at_gradient(
+        self,
+        parameters: Sequence[str],
+        norms: Tensor,
+        accumulated: Sequence[Mapping[str, Any]],
+        last: int,
+    ) -> None:
+        each = zip(parameters, norms.tolist(), strict=True)
+        wrong = [name for name, norm in each if not math.isfinite(norm)] or ["all together"]
+        uids = [uid for batch in accumulated for uid in names(batch)]
         sentence = (
-            f"batch {self.batches}: the loss is finite and its gradient is not, for "
+            f"batch {last}: the loss is finite and its gradient is not, for "
             f"{', '.join(uids)}; of {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''}"
         )
         if self.dump_bad_batches:
-            first = self.batches - len(self._accumulated) + 1
-            paths = [str(self._dump(b, first + k)) for k, b in enumerate(self._accumulated)]
+            first = last - len(accumulated) + 1
+            paths = [str(self._dump(b, first + k)) for k, b in enumerate(accumulated)]
             sentence += f" ({_IN.format(', '.join(paths))})"
         raise BadLoss(sentence)
 
-    def _or_dump(self, batch: Any, check: Any, *arguments: Any) -> None:
+    def _or_dump(self, batch: Any, number: int, check: Any, *arguments: Any) -> None:
         try:
             check(*arguments)
         except (ValueError, RuntimeError) as error:
             if not self.dump_bad_batches or not isinstance(batch, Mapping):
                 raise
-            path = self._dump(batch, self.batches + 1)
+            path = self._dump(batch, number)
             raise type(error)(f"{error} ({_IN.format(path)})") from None
 
     def _dump(self, batch: Mapping[str, Any], number: int) -> Path:
@@ -237,7 +257,11 @@ class FlowModule(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             self._validation.add(self._loss.terms(noisy, prediction, target))
 
+    def on_train_end(self) -> None:
+        self.checks.settle()
+
     def on_validation_epoch_start(self) -> None:
+        self.checks.settle()
         self._validation.clear()
 
     def on_validation_epoch_end(self) -> None:
@@ -326,6 +350,8 @@ class FlowModule(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Nothing is written of weights that may have met a number that is none.
+        self.checks.settle()
         checkpoint["batches"] = self.batches
         metrics = {
             name: float(value)

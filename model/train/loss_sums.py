@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
 
+import torch
 import torch.distributed
 
 from model.losses import TIME_BINS, LossTerm, LossWeights, binned
@@ -19,12 +20,7 @@ class LossSums:
 
     def add(self, terms: Mapping[str, LossTerm]) -> None:
         """Terms of one batch."""
-        self._terms.append(
-            {
-                name: LossTerm(term.value.detach(), term.count, term.time)
-                for name, term in terms.items()
-            }
-        )
+        self._terms.append({name: term.detach() for name, term in terms.items()})
 
     def add_value(self, name: str, value: float, count: float = 1) -> None:
         """Anything else that has a mean."""
@@ -60,12 +56,24 @@ class LossSums:
         return found
 
     def _gather(self) -> None:
-        for terms in self._terms:
-            for name, term in terms.items():
-                for k, (value, count) in binned(term).items():
-                    self.add_value(name, value, count)
-                    self.add_value(f"{name}@{k}", value, count)
+        for name, term in _on_cpu(self._terms):
+            for k, (value, count) in binned(term).items():
+                self.add_value(name, value, count)
+                self.add_value(f"{name}@{k}", value, count)
         self._terms = []
+
+
+def _on_cpu(steps: list[dict[str, LossTerm]]) -> Iterator[tuple[str, LossTerm]]:
+    """Terms of many steps by name, in three copies: each of them waits for the device."""
+    named = [item for terms in steps for item in terms.items()]
+    if named:
+        sizes = [len(term.value) for _, term in named]
+        columns = (
+            torch.cat([getattr(term, field.name) for _, term in named]).cpu().split(sizes)
+            for field in fields(LossTerm)
+        )
+        for (name, _), row in zip(named, zip(*columns, strict=True), strict=True):
+            yield name, LossTerm(*row)
 
 
 def _processes() -> int:

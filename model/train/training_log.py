@@ -18,7 +18,8 @@ from model.train.optimizer import GAMMA
 class TrainingLog(pl.Callback):
     """Means since the last time: loss, terms, terms by time, tasks; γ, gradient, learning rate.
 
-    Steps in between are only collected, on the device.
+    Steps in between are only collected, on the device. A loss that is no number stops training
+    before it is written.
 
     Attributes
     ----------
@@ -65,16 +66,16 @@ class TrainingLog(pl.Callback):
         self._sums.load_state_dict(state_dict["sums"])
 
     def _gather(self) -> None:
-        for loss in self._losses:
-            self._sums.add_value("loss", float(loss))
+        for name, collected in (("loss", self._losses), ("residues#", self._residues)):
+            for value in torch.stack(collected).tolist() if collected else ():
+                self._sums.add_value(name, float(value))
         for tasks in self._tasks:
             for number in tasks.tolist():
                 self._sums.add_value(f"task#{TASKS[number]}", 1.0)
-        for residues in self._residues:
-            self._sums.add_value("residues#", float(residues))
         self._losses, self._tasks, self._residues = [], [], []
 
     def _write(self, trainer: pl.Trainer, module: FlowModule) -> None:
+        module.checks.settle()
         self._gather()
         totals = self._sums.totals()
         self._sums.clear()

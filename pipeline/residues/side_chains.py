@@ -13,6 +13,7 @@ IUPAC sign. No bond and no angle can come out wrong but where the backbone itsel
 
 from __future__ import annotations
 
+from functools import cache
 from math import pi, radians
 from typing import Any
 
@@ -129,8 +130,8 @@ def build_side_chains(chi: Array, aatype: Array, n: Array | None = None) -> tupl
         Slots that the type has.
     """
     xp = array_namespace(chi, aatype)
-    kinds = xp.clip(xp.astype(aatype, xp.int64), max=UNKNOWN)
-    rows = xp.asarray(_ROWS.copy(), dtype=chi.dtype, device=device(chi))[kinds]
+    kinds = _between(xp, xp.astype(aatype, xp.int64), most=UNKNOWN)
+    rows = _rows_on(xp, chi.dtype, device(chi))[kinds]
     (to_cb, ideal, is_proline, exists, group, bonds, x, y, z, ideal_n) = (
         rows[..., start:end] for start, end in zip([0, *_ENDS[:-1]], _ENDS, strict=True)
     )
@@ -174,6 +175,19 @@ def build_side_chains(chi: Array, aatype: Array, n: Array | None = None) -> tupl
     return xp.stack([xp.where(exists, atom, 0.0) for atom in atoms], axis=-1), exists
 
 
+@cache
+def _rows_on(xp: Any, dtype: Any, on: Any) -> Array:
+    """The table, never written to; a GPU that it had to be copied to each time would wait."""
+    return xp.asarray(_ROWS.copy(), dtype=dtype, device=on)
+
+
+def _between(xp: Any, x: Array, least: float | None = None, most: float | None = None) -> Array:
+    """`clip`, which array_api_compat does by boolean indices: a GPU is waited for to count them."""
+    if least is not None:
+        x = xp.where(x < least, least, x)
+    return x if most is None else xp.where(x > most, most, x)
+
+
 def _turned(xp: Any, angle: Array, y: Array, z: Array) -> tuple[Array, Array]:
     """y and z (..., 9) turned about x."""
     cosine, sine = xp.cos(angle)[..., None], xp.sin(angle)[..., None]
@@ -184,7 +198,7 @@ def _cb(xp: Any, to_cb: Array, n: Vector) -> Vector:
     """CB in the backbone frame, from its angles with N and C; L residues have it at z < 0."""
     length, to_n, to_c = (to_cb[..., i] for i in range(3))
     cosine = n[0] / xp.sqrt(n[0] * n[0] + n[1] * n[1])
-    cosine = xp.clip(cosine, MIN_COSINE, MAX_COSINE)
+    cosine = _between(xp, cosine, MIN_COSINE, MAX_COSINE)
     along = to_c
     aside = (to_n - to_c * cosine) / xp.sqrt(1.0 - cosine * cosine)
     return (
@@ -206,7 +220,7 @@ def _possible(xp: Any, chi1: Array, is_proline: Array) -> Array:
     """χ1, and of proline the nearest χ1 of a closed ring (a gradient of 0 beyond)."""
     wrapped = chi1 - 2 * pi * xp.round(chi1 / (2 * pi))
     limit = radians(PROLINE.max_chi1)
-    return xp.where(is_proline, xp.clip(wrapped, -limit, limit), chi1)
+    return xp.where(is_proline, _between(xp, wrapped, -limit, limit), chi1)
 
 
 def _cg_of_proline(
@@ -234,7 +248,7 @@ def _cd_of_proline(
     axis = tuple(x / distance for x in to_cg)
     along = (distance * distance + (PROLINE.n_cd**2 - PROLINE.cg_cd**2)) / (2 * distance)
     # N and CG of a broken backbone may be too far apart for any ring.
-    radius = xp.sqrt(xp.clip(PROLINE.n_cd**2 - along * along, min=0.01))
+    radius = xp.sqrt(_between(xp, PROLINE.n_cd**2 - along * along, 0.01))
     centre = tuple(ni + along * a for ni, a in zip(n, axis, strict=True))
     # CA is the origin, so that CA–CB's middle is half of CB.
     away = tuple(m - 0.5 * b for m, b in zip(centre, cb, strict=True))

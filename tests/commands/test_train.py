@@ -28,7 +28,7 @@ from model.checkpoint import (
 from model.flow import TASKS, TaskWeights
 from model.losses import FlowLoss, LossTerm, LossWeights
 from model.network import FlowNetwork, NetworkConfig
-from model.train import FlowModule
+from model.train import FlowModule, late_checks
 from model.train.check_batch import BadBatch, check_batch
 from model.train.check_loss import BadLoss, check_loss
 from model.train.checkpoints import WholeFiles
@@ -36,7 +36,7 @@ from model.train.command import COLUMNS, main
 from pipeline.errors import UsageError
 from tests.support.flow_batches import batch_of, random_item, unresolved
 from tests.support.places import ROOT
-from tests.support.train_runs import SMALL, fit, last, logged, text_of, with_splits
+from tests.support.train_runs import NO_VALIDATION, SMALL, fit, last, logged, text_of, with_splits
 
 TINY = NetworkConfig(n_blocks=1, c_s=16, c_z=4, n_heads=2, c_hidden=4, n_gaussians=2, n_points=2)
 CONFIGS = sorted((ROOT / "model" / "configs").glob("*.yaml"))
@@ -447,6 +447,70 @@ def test_a_gradient_that_is_no_number_names_the_chains_of_the_step_and_keeps_its
         assert str(path) in sentence
         for uid in torch.load(path, weights_only=True)["chain_uid"]:
             assert uid in sentence
+
+
+class _Late:
+    """An answer that does not come before it is waited for, as from a busy GPU."""
+
+    def __init__(self, value: torch.Tensor):
+        self.value = value
+
+    def has_come(self) -> bool:
+        return False
+
+    def is_yes(self) -> bool:
+        return bool(self.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "checkpoints", "logs", "kept"),
+    [
+        ("the loss is not finite: sequence is nan", 1, 100, 2),
+        ("its gradient is not", 3, 100, None),
+        ("the loss is not finite: sequence is nan", 100, 3, None),
+    ],
+)
+def test_a_number_that_is_none_stops_training_before_a_checkpoint_though_it_is_known_late(
+    wrong: str,
+    checkpoints: int,
+    logs: int,
+    kept: int | None,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forward = FlowNetwork.forward
+
+    def spoiled(self: FlowNetwork, *arguments: Any, **options: Any) -> Any:
+        prediction = forward(self, *arguments, **options)
+        if not prediction.logits.requires_grad:
+            return prediction
+        seen.append(1)
+        if len(seen) != 3:
+            return prediction
+        if "gradient" in wrong:
+            prediction.logits.register_hook(lambda gradient: gradient * float("nan"))
+            return prediction
+        return replace(prediction, logits=prediction.logits * float("nan"))
+
+    seen: list[int] = []
+    monkeypatch.setattr(FlowNetwork, "forward", spoiled)
+    monkeypatch.setattr(late_checks, "ask", _Late)
+    with pytest.raises(BadLoss, match=f"^batch 3: .*{wrong}.*bad_batch_3_rank0.pt"):
+        fit(
+            *(dataset, tmp_path / "run", 9),
+            model__tasks={task: float(task == "design") for task in TASKS},
+            trainer__log_every_n_steps=logs,
+            last__every_n_steps=checkpoints,
+            **NO_VALIDATION,
+        )
+    assert len(seen) == 3, "what is made of it is neither kept nor shown"
+    assert [p.name for p in (tmp_path / "run").glob("bad_*")] == ["bad_batch_3_rank0.pt"]
+    assert last(tmp_path / "run").exists() == (kept is not None)
+    if kept is not None:
+        stored = torch.load(last(tmp_path / "run"), weights_only=True)
+        assert stored["global_step"] == kept
+        assert all(torch.isfinite(x).all() for x in stored["state_dict"].values())
 
 
 def test_the_loss_that_is_logged_is_that_of_a_batch_however_many_are_accumulated(

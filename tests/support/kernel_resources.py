@@ -19,7 +19,6 @@ from triton.compiler import ASTSource
 
 from model.attention import gpu, triton_kernels
 
-INTEGERS = ("n", "n_heads", "n_gaussians", "c", "c_v", "first_row", "n_rows")
 SIZES = {"C": 32, "C_V": 64, "GAUSSIANS": 4}
 """Of `base.yaml`: 32 channels, 32 + 3 · 8 numbers of values, 4 Gaussians."""
 
@@ -34,12 +33,13 @@ def compiled(name: str, architecture: int, variant: dict[str, bool], content: st
         if argument in constants:
             signature[argument] = "constexpr"
             values[(place,)] = constants[argument]
-        elif argument in INTEGERS:
+        elif argument in triton_kernels.COUNTS:
             signature[argument] = "i32"
         else:
             signature[argument] = "*fp32"
             attributes[(place,)] = [["tt.divisibility", 16]]
     signature["mask"] = "*u8"
+    signature["scale"] = "fp32"
     signature["q"] = signature["k"] = f"*{content}"
     source = ASTSource(kernel, signature, values, attributes)
     options = {"num_warps": gpu.WARPS[name], **gpu.LAUNCH}

@@ -169,8 +169,53 @@ def test_content_in_half_precision_is_computed_in_single() -> None:
     each = HeadGaussians(torch.zeros(3, 1, 1, 1, 6).to(DEVICE), covariance.to(DEVICE))
     heads = Heads(q, k, v, torch.ones(1, 6, dtype=torch.bool, device=DEVICE))
     values, _, _ = gpu.forward(heads, each, each, torch.ones(1, device=DEVICE), False)
-    exact = (q.double() @ k.double().transpose(-1, -2)).softmax(-1) @ v.double()
+    exact = (q.double() @ k.double().transpose(-1, -2) / 2).softmax(-1) @ v.double()
     assert largest(values.double() - exact) < 1e-6
+
+
+@interpreted_or_on_gpu
+@pytest.mark.parametrize("implementation", ["tiled", "triton"])
+def test_queries_and_keys_of_16_bits_keep_their_precision_and_their_gradients(
+    implementation: str,
+) -> None:
+    g = torch.Generator().manual_seed(0)
+    operands = [x if x is None else x.detach() for x in _operands(c_z=0)]
+    # Six channels, whose root is no power of two: scaled in 16 bits, a logit would change.
+    operands[:2] = torch.randn(2, 1, 2, 5, 6, generator=g).bfloat16().unbind(0)
+    operands[7] = torch.full((1,), 0.7).expand(2)  # one number in memory
+    exact = [x.double() if x is not None and x.is_floating_point() else x for x in operands]
+    found = []
+    for tensors, name in ((exact, "tiled"), (operands, implementation)):
+        given = [x if x is None else x.to(DEVICE) for x in tensors]
+        for x in given[:2]:
+            x.requires_grad_()
+        values, _, _ = torch.ops.ellipsoid_flow.gaussian_attention(*given, False, name)
+        values.square().sum().backward()
+        found.append((values.detach().double().cpu(), *(x.grad.cpu() for x in given[:2])))
+    (values, *gradients), (tested, *of_16_bits) = found
+    assert largest(tested - values) < 1e-6
+    for here, there in zip(gradients, of_16_bits, strict=True):
+        assert there.dtype == torch.bfloat16
+        assert bool(((there - here).abs() <= here.abs() * 2**-8 + 1e-6).all())
+
+
+@interpreted_or_on_gpu
+@pytest.mark.parametrize("c_z", [0, 5])
+def test_a_batch_of_nothing_has_values_and_gradients_of_nothing(c_z: int) -> None:
+    attention = layer(c_z=c_z, dtype=torch.float32, implementation="triton").to(DEVICE)
+    inputs = random_inputs(n_items=1, c_z=c_z, dtype=torch.float32).map(lambda x: x[:0].to(DEVICE))
+    inputs.mask = inputs.mask[:0].to(DEVICE)
+    out = attention(*inputs)
+    assert out.shape == inputs.s.shape
+    out.sum().backward()
+    assert all(not bool(p.grad.any()) for p in attention.parameters() if p.grad is not None)
+
+
+def test_more_items_than_a_launch_takes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "MOST_SLICES", 3)
+    inputs = random_inputs(n_items=2, dtype=torch.float32)
+    with pytest.raises(ValueError, match="of 2 items with 2 heads: a GPU takes 3 of both"):
+        layer(dtype=torch.float32, implementation="triton")(*inputs)
 
 
 @interpreted_or_on_gpu
@@ -357,6 +402,35 @@ def test_a_layer_takes_triton_where_it_is_usable(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(gpu, "is_usable", lambda tensor: False)
         assert torch.equal(attention(*inputs), out)
     assert len(taken) == 1
+
+
+def test_under_autocast_a_layer_hands_over_queries_and_keys_in_16_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = []
+
+    def forward(heads, query, key, strength, normalise):
+        taken.append((heads.q.dtype, heads.k.dtype, heads.v.dtype, query.mean.dtype))
+        return operator.tiled.forward(heads, query, key, strength, normalise)
+
+    monkeypatch.setattr(gpu, "forward", forward)
+    attention = layer(dtype=torch.float32, implementation="triton")
+    inputs = random_inputs(dtype=torch.float32)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        attention(*inputs)
+    assert taken == [(torch.bfloat16, torch.bfloat16, torch.float32, torch.float32)]
+
+
+def test_older_gpus_than_triton_knows_take_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnGPU:
+        device, dtype = torch.device("cuda"), torch.float32
+
+    monkeypatch.setattr(gpu, "_is_installed", lambda: True)
+    found = {}
+    for capability in ((7, 5), (8, 0), (9, 0), (12, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
+        found[capability] = gpu.is_usable(OnGPU())
+    assert found == {(7, 5): False, (8, 0): True, (9, 0): True, (12, 0): True}
 
 
 def test_double_precision_is_not_for_the_kernels() -> None:
