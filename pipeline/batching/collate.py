@@ -13,9 +13,9 @@ from torch.utils.data import get_worker_info
 
 from pipeline.batching.shared_storage import in_one_storage
 from pipeline.dataset.embeddings import KEY as EMBEDDING
-from pipeline.selection.fields import FIELDS
+from pipeline.selection.fields import FIELDS, OF_CHAINS
 
-PER_RESIDUE = frozenset({*FIELDS, "chain_index", EMBEDDING})
+PER_RESIDUE = frozenset({*FIELDS, *OF_CHAINS, EMBEDDING})
 """Keys of items whose tensors have one row per residue."""
 
 LENGTHS = "lengths"

@@ -5,7 +5,15 @@ from pipeline.extras import explained
 try:
     from pipeline.built.built_dataset import UnreadableDataset
     from pipeline.dataset.cache import CacheError
-    from pipeline.dataset.crops import ContiguousCrop, Crop, SpatialCrop, around
+    from pipeline.dataset.crops import (
+        ContiguousCrop,
+        Crop,
+        CropShares,
+        InterfaceCrop,
+        MixedCrop,
+        SpatialCrop,
+        around,
+    )
     from pipeline.dataset.dataset import ShardDataset
     from pipeline.dataset.labels import Labels
     from pipeline.dataset.stream import ShardStream
@@ -20,8 +28,11 @@ __all__ = [
     "CacheError",
     "ContiguousCrop",
     "Crop",
+    "CropShares",
     "DamagedShard",
+    "InterfaceCrop",
     "Labels",
+    "MixedCrop",
     "ShardDataset",
     "ShardStream",
     "SpatialCrop",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
@@ -15,13 +16,22 @@ from torch.utils.data import Dataset
 from pipeline.built.stored_embeddings import StoredEmbeddings
 from pipeline.commands.words import several, told
 from pipeline.dataset.crops import Crop
+from pipeline.dataset.draw import repeat_of
 from pipeline.dataset.embeddings import KEY, open_embeddings
+from pipeline.dataset.entities import NO_ENTITY
 from pipeline.dataset.items import Item, ItemMaker, Transform
 from pipeline.dataset.labels import Labels, LabelSource, as_value
 from pipeline.dataset.store import FlatStore, ShardStore, Store
 from pipeline.files.storage import Location
-from pipeline.selection.fields import DEFAULT_FIELDS, FIELDS
-from pipeline.selection.selection import Selection, Where, index_table, select, sequences_of
+from pipeline.selection.fields import DEFAULT_FIELDS, FIELDS, OF_CHAINS
+from pipeline.selection.selection import (
+    INDEX,
+    Selection,
+    Where,
+    index_table,
+    select,
+    sequences_of,
+)
 from pipeline.shards import INDEX_COLUMNS
 
 
@@ -34,9 +44,9 @@ class ShardDataset(Dataset[Item]):
         The build's output folder, or its URI (``s3://…``, ``gs://…``).
     columns : sequence of str, optional
         What items hold besides their names: per-residue fields (`fields.FIELDS` and
-        ``chain_index``) and columns of the index (``resolution``, ``method``, …; one value per
-        item, that of its first chain). Without it `fields.DEFAULT_FIELDS`. What is not asked for is
-        not read.
+        `fields.OF_CHAINS`) and columns of the index (``resolution``, ``method``, …; one value per
+        item, that of its first chain). Without it `fields.DEFAULT_FIELDS`, and of entries all of
+        `fields.OF_CHAINS`. What is not asked for is not read.
     where : str or pyarrow.compute.Expression, optional
         Which chains: SQL text (`pipeline.where`) or an expression over the columns of the index
         and of ``splits.parquet``. What is unknown does not pass.
@@ -57,7 +67,7 @@ class ShardDataset(Dataset[Item]):
         For ``"mmap"``. By default ``.cache`` in the dataset's folder, or the user's cache folder if
         that cannot be written.
     crop : Crop, optional
-        `ContiguousCrop` or `SpatialCrop`.
+        `ContiguousCrop`, `SpatialCrop`, `InterfaceCrop` or `MixedCrop`.
     transform : callable, optional
         item → item, applied last. Must be picklable for spawned workers.
     labels : pyarrow.Table, mapping or path, optional
@@ -68,7 +78,8 @@ class ShardDataset(Dataset[Item]):
         Name of embeddings that `pipeline.embed` made of the dataset: items have them as
         ``embedding``, (L, E) in the type in which they are stored. `cache` holds for them as well.
     seed : int
-        Of the crops, which are a pure function of (seed, epoch, name of the item).
+        Of the crops, which are a pure function of (seed, epoch, name of the item, how often the
+        item was drawn in the epoch before).
 
     Attributes
     ----------
@@ -116,6 +127,8 @@ class ShardDataset(Dataset[Item]):
         if cache not in (None, "mmap", "memory"):
             raise ValueError(f'cache is None, "mmap" or "memory", not {cache!r}')
         fields, scalars = sort_columns(columns)
+        if columns is None and unit == "entry":
+            fields += [name for name in OF_CHAINS if name not in fields]
         selection = select(path, where=where, entry_where=entry_where, split=split, unit=unit)
         self.unit, self.split, self.cache = unit, split, cache
         self.labels = Labels(labels) if labels is not None else None
@@ -125,6 +138,7 @@ class ShardDataset(Dataset[Item]):
         self._selection = selection
         self._maker = ItemMaker(fields, crop, transform, seed)
         self._scalars = self._read_scalars(scalars)
+        self._entities = entity_codes(selection) if self._maker.tells_entities else None
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._store: Store
         if cache is None:
@@ -147,20 +161,45 @@ class ShardDataset(Dataset[Item]):
         )
 
     def __getitem__(self, number: int) -> Item:
+        return self.item(number)
+
+    def item(self, number: int, focus: Sequence[int] = ()) -> Item:
+        """An item, a crop of which is to be of some of its chains.
+
+        Parameters
+        ----------
+        number : int
+            A `Draw` that comes again in an epoch is cropped anew.
+        focus : sequence of int, optional
+            Places of one or two chains in the item. They name it: ``chain_uid`` is that of the
+            first, and ``focus`` has those of all.
+        """
         n = len(self)
         if not -n <= number < n:
             raise IndexError(f"item {number} of {n}")
-        number = int(number) % n
+        repeat, number = repeat_of(number), int(number) % n
         selection = self._selection
         chains = selection.chains_of(number)
         parts = [self._store.find(chain) for chain in chains]
         extras = item_names(selection, chains, self.unit)
+        if focus:
+            extras["focus"] = [extras["chain_uids"][place] for place in focus]
+            extras["chain_uid"] = extras["focus"][0]
         for name, values in self._scalars.items():
             extras[name] = scalar_value(values, number)
         if self.labels is not None:
             extras.update(labels_of(self.labels, extras, self.unit))
         more = None if self._embeddings is None else {KEY: self._embeddings.of(chains)}
-        return self._maker.make(extras["chain_uid"], parts, extras, int(self._epoch), more)
+        name = "+".join(extras["focus"]) if focus else extras["chain_uid"]
+        return self._maker.make(
+            f"{name} {repeat}" if repeat else name,
+            parts,
+            extras,
+            int(self._epoch),
+            more,
+            entities=None if self._entities is None else self._entities[chains].tolist(),
+            focus=focus,
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch it is, for the crops; running workers are told too.
@@ -259,15 +298,23 @@ def sort_columns(columns: Sequence[str] | None) -> tuple[list[str], list[str]]:
     names = list(dict.fromkeys(columns))
     scalars = [n for n in names if n in INDEX_COLUMNS and n not in ("chain_uid", "entry_id")]
     fields = [n for n in names if n not in INDEX_COLUMNS]
-    unknown = [n for n in fields if n not in FIELDS and n != "chain_index"]
+    unknown = [n for n in fields if n not in FIELDS and n not in OF_CHAINS]
     if unknown:
         raise ValueError(
             f"no column {unknown[0]!r}; per residue there are "
-            f"{', '.join([*FIELDS, 'chain_index'])}; per item {', '.join(INDEX_COLUMNS)}"
+            f"{', '.join([*FIELDS, *OF_CHAINS])}; per item {', '.join(INDEX_COLUMNS)}"
         )
-    if fields == ["chain_index"] or not fields:
+    if not set(fields) - {*OF_CHAINS}:
         raise ValueError("ask for at least one per-residue column")
     return fields, scalars
+
+
+def entity_codes(selection: Selection) -> NDArray[np.int64]:
+    """Of each chosen chain, (n,): a number for the ``entity_id`` of its file, or `NO_ENTITY`."""
+    table = selection.dataset.table(INDEX, ["entity_id"])
+    column = pc.dictionary_encode(table["entity_id"].combine_chunks().cast(pa.string()))
+    codes = pc.fill_null(column.indices, NO_ENTITY).to_numpy(zero_copy_only=False)
+    return codes.astype(np.int64)[selection.position]
 
 
 def item_names(selection: Selection, chains: Sequence[int], unit: str) -> dict[str, Any]:

@@ -68,8 +68,12 @@ FIELDS: dict[str, Field] = {
     "sse": Field((), "i1", "i8", ("sse",)),
     "three_di": Field((), "i1", "i8", ("three_di",)),
 }
-"""Per-residue fields by name. ``chain_index`` is added when an item is put together: it says which
-chain of the item a residue belongs to."""
+"""Per-residue fields by name; those of `OF_CHAINS` are added when an item is put together."""
+
+OF_CHAINS = ("chain_index", "entity_index", "symmetry_index")
+"""Per-residue fields that say which chain of the item a residue belongs to, which entity that is,
+and which copy of it: ``asym_id``, ``entity_id`` and ``sym_id`` of AlphaFold-Multimer (R. Evans et
+al. 2021), counted from 0."""
 
 DEFAULT_FIELDS = (
     "aatype",
