@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipeline.built.reading import Reading
 from pipeline.built.records import DropRecord, InputRecord
 from pipeline.chain import Chain
@@ -23,11 +25,14 @@ class FileRecords:
     ----------
     inputs : list of InputRecord
     drops : list of DropRecord
+    interfaces : list of pyarrow.Table
+        Of the chains that are kept.
     """
 
     def __init__(self, part: int, reading: Reading):
         self.inputs: list[InputRecord] = []
         self.drops: list[DropRecord] = []
+        self.interfaces: list[pa.Table] = []
         self._part, self._reading = part, reading
 
     def begin(self, source: SourceFile, entry: Entry) -> InputRecord:
