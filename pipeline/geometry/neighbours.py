@@ -9,7 +9,6 @@ are left out. What is left is looked at point by point.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,9 @@ million; a group with more than this lays its points upon each other."""
 _BLOCK = 1 << 18
 """Pairs looked at together."""
 
-_MAX_CELLS_PER_POINT = 64
-"""A group whose points are strewn wider has no grid: all of its points pass the first sieve."""
+_MIN_POINTS, _MAX_CELLS_PER_POINT = 1024, 64
+"""A group that has fewer points, or strews them wider, has no grid: all of its points pass the
+first sieve."""
 
 _AXIS_BITS = 16
 """A group's cells are numbered along each axis."""
@@ -124,26 +124,26 @@ def ranges(starts: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.int64]:
 def _sieve(
     cell: NDArray[np.int32], owner: NDArray[np.int32], group: NDArray[np.int32]
 ) -> tuple[NDArray[np.bool_], set[int]]:
-    """Points with another owner's point in the 27 cells about theirs (a few more may be there), and
+    """Points with another owner's point in the 27 cells about theirs (more may be there), and
     groups that are too wide. The cells of each group are counted from 1 from now on."""
     found = np.ones(len(owner), bool)
-    too_wide = set()
+    if not len(owner):
+        return found, set()
     bounds = np.flatnonzero(np.diff(group, prepend=-1, append=-1))
-    for begin, end in pairwise(bounds.tolist()):
-        here = cell[:, begin:end]
-        lowest = [int(along.min()) for along in here]
-        size = [int(along.max()) - low + 3 for along, low in zip(here, lowest, strict=True)]
-        if max(size) > 1 << _AXIS_BITS:
-            too_wide.add(int(group[begin]))
-            found[begin:end] = False
-            continue
-        for along, low in zip(here, lowest, strict=True):
-            along -= low - 1
-        n_cells = size[0] * size[1] * size[2]
-        if n_cells <= _MAX_CELLS_PER_POINT * (end - begin) + 4096:
-            steps = (1, size[0], size[0] * size[1])
-            found[begin:end] = _near_others(here, owner[begin:end], steps, n_cells)
-    return found, too_wide
+    begins, sizes = bounds[:-1], np.diff(bounds)
+    lowest = np.minimum.reduceat(cell, begins, axis=1).astype(np.int64) - 1
+    size = np.maximum.reduceat(cell, begins, axis=1) - lowest + 2
+    cell -= np.repeat(lowest.astype(np.int32), sizes, axis=1)
+    too_wide = size.max(axis=0) > 1 << _AXIS_BITS
+    if too_wide.any():
+        found[np.repeat(too_wide, sizes)] = False
+    n_cells = size.astype(np.float64).prod(axis=0)
+    has_grid = (sizes >= _MIN_POINTS) & (n_cells <= _MAX_CELLS_PER_POINT * sizes)
+    for k in np.flatnonzero(has_grid & ~too_wide).tolist():
+        here = slice(begins[k], begins[k] + sizes[k])
+        steps = (1, int(size[0, k]), int(size[0, k] * size[1, k]))
+        found[here] = _near_others(cell[:, here], owner[here], steps, int(n_cells[k]))
+    return found, {*group[begins[too_wide]].tolist()}
 
 
 def _near_others(

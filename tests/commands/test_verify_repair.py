@@ -21,7 +21,13 @@ from pipeline.verify.command import main
 from pipeline.verify.lock import locked
 from tests.support import build_runs as runs
 
-TABLES = ("index.parquet", "inputs.parquet", "drops.parquet", "plan.parquet")
+TABLES = (
+    "index.parquet",
+    "inputs.parquet",
+    "drops.parquet",
+    "plan.parquet",
+    "interfaces.parquet",
+)
 MIN_PART = 60_000
 
 
