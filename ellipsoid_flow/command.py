@@ -18,6 +18,7 @@ GROUPS = {
         "build": ("pipeline.build.command", "turn structure files into a dataset"),
         "split": ("pipeline.split.command", "training, validation and test without leaks"),
         "subset": ("pipeline.subset.command", "a dataset of some chains of one or several others"),
+        "upgrade": ("pipeline.upgrade.command", "add columns that came after a dataset was built"),
         "embed": ("pipeline.embed.command", "add vectors of a protein language model"),
     },
     "dataset → you": {

@@ -17,6 +17,7 @@ from pipeline.chain import Chain
 from pipeline.geometry.gaussians import BASE_THICKNESS, residue_gaussians
 from pipeline.geometry.moments import Shape
 from pipeline.geometry.secondary_structure import secondary_structure
+from pipeline.geometry.three_di import three_di
 from pipeline.residues import MAX_PEPTIDE_BOND, N_SLOTS, UNKNOWN
 
 
@@ -32,6 +33,8 @@ class ChainFeatures:
         Σ, Å², global, upper triangle xx xy xz yy yz zz; zeros at unresolved residues.
     sse : (L,) int8
         0 coil, 1 helix, 2 strand (P-SEA).
+    three_di : (L,) uint8
+        ASCII letters of 3Di, X where there is none.
     n_breaks : int
         Places where consecutive resolved residues are not joined: residues between them are
         unresolved, or C and N are over 2.5 Å apart.
@@ -48,6 +51,7 @@ class ChainFeatures:
     centroid: NDArray[np.float32]
     covariance: NDArray[np.float32]
     sse: NDArray[np.int8]
+    three_di: NDArray[np.uint8]
     n_resolved: int
     n_breaks: int
     radius_of_gyration: float
@@ -101,6 +105,7 @@ def compute_features(
     alpha = positions[:, 1]
     has_alpha = mask[:, 1]
     sse = secondary_structure(alpha.astype(np.float32), has_alpha, index, offsets)
+    letters = three_di(positions, mask, resolved, offsets)
 
     breaks = _breaks(positions, resolved, np.repeat(np.arange(len(chains)), lengths))
     features = []
@@ -115,6 +120,7 @@ def compute_features(
                 centroid=centroid[here],
                 covariance=covariance[here],
                 sse=sse[here],
+                three_di=letters[here],
                 n_resolved=int(np.count_nonzero(where)),
                 n_breaks=int(np.count_nonzero(breaks[here])),
                 radius_of_gyration=_radius_of_gyration(alpha[here][where]),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.features import unpack_mask
 from pipeline.geometry.frames import Vector, frame_components
 from pipeline.geometry.gaussians import local_components
+from pipeline.geometry.three_di import CODES
 from pipeline.residues import N_SLOTS
 from pipeline.shards import Rows
 
@@ -65,6 +66,7 @@ FIELDS: dict[str, Field] = {
     "auth_seq_id": Field((), "<i4", "i8", ("auth_seq_id",)),
     "b_factor": Field((), "<f4", "f4", ("b_factor",)),
     "sse": Field((), "i1", "i8", ("sse",)),
+    "three_di": Field((), "i1", "i8", ("three_di",)),
 }
 """Per-residue fields by name. ``chain_index`` is added when an item is put together: it says which
 chain of the item a residue belongs to."""
@@ -111,6 +113,8 @@ def decode(rows: Rows, fields: Sequence[str]) -> dict[str, NDArray[Any]]:
     wanted = set(fields)
     arrays: dict[str, NDArray[Any]] = {}
     frames = wanted & {"rotmats", "trans", "local_mean", "log_scale", "residue_mask"}
+    if "three_di" in wanted:
+        arrays["three_di"] = CODES[lists["three_di"]]
     if "atom14_mask" in wanted:
         arrays["atom14_mask"] = unpack_mask(lists["atom14_mask"])
     if "atom14_positions" in wanted or frames:

@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.geometry.three_di import ALPHABET
 from pipeline.residues import RESTYPES
 from pipeline.selection.fields import columns_of, decode
 from pipeline.selection.selection import Selection, Where, index_table, select
-from pipeline.shards import DamagedShard, Rows, open_shard, read_rows
+from pipeline.shards import LATER_COLUMNS, DamagedShard, Rows, open_shard, read_rows
 
 SSE = ("coil", "helix", "strand")
 """Names of the stored codes."""
@@ -133,6 +134,11 @@ COLUMNS: dict[str, ResidueColumn] = {
     "ins_code": _stored("ins_code", pa.string()),
     "residue": _named("aatype", (*RESTYPES, "UNK")),
     "sse": _named("sse", SSE, of_atoms=True),
+    "three_di": ResidueColumn(
+        pa.dictionary(pa.int8(), pa.string()),
+        lambda source: pa.DictionaryArray.from_arrays(source.fields["three_di"], [*ALPHABET, "X"]),
+        ("three_di",),
+    ),
     "resolved": ResidueColumn(
         pa.bool_(), lambda source: source.fields["residue_mask"], ("residue_mask",)
     ),
@@ -161,6 +167,9 @@ COLUMNS: dict[str, ResidueColumn] = {
     },
 }
 """Columns over residues, in the order of the table; ``chain_uid`` stands before them."""
+
+_DEFAULT = [name for name in COLUMNS if name not in LATER_COLUMNS]
+"""Those that every dataset has."""
 
 
 def residues(
@@ -217,7 +226,7 @@ def residue_batches(
     of_chains = index_table(selection).replace_schema_metadata(None)
     if isinstance(columns, str):
         raise ValueError(f"columns is a list of names, such as [{columns!r}]")
-    names = list(COLUMNS) if columns is None else list(dict.fromkeys(columns))
+    names = _DEFAULT if columns is None else list(dict.fromkeys(columns))
     for name in names:
         if name not in COLUMNS and name not in of_chains.column_names:
             known = [*COLUMNS, *of_chains.column_names]

@@ -1,22 +1,33 @@
 """The file format: schema, writer, reader, chains of rows, digests. Nothing else knows it."""
 
 from pipeline.shards.chains import CHAIN_COLUMNS, chains_of, insertion_codes
+from pipeline.shards.complete import complete_rows, lacking
 from pipeline.shards.digest import dataset_digest, row_digest
-from pipeline.shards.reader import DamagedShard, Rows, open_shard, read_rows
-from pipeline.shards.schema import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, shard_schema
+from pipeline.shards.reader import ColumnToAdd, DamagedShard, Rows, open_shard, read_rows
+from pipeline.shards.schema import (
+    INDEX_COLUMNS,
+    LATER_COLUMNS,
+    SCHEMA_VERSION,
+    UNITS,
+    shard_schema,
+)
 from pipeline.shards.writer import ShardWriter, record_batch
 
 __all__ = [
     "CHAIN_COLUMNS",
     "INDEX_COLUMNS",
+    "LATER_COLUMNS",
     "SCHEMA_VERSION",
     "UNITS",
+    "ColumnToAdd",
     "DamagedShard",
     "Rows",
     "ShardWriter",
     "chains_of",
+    "complete_rows",
     "dataset_digest",
     "insertion_codes",
+    "lacking",
     "open_shard",
     "read_rows",
     "record_batch",

@@ -10,21 +10,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import Failure
 from pipeline.files.storage import store_failure
-from pipeline.shards.schema import RESIDUES, SCHEMA_VERSION
+from pipeline.shards.schema import LATER_COLUMNS, RESIDUES, SCHEMA_VERSION
 
-LISTS = frozenset(field.name for field in RESIDUES)
-"""Columns that are lists over residues, or (`ATOM_LISTS`) over atoms."""
+LISTS = frozenset({*(field.name for field in RESIDUES), "three_di"})
+"""Columns that are lists over residues, or (`ATOM_LISTS`) over atoms; ``three_di`` is a text of one
+letter per residue, and read as bytes."""
 ATOM_LISTS = frozenset({"x", "y", "z"})
 
 
 class DamagedShard(Failure):
     """A shard cannot be read as what it should be. The sentence names it and says what to do."""
+
+
+class ColumnToAdd(Failure):
+    """A shard was built before there was a column. The sentence says how to add it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,8 @@ def read_rows(
     DamagedShard
         A page fails its checksum or does not decode, a column is missing, or the lists disagree
         about the number of residues or atoms.
+    ColumnToAdd
+        The shard was built before there was one of the columns.
     StorageError
     """
     wanted = dict.fromkeys(["length", *columns])
@@ -129,9 +137,14 @@ def read_rows(
     with _damage_named(path):
         table = shard.read_row_groups(list(row_groups), columns=list(wanted), use_threads=False)
         missing = [name for name in wanted if name not in table.column_names]
+        if missing and missing[0] in LATER_COLUMNS:
+            raise ColumnToAdd(
+                f"{path}: was built before there was a column {missing[0]}; "
+                f"`python -m pipeline.upgrade {Path(path).parent.parent}` adds it"
+            )
         if missing:
             raise DamagedShard(f"{path}: has no column {missing[0]}; {_ADVICE}")
-        return _rows(table, path)
+        return rows_of(table, path)
 
 
 _ADVICE = (
@@ -152,7 +165,14 @@ def _damage_named(path: str | Path) -> Iterator[None]:
         raise DamagedShard(f"{path}: {str(error).splitlines()[0]}; {_ADVICE}") from error
 
 
-def _rows(table: pa.Table, path: str | Path) -> Rows:
+def rows_of(table: pa.Table, path: str | Path) -> Rows:
+    """The columns of some rows as arrays.
+
+    Raises
+    ------
+    DamagedShard
+        The lists disagree about the number of residues or atoms; `path` is for the sentence.
+    """
     lengths = table["length"].to_numpy().astype(np.int64)
     residues = _ends(lengths)
     names = [name for name in table.column_names if name in LISTS]
@@ -183,6 +203,10 @@ def _ends(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def _flatten(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """(values of all lists, offset of each list and the end)."""
     chunk = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if pa.types.is_string(chunk.type):
+        text = "".join(chunk.to_pylist()).encode()
+        lengths = pc.binary_length(chunk).to_numpy().astype(np.int64)
+        return np.frombuffer(text, np.uint8), _ends(lengths)
     offsets = chunk.offsets.to_numpy().astype(np.int64)
     values = chunk.flatten()
     if pa.types.is_fixed_size_list(values.type):

@@ -62,6 +62,7 @@ SCALARS: tuple[pa.Field, ...] = (
 SEQUENCES: tuple[pa.Field, ...] = (
     _required("sequence", pa.string()),
     pa.field("entity_sequence", pa.string()),
+    _required("three_di", pa.string()),
 )
 RESIDUES: tuple[pa.Field, ...] = (
     _required("aatype", _per_residue(pa.int8())),
@@ -78,6 +79,10 @@ RESIDUES: tuple[pa.Field, ...] = (
     _required("sse", _per_residue(pa.int8())),
 )
 DIGEST = _required("row_sha256", pa.binary(32))
+
+LATER_COLUMNS = frozenset({"three_di"})
+"""Columns that shards of this schema version may lack, since they were built before there were any:
+nobody needs them who does not ask for them, and `pipeline.upgrade` adds them."""
 
 INDEX_COLUMNS = tuple(f.name for f in (*IDENTITY, *ANNOTATION, *SCALARS, DIGEST))
 """Columns that the index repeats: everything whose size does not grow with the chain."""

@@ -124,6 +124,11 @@ class ShardWriter:
                 self._write_group(waiting.slice(begin, ROWS_PER_GROUP))
             self._rows = [waiting.slice(n_whole)]
 
+    def add_group(self, rows: pa.Table) -> None:
+        """Append rows of `shard_schema` as one row group, whatever its size."""
+        self._write_group(rows.combine_chunks())
+        self.n_rows += rows.num_rows
+
     def _flush(self) -> None:
         if self._pending:
             chains, features = zip(*self._pending, strict=True)
@@ -136,7 +141,7 @@ class ShardWriter:
 
     def _write_group(self, rows: pa.Table) -> None:
         (batch,) = rows.replace_schema_metadata(self.schema.metadata).combine_chunks().to_batches()
-        self._writer.write_batch(batch, row_group_size=ROWS_PER_GROUP)
+        self._writer.write_batch(batch, row_group_size=max(ROWS_PER_GROUP, batch.num_rows))
 
 
 def record_batch(
@@ -173,6 +178,7 @@ def record_batch(
         "z": _list_array(atoms, np.ascontiguousarray(coords[:, 2])),
         "b_factor": per_residue(joined(lambda c: c.b_factor)),
         "sse": per_residue(np.concatenate([f.sse for f in features])),
+        "three_di": [f.three_di.tobytes().decode("ascii") for f in features],
     }
     for name, width in (("centroid", 3), ("covariance", 6)):
         values = np.concatenate([getattr(f, name) for f in features]).reshape(-1)

@@ -15,7 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.shards import INDEX_COLUMNS, DamagedShard, ShardWriter, open_shard, shard_schema
+from pipeline.shards import (
+    INDEX_COLUMNS,
+    DamagedShard,
+    ShardWriter,
+    complete_rows,
+    lacking,
+    open_shard,
+    shard_schema,
+)
 from pipeline.subset.sources import Source, SubsetError
 
 GROUPS_KEPT = 8
@@ -136,18 +144,19 @@ class _Reader:
     def _read_group(self, number: int, shard: str, group: int) -> pa.Table:
         source = self._sources[number]
         folder = source.dataset.folder
-        schema = shard_schema()
         path = folder.join("shards", shard)
         with open_shard(path, folder.filesystem) as file:
-            if file.schema_arrow.names != schema.names:
-                odd = sorted(set(file.schema_arrow.names) ^ set(schema.names)) or ["their order"]
+            names = file.schema_arrow.names
+            later = lacking(file.schema_arrow)
+            known = [name for name in shard_schema().names if name not in later]
+            if names != known:
+                odd = sorted(set(names) ^ set(known)) or ["their order"]
                 raise SubsetError(
                     f"{self._describe(number, shard)}: its columns are not those that this program "
                     f"writes ({', '.join(odd)}); use the version that built it"
                 )
             try:
-                table = file.read_row_groups([group], use_threads=False)
-                return table.replace_schema_metadata(None).cast(schema)
+                return complete_rows(file.read_row_groups([group], use_threads=False), path)
             except (OSError, ValueError, pa.ArrowException) as error:
                 raise DamagedShard(
                     f"{self._describe(number, shard)}: {str(error).splitlines()[0]}; the file is "

@@ -19,6 +19,7 @@ from pipeline.features import ChainFeatures, atom14_positions, compute_features,
 from pipeline.files.storage import Folder
 from pipeline.geometry.frames import is_frame
 from pipeline.geometry.moments import Shape
+from pipeline.geometry.three_di import ARE_LETTERS
 from pipeline.residues import ATOM14_EXISTS, N_SLOTS, UNKNOWN, sequence_string
 from pipeline.shards import (
     INDEX_COLUMNS,
@@ -33,6 +34,7 @@ from pipeline.shards import (
 )
 from pipeline.verify.findings import Expected, Problem
 from pipeline.verify.probe import KILLS, deadly
+from pipeline.verify.schema_differences import came_later, schema_differences
 
 ABSOLUTE_TOLERANCE = 1e-5
 """Å and Å². The same arithmetic in float64 gives the same float32 but for the last bit, which may
@@ -50,6 +52,7 @@ KEPT_COLUMNS = ("chain_uid", "entry_id", "length", "source", "row_sha256")
 DERIVED_COLUMNS = tuple(f.name for f in fields(ChainFeatures))
 """All that the writer takes from `ChainFeatures`: whatever is added there is computed again."""
 
+_NOTHING = np.zeros(0, np.uint8)
 _GAUSSIANS = ("centroid", "covariance")
 _FRACTIONS = {"coil_fraction": 0, "helix_fraction": 1, "strand_fraction": 2}
 _READ_ERRORS = (OSError, ValueError, MemoryError, pa.ArrowException)
@@ -173,7 +176,7 @@ class _Check:
         self,
         check: str,
         message: str,
-        remedy: Literal["rebuild", "none"] = "rebuild",
+        remedy: Literal["rebuild", "upgrade", "none"] = "rebuild",
         damage: bool = True,
     ) -> None:
         problem = Problem(self.job.expected.file, check, message, remedy, damage)
@@ -232,6 +235,14 @@ class _Check:
                 "none",
                 damage=False,
             )
+        if later := [name for name in wanted.names if came_later(name, found)]:
+            self._say(
+                "schema",
+                f"was built before there was a column {', '.join(later)}: `python -m "
+                "pipeline.upgrade` adds it",
+                "upgrade",
+                damage=False,
+            )
         n_rows = shard.metadata.num_rows
         if n_rows != self.job.expected.n_chains and not self._is_another:
             self._say(
@@ -280,7 +291,7 @@ class _Check:
 
     def _read_group(self, shard: pq.ParquetFile, group: int) -> Rows | None:
         """A row group; where it does not read, say which columns are to blame."""
-        wanted = [name for name in shard_schema().names]
+        wanted = [n for n in shard_schema().names if not came_later(n, shard.schema_arrow)]
         try:
             return read_rows(shard, self.job.path, [group], wanted)
         except (DamagedShard, IndexError) as error:
@@ -305,11 +316,13 @@ class _Check:
         fits = known & slots
         fits[fits] = ~(unpack_mask(mask[fits]) & ~ATOM14_EXISTS[aatype[fits]]).any(axis=1)
         sse = rows.lists["sse"]
+        letters = rows.lists.get("three_di", _NOTHING)
         for good, what in (
             (are_codes, "an insertion code is no single letter"),
             (known, f"aatype is not in 0 to {UNKNOWN}"),
             (fits | ~known, "atom14_mask has slots that the type has not"),
             ((sse >= 0) & (sse <= 2), "sse is not 0, 1 or 2"),
+            (ARE_LETTERS[letters], "three_di has what is no letter of 3Di"),
         ):
             self._each_residue(rows.residues, uids, good, "values", what)
         if not (fits.all() and are_codes.all()):
@@ -347,7 +360,8 @@ class _Check:
         starts = rows.residues[wanted]
         here = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], np.diff(ends))
         # sse and its fractions are compared by themselves: a border case may be another class.
-        plain = [name for name in DERIVED_COLUMNS if name != "sse" and name not in _FRACTIONS]
+        stored = {*rows.lists, *rows.scalars.column_names} - {"sse", *_FRACTIONS}
+        plain = [name for name in DERIVED_COLUMNS if name in stored]
         for name in (n for n in plain if n in rows.lists):
             again = np.concatenate([getattr(f, name) for f in features])
             close = _close(rows.lists[name][here], again).reshape(len(again), -1)
@@ -433,29 +447,9 @@ class _Check:
                 self.report.problems.append(Problem("index.parquet", "index", sentence, "rewrite"))
 
 
-def schema_differences(found: pa.Schema, wanted: pa.Schema) -> list[str]:
-    """What wanted columns lack, or are instead; a sentence each. More columns are none."""
-    sentences = []
-    for field_ in wanted:
-        if field_.name not in found.names:
-            sentences.append(f"has no column {field_.name}")
-        elif len(found.get_all_field_indices(field_.name)) > 1:
-            sentences.append(f"has several columns {field_.name}")
-        elif not found.field(field_.name).equals(field_):
-            other = found.field(field_.name)
-            sentences.append(
-                f"column {field_.name} is {_type(other)}, and should be {_type(field_)}"
-            )
-    return sentences
-
-
 def first_line(error: BaseException) -> str:
     """The first line of what an exception says."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _type(column: pa.Field) -> str:
-    return f"{column.type}{'' if column.nullable else ' not null'}"
 
 
 def _reads(shard: pq.ParquetFile, group: int, name: str) -> bool:

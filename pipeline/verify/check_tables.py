@@ -21,9 +21,10 @@ from pipeline.built.reading import config_hash
 from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_table
 from pipeline.interfaces import INTERFACES_SCHEMA
 from pipeline.shards import INDEX_COLUMNS, UNITS, shard_schema
-from pipeline.verify.check_shard import first_line, schema_differences
+from pipeline.verify.check_shard import first_line
 from pipeline.verify.findings import Expected, Problem
 from pipeline.verify.probe import KILLS, deadly
+from pipeline.verify.schema_differences import schema_differences
 
 BUILD_JSON = "build.json"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.built.dataset_lock import check_unlocked, locked
 from pipeline.built.layout import Layout
 from pipeline.built.output_folder import layout_of
 from pipeline.commands.command_line import parse_options
@@ -23,7 +24,6 @@ from pipeline.verify.check_dataset import (
 )
 from pipeline.verify.display import Progression, show_findings, show_repair
 from pipeline.verify.findings import Findings
-from pipeline.verify.lock import check_unlocked, locked
 from pipeline.verify.options import VerifyOptions
 from pipeline.verify.recorded_build import CannotRepair, Places
 from pipeline.verify.repair import Repair, repair_dataset

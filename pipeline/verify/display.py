@@ -118,6 +118,9 @@ def _advice(layout: Layout, findings: Findings) -> list[tuple[str, str]]:
         rows.append(f"move or delete what is not of this dataset: {_some(strays)}")
     if findings.files_for("other-version"):
         rows.append("verify it with the version of the program that built it, or build it again")
+    if any(p.remedy == "upgrade" for p in findings.problems):
+        command = as_started("python -m pipeline.upgrade")
+        rows.append(f"{command} {layout.folder} adds the columns that came after the build")
     if files := findings.files_for("none"):
         rows.append(
             f"{_some(files)}: no repair mends what the build itself wrote; build the dataset "

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Remedy = Literal["rebuild", "rewrite", "by-hand", "other-version", "none"]
+Remedy = Literal["rebuild", "rewrite", "by-hand", "other-version", "upgrade", "none"]
 """What helps: ``rebuild`` a shard from its inputs, ``rewrite`` a table from shards and records
-(``--repair`` does both), a decision ``by-hand``, another version of the program, or nothing."""
+(``--repair`` does both), a decision ``by-hand``, another version of the program,
+`pipeline.upgrade`, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)

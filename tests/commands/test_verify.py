@@ -607,6 +607,8 @@ def first_plus(n: float) -> Callable[[list], list]:
         ("aatype", lambda v: [7, *v[1:]], "values"),  # Gly has no CB
         ("ins_code", lambda v: ["AB", *v[1:]], "values"),
         ("sse", lambda v: [3, *v[1:]], "values"),
+        ("three_di", lambda s: "b" + s[1:], "values"),
+        ("three_di", lambda s: s[1:], "lists"),
         ("sequence", lambda s: "W" + s[1:], "values"),
         ("chain_uid", lambda _: "p999_1_A", "identity"),
         ("model", lambda n: n + 1, "identity"),
@@ -670,6 +672,8 @@ def altered(value: Any) -> Any:
     """Other numbers; of classes, other classes."""
     if isinstance(value, list):
         return [altered(v) for v in value]
+    if isinstance(value, str):
+        return value.replace("X", "A")
     return value + 1.0 if isinstance(value, float) else (value + 1) % 3
 
 

@@ -15,10 +15,10 @@ import pytest
 import pipeline.build.build_parts
 import pipeline.built.plan
 import pipeline.shards.writer
+from pipeline.built.dataset_lock import locked
 from pipeline.built.layout import Layout
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 from pipeline.verify.command import main
-from pipeline.verify.lock import locked
 from tests.support import build_runs as runs
 
 TABLES = (

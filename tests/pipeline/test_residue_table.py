@@ -31,7 +31,8 @@ def stored(dataset: Path, column: str) -> NDArray[np.float64]:
 
 
 def test_every_residue_has_a_row_in_the_order_of_the_shards(examples_dataset: Path) -> None:
-    table = residues(examples_dataset)
+    assert "three_di" not in residues(examples_dataset).column_names  # older datasets lack it
+    table = residues(examples_dataset, columns=list(COLUMNS))
     index = pq.read_table(examples_dataset / "index.parquet")
     assert table.num_rows == pc.sum(index["length"]).as_py()
     assert table.column_names == ["chain_uid", *COLUMNS]
@@ -50,6 +51,12 @@ def test_every_residue_has_a_row_in_the_order_of_the_shards(examples_dataset: Pa
     codes = stored(examples_dataset, "sse").astype(int)[atoms > 0]
     words = np.array(["coil", "helix", "strand"])[codes].tolist()
     assert [word for word in table["sse"].to_pylist() if word is not None] == words
+    letters = "".join(
+        text
+        for path in sorted(examples_dataset.glob("shards/*"))
+        for text in pq.read_table(path, columns=["three_di"])["three_di"].to_pylist()
+    )
+    assert "".join(table["three_di"].to_pylist()) == letters
     assert table["n_atoms"].to_pylist() == [bin(mask).count("1") for mask in atoms]
 
 

@@ -67,6 +67,7 @@ SCALARS = {
     "source": (TEXT, True),
     "sequence": (TEXT, False),
     "entity_sequence": (TEXT, True),
+    "three_di": (TEXT, False),
     "length": (NUMBER, False),
     "n_resolved": (NUMBER, False),
     "n_modified": (NUMBER, False),
@@ -165,7 +166,7 @@ def test_every_column_that_the_design_names_is_there():
 
 
 def test_the_index_repeats_everything_that_does_not_grow_with_the_chain():
-    grows = {*LISTS, "sequence", "entity_sequence"}
+    grows = {*LISTS, "sequence", "entity_sequence", "three_di"}
     assert set(INDEX_COLUMNS) == {*SCALARS} - grows
     assert len(set(INDEX_COLUMNS)) == len(INDEX_COLUMNS)
 
@@ -242,6 +243,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
         assert np.array_equal(np.float32(row["centroid"]), derived.centroid)
         assert np.array_equal(np.float32(row["covariance"]), derived.covariance)
         assert row["sse"] == derived.sse.tolist()
+        assert row["three_di"].encode() == derived.three_di.tobytes()
         for name in ("n_resolved", "n_breaks"):
             assert row[name] == getattr(derived, name), name
         for name in ("radius_of_gyration", "coil_fraction", "fraction_x", "mean_b_factor"):

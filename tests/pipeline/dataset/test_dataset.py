@@ -213,7 +213,7 @@ def test_an_entry_is_all_of_its_chosen_chains_told_apart_by_chain_index(examples
 
 def test_columns_projects_and_columns_of_the_index_become_values_of_the_item(examples_dataset):
     dataset = ShardDataset(
-        examples_dataset, columns=["aatype", "sse", "b_factor", "resolution", "method"]
+        examples_dataset, columns=["aatype", "sse", "three_di", "b_factor", "resolution", "method"]
     )
     index = {
         r["chain_uid"]: r for r in pq.read_table(examples_dataset / "index.parquet").to_pylist()
@@ -222,7 +222,11 @@ def test_columns_projects_and_columns_of_the_index_become_values_of_the_item(exa
     for k in range(len(dataset)):
         item = dataset[k]
         row = index[item["chain_uid"]]
-        assert set(item) == {"aatype", "sse", "b_factor", "resolution", "method", "chain_uid"}
+        named = {"aatype", "sse", "three_di", "b_factor", "resolution", "method", "chain_uid"}
+        assert set(item) == named
+        letters = "ACDEFGHIKLMNPQRSTVWYX"
+        text = "".join(letters[code] for code in item["three_di"].tolist())
+        assert text == rows[item["chain_uid"]]["three_di"]
         assert item["method"] == row["method"]
         assert item["sse"].tolist() == rows[item["chain_uid"]]["sse"]
         resolution = float(item["resolution"])

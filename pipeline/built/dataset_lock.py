@@ -1,4 +1,4 @@
-"""The lock that a build holds while it writes to a dataset, here or in a store."""
+"""The lock of a dataset, here or in a store: builds hold it, and commands that mend or add."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.files.lock import Held, take
 
 @contextlib.contextmanager
 def locked(layout: Layout) -> Iterator[None]:
-    """Keep builds and other repairs out of the dataset.
+    """Keep builds and whoever else changes it out of the dataset.
 
     Raises
     ------

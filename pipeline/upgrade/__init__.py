@@ -1,0 +1,1 @@
+"""``python -m pipeline.upgrade``: add the columns that came after a dataset was built."""
