@@ -93,3 +93,25 @@ class Chain:
         if self.assembly is not None:
             parts.insert(1, self.assembly)
         return "_".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is beside the protein chains of one model: m heavy atoms of ligands and nucleic acids.
+
+    Attributes
+    ----------
+    coords : (m, 3) int32
+        Units of 0.001 Å. Alternates are all there.
+    residue : (m,) int64
+        Number of the ligand's or nucleotide's residue, from 0; rises along the atoms.
+    is_nucleic : (m,) bool
+    label_asym_id, auth_asym_id : (m,) bytes
+    """
+
+    model: int
+    coords: NDArray[np.int32]
+    residue: NDArray[np.int64]
+    is_nucleic: NDArray[np.bool_]
+    label_asym_id: NDArray[np.bytes_]
+    auth_asym_id: NDArray[np.bytes_]

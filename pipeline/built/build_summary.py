@@ -75,6 +75,8 @@ class BuildSummary:
 
     Attributes
     ----------
+    interfaces_digest : str or None
+        Of ``interfaces.parquet``; None if there is no such table.
     config : dict
         `Reading.identity`; of a subset, with null where its sources differ.
     reasons : dict
@@ -92,6 +94,7 @@ class BuildSummary:
     """
 
     digest: str
+    interfaces_digest: str | None = None
     schema_version: int
     config_hash: str
     config: dict[str, Any]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.built.build_summary import BuildSummary, NotASummary, OtherSchema
 from pipeline.errors import Failure
 from pipeline.files.storage import Folder, Location, open_folder, store_failure
+from pipeline.interfaces import FILE_NAME as INTERFACES
 
 
 class UnreadableDataset(Failure):
@@ -75,6 +76,17 @@ class BuiltDataset:
         UnreadableDataset
         """
         return self.table("index.parquet").replace_schema_metadata(None)
+
+    def interfaces(self) -> pa.Table | None:
+        """``interfaces.parquet``; None where the dataset was built before there was one.
+
+        Raises
+        ------
+        UnreadableDataset
+        """
+        if self.build.interfaces_digest is None:
+            return None
+        return self.table(INTERFACES).replace_schema_metadata(None)
 
     def schema(self, name: str) -> pa.Schema:
         """Columns of one of the tables beside the shards, with its metadata."""

@@ -30,13 +30,15 @@ class Layout:
     index: ClassVar[str] = "index.parquet"
     inputs: ClassVar[str] = "inputs.parquet"
     drops: ClassVar[str] = "drops.parquet"
+    interfaces: ClassVar[str] = "interfaces.parquet"
+    """Pairs of chains in contact; datasets of older versions have none."""
     build_json: ClassVar[str] = "build.json"
     report: ClassVar[str] = "report.html"
     report_chains: ClassVar[str] = "report-chains.html"
     pages: ClassVar[tuple[str, ...]] = (report, report_chains)
     """What `pipeline.report` writes; it speaks of one state of the dataset."""
     options: ClassVar[str] = "options.yaml"
-    results: ClassVar[tuple[str, ...]] = (plan, inputs, drops, index, build_json)
+    results: ClassVar[tuple[str, ...]] = (plan, inputs, drops, interfaces, index, build_json)
     """What finalising writes; ``build.json`` last, for it says that the build is whole."""
 
     state: ClassVar[str] = ".build"

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.built.layout import Layout
 from pipeline.files.atomic import appears_whole
 from pipeline.files.storage import StorageError
+from pipeline.interfaces import INTERFACES_SCHEMA
 from pipeline.sources.discover import Discovery
 
 Status = Literal["ok", "skipped", "failed"]
@@ -84,6 +85,8 @@ class PartRecord:
     n_residues: int
     inputs: list[InputRecord]
     drops: list[DropRecord]
+    interfaces: pa.Table | None = None
+    """Pairs of chains in contact; ``None``: the part was built before there was such a table."""
 
     @property
     def has_transient_failures(self) -> bool:
@@ -96,7 +99,14 @@ class PartRecord:
 
     def to_json(self) -> str:
         """As text, for `from_json`."""
-        return json.dumps(asdict(self))
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["inputs"] = [asdict(record) for record in self.inputs]
+        values["drops"] = [asdict(record) for record in self.drops]
+        if self.interfaces is None:
+            del values["interfaces"]
+        else:
+            values["interfaces"] = self.interfaces.to_pydict()
+        return json.dumps(values)
 
     @classmethod
     def read(cls, path: Path) -> PartRecord | None:
@@ -113,8 +123,11 @@ class PartRecord:
             values = json.loads(text)
             values["inputs"] = [InputRecord(**_shared(r)) for r in values["inputs"]]
             values["drops"] = [DropRecord(**r) for r in values["drops"]]
+            if "interfaces" in values:
+                columns = values["interfaces"]
+                values["interfaces"] = pa.Table.from_pydict(columns, INTERFACES_SCHEMA)
             return cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, pa.ArrowException):
             return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from pathlib import Path, PurePath
@@ -30,6 +30,7 @@ from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_
 from pipeline.commands.software import versions_of
 from pipeline.files.storage import StorageError
 from pipeline.filters import Manifest
+from pipeline.interfaces import interfaces_digest, joined
 from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, dataset_digest, shard_schema
 
 SOFTWARE = ("ellipsoid-flow", "biotite", "numpy", "pyarrow", "isal", "msgpack", "zstandard")
@@ -51,8 +52,9 @@ def finalise(
     others: Sequence[InputRecord],
     reading: Reading,
 ) -> BuildSummary:
-    """Write ``index.parquet``, ``inputs.parquet``, ``drops.parquet``, ``plan.parquet`` and, last,
-    ``build.json``; return what the latter holds. What would be written as it is stays untouched.
+    """Write ``index.parquet``, ``inputs.parquet``, ``drops.parquet``, ``plan.parquet``,
+    ``interfaces.parquet`` (unless some part was built without it) and, last, ``build.json``; return
+    what the latter holds. What would be written as it is stays untouched.
 
     Parameters
     ----------
@@ -81,11 +83,13 @@ def finalise(
     index = _index(layout, ordered)
     uids = index["chain_uid"].to_pylist()
     digest = dataset_digest(zip(uids, index["row_sha256"].to_pylist(), strict=True))
+    interfaces = interfaces_of(ordered)
     counts = Counter(r.status for r in inputs)
     reasons, examples = count_reasons(map(attrgetter(*OF_FILE), inputs))
     sources = Counter(s or "unknown" for s in index["source"].to_pylist())
     summary = BuildSummary(
         digest=digest,
+        interfaces_digest=None if interfaces is None else interfaces_digest(interfaces),
         schema_version=SCHEMA_VERSION,
         config_hash=reading.config_hash,
         config=reading.identity(),
@@ -118,6 +122,7 @@ def finalise(
         layout.inputs: records_table(InputRecord, inputs),
         layout.drops: records_table(DropRecord, drops),
         layout.index: index,
+        **({} if interfaces is None else {layout.interfaces: interfaces}),
     }
     text = summary.to_json()
     if not _is_written(layout, tables, text):
@@ -129,6 +134,13 @@ def finalise(
             temporary.write_text(text, encoding="utf-8")
     _remove_strangers(layout, {r.shard for r in ordered})
     return summary
+
+
+def interfaces_of(records: Iterable[PartRecord]) -> pa.Table | None:
+    """The table of all parts; ``None`` if one of them was built without."""
+    tables = [record.interfaces for record in records]
+    known = [table for table in tables if table is not None]
+    return joined(known) if len(known) == len(tables) else None
 
 
 def withdraw(layout: Layout, *, plan: bool = True) -> None:

@@ -9,12 +9,13 @@ from typing import Protocol
 
 from pipeline.built.reading import Reading
 from pipeline.built.records import InputRecord
-from pipeline.chain import Chain
+from pipeline.chain import Beside, Chain
 from pipeline.crew.file_records import FileRecords
 from pipeline.crew.progress import NoProgress, ProgressFile
 from pipeline.crew.time_limit import FileTimeout, time_limit
 from pipeline.features import ChainFeatures, compute_features
 from pipeline.filters import Drop
+from pipeline.interfaces import find_interfaces
 from pipeline.shards import record_batch, shard_schema
 
 BATCH_RESIDUES = 16_384
@@ -39,6 +40,7 @@ class _Pending:
     index: int
     record: InputRecord
     chains: list[Chain]
+    beside: list[Beside]
 
 
 _Judged = list[tuple[Chain, ChainFeatures, Drop | None]]
@@ -66,9 +68,11 @@ class Batches:
         self._pending: list[_Pending] = []
         self._n_pending = 0
 
-    def add(self, index: int, record: InputRecord, chains: list[Chain]) -> None:
-        """Take the chains of a file."""
-        self._pending.append(_Pending(index, record, chains))
+    def add(
+        self, index: int, record: InputRecord, chains: list[Chain], beside: list[Beside]
+    ) -> None:
+        """Take the chains of a file, and what is beside them."""
+        self._pending.append(_Pending(index, record, chains, beside))
         self._n_pending += sum(map(len, chains))
         if self._careful or self._n_pending >= BATCH_RESIDUES:
             self.flush()
@@ -85,6 +89,7 @@ class Batches:
             self._progress.compute()
             with time_limit(self._reading.timeout):
                 judged = self._judge(pending)
+                self._find_interfaces(pending, judged)
         for file, result in zip(pending, judged, strict=True):
             for chain, features, drop in result or ():
                 if drop is None:
@@ -110,6 +115,21 @@ class Batches:
             judged.append([(c, f, reading.filters.geometry(c, f)) for c, f in computed])
         return judged
 
+    def _find_interfaces(self, pending: list[_Pending], judged: list[_Judged]) -> None:
+        """Contacts between the chains that are kept."""
+        kept = [c for result in judged for c, _, drop in result if drop is None]
+        beside = {
+            (file.chains[0].entry_id, file.chains[0].assembly, b.model): b
+            for file in pending
+            for b in file.beside
+            if file.chains
+        }
+        table, left_out = find_interfaces(kept, beside)
+        self._records.interfaces.append(table)
+        for file in pending:
+            if file.record.entry_id in left_out:
+                file.record.flags = [*file.record.flags, "interfaces_left_out"]
+
     def _judge_alone(self, file: _Pending) -> _Judged | None:
         """The same for one file, and whether its rows can be written; ``None`` if it fails."""
         record = file.record
@@ -122,6 +142,7 @@ class Batches:
                 kept = [(c, f) for c, f, drop in judged if drop is None]
                 if kept:
                     record_batch([c for c, _ in kept], [f for _, f in kept], shard_schema())
+                self._find_interfaces([file], [judged])
                 return judged
         except FileTimeout:
             self._records.fail_for_time(record)

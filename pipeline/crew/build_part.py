@@ -15,7 +15,7 @@ from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, read_plan
 from pipeline.built.reading import Reading
 from pipeline.built.records import InputRecord, PartRecord
-from pipeline.chain import Chain
+from pipeline.chain import Beside, Chain
 from pipeline.crew import memory_limit
 from pipeline.crew.batches import Batches, Nowhere, Sink
 from pipeline.crew.file_records import FileRecords
@@ -24,6 +24,7 @@ from pipeline.crew.time_limit import FileTimeout, time_limit
 from pipeline.files.place import Place
 from pipeline.files.storage import Location
 from pipeline.filters import Drop, Manifest
+from pipeline.interfaces import joined
 from pipeline.parsing import DroppedChain, NotAStructure, ParsedEntry, ParseError, read_chains
 from pipeline.shards import SCHEMA_VERSION, UNITS, ShardWriter
 from pipeline.sources import (
@@ -146,6 +147,7 @@ def _build(
             n_residues=writer.n_residues,
             inputs=mapper.records.inputs,
             drops=mapper.records.drops,
+            interfaces=joined(mapper.records.interfaces),
         )
         name = layout.record(part.number)
         with layout.folder.appears_whole(name, layout.scratch) as path:
@@ -328,6 +330,7 @@ class _Mapper:
         self._progress.begin(index)
         started = time.perf_counter()
         chains: list[Chain] = []
+        beside: list[Beside] = []
         is_short_of_memory = False
         try:
             if source.name in self._casualties:
@@ -335,7 +338,7 @@ class _Mapper:
                 record.status, record.stage, record.transient = "failed", "parse", True
             else:
                 with time_limit(self.reading.timeout):
-                    chains = self._parse(source, entry, raw, record)
+                    chains, beside = self._parse(source, entry, raw, record)
         except (MemoryError, OutOfMemory):
             is_short_of_memory = True  # until the exception is gone, and with it what was read
         except SourceError as error:
@@ -354,7 +357,7 @@ class _Mapper:
             self.records.fail_for_memory(record)
         record.seconds = time.perf_counter() - started
         if chains:
-            self._batches.add(index, record, chains)
+            self._batches.add(index, record, chains, beside)
         self._progress.end(
             failed=record.status == "failed",
             residues=record.n_residues,
@@ -368,7 +371,7 @@ class _Mapper:
         entry: Entry,
         raw: RawFile | SourceError | None,
         record: InputRecord,
-    ) -> list[Chain]:
+    ) -> tuple[list[Chain], list[Beside]]:
         reading = self.reading
         record.stage = "read"
         if raw is None:
@@ -419,4 +422,4 @@ class _Mapper:
             record.status, record.stage = "skipped", "parse"
             record.reason = "no-protein"
             record.message = "no polypeptide chain among its residues"
-        return kept
+        return kept, parsed.beside

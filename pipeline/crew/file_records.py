@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipeline.built.reading import Reading
 from pipeline.built.records import DropRecord, InputRecord
 from pipeline.chain import Chain
@@ -23,6 +25,8 @@ class FileRecords:
     ----------
     inputs : list of InputRecord
     drops : list of DropRecord
+    interfaces : list of pyarrow.Table
+        Of the chains that are kept.
 
     Parameters
     ----------
@@ -36,6 +40,7 @@ class FileRecords:
     def __init__(self, part: int, reading: Reading, alone: bool = False):
         self.inputs: list[InputRecord] = []
         self.drops: list[DropRecord] = []
+        self.interfaces: list[pa.Table] = []
         self._part, self._reading, self._alone = part, reading, alone
 
     def begin(self, source: SourceFile, entry: Entry) -> InputRecord:

@@ -6,31 +6,34 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.chain import Chain
+from pipeline.chain import Beside, Chain
 from pipeline.parsing.entry_info import Assembly, EntryInfo
 from pipeline.parsing.errors import ParseError
 
 
 def build_assembly(
     chains: list[Chain],
+    beside: list[Beside],
     info: EntryInfo,
     assembly: str,
     max_chains: int,
-    labels: Collection[str],
-    authors: Collection[str],
-) -> tuple[list[Chain], list[str]]:
-    """The chains of one biological assembly.
+    ids: tuple[Collection[str], Collection[str]],
+) -> tuple[list[Chain], list[Beside], list[str]]:
+    """The chains of one biological assembly, and what is beside them in it.
 
     Parameters
     ----------
     chains : list of Chain
         Of the asymmetric unit.
+    beside : list of Beside
+        Of its models.
     assembly : str
         Its id in the file, or ``first``.
     max_chains : int
         Polypeptide chains allowed (a virus capsid has hundreds).
-    labels, authors : collection of str
+    ids : pair of collections of str
         ``label_asym_id`` and ``auth_asym_id`` of all chains of the file, ligands too.
 
     Returns
@@ -38,6 +41,8 @@ def build_assembly(
     chains : list of Chain
         The first copy of a chain keeps its ids, the next are ``A-2``, ``A-3`` …; coordinates are
         rounded to 0.001 Å where an operator is not the identity.
+    beside : list of Beside
+        Of its models.
     flags : list of str
         ``assembly_by_author_id:1`` where the assembly lists the author's ids, ``assembly_lacks:X``
         for a listed chain that the file does not have.
@@ -47,6 +52,7 @@ def build_assembly(
     ParseError
         The file lacks the assembly or all of its chains, or it has too many chains.
     """
+    labels, authors = ids
     assemblies = info.read_assemblies()
     found = next((a for a in assemblies if assembly in ("first", a.id)), None)
     if found is None:
@@ -84,7 +90,32 @@ def build_assembly(
                     number = n_copies.get(chain.label_asym_id, 0) + 1
                     n_copies[chain.label_asym_id] = number
                     copies.append(_copy(chain, found.id, number, rotation, translation))
-    return copies, flags
+    return copies, [_beside_copies(b, found, by_author) for b in beside], flags
+
+
+def _beside_copies(beside: Beside, assembly: Assembly, by_author: bool) -> Beside:
+    """What is beside the chains of an assembly: it goes where its id goes."""
+    own = beside.auth_asym_id if by_author else beside.label_asym_id
+    rows: list[NDArray[np.int64]] = []
+    coords: list[NDArray[np.int32]] = []
+    residues: list[NDArray[np.int64]] = []
+    n_residues = int(beside.residue.max(initial=-1)) + 1
+    for part in assembly.parts:
+        here = np.flatnonzero(np.isin(own, [a.encode() for a in part.asym_ids]))
+        for rotation, translation in part.operators:
+            rows.append(here)
+            moved = _moved(beside.coords[here], rotation, translation)
+            coords.append(np.clip(moved, -(2**31) + 1, 2**31 - 1).astype(np.int32))
+            residues.append(beside.residue[here] + len(residues) * n_residues)
+    row = np.concatenate(rows)
+    return replace(
+        beside,
+        coords=np.concatenate(coords),
+        residue=np.concatenate(residues),
+        is_nucleic=beside.is_nucleic[row],
+        label_asym_id=beside.label_asym_id[row],
+        auth_asym_id=beside.auth_asym_id[row],
+    )
 
 
 def _lists_authors(assembly: Assembly, labels: Collection[str], authors: Collection[str]) -> bool:
@@ -114,13 +145,20 @@ def _copy(
     )
     if np.array_equal(rotation, np.eye(3)) and not translation.any():
         return named
-    x, y, z = chain.coords.astype(np.float64).T
+    coords = _moved(chain.coords, rotation, translation)
+    if np.abs(coords).max(initial=0) > 2**31 - 1:
+        raise ParseError("bad-assembly", f"an operator of assembly {assembly} moves atoms too far")
+    return replace(named, coords=coords.astype(np.int32), coords_rounded=True)
+
+
+def _moved(
+    coords: NDArray[np.int32], rotation: NDArray[np.float64], translation: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Coordinates in 0.001 Å under an operator, rounded."""
+    x, y, z = coords.astype(np.float64).T
     # Elementwise: a matrix product may differ in the last bit from one processor to the next.
     moved = [
         rotation[a, 0] * x + rotation[a, 1] * y + rotation[a, 2] * z + translation[a] * 1000
         for a in range(3)
     ]
-    coords = np.rint(np.stack(moved, axis=-1))
-    if np.abs(coords).max(initial=0) > 2**31 - 1:
-        raise ParseError("bad-assembly", f"an operator of assembly {assembly} moves atoms too far")
-    return replace(named, coords=coords.astype(np.int32), coords_rounded=True)
+    return np.rint(np.stack(moved, axis=-1))

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DISTANCE = 2200
-"""0.001 Å; nearer atoms clash."""
+from pipeline.residues import CLASH_DISTANCE, at_bond_length
 
 _MAX_PAIRS = 1 << 24
 """Pairs looked at. In a protein there are some 35 for each atom that asks; a file with more than
@@ -26,12 +25,11 @@ _MAX_CLASHES = 1 << 14
 _BLOCK = 1 << 18
 """Pairs looked at together."""
 
-_CELL = 2 * DISTANCE
+_CELL = 2 * CLASH_DISTANCE
 """Whatever is near an atom lies in two by two by two cells."""
 
 _CELL_NUMBERS = (1, 1031, 17377)
 _N_CELL_NUMBERS = 1 << 15
-_CARBON, _SULPHUR = ord("C"), ord("S")
 
 
 def clashing_pairs(
@@ -67,7 +65,7 @@ def clashing_pairs(
     """
     # A table of numbered cells tells at once of most atoms that none of those that ask is near.
     xyz = np.ascontiguousarray(coords.T)
-    lowest = (xyz[:, asking].astype(np.int64) - DISTANCE) // _CELL
+    lowest = (xyz[:, asking].astype(np.int64) - CLASH_DISTANCE) // _CELL
     is_near = np.zeros(_N_CELL_NUMBERS, bool)
     corners = _numbered(lowest, _CELL_NUMBERS) + _rows_of_cells(_CELL_NUMBERS)
     for further in (0, _CELL_NUMBERS[0]):
@@ -104,7 +102,7 @@ def clashing_pairs(
         begin = end
         # Cells are small: the squares fit.
         square = sum((along[a] - along[b]) ** 2 for along in xyz)
-        close = np.flatnonzero(square < DISTANCE**2)
+        close = np.flatnonzero(square < CLASH_DISTANCE**2)
         a, b, square = a[close], b[close], square[close]
         one, other = residue[rows[a]], residue[rows[b]]
         apart = np.abs(one - other)
@@ -112,7 +110,7 @@ def clashing_pairs(
         counted = (apart > 0) & ~neighbours & ((a < b) | ~has_asked[b])
         a, b, square = a[counted], b[counted], square[counted]
         if len(a):
-            clash = ~_bonded(name[rows[a]], name[rows[b]], square)
+            clash = ~at_bond_length(_initials(name[rows[a]]), _initials(name[rows[b]]), square)
             found.append(np.stack([a[clash], b[clash]], axis=1))
             n_found += len(found[-1])
             if n_found > _MAX_CLASHES:
@@ -130,18 +128,6 @@ def _numbered(
 def _rows_of_cells(steps: tuple[int, int, int]) -> NDArray[np.int64]:
     """(4, 1) from the number of a cell to those of the four rows of two about its upper corner."""
     return np.array([[0], [steps[1]], [steps[2]], [steps[1] + steps[2]]])
-
-
-def _bonded(
-    a: NDArray[np.bytes_], b: NDArray[np.bytes_], square: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Pairs of atoms at the length of a bond, by the first letters of their names."""
-    first, second = _initials(a), _initials(b)
-    carbons = (first == _CARBON).astype(np.int8) + (second == _CARBON)
-    sulphurs = (first == _SULPHUR).astype(np.int8) + (second == _SULPHUR)
-    bonded = (sulphurs == 2) & (square >= 1900**2)
-    bonded |= (sulphurs == 1) & (carbons == 1) & (square >= 1600**2) & (square <= 2000**2)
-    return bonded | ((sulphurs == 0) & (carbons > 0) & (square >= 1200**2) & (square <= 1700**2))
 
 
 def _initials(name: NDArray[np.bytes_]) -> NDArray[np.uint8]:

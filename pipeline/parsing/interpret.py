@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.chain import Chain, EntryMetadata
+from pipeline.chain import Beside, Chain, EntryMetadata
 from pipeline.geometry import frames
+from pipeline.geometry.neighbours import ranges
 from pipeline.parsing import altlocs, reconcile
 from pipeline.parsing.atom_table import AtomTable
 from pipeline.parsing.entry_info import EntryInfo
@@ -45,18 +46,25 @@ class DroppedChain:
 @dataclass(frozen=True, slots=True)
 class Interpretation:
     """The chains of one model. `flags` are remarks for ``inputs.parquet``; `others` are the atoms
-    beside the protein, if they were asked for; `n_ends` counts residues with atoms at the ends of
-    chains, which have no backbone and are in no row."""
+    beside the protein, if they were asked for; `beside` is the same in short, if there are several
+    chains or it was asked for; `n_ends` counts residues with atoms at the ends of chains, which
+    have no backbone and are in no row."""
 
     chains: list[Chain]
     dropped: list[DroppedChain]
     flags: list[str]
     others: AtomTable | None = None
+    beside: Beside | None = None
     n_ends: int = 0
 
 
 def interpret(
-    atoms: AtomTable, info: EntryInfo, entry_id: str, *, with_others: bool = False
+    atoms: AtomTable,
+    info: EntryInfo,
+    entry_id: str,
+    *,
+    with_others: bool = False,
+    with_beside: bool = False,
 ) -> Interpretation:
     """Make the chains of a model.
 
@@ -68,6 +76,8 @@ def interpret(
     entry_id : str
     with_others : bool
         Tell what is beside the protein, too.
+    with_beside : bool
+        The same in short, even if there is only one chain.
     """
     if not len(atoms):
         return Interpretation([], [], [])
@@ -82,7 +92,9 @@ def interpret(
         none = np.zeros(0, np.int64)
         return Interpretation([], [], flags + reconcile.left_out(runs, geometry, none), others)
     made = _build(atoms, runs, geometry, table, metadata, entry_id, flags)
-    return replace(made, others=others)
+    is_wanted = len(made.chains) > 1 or (with_beside and made.chains)
+    beside = _beside(atoms, runs, table) if is_wanted else None
+    return replace(made, others=others, beside=beside)
 
 
 def _others(atoms: AtomTable, runs: Runs, table: ResidueTable | None) -> AtomTable:
@@ -92,6 +104,29 @@ def _others(atoms: AtomTable, runs: Runs, table: ResidueTable | None) -> AtomTab
     if table is not None:
         keep[table.atom] = False
     return atoms.select(keep)
+
+
+def _beside(atoms: AtomTable, runs: Runs, table: ResidueTable) -> Beside | None:
+    """Heavy atoms of ligands and nucleic acids, as few columns as contacts take."""
+    is_beside = runs.linking != Linking.WATER
+    is_beside[table.run] = False
+    run = np.flatnonzero(is_beside)
+    if not len(run):
+        return None
+    counts = runs.counts[run]
+    row = ranges(runs.firsts[run], counts)
+    residue = np.repeat(np.arange(len(run)), counts)
+    kept = atoms.located[row] & (atoms.occupancy[row] > 0)
+    kept &= ~is_hydrogen(atoms.select(row))
+    row, residue = row[kept], residue[kept]
+    return Beside(
+        model=int(atoms.model[0]),
+        coords=atoms.coords[row],
+        residue=residue,
+        is_nucleic=(runs.linking[run] == Linking.NUCLEIC)[residue],
+        label_asym_id=atoms.label_asym_id[row],
+        auth_asym_id=atoms.auth_asym_id[row],
+    )
 
 
 def _with_counts(metadata: EntryMetadata, runs: Runs, table: ResidueTable | None) -> EntryMetadata:

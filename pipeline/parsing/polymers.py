@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.geometry.neighbours import ranges
 from pipeline.parsing import reconcile
 from pipeline.parsing.atom_table import ABSENT, AtomTable
 from pipeline.parsing.entry_info import EntryInfo, Polymer
@@ -143,7 +144,7 @@ def polymer_residues(
     order = np.argsort(residue_of_run, kind="stable")
     run, residue_of_run = run[order], residue_of_run[order]
     counts = runs.counts[run]
-    atom = _ranges(runs.firsts[run], counts)
+    atom = ranges(runs.firsts[run], counts)
     residue = np.repeat(residue_of_run, counts)
     head = run[changes(residue_of_run)]
     auth = runs.auth_seq[head]
@@ -162,13 +163,6 @@ def polymer_residues(
         run=run,
         residue_of_run=residue_of_run,
     )
-
-
-def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Concatenated ``arange(start, start + count)``."""
-    total = int(counts.sum())
-    begin = np.cumsum(counts) - counts
-    return np.arange(total) + np.repeat(starts - begin, counts)
 
 
 def _increasing(auth: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.chain import Chain, EntryMetadata
+from pipeline.chain import Beside, Chain, EntryMetadata
 from pipeline.parsing import cif_atoms, pdb_text
 from pipeline.parsing.assembly import build_assembly
 from pipeline.parsing.atom_table import AtomTable
@@ -67,6 +67,8 @@ class ParsedEntry:
         model; no waters and no hydrogens.
     n_hydrogens : int
         Of the first model, if `others` were asked for.
+    beside : list of Beside
+        Of each model with several chains (of one, in an assembly) what is beside these.
     n_ends : int
         Residues with atoms but without a backbone at the ends of chains, where no row is.
     """
@@ -81,6 +83,7 @@ class ParsedEntry:
     rejected: tuple[str, str] | None = None
     others: AtomTable | None = None
     n_hydrogens: int = 0
+    beside: list[Beside] = field(default_factory=list)
     n_ends: int = 0
 
 
@@ -157,14 +160,18 @@ def read_chains(
     dropped: list[DroppedChain] = []
     metadata = info.metadata
     others: AtomTable | None = None
+    beside: list[Beside] = []
     n_hydrogens = n_ends = 0
     for of_model in _models(atoms):
         first = with_others and others is None
-        result = interpret(of_model, info, entry_id, with_others=first)
+        result = interpret(
+            of_model, info, entry_id, with_others=first, with_beside=assembly is not None
+        )
         if first:
             others, n_hydrogens = result.others, int(np.count_nonzero(is_hydrogen(of_model)))
         chains += result.chains
         dropped += result.dropped
+        beside += [result.beside] if result.beside is not None else []
         n_ends += result.n_ends
         flags += [f for f in result.flags if f not in flags]
     chains, remarks = settle_confidence(chains, info, b_factor_is)
@@ -175,8 +182,8 @@ def read_chains(
         labels = _ids(atoms.label_asym_id) | info.polymers.keys()
         labels |= {chain.label_asym_id for chain in chains}
         authors = _ids(atoms.auth_asym_id)
-        chains, remarks = build_assembly(
-            chains, info, assembly, max_assembly_chains, labels, authors
+        chains, beside, remarks = build_assembly(
+            chains, beside, info, assembly, max_assembly_chains, (labels, authors)
         )
         flags += remarks
     return ParsedEntry(
@@ -189,6 +196,7 @@ def read_chains(
         n_atoms=len(atoms),
         others=others,
         n_hydrogens=n_hydrogens,
+        beside=beside,
         n_ends=n_ends,
     )
 

@@ -8,7 +8,7 @@ from .atom14 import (
     N_SLOTS,
     SLOT_OF_NAME,
 )
-from .bonds import MAX_PEPTIDE_BOND
+from .bonds import CLASH_DISTANCE, MAX_PEPTIDE_BOND, at_bond_length
 from .components import (
     COMPONENTS_SOURCE,
     COMPONENTS_VERSION,
@@ -57,6 +57,7 @@ __all__ = [
     "CHI_MASK",
     "CHI_PI_PERIODIC",
     "CHI_SLOTS",
+    "CLASH_DISTANCE",
     "COMPONENTS_SOURCE",
     "COMPONENTS_VERSION",
     "KINDS",
@@ -75,6 +76,7 @@ __all__ = [
     "VAN_DER_WAALS_RADII",
     "Component",
     "Linking",
+    "at_bond_length",
     "atom_indices",
     "component",
     "override_names",

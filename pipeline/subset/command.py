@@ -94,6 +94,8 @@ def subset(options: SubsetOptions) -> None:
             (layout.plan, tables.plan),
         ):
             _write_table(table, temporary / name)
+        if tables.interfaces is not None:
+            _write_table(tables.interfaces, temporary / layout.interfaces)
         list_sha256 = chain_list.sha256 if chain_list is not None else None
         summary = build_summary(
             sources, config, choice, written, tables, options.where, list_sha256
@@ -109,6 +111,9 @@ def subset(options: SubsetOptions) -> None:
             f"note: the splits of the sources were left out: {left_out}; new ones: "
             f"`python -m pipeline.split {options.out_dir}`"
         )
+    if summary.interfaces_digest is None:
+        lacking = [str(s) for s in sources if s.dataset.build.interfaces_digest is None]
+        say(f"note: {layout.interfaces} was left out: {', '.join(lacking[:NAMED])} has none")
     if options.report:
         _write_report(out_dir)
 

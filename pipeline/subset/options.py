@@ -13,7 +13,7 @@ from pipeline.files.place import Place
 from pipeline.subset.choose import NAMED
 
 _REPLACEABLE = re.compile(
-    r"shards|\.build|(index|inputs|drops|plan|splits)\.parquet|build\.json|options\.yaml"
+    r"shards|\.build|(index|inputs|drops|plan|interfaces|splits)\.parquet|build\.json|options\.yaml"
     r"|report(-chains)?\.html"
 )
 """What the commands of the pipeline put into a dataset's folder."""

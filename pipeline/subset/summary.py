@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pipeline.built.build_summary import OF_FILE, BuildSummary, Counts, ListedShard, count_reasons
 from pipeline.built.reading import config_hash
 from pipeline.built.tables import from_sources, versions
+from pipeline.interfaces import interfaces_digest
 from pipeline.shards import SCHEMA_VERSION, UNITS, dataset_digest
 from pipeline.subset.choose import Choice
 from pipeline.subset.sources import Source
@@ -38,6 +39,9 @@ def build_summary(
     origins = Counter(name or "unknown" for name in index["source"].to_pylist())
     return BuildSummary(
         digest=dataset_digest(zip(uids, digests, strict=True)),
+        interfaces_digest=(
+            None if tables.interfaces is None else interfaces_digest(tables.interfaces)
+        ),
         schema_version=SCHEMA_VERSION,
         config_hash=config_hash(config),
         config=config,

@@ -1,4 +1,4 @@
-"""``inputs.parquet``, ``drops.parquet`` and ``plan.parquet`` of a subset: of the entries it has.
+"""``inputs.parquet``, ``drops.parquet``, ``plan.parquet``, ``interfaces.parquet``: of a subset.
 
 Of an entry that is kept, all files stay, those that were skipped for a better one or failed
 included; chains and residues of a file are counted as the subset has them. What is left out by
@@ -19,16 +19,18 @@ from numpy.typing import NDArray
 
 from pipeline.built.plan import PLAN_SCHEMA
 from pipeline.built.records import DropRecord, InputRecord, records_table
+from pipeline.interfaces import among, joined
 from pipeline.subset.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The three tables."""
+    """The four tables; the last is None if a source has none."""
 
     inputs: pa.Table
     drops: pa.Table
     plan: pa.Table
+    interfaces: pa.Table | None
 
 
 def subset_tables(sources: Sequence[Source], rows: pa.Table, part: NDArray[np.int64]) -> Tables:
@@ -90,7 +92,20 @@ def subset_tables(sources: Sequence[Source], rows: pa.Table, part: NDArray[np.in
         pa.Table.from_pylist(ordered, records_table(InputRecord, []).schema),
         pa.Table.from_pylist(list(drops.values()), records_table(DropRecord, []).schema),
         pa.Table.from_pylist(sorted(plan.values(), key=lambda record: record["part"]), PLAN_SCHEMA),
+        _interfaces(sources, rows),
     )
+
+
+def _interfaces(sources: Sequence[Source], rows: pa.Table) -> pa.Table | None:
+    """Pairs in contact both of whose chains are kept, each from the source of its chains; ``None``
+    if a source has no such table. Pairs of chains from two sources are not known."""
+    tables = []
+    for k, source in enumerate(sources):
+        table = source.dataset.interfaces()
+        if table is None:
+            return None
+        tables.append(among(table, rows.filter(pc.equal(rows["dataset"], k))["chain_uid"]))
+    return joined(tables)
 
 
 def _of_entries(source: Source, name: str, entries: pa.Array) -> list[dict[str, Any]]:

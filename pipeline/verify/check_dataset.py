@@ -29,6 +29,7 @@ from pipeline.errors import Failure, UsageError
 from pipeline.shards import SCHEMA_VERSION, dataset_digest, shard_schema
 from pipeline.verify import check_tables
 from pipeline.verify.check_embeddings import check_embeddings
+from pipeline.verify.check_interfaces import check_interfaces, should_have_interfaces
 from pipeline.verify.check_shard import (
     KEPT_COLUMNS,
     ShardJob,
@@ -120,8 +121,11 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
         if summary is not None
         else check_tables.expected_by_records(here, records)
     )
-    tables, wrong = check_tables.read_tables(here)
+    has_interfaces = should_have_interfaces(here, summary, records)
+    without = () if has_interfaces else (layout.interfaces,)
+    tables, wrong = check_tables.read_tables(here, without)
     problems += wrong
+    problems += check_interfaces(here, summary, tables, records)
     config = check_tables.trusted_config(here, summary)
     jobs = _jobs(layout, here, expected, config, tables.get("index.parquet"), how)
     reports = _run(jobs, expected, how, on_shard)
@@ -139,7 +143,7 @@ def _check_dataset(layout: Layout, here: Layout, how: Thoroughness, on_shard: On
     return Findings(
         dataset,
         _sorted(problems, expected),
-        n_files=len(expected) + len(layout.results),
+        n_files=len(expected) + len(layout.results) - len(without),
         n_shards=len(expected),
         n_chains=sum(r.n_chains for r in ordered),
         n_residues=sum(r.n_residues for r in ordered),

@@ -19,6 +19,7 @@ from pipeline.built.layout import Layout
 from pipeline.built.plan import PLAN_SCHEMA, read_plan
 from pipeline.built.reading import config_hash
 from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_table
+from pipeline.interfaces import INTERFACES_SCHEMA
 from pipeline.shards import INDEX_COLUMNS, UNITS, shard_schema
 from pipeline.verify.check_shard import first_line
 from pipeline.verify.findings import Expected, Problem
@@ -43,6 +44,7 @@ def table_schemas() -> dict[str, pa.Schema]:
         "index.parquet": pa.schema(index),
         "inputs.parquet": records_table(InputRecord, []).schema,
         "drops.parquet": records_table(DropRecord, []).schema,
+        "interfaces.parquet": INTERFACES_SCHEMA,
         "plan.parquet": PLAN_SCHEMA,
     }
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline.build.build_parts import Building
@@ -31,6 +33,7 @@ from pipeline.built.tables import finalise
 from pipeline.files.atomic import publish
 from pipeline.files.place import Place
 from pipeline.verify import check_tables
+from pipeline.verify.check_interfaces import should_have_interfaces
 from pipeline.verify.check_strays import STAGE
 from pipeline.verify.check_tables import BUILD_JSON
 from pipeline.verify.findings import Findings
@@ -117,6 +120,7 @@ class _Repair:
         self._tables, _ = check_tables.read_tables(layout, without=self._rewrite)
         config = check_tables.trusted_config(layout, self._summary)
         self._build_then = RecordedBuild(layout, places, config)
+        self._has_interfaces = should_have_interfaces(layout, self._summary, self._records)
 
     def run(self, n_jobs: int, console: Console | None) -> Repair:
         parts = self._parts()
@@ -143,6 +147,8 @@ class _Repair:
         if summary is not None:
             self._check_same(summary)
             names = [n for n in self.stage.results if other or n in self._rewrite]
+            if summary.interfaces_digest is None:
+                names = [n for n in names if n != self.stage.interfaces]
         else:
             self._done.left += [
                 f"{name} was not written anew, because shards are damaged" for name in self._rewrite
@@ -195,13 +201,13 @@ class _Repair:
         name = self.layout.shard_name(part.number)
         record, expected = self._records.get(name), self._expected.get(name)
         if record is not None and record.shard_sha256 == sha256:
-            return record
+            return self._with_interfaces(record)
         if expected is None or expected.sha256 != sha256:
             return None
         if not {"inputs.parquet", "drops.parquet"} <= self._tables.keys():
             return None
         inputs, drops = self._listed[part.number]
-        return PartRecord(
+        record = PartRecord(
             number=part.number,
             fingerprint=part.fingerprint(self._build_then.reading.config_hash),
             shard=expected.name,
@@ -212,6 +218,18 @@ class _Repair:
             inputs=inputs,
             drops=drops,
         )
+        return self._with_interfaces(record)
+
+    def _with_interfaces(self, record: PartRecord) -> PartRecord | None:
+        """The record with the interfaces of its entries; ``None`` if they are not known."""
+        if not self._has_interfaces or record.interfaces is not None:
+            return record
+        table = self._tables.get(self.layout.interfaces)
+        if table is None:
+            return None
+        entries = pa.array({r.entry_id for r in record.inputs if r.entry_id is not None})
+        rows = table.filter(pc.is_in(table["entry_id"], entries.cast(pa.string())))
+        return dataclasses.replace(record, interfaces=rows.replace_schema_metadata(None))
 
     def _whole(self, parts: Sequence[Part]) -> dict[int, PartRecord]:
         """Records of the parts whose shards are whole, by number."""
@@ -298,7 +316,14 @@ class _Repair:
         before = self._summary
         if before is None or BUILD_JSON in self._rewrite:
             return
-        for key in ("digest", "config_hash", "counts", "reasons", "drop_reasons"):
+        for key in (
+            "digest",
+            "interfaces_digest",
+            "config_hash",
+            "counts",
+            "reasons",
+            "drop_reasons",
+        ):
             new, said = getattr(now, key), getattr(before, key)
             if key == "counts":
                 new, said = (

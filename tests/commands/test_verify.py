@@ -34,7 +34,13 @@ from pipeline.verify.probe import KILLS, deadly
 from tests.support import build_runs as runs
 from tests.support.places import ROOT
 
-TABLES = ("index.parquet", "inputs.parquet", "drops.parquet", "plan.parquet")
+TABLES = (
+    "index.parquet",
+    "inputs.parquet",
+    "drops.parquet",
+    "plan.parquet",
+    "interfaces.parquet",
+)
 ONE = Thoroughness(n_jobs=1)
 
 

@@ -21,7 +21,13 @@ from pipeline.verify.check_dataset import Thoroughness, check_dataset
 from pipeline.verify.command import main
 from tests.support import build_runs as runs
 
-TABLES = ("index.parquet", "inputs.parquet", "drops.parquet", "plan.parquet")
+TABLES = (
+    "index.parquet",
+    "inputs.parquet",
+    "drops.parquet",
+    "plan.parquet",
+    "interfaces.parquet",
+)
 MIN_PART = 60_000
 
 
