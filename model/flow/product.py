@@ -25,6 +25,7 @@ from model.flow.state import (
     Times,
 )
 from model.flow.target import Target
+from model.flow.type_constraints import TypeConstraints
 from model.torsions import chi_angles
 from pipeline.residues import MASK, N_TYPES, UNKNOWN
 
@@ -187,6 +188,8 @@ class Flow:
         next_times: Times,
         draws: Tensor,
         temperature: float = 1.0,
+        *,
+        constraints: TypeConstraints | None = None,
     ) -> NoisyProtein:
         """One step of the sampler, from ``noisy.times`` to `next_times`.
 
@@ -203,11 +206,12 @@ class Flow:
             Uniform in [0, 1), for the sequence.
         temperature : float
             Of the sequence.
+        constraints : TypeConstraints, optional
         """
         options = (noisy.times, next_times, draws, temperature)
         state = noisy.state
         frames = self.frames.to_clean(noisy, prediction)
-        sequence = self.sequence.step(state, prediction.logits, *options)
+        sequence = self.sequence.step(state, prediction.logits, *options, constraints=constraints)
         rotations, translations, backbone = self.frames.step(state, frames, *options)
         return replace(
             noisy,
