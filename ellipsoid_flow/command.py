@@ -29,6 +29,7 @@ GROUPS = {
     "dataset → model → structures": {
         "train": ("model.train.command", "train a network, resume, export its weights"),
         "sample": ("model.sample.command", "pack side chains, design sequences, make proteins"),
+        "score": ("model.score.command", "how likely sequences are on structures; mutations"),
         "evaluate": ("model.evaluate.command", "measure a network on chains it has not seen"),
         "visualize": ("model.visualize.command", "draw what its layers look at"),
     },

@@ -19,24 +19,43 @@ DEFAULT = "packing"
 """The network of the package that is taken if none is given."""
 
 
-def load_network(path: Path | str | None = None) -> tuple[FlowNetwork, CheckpointInfo]:
+def default_for(task: str | None = None) -> str:
+    """The network of the package for a task: one of its name, or else `DEFAULT`."""
+    return task if task in own_networks() else DEFAULT
+
+
+def load_network(
+    path: Path | str | None = None, task: str | None = None
+) -> tuple[FlowNetwork, CheckpointInfo]:
     """Read a checkpoint of `model.train`, averaged weights.
 
     Parameters
     ----------
     path : path, optional
-        A file, or the name of a network of the package. Without it, `DEFAULT`.
+        A file, or the name of a network of the package. Without it, `default_for` the task.
+    task : str, optional
 
     Raises
     ------
     CannotLoad
     """
-    if path is None and DEFAULT not in own_networks():
+    name = default_for(task) if path is None else path
+    if path is None and name not in own_networks():
         raise CannotLoad("--ckpt is needed: this copy of the package has no network of its own")
     try:
-        return load_flow(DEFAULT if path is None else path)
+        return load_flow(name)
     except NotACheckpoint as error:
         raise CannotLoad(str(error)) from error
+
+
+def load_packer(info: CheckpointInfo) -> tuple[FlowNetwork, CheckpointInfo] | None:
+    """The packing network of the package, for what a network that never packed has designed.
+
+    None where the network packs itself, or the package has none.
+    """
+    if untrained_for(info, "packing") is None or "packing" not in own_networks():
+        return None
+    return load_network("packing")
 
 
 def untrained_for(info: CheckpointInfo, task: str) -> str | None:

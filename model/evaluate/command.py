@@ -9,6 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from model.evaluate.compare import (
     PER_CHAIN,
     Difference,
@@ -22,12 +26,14 @@ from model.evaluate.plots import plots_of, save
 from model.evaluate.seen import seen_in_training
 from model.evaluate.summary import summarise_tally
 from model.evaluate.tally import Tally
+from model.flow.likelihood import estimated
 from model.metrics import write_csv
+from model.network import FlowNetwork
 from model.output_folder import make_folder, write, written
 from model.sample.progress import SamplingProgress
-from model.sample.run import Drawing, run_problems
+from model.sample.run import Drawing, backbone_of, run_problems
 from model.sample.samples import same_columns
-from model.tasks import TASK_RECORDS, TASKS, Request
+from model.tasks import TASK_RECORDS, TASKS, Problem, Request
 from model.trained_network import device_named, load_network, open_dataset, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
@@ -120,7 +126,10 @@ def evaluate(options: EvaluateOptions) -> None:
                 ),
             )
             for k, output in outputs:
-                tally.add(problems[k], output)
+                likelihood = None
+                if record.of_evaluation:
+                    likelihood = _likelihood(network, problems[k], options, device)
+                tally.add(problems[k], output, likelihood)
         # What is measured stays, whatever becomes of the next task.
         _write_rows(options.out_dir / PER_CHAIN, _rows(tally, items))
         if not options.quiet:
@@ -160,6 +169,24 @@ def evaluate(options: EvaluateOptions) -> None:
         print(f"look at {options.out_dir / 'summary.md'}")
 
 
+def _likelihood(
+    network: FlowNetwork, problem: Problem, options: EvaluateOptions, device: torch.device
+) -> NDArray[np.float64]:
+    """(L,) log p of the types of nature, mean over orders."""
+    assert problem.reference is not None
+    steps = options.likelihood_steps
+    log_p = estimated(
+        network,
+        backbone_of(problem, device),
+        torch.from_numpy(problem.reference.aatype),
+        problem.name,
+        steps=steps or len(problem),
+        seed=options.seed,
+        batch_size=options.batch_size,
+    )
+    return log_p.double().mean(0).numpy()
+
+
 def _split(options: EvaluateOptions) -> ShardDataset | None:
     """The split that baseline and novelty are about, if the dataset has it."""
     try:
@@ -179,11 +206,14 @@ def _write(
     if tally.packed.aatype:
         tables["chi_by_type.csv"] = _chi_rows(tally)
         tables["atom_errors.csv"] = tally.packed.atoms.rows()
-    if tally.confusion.any():
+    designed = tally.designed
+    if designed.confusion.any():
         tables["confusion.csv"] = [
             {"true": name, **dict(zip(RESTYPES, counts.tolist(), strict=True))}
-            for name, counts in zip(RESTYPES, tally.confusion, strict=True)
+            for name, counts in zip(RESTYPES, designed.confusion, strict=True)
         ]
+        tables["design_by_place.csv"] = designed.by_place()
+        tables["composition.csv"] = designed.composition()
     if against:
         tables["comparison.csv"] = rows_of(against)
     for name, table in tables.items():

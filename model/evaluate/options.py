@@ -43,6 +43,9 @@ class EvaluateOptions:
         which takes the likeliest.
     noise_scale
         Of the noise that frames start from, as for model.sample.
+    likelihood_steps
+        Design: evaluations of the network for each of the eight orders in which the likelihood of a
+        sequence is asked for; what is between is estimated. 0 evaluates every residue.
     batch_size
         Proteins that go through the network together at most.
     baseline_split
@@ -73,6 +76,7 @@ class EvaluateOptions:
     seed: int = 0
     temperature: float | None = None
     noise_scale: float | None = None
+    likelihood_steps: int = 20
     batch_size: int = 8
     baseline_split: str = "train"
     novelty_chains: int = 100
@@ -92,6 +96,6 @@ class EvaluateOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{dashed(name)} is at least 1, found {value}")
-        for name in ("temperature", "noise_scale", "novelty_chains"):
+        for name in ("temperature", "noise_scale", "novelty_chains", "likelihood_steps"):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"{dashed(name)} is not negative")

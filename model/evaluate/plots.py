@@ -26,7 +26,7 @@ def plots_of(tally: Tally) -> dict[str, Figure]:
         figures["atom_errors.png"] = atom_heatmap(tally.packed)
         figures["side_chain_rmsd.png"] = core_and_surface(tally)
         figures["confidence.png"] = confidence(tally.packed)
-    if tally.confusion.any():
+    if tally.designed.confusion.any():
         figures["recovery_by_type.png"] = recovery_by_type(tally)
     for task, record in TASK_RECORDS.items():
         if any(f"{task}.{name}" in row for row in tally.rows.values() for name in record.by_length):
@@ -113,7 +113,7 @@ def recovery_by_type(tally: Tally) -> Figure:
     """Which types are designed where which type was."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
-    counts = tally.confusion
+    counts = tally.designed.confusion
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axes.imshow(share, cmap="viridis", vmin=0.0)
     axes.set_xticks(range(20), RESTYPES, rotation=90)

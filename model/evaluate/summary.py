@@ -90,7 +90,8 @@ class Summary:
                 continue
             lines += [f"## {task.capitalize()}", ""]
             with_baseline = record.has_baseline and "baseline" in self.tasks
-            lines += _table(self, task, record.shown, with_baseline)
+            shown = {**record.shown, **record.of_evaluation}
+            lines += _table(self, task, shown, with_baseline)
             lines += _confidence(self.confidence, task)
             if task == "packing" and self.calibration is not None:
                 lines += self.calibration.lines()

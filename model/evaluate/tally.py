@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from model.evaluate.design_tally import DesignTally
 from model.metrics import (
     AtomErrors,
     ModalRotamers,
@@ -17,7 +18,6 @@ from model.metrics import (
     atom_errors,
     chi_angles,
     chi_errors,
-    confusion,
     core_residues,
     nearest_naming,
     packing_metrics,
@@ -44,8 +44,8 @@ class Tally:
         ``chain_uid`` → its row of ``per_chain.csv``.
     packed, baseline : ResidueTally
         Side chains of the network, and of the modal rotamers.
-    confusion : (20, 20) int64
-        True type, designed type.
+    designed : DesignTally
+        Types of the network.
     generated : list of (L, 3) float64
         Cα of new proteins.
     """
@@ -54,23 +54,23 @@ class Tally:
     rows: dict[str, Row] = field(default_factory=dict)
     packed: ResidueTally = field(default_factory=lambda: ResidueTally())
     baseline: ResidueTally = field(default_factory=lambda: ResidueTally())
-    confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((20, 20), np.int64))
+    designed: DesignTally = field(default_factory=DesignTally)
     generated: list[NDArray[np.float64]] = field(default_factory=list)
 
-    def add(self, problem: Problem, output: Output) -> None:
-        """Measure one output."""
+    def add(
+        self, problem: Problem, output: Output, likelihood: NDArray[np.float64] | None = None
+    ) -> None:
+        """Measure one output, and of a design the (L,) log-likelihood of the types of nature."""
         record = TASK_RECORDS[problem.task]
         measures = {} if problem.reference is None else record.compare(problem, output)
         if record.alone:
             alone = numbers_alone(problem, output)
             measures |= {name: alone[name] for name in record.alone}
         self._put(problem, problem.task, measures | {"predicted_error": output.mean_error(problem)})
+        if problem.task == "design":
+            self._put(problem, "design", self.designed.add(problem, output, likelihood))
         if problem.task in _COUNT:
             _COUNT[problem.task](self, problem, output)
-
-    def _count_types(self, problem: Problem, output: Output) -> None:
-        assert problem.reference is not None
-        self.confusion += confusion(output.structure.aatype, problem.reference.aatype, output.drawn)
 
     def _keep_trace(self, problem: Problem, output: Output) -> None:
         self.generated.append(output.structure.ca[output.structure.has_ca])
@@ -102,7 +102,6 @@ class Tally:
 
 _COUNT: dict[Task, Callable[[Tally, Problem, Output], None]] = {
     "packing": Tally._count_side_chains,
-    "design": Tally._count_types,
     "unconditional": Tally._keep_trace,
 }
 """What is counted beyond the row of a chain."""

@@ -17,6 +17,7 @@ from model.flow.product import Flow, self_conditioning
 from model.flow.residue_error import expected_frame_error, side_chain_error
 from model.flow.slots import existing_slots
 from model.flow.state import Held, Network, NoisyProtein, ProteinState, Times
+from model.flow.type_constraints import TypeConstraints
 from model.torsions import library_rotamers
 from model.torsions.angles import N_CHI
 from model.torsions.obstacles import Obstacles
@@ -113,6 +114,8 @@ def generate(
     error_scale: ErrorScale = UNSCALED,
     start: float = 0.0,
     obstacles: Obstacles | None = None,
+    constraints: TypeConstraints | None = None,
+    packer: Network | None = None,
     trajectory: list[NoisyProtein] | None = None,
 ) -> Generated:
     """Sample the hidden part of a problem, given the held part.
@@ -153,6 +156,10 @@ def generate(
     obstacles : Obstacles, optional
         What side chains do not overlap with, in the coordinates of the problem. The network does
         not see it.
+    constraints : TypeConstraints, optional
+        On the types that are drawn.
+    packer : callable, optional
+        The network that makes side chains, if it is another one.
     trajectory : list, optional
         Filled with what the network is given at each step, hidden side chains as it took them for.
 
@@ -187,13 +194,16 @@ def generate(
         logits = torch.where(masked[..., None], prediction.logits, logits)
         next_times = _times(held, start, (k + 1) / steps).within(noisy.mask)
         draws = _draws(uids, lengths, (size, N_TYPES + 1), seed, k + 1).to(device)
-        noisy = flow.step(noisy, prediction, next_times, draws, temperature)
+        noisy = flow.step(
+            noisy, prediction, next_times, draws, temperature, constraints=constraints
+        )
     # Whatever the protein comes from, it is now one to be packed.
     noisy = replace(noisy, self_conditioning=None)
+    packer = packer or network
     for _ in range(passes):
         if trajectory is not None:
             trajectory.append(_shown(noisy))
-        prediction = network(noisy)
+        prediction = packer(noisy)
         noisy = replace(noisy, self_conditioning=self_conditioning(noisy, prediction))
     assert noisy.self_conditioning is not None
     rotamers = noisy.self_conditioning.rotamers
@@ -202,7 +212,7 @@ def generate(
         obstacles = replace(obstacles, positions=obstacles.positions - origin[:, None])
     if chi_temperature > 0:
         atoms = drawn_in_rounds(
-            network,
+            packer,
             noisy,
             prediction,
             _draws(uids, lengths, (size, N_DRAWS, N_CHI), seed, _TORSIONS).to(device),

@@ -33,6 +33,8 @@ class Noise(TensorRecord):
         Uniform in [0, 1).
     residues : (B, N) float
         Uniform in [0, 1): which residues are held.
+    backbone : (B, N, 4, 3) float
+        Standard normal: of N, CA, C and O, where a network is trained with noise on them.
     """
 
     choices: Tensor
@@ -41,6 +43,7 @@ class Noise(TensorRecord):
     torsions: Tensor
     sequence: Tensor
     residues: Tensor
+    backbone: Tensor
 
 
 def generator(seed: int, step: int, uid: str) -> torch.Generator:
@@ -94,4 +97,6 @@ def _draw(length: int, g: torch.Generator) -> Noise:
         torsions=torch.rand(length, generator=g),
         sequence=torch.rand(length, generator=g),
         residues=torch.rand(length, generator=g),
+        # The last, so that runs without noise on backbones draw what they have always drawn.
+        backbone=torch.randn(length, 4, 3, generator=g),
     )

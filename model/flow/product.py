@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.flow.atoms import Atoms, rotamers_of
 from model.flow.backbone import ideal_backbone
+from model.flow.backbone_noise import noised_backbones
 from model.flow.clean import Clean
 from model.flow.frames import Frames
 from model.flow.noise import Noise
@@ -24,6 +25,7 @@ from model.flow.state import (
     Times,
 )
 from model.flow.target import Target
+from model.flow.type_constraints import TypeConstraints
 from model.torsions import chi_angles
 from pipeline.residues import MASK, N_TYPES, UNKNOWN
 
@@ -41,7 +43,12 @@ class Flow:
         self.frames, self.atoms, self.sequence = Frames(), Atoms(), Sequence()
 
     def corrupt(
-        self, clean: Clean, times: Times, noise: Noise, noise_scale: float = 1.0
+        self,
+        clean: Clean,
+        times: Times,
+        noise: Noise,
+        noise_scale: float = 1.0,
+        backbone_sd: Tensor | None = None,
     ) -> tuple[NoisyProtein, Target]:
         """x_t, and the answer in the same coordinates.
 
@@ -57,6 +64,9 @@ class Flow:
         noise : Noise
         noise_scale : float
             Multiplies the standard deviation of the normal prior.
+        backbone_sd : (B,) float, optional
+            Å; of noise on the backbones that are held. Everything is then a function of the noised
+            backbone, but for the torsions to be learned, which are those that were measured.
 
         Raises
         ------
@@ -72,6 +82,9 @@ class Flow:
         """
         if noise_scale == 0 and bool(((times.frames > 0) & (times.frames < 1)).any()):
             raise ValueError("without noise a protein between times 0 and 1 is the answer itself")
+        measured = clean
+        if backbone_sd is not None:
+            clean = noised_backbones(clean, noise.backbone, backbone_sd)
         held_frames = (times.frames == 1) & clean.mask
         # Where frames are held, a residue without one is not there at all.
         mask = clean.mask & ~(held_frames & ~clean.frame_mask)
@@ -120,7 +133,10 @@ class Flow:
             embedding_given=given,
         )
         hidden = times.map(lambda time: (time < 1) & mask)
-        chi, chi_known = chi_angles(b1, clean.atoms, clean.atoms_mask & known[..., None], sequence1)
+        of_file = b1 if measured is clean else _usable_frames(measured)[2]
+        chi, chi_known = chi_angles(
+            of_file, measured.atoms, measured.atoms_mask & known[..., None], sequence1
+        )
         told = hidden.atoms & (sequence == sequence1) & clean.placed
         target = Target(
             rotations=r1,
@@ -172,6 +188,8 @@ class Flow:
         next_times: Times,
         draws: Tensor,
         temperature: float = 1.0,
+        *,
+        constraints: TypeConstraints | None = None,
     ) -> NoisyProtein:
         """One step of the sampler, from ``noisy.times`` to `next_times`.
 
@@ -188,11 +206,12 @@ class Flow:
             Uniform in [0, 1), for the sequence.
         temperature : float
             Of the sequence.
+        constraints : TypeConstraints, optional
         """
         options = (noisy.times, next_times, draws, temperature)
         state = noisy.state
         frames = self.frames.to_clean(noisy, prediction)
-        sequence = self.sequence.step(state, prediction.logits, *options)
+        sequence = self.sequence.step(state, prediction.logits, *options, constraints=constraints)
         rotations, translations, backbone = self.frames.step(state, frames, *options)
         return replace(
             noisy,

@@ -9,6 +9,7 @@ from torch.nn import functional
 from model.flow.noise import Noise
 from model.flow.state import NoisyProtein, Prediction, ProteinState, Times
 from model.flow.target import Target
+from model.flow.type_constraints import TypeConstraints
 from pipeline.residues import MASK, N_TYPES
 
 
@@ -52,6 +53,8 @@ class Sequence:
         next_times: Times,
         draws: Tensor,
         temperature: float,
+        *,
+        constraints: TypeConstraints | None = None,
     ) -> Tensor:
         """Reveal each MASK with probability dt/(1 − t); `clean` holds logits here.
 
@@ -63,7 +66,12 @@ class Sequence:
             Uniform in [0, 1): the first decides whether, the others (Gumbel) which.
         temperature : float
             Logits are divided by it; 0 takes the likeliest type.
+        constraints : TypeConstraints, optional
+            Biases are divided by the temperature, too.
         """
+        if constraints is not None:
+            clean = constraints.applied(clean, state.sequence == MASK)
+            draws = constraints.shared(draws)
         t, dt = times.sequence, next_times.sequence - times.sequence
         rate = torch.where(dt > 0, dt / (1 - t).clamp(min=1e-6), 0.0)
         revealed = (state.sequence == MASK) & (dt > 0)

@@ -34,6 +34,7 @@ try:
         summarise,
         write_csv,
     )
+    from model.metrics.places import PLACES, places_of
     from model.metrics.side_chains import (
         SideChainRMSD,
         core_residues,
@@ -54,6 +55,7 @@ except ModuleNotFoundError as error:
     raise explained(error, "model.metrics") or error from None
 
 __all__ = [
+    "PLACES",
     "AtomErrors",
     "BackboneGeometry",
     "ChiAccuracy",
@@ -93,6 +95,7 @@ __all__ = [
     "paired_difference",
     "pairwise_tm",
     "perplexity",
+    "places_of",
     "rmsd",
     "row",
     "sequence_recovery",

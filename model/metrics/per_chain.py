@@ -63,7 +63,7 @@ class DesignMetrics:
     chain_uid: str
     length: int
     recovery: float
-    perplexity: float
+    score: float
     n_designed: int
 
 
@@ -171,22 +171,22 @@ def design_metrics(
     chain_uid : str
     predicted : (L,) int
     log_probabilities : (L, 20) float or None
-        Without them there is no perplexity.
+        Of each type just before it was drawn. Without them there is no score, which is that of
+        ProteinMPNN: the mean negative logarithm of what the network gave the types that it drew.
     reference : (L,) int
     designed : (L,) bool, optional
         Positions that were hidden; all by default.
     """
     reference = np.asarray(reference)
-    counted = (reference >= 0) & (reference < N_TYPES)
-    if designed is not None:
-        counted &= np.asarray(designed, bool)
+    drawn = np.ones(len(reference), bool) if designed is None else np.asarray(designed, bool)
+    counted = (reference >= 0) & (reference < N_TYPES) & drawn
     return DesignMetrics(
         chain_uid=chain_uid,
         length=len(reference),
         recovery=sequence_recovery(predicted, reference, counted),
-        perplexity=float("nan")
+        score=float("nan")
         if log_probabilities is None
-        else perplexity(log_probabilities, reference, counted),
+        else float(np.log(perplexity(log_probabilities, predicted, drawn))),
         n_designed=int(counted.sum()),
     )
 

@@ -57,10 +57,12 @@ def sample(options: SampleOptions) -> int:
         say(f"failed: {error}")
     if not problems:
         return end_with(f"error: none of {len(errors)} inputs can be used", FAILURE)
-    network, info = load_network(options.ckpt)
+    network, info = load_network(options.ckpt, options.request.task)
     if sentence := untrained_for(info, options.request.task):
         note(sentence)
-    flow = Sampler(network, device=options.device, error_scale=info.error_scale)
+    flow = Sampler.of(network, info, device=options.device)
+    if flow.packer is not None:
+        note("the network has never packed: side chains are those of the package's packing network")
     takes_embeddings = "esm" in TASK_RECORDS[options.request.task].options
     if flow.c_embedding and takes_embeddings and options.request.esm is None:
         note("the network was trained with embeddings; --esm MODEL gives them")

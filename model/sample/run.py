@@ -13,7 +13,9 @@ from torch import Tensor
 from model.flow.clean import Clean, clean_from_batch
 from model.flow.error_scale import UNSCALED, ErrorScale
 from model.flow.generate import PASSES, Generated, generate, global_atoms
+from model.flow.likelihood import backbone_alone
 from model.flow.state import MODALITIES, Held, Network, NoisyProtein, ProteinState
+from model.flow.type_constraints import TypeConstraints
 from model.metrics import Structure, superpose
 from model.sample.progress import SamplingProgress
 from model.tasks import TASK_RECORDS, Output, Problem, Request
@@ -21,7 +23,7 @@ from model.torsions.obstacles import Obstacles
 from pipeline.batching import collate
 from pipeline.errors import Failure
 from pipeline.geometry.frames import backbone_frames
-from pipeline.residues import ATOM14_EXISTS, UNKNOWN
+from pipeline.residues import ATOM14_EXISTS, N_TYPES, UNKNOWN
 
 MAX_PAIRS = 1_000_000
 """Residues² of a batch: what bounds the memory of the pair representation."""
@@ -87,6 +89,7 @@ def run_problems(
     device: torch.device | str = "cpu",
     with_trajectory: bool = False,
     progress: SamplingProgress | None = None,
+    packer: Network | None = None,
 ) -> Iterator[tuple[int, Output]]:
     """Sample the problems; pairs of (index of the problem, output), longest first.
 
@@ -103,15 +106,23 @@ def run_problems(
     with_trajectory : bool
     progress : SamplingProgress, optional
         Told of each batch and of each evaluation of the network.
+    packer : callable, optional
+        The network that makes side chains, if it is another one.
     """
     if progress is not None:
         network = progress.watched(network)
+        packer = None if packer is None else progress.watched(packer)
     for batch in batches([len(problem) for problem in problems], batch_size):
         if progress is not None:
             progress.begin(batch)
         chosen = [problems[k] for k in batch]
         outputs = _run_batch(
-            network, chosen, [uids[k] for k in batch], drawing, device, with_trajectory
+            (network, packer),
+            chosen,
+            [uids[k] for k in batch],
+            drawing,
+            device,
+            with_trajectory,
         )
         yield from zip(batch, outputs, strict=True)
 
@@ -132,21 +143,29 @@ def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
 
 
 def _run_batch(
-    network: Network,
+    networks: tuple[Network, Network | None],
     problems: Sequence[Problem],
     uids: Sequence[str],
     drawing: Drawing,
     device: torch.device | str,
     with_trajectory: bool,
 ) -> list[Output]:
-    origins = [_origin(problem, drawing.start) for problem in problems]
-    items = [_item(problem, o) for problem, o in zip(problems, origins, strict=True)]
-    clean = clean_from_batch(collate(items, per_residue=["embedding"])).to(device)
+    origins = [origin_of(problem, drawing.start) for problem in problems]
+    clean = clean_of(problems, origins).to(device)
     held = _held(problems, clean)
     states: list[NoisyProtein] | None = [] if with_trajectory else None
     obstacles = _obstacles(problems, origins, device)
+    network, packer = networks
     generated = generate(
-        network, clean, held, uids, **vars(drawing), obstacles=obstacles, trajectory=states
+        network,
+        clean,
+        held,
+        uids,
+        **vars(drawing),
+        obstacles=obstacles,
+        constraints=_constraints(problems, clean),
+        packer=packer,
+        trajectory=states,
     )
     trajectory = [_positions(noisy, generated, clean, held) for noisy in states or ()]
     state, there = generated.state.to("cpu"), generated.mask.cpu()
@@ -189,6 +208,32 @@ def _run_batch(
     return outputs
 
 
+def clean_of(problems: Sequence[Problem], origins: Sequence[NDArray[np.float64]]) -> Clean:
+    """What is given of problems, as a batch on the CPU, counted from an origin (3,) of each."""
+    items = [_item(problem, o) for problem, o in zip(problems, origins, strict=True)]
+    return clean_from_batch(collate(items, per_residue=["embedding"]))
+
+
+def backbone_of(problem: Problem, device: torch.device | str = "cpu") -> NoisyProtein:
+    """The backbone of a problem, as `model.flow.likelihood` asks for it."""
+    return backbone_alone(clean_of([problem], [origin_of(problem)]).to(device))
+
+
+def _constraints(problems: Sequence[Problem], clean: Clean) -> TypeConstraints | None:
+    """What is wanted of types, in a batch; None if of no problem anything is."""
+    if all(problem.bias is None and problem.ties is None for problem in problems):
+        return None
+    size = clean.mask.shape[1]
+    bias = torch.zeros(len(problems), size, N_TYPES)
+    ties = torch.arange(size).repeat(len(problems), 1)
+    for b, problem in enumerate(problems):
+        if problem.bias is not None:
+            bias[b, : len(problem)] = torch.from_numpy(problem.bias).float()
+        if problem.ties is not None:
+            ties[b, : len(problem)] = torch.from_numpy(problem.ties)
+    return TypeConstraints(bias, ties).to(clean.mask.device)
+
+
 def _obstacles(
     problems: Sequence[Problem],
     origins: Sequence[NDArray[np.float64]],
@@ -206,7 +251,7 @@ def _obstacles(
     return None if found is None else found.to(device)
 
 
-def _origin(problem: Problem, start: float) -> NDArray[np.float64]:
+def origin_of(problem: Problem, start: float = 0.0) -> NDArray[np.float64]:
     """(3,) What coordinates are counted from, so that float32 is as good far from zero as near.
 
     A function of what is held alone, unless what is hidden is asked for.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from model.checkpoint import CheckpointInfo
 from model.flow.error_scale import UNSCALED, ErrorScale
 from model.sample.embedded import embedded
 from model.sample.options import check_request
@@ -18,7 +19,7 @@ from model.tasks import TASK_RECORDS, Output, Problem, Request, Task
 from model.tasks.inputs import InputError, read_inputs
 from model.tasks.residue_ranges import remarks
 from model.tasks.unconditional import parse_length, unconditional_problem
-from model.trained_network import device_named, load_network
+from model.trained_network import device_named, load_network, load_packer
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.words import several
 from pipeline.errors import UsageError
@@ -37,6 +38,8 @@ class Sampler:
         ``"cuda"`` where there is one, else ``"cpu"``.
     error_scale : ErrorScale
         Of the checkpoint; without it, predicted errors are what rotamers tell.
+    packer : FlowNetwork, optional
+        Another network that makes side chains, whose error scale it then is.
 
     Examples
     --------
@@ -51,10 +54,12 @@ class Sampler:
         *,
         device: str | None = None,
         error_scale: ErrorScale = UNSCALED,
+        packer: torch.nn.Module | None = None,
     ):
         self.error_scale = error_scale
         self.device = device_named(device)
         self.network: Network = network.eval().to(self.device)
+        self.packer: Network | None = None if packer is None else packer.eval().to(self.device)
         self._n_parameters = sum(parameter.numel() for parameter in network.parameters())
         config = getattr(network, "config", None)
         self.c_embedding: int = getattr(config, "c_embedding", 0)
@@ -66,13 +71,27 @@ class Sampler:
     def load(cls, path: Path | str | None = None, *, device: str | None = None) -> Sampler:
         """Read a checkpoint of `model.train`, or without a path the one of the package.
 
+        A network that has never packed gets that of the package for its side chains.
+
         Raises
         ------
         CannotLoad
             There is no such file, or it is none.
         """
-        network, info = load_network(path)
-        return cls(network, device=device, error_scale=info.error_scale)
+        return cls.of(*load_network(path), device=device)
+
+    @classmethod
+    def of(
+        cls, network: torch.nn.Module, info: CheckpointInfo, *, device: str | None = None
+    ) -> Sampler:
+        """With a network that was read, and what its checkpoint says."""
+        packer = load_packer(info)
+        return cls(
+            network,
+            device=device,
+            error_scale=info.error_scale if packer is None else packer[1].error_scale,
+            packer=None if packer is None else packer[0],
+        )
 
     def sample(
         self,
@@ -85,6 +104,9 @@ class Sampler:
         only: str | None = None,
         fixed: str | None = None,
         partial_sequence: str | None = None,
+        omit: str | None = None,
+        bias: Path | str | None = None,
+        tied: str | None = None,
         contigs: str | None = None,
         esm: str | None = None,
         number: int = 1,
@@ -117,6 +139,12 @@ class Sampler:
             Design: residues that keep type and side chain, such as ``"A10-20,A35"``.
         partial_sequence : str, optional
             Design: types that are given; ``"_"`` or X where the type is free.
+        omit : str, optional
+            Design: types that are made nowhere, such as ``"CM"``.
+        bias : path, optional
+            Design: a JSON or CSV file of what is added to the logits of types.
+        tied : str, optional
+            Design: residues of one type, such as ``"A1-50,B1-50"``, or ``"chains"``.
         contigs : str, optional
             Inpainting: what to make, such as ``"10-20/A45-60/15/0 B1-30"``.
         esm : str, optional
@@ -162,6 +190,9 @@ class Sampler:
             only=only,
             fixed=fixed,
             partial_sequence=partial_sequence,
+            omit=omit,
+            bias=None if bias is None else Path(bias),
+            tied=tied,
             contigs=contigs,
             esm=esm,
             number=number,
@@ -226,6 +257,7 @@ class Sampler:
             device=self.device,
             with_trajectory=trajectory,
             progress=progress,
+            packer=self.packer,
         )
         for number, output in outputs:
             k, c = candidates[number]

@@ -88,6 +88,12 @@ class Sample:
         }
         return self._measures | row | {"verdict": self.verdict}
 
+    def design_scores(self) -> dict[str, str]:
+        """``score`` and ``recovery`` of a design, as ProteinMPNN writes them; else nothing."""
+        if self.problem.task != "design":
+            return {}
+        return {name: f"{self._measures[name]:.4f}" for name in ("score", "recovery")}
+
     @property
     def verdict(self) -> str:
         """Why it is no protein, if it does not look like one; else nothing."""
@@ -206,7 +212,9 @@ def same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _records(samples: Sequence[Sample]) -> Iterator[str]:
     for sample in samples:
-        title = f"task={sample.problem.task} predicted_error={sample.predicted_error:.2f}"
+        told = {"task": sample.problem.task, **sample.design_scores()}
+        told["predicted_error"] = f"{sample.predicted_error:.2f}"
+        title = " ".join(f"{name}={value}" for name, value in told.items())
         for chain in sample.chains:
             sequence = sequence_string(chain.aatype)
             yield fasta_record(f"{sample.name}_{chain.auth_asym_id}", title, sequence)

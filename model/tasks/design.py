@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.metrics import design_metrics
+from model.metrics import PLACES, design_metrics
 from model.tasks.inputs import InputError, InputStructure
 from model.tasks.problem import Output, Problem, held_out_problem, labels_of
 from model.tasks.record import Row, TaskRecord, numbers
 from model.tasks.request import Request, check_input
 from model.tasks.residue_ranges import ResidueRange, find_rows, parse_ranges
 from model.tasks.sequences import retyped, spread
+from model.tasks.type_preferences import (
+    bias_of,
+    check_ties,
+    parse_omit,
+    parse_tied,
+    read_biases,
+    ties_of,
+    typed_together,
+)
+from pipeline.errors import UsageError
 from pipeline.residues import ONE_LETTER, UNKNOWN
 
 FREE_LETTERS = "_X"
@@ -44,6 +54,12 @@ def design_problem(request: Request, name: str, structure: InputStructure) -> Pr
             )
         typed |= aatype != UNKNOWN
         given = retyped(given, np.where(aatype != UNKNOWN, aatype, given.aatype))
+    bias = bias_of(request.omit, request.bias, structure)
+    ties = ties_of(request.tied, structure)
+    if ties is not None:
+        check_ties(ties, bias, structure)
+        aatype, typed = typed_together(ties, given.aatype, typed, structure)
+        given = retyped(given, aatype)
     return Problem(
         name=name,
         task="design",
@@ -54,7 +70,24 @@ def design_problem(request: Request, name: str, structure: InputStructure) -> Pr
         labels=labels_of(structure, keep_sequence=False),
         reference=structure.structure,
         source=structure.name,
+        bias=bias,
+        ties=ties,
     )
+
+
+def _check(request: Request) -> None:
+    check_input(request)
+    if request.omit is not None:
+        parse_omit(request.omit)
+    if request.tied is not None:
+        parse_tied(request.tied)
+    if request.bias is not None:
+        read_biases(request.bias)
+    if request.start > 0 and not (request.omit is request.bias is request.tied is None):
+        raise UsageError(
+            "--start keeps some types of the input, whatever --omit, --bias and --tied say: leave "
+            "it out, or these"
+        )
 
 
 def _fixed(request: Request) -> list[ResidueRange]:
@@ -77,11 +110,19 @@ def _compare(problem: Problem, output: Output) -> Row:
 DESIGN = TaskRecord(
     name="design",
     title="Sequence designed for {}".format,
-    options=("fixed", "partial_sequence"),
-    check=check_input,
+    options=("fixed", "partial_sequence", "omit", "bias", "tied"),
+    check=_check,
     ranges=_fixed,
     problem=design_problem,
     held_out=lambda item, seed: held_out_problem("design", item, frames=True),
     compare=_compare,
-    shown={"recovery": "recovery", "perplexity": "perplexity"},
+    shown={"recovery": "recovery", "score": "score of the designs"},
+    of_evaluation={
+        "perplexity": "perplexity",
+        **{
+            f"{measure}_{place}": f"… {where}"
+            for measure in ("recovery", "perplexity")
+            for place, where in PLACES.items()
+        },
+    },
 )

@@ -60,6 +60,10 @@ class Problem:
     others : AtomTable or None
         Ligands, metals and nucleic acids, which come back and which side chains avoid; the network
         does not see them.
+    bias : (L, 20) float64 or None
+        Added to the logits of types; −∞ for a type that is left out.
+    ties : (L,) int64 or None
+        The row of the first residue that each is tied to, or its own: tied ones get one type.
     """
 
     name: str
@@ -74,6 +78,8 @@ class Problem:
     embedding: NDArray[np.floating] | None = None
     untouched: NDArray[np.bool_] | None = None
     others: AtomTable | None = None
+    bias: NDArray[np.float64] | None = None
+    ties: NDArray[np.int64] | None = None
 
     __repr__ = short_repr
 

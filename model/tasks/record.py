@@ -69,6 +69,8 @@ class TaskRecord:
         Which measures of the protein alone an evaluation takes.
     shown : dict
         Measure → how the page of an evaluation calls it.
+    of_evaluation : dict
+        The same of measures that an evaluation makes beside these, of a likelihood.
     by_length : dict
         Measures that an evaluation plots against the length of the protein → their axis.
     ranked_error : str or None
@@ -97,6 +99,7 @@ class TaskRecord:
     of_input: tuple[str, ...] | None = None
     alone: tuple[str, ...] = ()
     shown: Mapping[str, str]
+    of_evaluation: Mapping[str, str] = field(default_factory=dict)
     by_length: Mapping[str, str] = field(default_factory=dict)
     ranked_error: str | None = None
     has_baseline: bool = False

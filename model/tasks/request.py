@@ -40,6 +40,16 @@ class Request:
     partial_sequence
         Design: types that are given, one letter per residue and "_" or X where the type is free;
         chains are separated by ":".
+    omit
+        Design: types that are made nowhere, such as CM.
+    bias
+        Design: a file of what is added to the network's logits of types, residue by residue: JSON
+        in LigandMPNN's manner, {"A12": {"G": -0.3, "C": "-inf"}, "A20-30": {"L": 1.5}, "*": {"M":
+        -1}}, or CSV, residues,type,bias. Residues are written as those of --fixed, * is all of
+        them; -inf leaves a type out, inf takes it.
+    tied
+        Design: residues that get the same type, for homo-oligomers. "A1-50,B1-50|A60,B60" ties A1
+        to B1, A2 to B2 …, and A60 to B60; "chains" ties residues of one number in all chains.
     contigs
         Inpainting: what to make, in RFdiffusion's notation. "10-20/A45-60/15/0 B1-30" is 10 to 20
         new residues, residues 45 to 60 of chain A of the input, 15 new residues; then a second
@@ -82,6 +92,9 @@ class Request:
     only: str | None = None
     fixed: str | None = None
     partial_sequence: str | None = None
+    omit: str | None = None
+    bias: Path | None = None
+    tied: str | None = None
     contigs: str | None = None
     esm: str | None = None
     number: int = 1

@@ -25,11 +25,12 @@ from model.flow import (
     draw_tasks,
     draw_times,
 )
+from model.flow.backbone_noise import BackboneNoise
 from model.flow.generate import PASSES
 from model.flow.noise import generator
 from model.flow.product import self_conditioning
 from model.flow.target import Target
-from model.flow.tasks import held_for
+from model.flow.tasks import TASKS, held_for
 from model.losses import FlowLoss, LossWeights
 from model.network import FlowNetwork, NetworkConfig
 from model.tasks import TASK_RECORDS
@@ -63,6 +64,8 @@ class FlowModule(pl.LightningModule):
     tasks : TaskWeights
         How often a protein is of each task.
     optimizer : OptimizerConfig
+    backbone_noise : BackboneNoise
+        On the backbones that samples of design and packing are given.
     max_passes : int
         Passes through the network, from 1 to so many for each batch: each is given the prediction
         of the one before (T. Chen et al., "Analog bits", 2022), and the last is trained.
@@ -92,6 +95,7 @@ class FlowModule(pl.LightningModule):
         loss: LossWeights = LossWeights(),  # noqa: B008
         tasks: TaskWeights = TaskWeights(),  # noqa: B008
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
+        backbone_noise: BackboneNoise = BackboneNoise(),  # noqa: B008
         max_passes: int = PASSES,
         seed: int = 0,
         init_from: str | None = None,
@@ -102,6 +106,7 @@ class FlowModule(pl.LightningModule):
             raise UsageError(f"max_passes is at least 1, found {max_passes}")
         self.network = FlowNetwork(network)
         self.task_weights, self.optimizer_config = tasks, optimizer
+        self.backbone_noise = backbone_noise
         self.max_passes, self.seed = max_passes, seed
         self.init_from, self.dump_bad_batches = init_from, dump_bad_batches
         self.batches = 0
@@ -136,8 +141,17 @@ class FlowModule(pl.LightningModule):
             tasks = draw_tasks(self.task_weights, drawn)
             noise = drawn.to(self.device)
             held = held_for(tasks, clean, noise)
-            noisy, target = self._flow.corrupt(clean, draw_times(held, noise), noise)
+            noisy, target = self._flow.corrupt(
+                clean, draw_times(held, noise), noise, backbone_sd=self._backbone_sd(tasks, step)
+            )
         return noisy, target, tasks
+
+    def _backbone_sd(self, tasks: Tensor, step: int) -> Tensor | None:
+        """(B,) Å; None where nothing is noised, as in validation."""
+        if step == VALIDATION_STEP:
+            return None
+        sd = self.backbone_noise.of([TASKS[k] for k in tasks.tolist()])
+        return sd.to(self.device) if bool(sd.any()) else None
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         step = self.batches + 1
@@ -345,6 +359,7 @@ class FlowModule(pl.LightningModule):
             "loss": asdict(self.loss_weights),
             "tasks": asdict(self.task_weights),
             "optimizer": asdict(self.optimizer_config),
+            "backbone_noise": asdict(self.backbone_noise),
             "max_passes": self.max_passes,
             "seed": self.seed,
         }

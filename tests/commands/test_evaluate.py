@@ -70,6 +70,7 @@ def test_an_evaluation_leaves_tables_plots_and_a_page(evaluated: Path) -> None:
     assert {path.name for path in evaluated.iterdir()} == {
         *("summary.md", "summary.json", "per_chain.csv", "options.yaml"),
         *("chi_by_type.csv", "atom_errors.csv", "confusion.csv"),
+        *("design_by_place.csv", "composition.csv"),
         *("chi_by_type.png", "atom_errors.png", "side_chain_rmsd.png", "confidence.png"),
         *("recovery_by_type.png", "inpainting.png", "radius_of_gyration.png"),
     }
@@ -142,15 +143,18 @@ def test_the_answer_itself_scores_perfectly(dataset: Path) -> None:
     for task in ("packing", "design", "inpainting"):
         problem = TASK_RECORDS[task].held_out(item, 0)
         ones = np.ones(len(known))
-        tally.add(problem, Output(known, ones, ones, log_p, typed, []))
+        likelihood = np.where(typed, 0.0, np.nan) if task == "design" else None
+        tally.add(problem, Output(known, ones, ones, log_p, typed, []), likelihood)
     (row,) = tally.rows.values()
     assert row["packing.side_chain_rmsd"] == pytest.approx(0, abs=1e-6)
     assert row["packing.chi1_recovery"] == 1
     assert row["design.recovery"] == 1
-    assert row["design.perplexity"] == pytest.approx(1)
+    assert row["design.score"] == pytest.approx(0, abs=1e-6)
+    assert row["design.perplexity"] == row["design.perplexity_surface"] == 1
     assert row["inpainting.ca_rmsd"] == pytest.approx(0, abs=1e-4)
     assert row["inpainting.motif_rmsd"] == pytest.approx(0, abs=1e-4)
-    assert tally.confusion.sum() == np.trace(tally.confusion) == typed.sum()
+    confusion = tally.designed.confusion
+    assert confusion.sum() == np.trace(confusion) == typed.sum()
 
 
 def test_problems_hold_what_their_task_says(dataset: Path) -> None:

@@ -64,6 +64,7 @@ def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         dataset,
         folder,
         12,
+        model__backbone_noise__design=0.1,
         trainer__accumulate_grad_batches=2,
         trainer__val_check_interval=4,
         trainer__limit_val_batches=2,
@@ -80,6 +81,7 @@ def continued(whole: Path, dataset: Path, tmp_path_factory: pytest.TempPathFacto
     """The same run, interrupted after step 5 in the middle of an epoch, and resumed."""
     folder = tmp_path_factory.mktemp("continued") / "run"
     options: dict[str, Any] = {
+        "model__backbone_noise__design": 0.1,
         "trainer__accumulate_grad_batches": 2,
         "trainer__limit_val_batches": 0,
     }

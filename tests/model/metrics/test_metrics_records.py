@@ -95,8 +95,11 @@ def test_a_designed_sequence_has_a_record_with_or_without_probabilities():
     uniform = np.full((3, 20), -np.log(20))
     found = design_metrics("a", [0, 1, 2], uniform, [0, 1, 20])
     assert (found.recovery, found.n_designed, found.length) == (1, 2, 3)
-    assert found.perplexity == pytest.approx(20)
-    assert np.isnan(design_metrics("a", [0, 1], None, [0, 1], [True, False]).perplexity)
+    assert found.score == pytest.approx(np.log(20))
+    assert np.isnan(design_metrics("a", [0, 1], None, [0, 1], [True, False]).score)
+    # It is about what was designed: of these, the network is sure.
+    sure = np.log(np.where(np.eye(20)[[5, 1, 2]] > 0, 1 - 19e-9, 1e-9))
+    assert design_metrics("a", [5, 1, 2], sure, [0, 1, 20]).score == pytest.approx(0, abs=1e-6)
 
 
 def test_a_generated_protein_has_a_record():

@@ -1,0 +1,247 @@
+"""What people want of designed types: ``--omit``, ``--bias`` and ``--tied``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.tasks.inputs import InputError, InputStructure
+from model.tasks.residue_ranges import ResidueRange, find_rows, parse_ranges
+from pipeline.errors import UsageError
+from pipeline.residues import AATYPE_OF_LETTER, N_TYPES, ONE_LETTER
+
+EVERY = "*"
+"""Names all residues in a file of biases."""
+
+CHAINS = "chains"
+"""What ``--tied`` has for a homo-oligomer."""
+
+COLUMNS = ("residues", "type", "bias")
+"""Of a CSV of biases."""
+
+Bias: TypeAlias = tuple[str, int, float]
+"""Residues as they were written, a type, and what is added to its logit."""
+
+_EXPECTED = (
+    'as JSON, {"A12": {"G": -0.3, "C": "-inf"}, "A20-30": {"L": 1.5}, "*": {"M": -1}}, or as CSV, '
+    "lines of residues,type,bias under that head"
+)
+
+
+def parse_omit(text: str) -> list[int]:
+    """Types that are left out everywhere, of letters such as ``CM``.
+
+    Raises
+    ------
+    UsageError
+    """
+    letters = [letter for letter in text.upper() if letter not in ", "]
+    for letter in letters:
+        if letter not in ONE_LETTER[:N_TYPES]:
+            raise UsageError(f"--omit: {letter!r} is none of the twenty types; write CM, say")
+    types = sorted({AATYPE_OF_LETTER[letter] for letter in letters})
+    if not types or len(types) == N_TYPES:
+        raise UsageError(f"--omit {text!r} leaves {'no type' if types else 'nothing'} out")
+    return types
+
+
+def read_biases(path: Path) -> list[Bias]:
+    """Biases of a file: JSON in LigandMPNN's manner, or a CSV.
+
+    Raises
+    ------
+    UsageError
+        Names the file, and what of it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"--bias {path} cannot be read: {reason}") from error
+    rows = _of_json(text, path) if text.lstrip().startswith("{") else _of_csv(text, path)
+    found = []
+    for residues, letter, value in rows:
+        where = f"--bias {path}: {residues}"
+        if letter.upper() not in ONE_LETTER[:N_TYPES] or len(letter) != 1:
+            raise UsageError(f"{where}: {letter!r} is none of the twenty types in one letter")
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = float("nan")
+        if np.isnan(number) or isinstance(value, bool):
+            raise UsageError(f"{where}: the bias of {letter} is {value!r}, which is no number")
+        found.append((residues, AATYPE_OF_LETTER[letter.upper()], number))
+    if not found:
+        raise UsageError(f"--bias {path} holds no bias; write them {_EXPECTED}")
+    return found
+
+
+def _of_json(text: str, path: Path) -> Iterator[tuple[str, str, object]]:
+    try:
+        table = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--bias {path} is no JSON: {error}; write it {_EXPECTED}") from error
+    for residues, biases in table.items():
+        if not isinstance(biases, Mapping):
+            raise UsageError(f"--bias {path}: {residues} has {biases!r}; write it {_EXPECTED}")
+        for letter, value in biases.items():
+            yield residues, letter, value
+
+
+def _of_csv(text: str, path: Path) -> Iterator[tuple[str, str, object]]:
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise UsageError(f"--bias {path} begins with {reader.fieldnames}; write it {_EXPECTED}")
+    for row in reader:
+        yield tuple(str(row[name] or "").strip() for name in COLUMNS)  # type: ignore[misc]
+
+
+def bias_of(
+    omit: str | None, path: Path | None, structure: InputStructure
+) -> NDArray[np.float64] | None:
+    """(L, 20) what is added to the logits of an input's residues; −∞ and no +∞; None for nothing.
+
+    What is given several times for a residue adds up. Of a residue that has +∞ somewhere, all other
+    types are left out.
+
+    Raises
+    ------
+    UsageError
+        Nothing is left of a residue, or the input has no such residue.
+    """
+    if omit is None and path is None:
+        return None
+    n = len(structure.structure)
+    bias = np.zeros((n, N_TYPES))
+    if omit is not None:
+        bias[:, parse_omit(omit)] = -np.inf
+    with np.errstate(invalid="ignore"):
+        for residues, kind, number in read_biases(path) if path is not None else ():
+            bias[_rows_of(residues, path, structure), kind] += number
+    wrong = np.asarray(np.isnan(bias).any(1))
+    chosen = np.isposinf(bias)
+    bias = np.where(chosen, 0.0, np.where(chosen.any(1)[:, None], -np.inf, bias))
+    wrong |= np.isneginf(bias).all(1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UsageError(
+            f"no type is left for {structure.describe(row)} of {structure.name} by --omit and "
+            "--bias, or one type is both left out and wanted above all"
+        )
+    return bias
+
+
+def _rows_of(text: str, path: Path | None, structure: InputStructure) -> NDArray[np.int64]:
+    if text == EVERY:
+        return np.arange(len(structure.structure))
+    return np.concatenate(
+        [find_rows(residues, structure) for residues in parse_ranges(text, f"--bias {path}")]
+    )
+
+
+def parse_tied(text: str) -> list[list[ResidueRange]]:
+    """Groups of ranges whose residues are tied, one by one; none for ``chains``.
+
+    Raises
+    ------
+    UsageError
+    """
+    if text == CHAINS:
+        return []
+    return [parse_ranges(group, "--tied") for group in text.split("|")]
+
+
+def ties_of(text: str | None, structure: InputStructure) -> NDArray[np.int64] | None:
+    """(L,) The row of the first residue that each is tied to, or its own; None for no ties.
+
+    Raises
+    ------
+    UsageError
+        Ranges of one group differ in size, or the input has not what is named.
+    """
+    if text is None:
+        return None
+    n = len(structure.structure)
+    ties = np.arange(n)
+    if text == CHAINS:
+        number = [structure.number(row) if structure.numbered[row] else None for row in range(n)]
+        first: dict[str, int] = {}
+        for row, name in enumerate(number):
+            if name is not None:
+                ties[row] = first.setdefault(name, row)
+        if (structure.structure.chain_index == structure.structure.chain_index[ties]).all():
+            raise UsageError(
+                f"--tied {CHAINS}: no two chains of {structure.name} have residues of one number; "
+                "write which are tied, such as A1-50,B101-150"
+            )
+        return ties
+    for group in parse_tied(text):
+        rows = [find_rows(residues, structure) for residues in group]
+        if len({len(r) for r in rows}) != 1 or len(rows) < 2:
+            sizes = " and ".join(
+                f"{residues} has {len(r)}" for residues, r in zip(group, rows, strict=True)
+            )
+            raise UsageError(
+                f"--tied: {structure.name}: {sizes} residues; what is tied is two or more of one "
+                "size, such as A1-50,B1-50, and groups are separated by |"
+            )
+        for together in np.stack(rows, 1):
+            # A residue may be tied to others already: then all of them are.
+            those = np.isin(ties, ties[together])
+            ties[those] = ties[those].min()
+    return ties
+
+
+def check_ties(
+    ties: NDArray[np.int64], bias: NDArray[np.float64] | None, structure: InputStructure
+) -> None:
+    """See that tied residues have a type that none of them leaves out.
+
+    Raises
+    ------
+    UsageError
+    """
+    if bias is None:
+        return
+    possible = np.ones((len(ties), N_TYPES), bool)
+    np.logical_and.at(possible, ties, np.isfinite(bias))
+    if not possible[ties].any(1).all():
+        row = int(np.flatnonzero(~possible[ties].any(1))[0])
+        raise UsageError(
+            f"no type is left by --bias for {structure.describe(row)} of {structure.name} and what "
+            "it is tied to"
+        )
+
+
+def typed_together(
+    ties: NDArray[np.int64],
+    aatype: NDArray[np.int64],
+    typed: NDArray[np.bool_],
+    structure: InputStructure,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Types, and which are given, where a type that is given is that of all that is tied to it.
+
+    Raises
+    ------
+    InputError
+        Two that are tied are given different types.
+    """
+    aatype, typed = aatype.copy(), typed.copy()
+    of_group = np.full(len(ties), -1)
+    for row in np.flatnonzero(typed):
+        known = of_group[ties[row]]
+        if known >= 0 and known != aatype[row]:
+            raise InputError(
+                f"{structure.describe(row)} of {structure.name} is {ONE_LETTER[aatype[row]]} and "
+                f"tied to a residue that is {ONE_LETTER[known]}; give both the same type, or none"
+            )
+        of_group[ties[row]] = aatype[row]
+    given = of_group[ties] >= 0
+    return np.where(given, of_group[ties], aatype), typed | given
