@@ -8,6 +8,8 @@ once in float64, float32 does here what it can decide.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -93,15 +95,11 @@ def three_di(
     wanted = np.flatnonzero(inner & neighbours[rows])
     letters[rows[wanted]] = _UNDEFINED
 
-    # Behind the last residue of a chain comes its first one, for where nothing is a partner.
-    before, behind = np.arange(-1, len(rows) - 1), np.arange(1, len(rows) + 1)
-    some = np.flatnonzero(np.diff(start))
-    before[start[some]], behind[start[some + 1] - 1] = start[some + 1] - 1, start[some]
     j = partner[wanted]
-    known = valid[j] & valid[before[j]] & valid[behind[j]]
+    known = valid[j - 1] & valid[j + 1]
     wanted, j = wanted[known], j[known]
     if len(wanted):
-        states = _states(_descriptors(ca, wanted, j, before, behind))
+        states = _states(_descriptors(ca, wanted, j))
         letters[rows[wanted]] = _LETTERS[states]
     return letters
 
@@ -150,65 +148,84 @@ def _ideal_cb(n: Floats, ca: Floats, c: Floats) -> Doubles:
 
 
 def _partners(centre: Doubles, inner: Ints, start: Ints) -> Ints:
-    """(R,): the row whose virtual centre is nearest; the chain's first row where there is none.
+    """(R,): the row whose virtual centre is nearest, the first of several; where a chain has no
+    other, the residue itself, as biotite has it.
 
-    Only `inner` rows have a partner and are one.
+    Only `inner` rows have a partner and are one. float32 finds it; where a second one is as near as
+    float32 can tell, float64 decides.
     """
-    partner = np.zeros(centre.shape[1], np.int64)
+    partner = np.arange(centre.shape[1])
     first = np.searchsorted(inner, start)
-    for k in range(len(start) - 1):
-        rows = inner[first[k] : first[k + 1]]
-        partner[start[k] : start[k + 1]] = start[k]
-        if len(rows) > 1:
-            points = centre[:, rows]
-            partner[rows] = rows[_nearest(points - points.mean(axis=1, keepdims=True))]
+    first = first[np.concatenate(([True], np.diff(first) > 0))]
+    if len(first) < 2:
+        return partner
+    begins, counts = first[:-1], np.diff(first)
+    points = np.ascontiguousarray(centre[:, inner])
+    middle = np.add.reduceat(points, begins, axis=1) / counts
+    points -= np.repeat(middle, counts, axis=1)
+    # |x_j|² − 2 x_i x_j: the squared distance but for |x_i|², which all that is compared have.
+    x, y = np.empty((2, 4, len(inner)), np.float32)
+    x[:3], x[3] = points, 1
+    y[:3], y[3] = -2 * x[:3], _dot(x, x)
+    nearest, least, second = np.zeros(len(inner), np.int64), *np.empty((2, len(inner)), np.float32)
+    # Held for all chains: asking the system for so much each time costs more than filling it.
+    room = np.empty(max(_PAIRS, int(counts.max())), np.float32)
+    for begin, end in pairwise(first.tolist()):
+        here = slice(begin, end)
+        _two_nearest(x[:, here], y[:, here], room, nearest[here], least[here], second[here])
+    nearest += np.repeat(begins, counts)
+    # Two distances, each a sum of four products of rounded numbers.
+    margin = 32 * np.finfo(np.float32).eps * np.maximum.reduceat(y[3], begins)
+    for k in np.flatnonzero(~(second > least + np.repeat(margin, counts))):
+        chain = int(np.searchsorted(first, k, side="right")) - 1
+        here = slice(int(first[chain]), int(first[chain + 1]))
+        away = points[:, here] - points[:, k : k + 1]
+        exact = _dot(away, away)
+        exact[k - here.start] = np.inf
+        nearest[k] = here.start + exact.argmin()
+    alone = np.repeat(counts == 1, counts)
+    partner[inner] = np.where(alone, inner, inner[nearest])
     return partner
 
 
-def _nearest(points: Doubles) -> Ints:
-    """(M,): for each of the (3, M) points which other one is nearest, the first of several.
+def _two_nearest(
+    x: Floats, y: Floats, room: Floats, nearest: Ints, least: Floats, second: Floats
+) -> None:
+    """Of the points of one chain: the nearest other one, and how far it and the next one are.
 
-    float32 finds it; where a second one is as near as float32 can tell, float64 decides.
+    Parameters
+    ----------
+    x, y : (4, M)
+        Their products are distances.
+    room : (n,)
+        Written to; n is M at least.
+    nearest, least, second : (M,)
+        Filled.
     """
-    m = points.shape[1]
-    ones = np.ones((1, m), np.float32)
-    x = np.concatenate([points.astype(np.float32), ones])
-    # |x_j|² − 2 x_i x_j: the squared distance but for |x_i|², which all that is compared have.
-    y = np.concatenate([-2 * x[:3], _dot(x, x)[None]])
-    # Two distances, each a sum of four products of rounded numbers.
-    margin = 32 * np.finfo(np.float32).eps * float(y[3].max())
-    nearest = np.empty(m, np.int64)
-    close = np.empty(m, bool)
-    step = min(m, max(1, _PAIRS // m))
-    held = np.empty((step, m), np.float32)
-    row = np.arange(step) * m
+    m = x.shape[1]
+    step = min(m, len(room) // m)
+    row = np.arange(0, step * m, m)
     for begin in range(0, m, step):
         end = min(m, begin + step)
-        d, first = held[: end - begin], row[: end - begin]
+        flat, rows = room[: (end - begin) * m], row[: end - begin]
+        d = flat.reshape(-1, m)
         np.einsum("ki,kj->ij", x[:, begin:end], y, out=d)
-        flat = d.reshape(-1)
-        flat[first + np.arange(begin, end)] = np.inf
+        flat[begin :: m + 1] = np.inf  # from a point to itself
         best = d.argmin(axis=1)
         nearest[begin:end] = best
-        best += first
-        least = flat[best]
+        best += rows
+        least[begin:end] = flat[best]
         flat[best] = np.inf
-        second = d.argmin(axis=1)
-        second += first
-        close[begin:end] = ~(flat[second] - least > margin)
-    for k in np.flatnonzero(close):
-        away = points - points[:, k : k + 1]
-        exact = _dot(away, away)
-        exact[k] = np.inf
-        nearest[k] = exact.argmin()
-    return nearest
+        best = d.argmin(axis=1)
+        best += rows
+        second[begin:end] = flat[best]
 
 
-def _descriptors(ca: Floats, i: Ints, j: Ints, before: Ints, behind: Ints) -> Floats:
+def _descriptors(ca: Floats, i: Ints, j: Ints) -> Floats:
     """(10, M): angles between the chain at i and at its partner j, how far they are apart."""
-    step = _unit(ca[:, behind] - ca)
-    u1, u2, u3, u4 = step[:, before[i]], step[:, i], step[:, before[j]], step[:, j]
-    away = ca[:, j] - ca[:, i]
+    step = _unit(ca[:, 1:] - ca[:, :-1])
+    u1, u2, u3, u4 = (step.take(k, axis=1) for k in (i - 1, i, j - 1, j))
+    away = ca.take(j, axis=1) - ca.take(i, axis=1)
     u5 = _unit(away)
     apart = j - i
     # Of whole numbers, and rounded to float32: the same whatever computes the logarithm.
@@ -226,21 +243,27 @@ def _descriptors(ca: Floats, i: Ints, j: Ints, before: Ints, behind: Ints) -> Fl
 
 def _states(descriptors: Floats) -> Ints:
     """(M,) states of (10, M) descriptors."""
-    states = np.empty(descriptors.shape[1], np.int64)
+    states = np.zeros(descriptors.shape[1], np.int64)
     for begin in range(0, len(states), _RESIDUES):
         values = descriptors[:, begin : begin + _RESIDUES]
         for weights, biases in LAYERS:
             total = weights[0][:, None] * values[0]
+            product = np.empty_like(total)
             for weight, value in zip(weights[1:], values[1:], strict=True):
-                total += weight[:, None] * value
+                np.multiply(weight[:, None], value, out=product)
+                total += product
             total += biases[:, None]
-            values = total if weights is LAYERS[-1][0] else np.maximum(total, np.float32(0))
-        twice = 2 * values
-        least = np.full(twice.shape[1], np.inf)
+            values = total if weights is LAYERS[-1][0] else np.maximum(total, 0, out=total)
+        x, y = (2 * values).astype(np.float64)
         state = states[begin : begin + _RESIDUES]
-        for k, (a, b) in enumerate(CENTROIDS):
-            squared = a**2 + b**2 - (twice[0] * a + twice[1] * b)
-            nearer = squared < least
+        least = np.full(len(x), np.inf)
+        squared, product, nearer = np.empty_like(x), np.empty_like(x), np.empty(len(x), bool)
+        for k, (a, b) in enumerate(CENTROIDS.tolist()):
+            np.multiply(x, -a, out=squared)
+            np.multiply(y, -b, out=product)
+            squared += product
+            squared += a * a + b * b
+            np.less(squared, least, out=nearer)
             np.copyto(state, k, where=nearer)
             np.minimum(least, squared, out=least)
     return states

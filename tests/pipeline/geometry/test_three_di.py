@@ -81,6 +81,15 @@ def test_letters_of_real_chains_are_biotites():
         assert set(np.array(list(found))[~where]) <= {"X"}
 
 
+@pytest.mark.parametrize("length", range(3, 8))
+def test_letters_of_the_shortest_chains_are_biotites(length):
+    for seed in range(20):
+        chain = random_chain(seed, length, holes=0.1)
+        where = has_neighbours(chain)
+        found = np.array(list(letters([chain])[0]))
+        assert found[where].tolist() == biotites(chain)[where].tolist()
+
+
 @given(CHAINS)
 @settings(max_examples=60, deadline=None)
 def test_letters_of_chains_with_gaps_are_biotites(chain):
@@ -115,7 +124,7 @@ def test_where_float32_cannot_tell_which_is_nearest_float64_does(far):
     points[:, 2] = points[:, 0] - [2 - 1e-8, 0, 0]
     away = points[:, :, None] - points[:, None]
     squares = (away**2).sum(axis=0) + np.diag(np.full(60, np.inf))
-    found = module._nearest(points)
+    found = module._partners(points, np.arange(60), np.array([0, 60]))
     assert found[0] == 2
     assert np.array_equal(found, squares.argmin(axis=1))
 
