@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from model.visualize import look
     from pipeline.batching import (
         LengthBatchSampler,
+        Mixture,
+        MixturePart,
         ProteinDataModule,
         ResumableLoader,
         collate,
@@ -31,7 +33,18 @@ if TYPE_CHECKING:
     from pipeline.build.options import BuildOptions
     from pipeline.built.built_dataset import UnreadableDataset
     from pipeline.built.reading import Reading
-    from pipeline.dataset import ContiguousCrop, Labels, ShardDataset, ShardStream, SpatialCrop
+    from pipeline.dataset import (
+        AlphaFold3Weights,
+        ComplexDataset,
+        ContiguousCrop,
+        CropShares,
+        InterfaceCrop,
+        Labels,
+        MixedCrop,
+        ShardDataset,
+        ShardStream,
+        SpatialCrop,
+    )
     from pipeline.errors import Failure, UsageError
     from pipeline.filters import Filters
     from pipeline.geometry.gaussians import (
@@ -45,9 +58,12 @@ if TYPE_CHECKING:
     from pipeline.shards import DamagedShard
 
 __all__ = [
+    "AlphaFold3Weights",
     "BuildOptions",
     "CheckpointInfo",
+    "ComplexDataset",
     "ContiguousCrop",
+    "CropShares",
     "DamagedShard",
     "Failure",
     "Filters",
@@ -57,9 +73,13 @@ __all__ = [
     "GaussianAttention",
     "GaussianRigid",
     "Gaussians",
+    "InterfaceCrop",
     "InvariantPointAttention",
     "Labels",
     "LengthBatchSampler",
+    "MixedCrop",
+    "Mixture",
+    "MixturePart",
     "NetworkConfig",
     "ProteinDataModule",
     "Reading",
@@ -97,6 +117,8 @@ _HOMES = {
     "model.visualize": ("look",),
     "pipeline.batching": (
         "LengthBatchSampler",
+        "Mixture",
+        "MixturePart",
         "ProteinDataModule",
         "ResumableLoader",
         "collate",
@@ -105,7 +127,18 @@ _HOMES = {
     "pipeline.build.options": ("BuildOptions",),
     "pipeline.built.built_dataset": ("UnreadableDataset",),
     "pipeline.built.reading": ("Reading",),
-    "pipeline.dataset": ("ContiguousCrop", "Labels", "ShardDataset", "ShardStream", "SpatialCrop"),
+    "pipeline.dataset": (
+        "AlphaFold3Weights",
+        "ComplexDataset",
+        "ContiguousCrop",
+        "CropShares",
+        "InterfaceCrop",
+        "Labels",
+        "MixedCrop",
+        "ShardDataset",
+        "ShardStream",
+        "SpatialCrop",
+    ),
     "pipeline.errors": ("Failure", "UsageError"),
     "pipeline.filters": ("Filters",),
     "pipeline.geometry.gaussians": (

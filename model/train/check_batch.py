@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,12 +30,27 @@ class BadBatch(Failure, ValueError):
 
 
 def names(batch: Mapping[str, Any]) -> list[str]:
-    """A name for each protein of a batch: its ``chain_uid``, or those of all its chains."""
+    """A name for each protein of a batch: those of the chains that it stands for (``focus``), its
+    ``chain_uid``, or those of all its chains."""
+    if "focus" in batch and "chain_uid" in batch:
+        both = zip(batch["focus"], batch["chain_uid"], strict=True)
+        return ["+".join(focus) or str(uid) for focus, uid in both]
     if "chain_uid" in batch:
         return [str(uid) for uid in batch["chain_uid"]]
     if "chain_uids" in batch:
         return ["+".join(map(str, uids)) for uids in batch["chain_uids"]]
     raise BadBatch(f"a batch without chain_uid; it has {', '.join(map(str, batch))}")
+
+
+def once_each(uids: Sequence[str]) -> list[str]:
+    """The names of a batch, with a number where one comes again: two crops of one protein are to
+    have noise of their own."""
+    seen: Counter[str] = Counter()
+    found = []
+    for uid in uids:
+        seen[uid] += 1
+        found.append(uid if seen[uid] == 1 else f"{uid} {seen[uid]}")
+    return found
 
 
 def check_batch(batch: Mapping[str, Any]) -> None:

@@ -34,12 +34,12 @@ from model.flow.tasks import TASKS, held_for
 from model.losses import FlowLoss, LossWeights
 from model.network import FlowNetwork, NetworkConfig
 from model.tasks import TASK_RECORDS
-from model.train.check_batch import check_batch, check_embedding, names
+from model.train.check_batch import check_batch, check_embedding, names, once_each
 from model.train.check_loss import BadLoss, check_loss
 from model.train.late_checks import LateChecks
 from model.train.loss_sums import LossSums, means, weighted
 from model.train.optimizer import OptimizerConfig, build_optimizer
-from pipeline.dataset import SpatialCrop
+from pipeline.dataset.crops import looks_at_places
 from pipeline.errors import UsageError
 
 _log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class FlowModule(pl.LightningModule):
             clean = clean_from_batch(batch)
             size = clean.mask.shape[1]
             lengths = batch[LENGTHS] if LENGTHS in batch else batch["lengths"].tolist()
-            drawn = draw_noise(names(batch), lengths, size, self.seed, step)
+            drawn = draw_noise(once_each(names(batch)), lengths, size, self.seed, step)
             tasks = draw_tasks(self.task_weights, drawn)
             noise = drawn.to(self.device)
             held = held_for(tasks, clean, noise)
@@ -309,10 +309,11 @@ class FlowModule(pl.LightningModule):
             for task, record in TASK_RECORDS.items()
             if record.hides_frames and getattr(self.task_weights, task) > 0
         ]
-        if hiding and isinstance(getattr(data, "crop", None), SpatialCrop):
+        crops = getattr(data, "crops", {})
+        if hiding and (kinds := [name for name, crop in crops.items() if looks_at_places(crop)]):
             raise UsageError(
-                "data.crop is spatial: which residues are left tells where the others are, so it "
-                "is for tasks that give all frames. Take data.crop contiguous, or set to 0 "
+                f"{kinds[0]}: which residues are left tells where the others are, so it is for "
+                "tasks that give all frames. Take data.crop contiguous, or set to 0 "
                 + " and ".join(f"model.tasks.{task}" for task in hiding)
             )
 

@@ -24,6 +24,8 @@ COMMANDS = ("fit", "validate", "test", "export")
 TITLES = {
     "run": "the run",
     "data": "data",
+    "data.crop_shares": "how often a mixed crop is of each kind",
+    "data.alphafold3": "weights of chains and interfaces",
     "model": "training",
     "model.network": "the network",
     "model.loss": "weights of the terms of the loss",

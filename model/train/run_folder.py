@@ -92,17 +92,18 @@ class RunFolder(pl.Callback):
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def _seen(self, data: Any, module: Any) -> TrainedOn:
-        """The chains of this dataset, and those that the weights have seen before."""
+        """The chains of the datasets, and those that the weights have seen before."""
         before = NOTHING if self._trained_on is None else self._trained_on
         if (initial := getattr(module, "initial", None)) is not None:
             before |= TrainedOn.from_plain(initial.trained_on)
         if not isinstance(data, ProteinDataModule):
             return before | TrainedOn((), None)
-        dataset, split = data.train_dataset, data.train_split
-        sequences = None
-        if dataset.n_chains <= MAX_SEQUENCES:
-            sequences = np.unique(hashes_of(dataset.sequences()))
-        return before | TrainedOn(((dataset.digest, split),), sequences)
+        for dataset in data.train_datasets:
+            sequences = None
+            if dataset.n_chains <= MAX_SEQUENCES:
+                sequences = np.unique(hashes_of(dataset.sequences()))
+            before |= TrainedOn(((dataset.digest, dataset.split),), sequences)
+        return before
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -9,6 +9,7 @@ from pipeline.extras import explained
 try:
     from pipeline.batching.collate import PER_RESIDUE, collate
     from pipeline.batching.loader import ResumableLoader
+    from pipeline.batching.mixture import Mixture, MixturePart
     from pipeline.batching.sampler import LengthBatchSampler, OtherInputs
 except ModuleNotFoundError as error:
     raise explained(error, "pipeline.batching") or error from None
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = [
     "PER_RESIDUE",
     "LengthBatchSampler",
+    "Mixture",
+    "MixturePart",
     "OtherInputs",
     "ProteinDataModule",
     "ResumableLoader",

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
 import torch
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pipeline.batching.collate import collate
-from pipeline.batching.loader import ResumableLoader
+from pipeline.batching.lightning_loaders import FixedLoader, TrainLoader, leave_interrupts
 from pipeline.batching.sampler import LengthBatchSampler, OtherInputs
-from pipeline.dataset import ContiguousCrop, ShardDataset, SpatialCrop
-from pipeline.errors import UsageError
-from pipeline.where import WhereError
+from pipeline.batching.training_items import (
+    CropKind,
+    MixedDataset,
+    TrainingItems,
+    crop_of,
+    drawn_from,
+    options_fit,
+    rest_of,
+    training_items,
+)
+from pipeline.dataset import AlphaFold3Weights, CropShares, ShardDataset
+from pipeline.dataset.crops import Crop
+from pipeline.selection.fields import DEFAULT_FIELDS, OF_CHAINS
 
 _log = logging.getLogger(__name__)
-
-
-class UnusableOptions(UsageError):
-    """Options that mean nothing for this dataset; the sentence says which."""
 
 
 class ProteinDataModule(LightningDataModule):
@@ -60,8 +61,11 @@ class ProteinDataModule(LightningDataModule):
     crop_size : int, optional
         Longer items are cropped to so many residues: in training anew every epoch, otherwise always
         alike.
-    crop : {"contiguous", "spatial"}
-        How.
+    crop : {"contiguous", "spatial", "interface", "mixed"}
+        How: windows of the chains, the neighbours of a residue, those of a pair of residues in
+        contact between two chains, or each of these as often as `crop_shares` says.
+    crop_shares : CropShares
+        For ``"mixed"``.
     labels : str, optional
         Parquet or CSV file of labels by ``chain_uid``.
     missing_labels : {"error", "drop"}
@@ -83,11 +87,17 @@ class ProteinDataModule(LightningDataModule):
         See `LengthBatchSampler`; training only.
     clusters : str, optional
         Column of the index or of the splits, such as ``cluster``: one training item of every
-        cluster in an epoch.
+        cluster in an epoch. With ``weights="alphafold3"`` the clusters whose sizes weigh.
     weights : str, optional
-        Column of numbers; see `LengthBatchSampler`. Training only.
+        Column of numbers; see `LengthBatchSampler`. Or ``"alphafold3"``, with ``unit="entry"``: a
+        training item is a chain or an interface in its entry, drawn by `AlphaFold3Weights`.
+    alphafold3 : AlphaFold3Weights
+        For ``weights="alphafold3"``.
     samples_per_epoch : int, optional
         See `LengthBatchSampler`.
+    mixture : list of MixedDataset, optional
+        Further datasets that training samples are drawn from, each with its probability; this one
+        is drawn otherwise. What they do not say is as it is here.
     num_workers : int
         Worker processes of each loader.
     pin_memory : bool, optional
@@ -125,7 +135,8 @@ class ProteinDataModule(LightningDataModule):
         cache: Literal["mmap", "memory"] | None = "mmap",
         cache_dir: str | None = None,
         crop_size: int | None = None,
-        crop: Literal["contiguous", "spatial"] = "contiguous",
+        crop: CropKind = "contiguous",
+        crop_shares: CropShares = CropShares(),  # noqa: B008 - frozen
         labels: str | None = None,
         missing_labels: Literal["error", "drop"] = "error",
         embedding: str | None = None,
@@ -137,7 +148,9 @@ class ProteinDataModule(LightningDataModule):
         length_noise: float = 0.1,
         clusters: str | None = None,
         weights: str | None = None,
+        alphafold3: AlphaFold3Weights = AlphaFold3Weights(),  # noqa: B008
         samples_per_epoch: int | None = None,
+        mixture: list[MixedDataset] | None = None,
         num_workers: int = 4,
         pin_memory: bool | None = None,
         persistent_workers: bool = True,
@@ -153,15 +166,21 @@ class ProteinDataModule(LightningDataModule):
             "test": (test_split, test_where),
         }
         self._where = where
-        with _options_fit():
-            crop_of = _crop(crop, crop_size)
+        self._crop, self._crop_shares = (crop, crop_size), crop_shares
+        self._mixture = tuple(mixture or ())
+        units = {unit, *(other.unit or unit for other in self._mixture)}
+        if columns is None and units == {"chain", "entry"}:
+            columns = list(dict.fromkeys((*DEFAULT_FIELDS, *OF_CHAINS)))
+        with options_fit():
+            first_crop = crop_of(crop, crop_size, crop_shares)
+            self._probability = rest_of(self._mixture)
         self._dataset_options: dict[str, Any] = {
             "entry_where": entry_where,
             "columns": columns,
             "unit": unit,
             "cache": cache,
             "cache_dir": cache_dir,
-            "crop": crop_of,
+            "crop": first_crop,
             "labels": labels,
             "missing_labels": missing_labels,
             "embedding": embedding,
@@ -178,18 +197,19 @@ class ProteinDataModule(LightningDataModule):
             "length_noise": length_noise,
             "samples_per_epoch": samples_per_epoch,
         }
-        self._columns_of_sampler = {"clusters": clusters, "weights": weights}
+        self._drawing = {"clusters": clusters, "weights": weights}
+        self._alphafold3 = alphafold3
         self._loader_options: dict[str, Any] = {
             "collate_fn": partial(collate, per_residue=tuple(per_residue or ())),
             "num_workers": num_workers,
-            "worker_init_fn": _leave_interrupts,
+            "worker_init_fn": leave_interrupts,
             "pin_memory": torch.accelerator.is_available() if pin_memory is None else pin_memory,
             "persistent_workers": persistent_workers and num_workers > 0,
             "prefetch_factor": prefetch_factor if num_workers else None,
             "multiprocessing_context": multiprocessing_context if num_workers else None,
         }
         self._datasets: dict[str, ShardDataset] = {}
-        self._loaders: dict[str, _TrainLoader | _FixedLoader] = {}
+        self._loaders: dict[str, TrainLoader | FixedLoader] = {}
         self._state: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -203,9 +223,13 @@ class ProteinDataModule(LightningDataModule):
     __str__ = __repr__  # Lightning's own would make all loaders
 
     @property
-    def crop(self) -> ContiguousCrop | SpatialCrop | None:
-        """How items are shortened."""
-        return self._dataset_options["crop"]
+    def crops(self) -> dict[str, Crop]:
+        """How items are shortened: the option that says so → the crop, where there is one."""
+        found = {f"data.crop is {self._crop[0]}": self._dataset_options["crop"]}
+        for other in self._mixture:
+            kind = other.crop or self._crop[0]
+            found[f"the crop of {other.title} in data.mixture is {kind}"] = self._crop_of(other)
+        return {option: crop for option, crop in found.items() if crop is not None}
 
     def is_chosen(self, name: str) -> bool:
         """Whether there are chains for ``"train"``, ``"val"`` or ``"test"``."""
@@ -219,9 +243,9 @@ class ProteinDataModule(LightningDataModule):
         return dataset
 
     @property
-    def train_split(self) -> str | None:
-        """The split that they are of; None is no split."""
-        return self._chosen["train"][0]
+    def train_datasets(self) -> tuple[ShardDataset, ...]:
+        """The same, and those of the mixture."""
+        return self._training.sources
 
     # ---- what Lightning calls
 
@@ -233,6 +257,8 @@ class ProteinDataModule(LightningDataModule):
         needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
         for name in ("train", "val", "test") if stage is None else needed[stage]:
             self._dataset(name)
+        if stage in (None, "fit"):
+            _ = self._training
 
     def teardown(self, stage: str | None = None) -> None:
         """Let the workers go. Where training stands is kept, for a checkpoint taken afterwards."""
@@ -245,7 +271,7 @@ class ProteinDataModule(LightningDataModule):
         if trainer is not None and trainer.overfit_batches:
             return self._fixed_loader("train")
         loader = self._loaders.get("train")
-        if not isinstance(loader, _TrainLoader):
+        if not isinstance(loader, TrainLoader):
             loader = self._train_loader()
             if self._state is not None:
                 self._continue(loader, self._state)
@@ -272,7 +298,7 @@ class ProteinDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Where training is, and over which items; empty before training."""
         loader = self._loaders.get("train")
-        if not isinstance(loader, _TrainLoader):
+        if not isinstance(loader, TrainLoader):
             return self._state or {}
         return {"train": loader.state_dict(), "items": dict(self._items)}
 
@@ -288,7 +314,7 @@ class ProteinDataModule(LightningDataModule):
         if not state_dict:
             return
         loader = self._loaders.get("train")
-        if isinstance(loader, _TrainLoader):
+        if isinstance(loader, TrainLoader):
             self._continue(loader, state_dict)
         else:
             self._state = state_dict
@@ -301,7 +327,7 @@ class ProteinDataModule(LightningDataModule):
             return None
         if name not in self._datasets:
             conditions = [f"({c})" for c in (self._where, condition) if c is not None]
-            with _options_fit():
+            with options_fit():
                 self._datasets[name] = ShardDataset(
                     self.path,
                     split=split,
@@ -316,17 +342,44 @@ class ProteinDataModule(LightningDataModule):
             return {"rank": 0, "world_size": 1}
         return {"rank": trainer.global_rank, "world_size": trainer.world_size}
 
-    def _train_loader(self) -> _TrainLoader:
-        dataset = self.train_dataset
-        with _options_fit():
-            columns: dict[str, Any] = {
-                name: _column(dataset.index, column)
-                for name, column in self._columns_of_sampler.items()
-                if column is not None
-            }
+    @cached_property
+    def _training(self) -> TrainingItems:
+        """What training samples are drawn from."""
+        alphafold3 = self._alphafold3
+        with options_fit():
+            part = drawn_from(
+                self.path,
+                self.train_dataset,
+                self._probability,
+                alphafold3=alphafold3,
+                **self._drawing,
+            )
+            parts = [part]
+            for other in self._mixture:
+                options = self._dataset_options | {
+                    "entry_where": other.entry_where,
+                    "unit": other.unit or self._dataset_options["unit"],
+                    "crop": self._crop_of(other),
+                }
+                dataset = ShardDataset(other.path, split=other.split, where=other.where, **options)
+                columns = {"clusters": other.clusters, "weights": other.weights}
+                parts.append(
+                    drawn_from(
+                        other.title, dataset, other.probability, alphafold3=alphafold3, **columns
+                    )
+                )
+            return training_items(parts)
+
+    def _crop_of(self, other: MixedDataset) -> Crop | None:
+        kind, size = self._crop
+        return crop_of(other.crop or kind, other.crop_size or size, self._crop_shares)
+
+    def _train_loader(self) -> TrainLoader:
+        dataset = self._training.dataset
+        with options_fit():
             sampler = LengthBatchSampler(
                 dataset.lengths,
-                **columns,
+                **self._training.sampling,
                 **self._batch_options,
                 **self._train_options,
                 **self._ranks(),
@@ -341,17 +394,17 @@ class ProteinDataModule(LightningDataModule):
                     self._train_options["oversized"]
                 ],
             )
-        return _TrainLoader(self.trainer, dataset, sampler, **self._loader_options)
+        return TrainLoader(self.trainer, dataset, sampler, **self._loader_options)
 
-    def _fixed_loader(self, name: str) -> _FixedLoader | list[Any]:
-        dataset = self._dataset(name)
+    def _fixed_loader(self, name: str) -> FixedLoader | list[Any]:
+        dataset = self._training.dataset if name == "train" else self._dataset(name)
         if dataset is None:
             return []
         loader = self._loaders.get(name)
-        if not isinstance(loader, _FixedLoader):
+        if not isinstance(loader, FixedLoader):
             # Its epoch stays 0: one order for ever, but not one by length, so that
             # limit_val_batches and overfit_batches take chains of all lengths.
-            with _options_fit():
+            with options_fit():
                 sampler = LengthBatchSampler(
                     dataset.lengths, length_noise=0.0, **self._batch_options, **self._ranks()
                 )
@@ -363,22 +416,22 @@ class ProteinDataModule(LightningDataModule):
                     name,
                     sampler.world_size,
                 )
-            loader = _FixedLoader(
-                DataLoader(dataset, batch_sampler=sampler, **self._loader_options)
-            )
+            loader = FixedLoader(DataLoader(dataset, batch_sampler=sampler, **self._loader_options))
             self._loaders[name] = loader
         return loader
 
     @cached_property
     def _items(self) -> dict[str, str]:
-        """Which dataset, and which of its chains."""
-        dataset = self.train_dataset
-        names = "\n".join(dataset.chain_uids).encode()
-        return {"dataset": dataset.digest, "chains": hashlib.sha256(names).hexdigest()[:32]}
+        return self._training.identity()
 
-    def _continue(self, loader: _TrainLoader, state: dict[str, Any]) -> None:
-        for what, now in self._items.items():
-            then = str(state["items"].get(what))
+    def _continue(self, loader: TrainLoader, state: dict[str, Any]) -> None:
+        for what in dict.fromkeys(("mixture", *self._items)):
+            then, now = (str(items.get(what)) for items in (state["items"], self._items))
+            if then != now and what == "mixture":
+                raise OtherInputs(
+                    "the checkpoint was taken over another mixture of datasets: give the datasets "
+                    "of data.mixture that it was taken with, in their order"
+                )
             if then != now:
                 raise OtherInputs(
                     f"the checkpoint was taken over another dataset than {self.path}, or over "
@@ -386,88 +439,3 @@ class ProteinDataModule(LightningDataModule):
                     "path, splits and conditions that it was taken with"
                 )
         loader.load_state_dict(state["train"])
-
-
-class _TrainLoader(ResumableLoader):
-    """Counts a batch as consumed when Lightning has trained on it.
-
-    Not a `DataLoader`, whose sampler Lightning would replace on several devices.
-    """
-
-    def __init__(self, trainer: Trainer | None, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-        self._trainer: Any = trainer
-
-    @property
-    def sampler(self) -> None:
-        """Keeps Lightning from saying the epoch: it does so after it has asked for the number of
-        batches, and when it resumes from the end of an epoch it may be one ahead."""
-
-    def state_dict(self) -> dict[str, Any]:
-        state = super().state_dict()
-        if self._trainer is not None:
-            # After an exception in a training step, Lightning does that step again.
-            progress = self._trainer.fit_loop.epoch_loop.batch_progress.current
-            state["position"] = min(state["position"], progress.processed)
-        return state
-
-
-class _FixedLoader:
-    """A `DataLoader` that Lightning takes as it is: its batches are dealt to the ranks already."""
-
-    def __init__(self, loader: DataLoader[Any]):
-        self._loader = loader
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        yield from self._loader
-
-    @property
-    def _iterator(self) -> Any:
-        """As in `ResumableLoader`."""
-        return self._loader._iterator
-
-    @_iterator.setter
-    def _iterator(self, iterator: Any) -> None:
-        self._loader._iterator = iterator
-
-
-def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C goes to all processes of a terminal; the main one finishes its step with batches of
-    its workers, and ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _options_fit() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        # Subclasses tell of other things, such as damaged files.
-        if type(error) not in (ValueError, WhereError):
-            raise
-        raise UnusableOptions(str(error)) from error
-
-
-def _crop(kind: str, size: int | None) -> ContiguousCrop | SpatialCrop | None:
-    if size is None:
-        return None
-    if kind not in ("contiguous", "spatial"):
-        raise ValueError(f'crop is "contiguous" or "spatial", not {kind!r}')
-    return ContiguousCrop(size) if kind == "contiguous" else SpatialCrop(size)
-
-
-def _column(index: pa.Table, name: str) -> pa.ChunkedArray | np.ndarray:
-    if name not in index.column_names:
-        raise ValueError(
-            f"no column {name!r} in the index or the splits; there are "
-            f"{', '.join(index.column_names)}"
-        )
-    column = index[name]
-    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-        if column.null_count:
-            raise ValueError(f"{column.null_count} of {len(column)} items have no {name}")
-        return column.to_numpy()
-    return column

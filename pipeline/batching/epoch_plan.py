@@ -15,6 +15,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.dataset.draw import Draw
+
 _ONE = 1 << 32
 """1 in the fixed-point numbers of expected draws."""
 
@@ -27,6 +29,60 @@ class _Use(IntEnum):
     MEMBERS = 2
     LENGTH_NOISE = 3
     ORDER_OF_BATCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Datasets of a mixture, whose items are numbered one dataset behind the other.
+
+    Attributes
+    ----------
+    sizes : (k,) int64
+        Items of each.
+    probabilities : (k,) float64
+        Its share of the samples; all positive, together 1.
+    clustered : (k,) bool
+        One item of a cluster is drawn. Otherwise each item is a cluster of its own, and its weight
+        is against those of all items of the dataset.
+    """
+
+    sizes: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    clustered: NDArray[np.bool_]
+
+    def of_items(self) -> NDArray[np.int64]:
+        """(n,) the dataset of each item."""
+        return np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+    def shared_out(
+        self,
+        items: NDArray[np.int64],
+        groups: NDArray[np.int64],
+        weights: NDArray[np.float64] | None,
+    ) -> NDArray[np.float64]:
+        """(g,) weights of the groups of items: those of a dataset have its share together.
+
+        Raises
+        ------
+        ValueError
+            Nothing of a dataset can be drawn.
+        """
+        first = items[groups[:-1]]
+        part = self.of_items()[first]
+        within = np.ones(len(first))
+        if weights is not None:
+            within = np.where(self.clustered[part], within, weights[first])
+        shares = np.empty(len(first))
+        for k, probability in enumerate(self.probabilities.tolist()):
+            of_part = part == k
+            if not of_part.any():
+                raise ValueError(
+                    f"nothing of dataset {k + 1} of the mixture can be drawn: all of its items are "
+                    "oversized or of weight 0"
+                )
+            relative = within[of_part] / within[of_part].max()
+            shares[of_part] = relative * (probability / math.fsum(relative))
+        return shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +119,8 @@ class EpochPlan:
     ----------
     samples : (m,) int64
         Items, batch after batch.
+    repeats : (m,) int64
+        How often the same item stands before it in `samples`.
     bounds : (b + 1,) int64
         Batch i is ``samples[bounds[i]:bounds[i + 1]]``.
     order : (n_steps, world_size) int64
@@ -72,13 +130,17 @@ class EpochPlan:
     """
 
     samples: NDArray[np.int64]
+    repeats: NDArray[np.int64]
     bounds: NDArray[np.int64]
     order: NDArray[np.int64]
     n_left_out: int
 
     def batch(self, step: int, rank: int) -> list[int]:
+        """Items; those that the epoch has more than once are `Draw`."""
         k = self.order[step, rank]
-        return self.samples[self.bounds[k] : self.bounds[k + 1]].tolist()
+        here = slice(self.bounds[k], self.bounds[k + 1])
+        drawn = zip(self.samples[here].tolist(), self.repeats[here].tolist(), strict=True)
+        return [Draw(item, repeat) if repeat else item for item, repeat in drawn]
 
 
 def population(
@@ -86,6 +148,7 @@ def population(
     clusters: NDArray[np.int64] | None,
     weights: NDArray[np.float64] | None,
     samples_per_epoch: int | None,
+    parts: Parts | None = None,
 ) -> Population:
     """What can be drawn, and how often.
 
@@ -98,6 +161,9 @@ def population(
         With clusters, of the items of a cluster against each other; else of all items.
     samples_per_epoch : int, optional
         By default one for every group.
+    parts : Parts, optional
+        Datasets of a mixture; then there are clusters, each in one dataset, which may be drawn more
+        than once.
 
     Raises
     ------
@@ -120,9 +186,11 @@ def population(
         groups = np.append(starts, len(items))
         shares = _running_sum(_shares(items, groups, weights))
         group_weights = np.ones(len(starts))
+        if parts is not None:
+            group_weights = parts.shared_out(items, groups, weights)
     n_groups = len(groups) - 1
     n_samples = n_groups if samples_per_epoch is None else samples_per_epoch
-    if clusters is not None and n_samples > n_groups:
+    if clusters is not None and parts is None and n_samples > n_groups:
         raise ValueError(
             f"samples_per_epoch is {n_samples}, and there are {n_groups} clusters with one sample "
             "each; ask for fewer, or leave clusters out and weight the items"
@@ -164,6 +232,7 @@ def plan_epoch(
     noise = (random_words(len(samples), _Use.LENGTH_NOISE) >> np.uint64(11)) * 2.0**-53
     about = lengths[samples] * (1.0 + length_noise * noise)
     samples = samples[np.argsort(-about, kind="stable")]
+    repeats = _repeats(samples)
     bounds = cut(lengths[samples], budget, max_batch_size)
     bounds, n_spare = split_for_ranks(bounds, world_size)
     order = np.argsort(random_words(len(bounds) - 1, _Use.ORDER_OF_BATCHES), kind="stable")
@@ -174,7 +243,7 @@ def plan_epoch(
             "use fewer ranks or more data"
         )
     left_out = int((bounds[spare + 1] - bounds[spare]).sum())
-    return EpochPlan(samples, bounds, order.reshape(-1, world_size), left_out)
+    return EpochPlan(samples, repeats, bounds, order.reshape(-1, world_size), left_out)
 
 
 def cut(lengths: NDArray[np.int64], budget: int, max_batch_size: int | None) -> NDArray[np.int64]:
@@ -256,6 +325,16 @@ def _draw_members(
     within = ((words >> np.uint64(32)) * total.astype(np.uint64)) >> np.uint64(32)
     place = np.searchsorted(drawn_from.shares, begin + within.astype(np.int64), side="right") - 1
     return drawn_from.items[place]
+
+
+def _repeats(samples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often the item of each sample stands before it."""
+    order = np.argsort(samples, kind="stable")
+    begins = np.diff(samples[order], prepend=-1) != 0
+    place = np.arange(len(samples))
+    repeats = np.empty_like(samples)
+    repeats[order] = place - np.maximum.accumulate(np.where(begins, place, 0))
+    return repeats
 
 
 def _shares(

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
-from pipeline.batching.epoch_plan import EpochPlan, plan_epoch, population
+from pipeline.batching.epoch_plan import EpochPlan, Parts, plan_epoch, population
 from pipeline.commands.words import several
 from pipeline.errors import UsageError
 
@@ -31,7 +31,9 @@ class LengthBatchSampler(Sampler[list[int]]):
 
     1. **Samples.** Every item once. With `clusters`, one item of every cluster. With `weights` but
        no clusters, an item whose share of `samples_per_epoch` is e is drawn ⌊e⌋ or ⌈e⌉ times
-       (systematic sampling: e on average, and with e ≤ 1 never twice).
+       (systematic sampling: e on average, and with e ≤ 1 never twice). From the second time on its
+       number is a `Draw`, so that a dataset can crop it anew. With `parts` each dataset of a
+       mixture has its share of the samples.
     2. **Batches.** Samples are ordered by length, blurred by `length_noise` so that every epoch
        mixes them anew, and cut such that ``batch size × longest² ≤ budget`` and
        ``batch size ≤ max_batch_size``.
@@ -59,8 +61,10 @@ class LengthBatchSampler(Sampler[list[int]]):
     samples_per_epoch : int, optional
         Samples of all ranks together. By default as many as there are items of positive weight, or
         clusters. Fewer: another random choice every epoch. More than there are clusters is an
-        error.
+        error, except in a mixture.
     seed : int
+    parts : Parts, optional
+        What `Mixture.sampling` gives, together with `clusters` and `weights`.
     length_noise : float
         Up to this fraction is added to a length, at random, before sorting. 0 gives the least
         padding; chains of different lengths then keep their company from epoch to epoch.
@@ -108,13 +112,16 @@ class LengthBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         length_noise: float = 0.1,
         oversized: Literal["alone", "raise", "drop"] = "alone",
+        parts: Parts | None = None,
         rank: int = 0,
         world_size: int = 1,
     ):
         self.lengths = _lengths(lengths)
         n = len(self.lengths)
-        codes = None if clusters is None else _codes(clusters, n)
+        codes = None if clusters is None else cluster_codes(clusters, n)
         checked = None if weights is None else _weights(weights, n)
+        if parts is not None and (codes is None or parts.sizes.sum() != n):
+            raise ValueError(f"a mixture of {parts.sizes.sum()} items, for {n} items and clusters")
         for name, value in (
             ("budget", budget),
             ("max_batch_size", max_batch_size),
@@ -146,13 +153,14 @@ class LengthBatchSampler(Sampler[list[int]]):
                 'residues; raise the budget, crop, or say oversized="alone" or "drop"'
             )
         eligible = fits if oversized == "drop" else np.ones(n, bool)
-        self._population = population(eligible, codes, checked, samples_per_epoch)
+        self._population = population(eligible, codes, checked, samples_per_epoch, parts)
         self._inputs = {
             "plan": _PLAN,
             "items": n,
             "lengths": _sha256(self.lengths),
             "clusters": None if codes is None else _sha256(codes),
             "weights": None if checked is None else _sha256(checked),
+            "mixture": None if parts is None else _sha256(_described(parts)),
             "samples_per_epoch": samples_per_epoch,
             "budget": budget,
             "max_batch_size": max_batch_size,
@@ -277,6 +285,8 @@ def _told(differing: Sequence[str], then: dict[str, Any], now: dict[str, Any]) -
         )
     if name in ("clusters", "weights"):
         return f"the state was taken with other {name}"
+    if name == "mixture":
+        return "the state was taken over another mixture of datasets, or with other probabilities"
     return f"the state was taken with {name}={then.get(name)}, and here it is {now[name]}"
 
 
@@ -292,8 +302,14 @@ def _lengths(lengths: ArrayLike) -> NDArray[np.int64]:
     return found.astype(np.int64)
 
 
-def _codes(clusters: ArrayLike | pa.Array | pa.ChunkedArray, n: int) -> NDArray[np.int64]:
-    """Clusters numbered in the order in which they appear."""
+def cluster_codes(clusters: ArrayLike | pa.Array | pa.ChunkedArray, n: int) -> NDArray[np.int64]:
+    """Clusters of n items, numbered in the order in which they appear.
+
+    Raises
+    ------
+    ValueError
+        Not one for each item.
+    """
     if not isinstance(clusters, pa.Array | pa.ChunkedArray):
         clusters = pa.array(np.asarray(clusters))
     if isinstance(clusters, pa.ChunkedArray):
@@ -319,6 +335,10 @@ def _weights(weights: ArrayLike, n: int) -> NDArray[np.float64]:
         k = int(np.argmax(wrong))
         raise ValueError(f"the weight of item {k} is {found[k]}; weights are not negative")
     return found
+
+
+def _described(parts: Parts) -> NDArray[np.float64]:
+    return np.stack([parts.sizes, parts.probabilities, parts.clustered]).astype(np.float64)
 
 
 def _sha256(array: NDArray[Any]) -> str:

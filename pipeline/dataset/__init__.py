@@ -5,6 +5,7 @@ from pipeline.extras import explained
 try:
     from pipeline.built.built_dataset import UnreadableDataset
     from pipeline.dataset.cache import CacheError
+    from pipeline.dataset.complexes import AlphaFold3Weights, ComplexDataset
     from pipeline.dataset.crops import (
         ContiguousCrop,
         Crop,
@@ -25,7 +26,9 @@ except ModuleNotFoundError as error:
 __all__ = [
     "DEFAULT_FIELDS",
     "FIELDS",
+    "AlphaFold3Weights",
     "CacheError",
+    "ComplexDataset",
     "ContiguousCrop",
     "Crop",
     "CropShares",

@@ -223,6 +223,16 @@ class ShardDataset(Dataset[Item]):
         return index_table(self._selection)
 
     @property
+    def selection(self) -> Selection:
+        """Which chains of the dataset make the items."""
+        return self._selection
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What items hold besides names, labels and embeddings."""
+        return (*self._maker.fields, *self._scalars)
+
+    @property
     def digest(self) -> str:
         return self._selection.dataset.build.digest
 

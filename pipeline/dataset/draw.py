@@ -27,8 +27,8 @@ class Draw(int):
         draw.repeat = repeat
         return draw
 
-    def __getnewargs__(self) -> tuple[int, int]:
-        return int(self), self.repeat
+    def __reduce__(self) -> tuple[type[Draw], tuple[int, int]]:
+        return Draw, (int(self), self.repeat)
 
     def __repr__(self) -> str:
         return f"Draw({int(self)}, {self.repeat})"

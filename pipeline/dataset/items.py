@@ -100,6 +100,4 @@ class ItemMaker:
 
 def _by_residue(values: Sequence[int], lengths: Sequence[int]) -> Tensor:
     """(L,) int64: the value of each residue's chain."""
-    if len(lengths) == 1:
-        return torch.full((lengths[0],), values[0])
-    return torch.repeat_interleave(torch.tensor(values), torch.tensor(lengths))
+    return torch.from_numpy(np.repeat(np.array(values, np.int64), lengths))

@@ -194,11 +194,20 @@ def select(
 def index_table(selection: Selection) -> pa.Table:
     """All columns of the index, and of the splits if there are any, one row per item: that of its
     first chain."""
+    return _index_rows(selection, selection.position[selection.first_members])
+
+
+def index_of_chains(selection: Selection) -> pa.Table:
+    """The same, one row per chosen chain."""
+    return _index_rows(selection, selection.position)
+
+
+def _index_rows(selection: Selection, rows: NDArray[np.int64]) -> pa.Table:
     table = selection.dataset.index()
     splits = _splits(selection.dataset, required=False)
     if splits is not None:
         table = _with_splits(table, splits, set(splits.column_names))
-    return table.take(pa.array(selection.position[selection.first_members]))
+    return table.take(pa.array(rows))
 
 
 def sequences_of(selection: Selection) -> list[str]:
