@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from model.gaussian_rigid import GaussianRigid
     from model.network import FlowNetwork, NetworkConfig
     from model.sample import Request, Sample, Sampler, Samples
+    from model.score import Scorer, SequenceScore
     from model.train import FlowModule
     from model.visualize import look
     from pipeline.batching import (
@@ -88,6 +89,8 @@ __all__ = [
     "Sample",
     "Sampler",
     "Samples",
+    "Scorer",
+    "SequenceScore",
     "ShardDataset",
     "ShardStream",
     "SpatialCrop",
@@ -113,6 +116,7 @@ _HOMES = {
     "model.gaussian_rigid": ("GaussianRigid",),
     "model.network": ("FlowNetwork", "NetworkConfig"),
     "model.sample": ("Request", "Sample", "Sampler", "Samples"),
+    "model.score": ("Scorer", "SequenceScore"),
     "model.train": ("FlowModule",),
     "model.visualize": ("look",),
     "pipeline.batching": (

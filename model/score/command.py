@@ -56,12 +56,12 @@ def score(options: ScoreOptions) -> int:
     others = {} if options.fasta is None else read_fasta(options.fasta)
     if options.sequence is not None:
         others = {GIVEN: options.sequence, **others}
-    scorer = Scorer.load(options.ckpt, device=options.device)
     structures, errors = _read(options)
     if not structures:
         for error in errors:
             say(f"failed: {error}")
         return end_with(f"error: none of {several(len(errors), 'input')} can be used", FAILURE)
+    scorer = Scorer.load(options.ckpt, device=options.device)
     make_folder(options.out_dir, options.overwrite)
     if not options.quiet:
         print(f"network: {scorer.about}", flush=True)
@@ -174,7 +174,8 @@ def _score_one(
             prediction = network(noisy)
             done += len(noisy.mask)
             total = each * len(sequences)
-            line.show(min(done, total), structure.name, total=total)
+            told = f"{structure.name}, evaluation {done:,} of {total:,}"
+            line.show(min(done, total), told, total=total)
             return prediction
 
         return evaluate

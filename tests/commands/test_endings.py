@@ -42,6 +42,7 @@ COMMANDS = {
     "pipeline.verify": ("verify", "set"),
     "model.evaluate": ("evaluate", "--dataset set --out-dir out"),
     "model.sample": ("sample", "--task unconditional --lengths 9 --out-dir out"),
+    "model.score": ("score", "--input in --out-dir out"),
     "model.train": ("train", "fit"),
     "model.visualize": ("visualize", "--dataset set --chain x --out-dir out"),
 }
@@ -129,6 +130,7 @@ INTERRUPTED = {
     "pipeline.verify": "no file of the dataset is half-written",
     "model.evaluate": "the files that are there are whole",
     "model.sample": "the files that are there are whole",
+    "model.score": "the files that are there are whole",
     "model.train": "what is written is whole",
     "model.visualize": "the files that are there are whole",
 }
