@@ -90,9 +90,11 @@ def _beside(path: Path, readings: list[Reading]) -> tuple[list[Site], list[Site]
     if ".bcif" in path.name:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
-        model = gemmi.make_structure_from_block(_block_from_binarycif(data))[0]
+        structure = gemmi.make_structure_from_block(_block_from_binarycif(data))
     else:
-        model = gemmi.read_structure(str(path))[0]
+        structure = gemmi.read_structure(str(path))
+    structure.setup_entities()
+    model = structure[0]
     polymer = {
         (reading.auth_asym_id, number, chr(code) if code else " ")
         for reading in readings
@@ -107,7 +109,11 @@ def _beside(path: Path, readings: list[Reading]) -> tuple[list[Site], list[Site]
             known = component(residue.name)
             linking = known.linking if known else Linking.OTHER
             place = (chain.name, residue.seqid.num, residue.seqid.icode)
-            if linking is Linking.WATER or (place in polymer and linking is not Linking.NUCLEIC):
+            if linking is Linking.WATER:
+                continue
+            # At the ends of chains are residues without a backbone, in no row.
+            is_end = residue.entity_type == gemmi.EntityType.Polymer
+            if linking is not Linking.NUCLEIC and (place in polymer or is_end):
                 continue
             here = nucleotides if linking is Linking.NUCLEIC else ligands
             ident = hash((chain.name, number))
