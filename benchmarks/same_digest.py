@@ -50,6 +50,7 @@ class Built:
     seconds : float
         Wall time of its commands, without what they need (a cluster, an archive, an upload).
     digest : str
+    interfaces_digest : str
     n_chains : int
     shards : mapping
         Name → SHA-256 of the bytes that lie there.
@@ -59,9 +60,15 @@ class Built:
 
     seconds: float
     digest: str
+    interfaces_digest: str
     n_chains: int
     shards: Mapping[str, str]
     notes: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """Of the dataset and of its interfaces."""
+        return self.digest, self.interfaces_digest
 
 
 @dataclass(frozen=True)
@@ -343,7 +350,8 @@ def read_built(out: Path, seconds: float, *notes: str) -> Built:
 def describe(summary: dict, shards: Mapping[str, bytes], seconds: float, *notes: str) -> Built:
     """A dataset by its build.json and its shards."""
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(shards.items())}
-    return Built(seconds, summary["digest"], summary["counts"]["chains"], hashes, notes)
+    digests = summary["digest"], summary["interfaces_digest"]
+    return Built(seconds, *digests, summary["counts"]["chains"], hashes, notes)
 
 
 # ---- inputs -----------------------------------------------------------------------------------
@@ -430,6 +438,9 @@ def differences(outcomes: Sequence[Outcome]) -> list[str]:
             found.append(f"{title}: there is nothing to compare it with")
         elif built.digest != first.digest:
             found.append(f"{title}: digest {built.digest}, not {first.digest}")
+        elif built.interfaces_digest != first.interfaces_digest:
+            other = f"{built.interfaces_digest}, not {first.interfaces_digest}"
+            found.append(f"{title}: interfaces_digest {other}")
         elif outcome.way.same_bytes and (others := _unlike(built.shards, first.shards)):
             found.append(f"{title}: {', '.join(others)} of other bytes, or there and not there")
     return found
@@ -455,7 +466,7 @@ def table_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
                 f"{built.n_chains:,}",
                 bytes_say,
                 built.digest[:16],
-                "yes" if first is not None and built.digest == first.digest else "NO",
+                "yes" if first is not None and built.digests == first.digests else "NO",
             )
         )
     return rows

@@ -29,8 +29,12 @@ from pipeline.commands.termination import status_of
 from pipeline.commands.words import several
 from pipeline.files.atomic import appears_whole, publish
 from pipeline.shards import DamagedShard, lacking, open_shard
+from pipeline.upgrade.interfaces import Made, add_interfaces
 from pipeline.upgrade.options import UpgradeOptions
 from pipeline.upgrade.upgrade_shard import check_is_of, sha256_of, write_upgraded
+
+NAMED = 5
+"""So many entries in a message."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,9 +76,18 @@ def upgrade(options: UpgradeOptions, console: Console | None = None) -> None:
         layout.scratch.mkdir(exist_ok=True)
         try:
             added = _Upgrade(dataset, layout).run(console, options.quiet)
+            made = _interfaces(options, layout, console)
         finally:
             with contextlib.suppress(OSError):  # a build may have left something there
                 layout.scratch.rmdir()
+    if made is not None:
+        pairs = f"{layout.interfaces}: {several(made.n_pairs, 'pair')} of chains in contact"
+        print_rows(console, [("added", pairs)])
+        if made.left_out:
+            text = f"{', '.join(made.left_out[:NAMED])}: too many atoms in one place"
+            print_rows(console, [("left out", text)])
+    if not added and made is not None:
+        return
     if not added:
         console.print(f"{layout.folder} has all columns", highlight=False, markup=False)
         return
@@ -88,6 +101,13 @@ def upgrade(options: UpgradeOptions, console: Console | None = None) -> None:
         ("digest", f"{dataset.build.digest}, as before"),
     ]
     print_rows(console, rows)
+
+
+def _interfaces(options: UpgradeOptions, layout: Layout, console: Console) -> Made | None:
+    dataset = BuiltDataset.open(options.dataset)
+    n = dataset.build.counts.chains
+    with ProgressLine(console, options.quiet, "interfaces", n) as line:
+        return add_interfaces(dataset, layout, line, buried_area=options.buried_area)
 
 
 class _Upgrade:

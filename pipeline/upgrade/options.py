@@ -10,18 +10,23 @@ from pipeline.files.place import Place
 
 @dataclass(frozen=True)
 class UpgradeOptions:
-    """Add the columns that came after a dataset was built, computed from its coordinates.
+    """Add the columns, and the table of interfaces, that came after a dataset was built, computed
+    from its coordinates.
 
     Parameters
     ----------
     dataset
         Folder that pipeline.build or pipeline.subset made, on this machine; as the first word, it
         needs no option.
+    buried_area
+        Compute, for each pair of chains in contact, the surface that it buries; it takes a fraction
+        of a second for each.
     quiet
         Show no progress.
     """
 
     dataset: Place
+    buried_area: bool = False
     quiet: bool = False
 
     def check(self) -> None:

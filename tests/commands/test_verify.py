@@ -49,6 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of several small shards, a skipped file, a dropped chain and a link."""
     folder = tmp_path_factory.mktemp("whole")
     source = runs.write_peptides(folder / "in", 24, 30)
+    (source / "two.pdb").write_text(runs.dimer(30))
     (source / "short.pdb").write_text(runs.peptide(5))
     (source / "notes.txt").write_text("nothing")
     (source / "link").symlink_to("nowhere.pdb")

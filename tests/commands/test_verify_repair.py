@@ -37,6 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     broken link."""
     folder = tmp_path_factory.mktemp("built")
     source = runs.write_peptides(folder / "in", 20, 30)
+    (source / "two.pdb").write_text(runs.dimer(30))
     (source / "short.pdb").write_text(runs.peptide(5))
     (source / "notes.txt").write_text("nothing")
     (source / "link").symlink_to("nowhere.pdb")

@@ -15,8 +15,9 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import same_digest
 from same_digest import HEADER, WAYS, Built, Outcome, Scene, Way, differences, table_rows
 
-BUILT = Built(1.5, "a" * 64, 35, {"shards/part-00000.parquet": "b" * 64})
+BUILT = Built(1.5, "a" * 64, "c" * 64, 35, {"shards/part-00000.parquet": "b" * 64})
 OTHER_DIGEST = replace(BUILT, digest="c" * 64)
+OTHER_INTERFACES = replace(BUILT, interfaces_digest="e" * 64)
 OTHER_BYTES = replace(BUILT, shards={"shards/part-00000.parquet": "d" * 64})
 ONE_SHARD_LESS = replace(BUILT, shards={})
 
@@ -40,6 +41,13 @@ def test_another_digest_is_a_difference_whatever_the_way(way: str) -> None:
     found = outcomes(way, OTHER_DIGEST)
     (sentence,) = differences(found)
     assert sentence == f"{WAYS[way].title}: digest {'c' * 64}, not {'a' * 64}"
+    assert same(table_rows(found)) == ["yes", "NO"]
+
+
+def test_other_interfaces_are_a_difference_whatever_the_way() -> None:
+    found = outcomes("tar", OTHER_INTERFACES)
+    (sentence,) = differences(found)
+    assert "interfaces_digest" in sentence
     assert same(table_rows(found)) == ["yes", "NO"]
 
 

@@ -59,6 +59,14 @@ def peptide(n_residues: int, seed: int = 0) -> str:
     return "\n".join([*lines, "TER", "END", ""])
 
 
+def dimer(n_residues: int, seed: int = 0) -> str:
+    """A PDB file of two chains, A and B, that lie along each other, and a zinc between them."""
+    one = [line for line in peptide(n_residues, seed).splitlines() if line.startswith("ATOM")]
+    other = [f"{line[:21]}B{line[22:46]}{float(line[46:54]) + 4.5:8.3f}{line[54:]}" for line in one]
+    zinc = "HETATM 9999 ZN    ZN C   1       6.000   0.500   2.200  1.00 10.00          ZN  "
+    return "\n".join([*one, "TER", *other, "TER", zinc, "END", ""])
+
+
 def write_peptides(folder: Path, n_files: int, n_residues: int = 40) -> Path:
     """A folder of tiny PDB files, some of them a folder deeper."""
     for k in range(n_files):

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -44,6 +45,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy2(EXAMPLES / name, place)
     (folder / "README").write_text("no structure\n")
+    (folder / "b" / "two.pdb").write_text(runs.dimer(20))
     whole = (EXAMPLES / "1a8o.cif.gz").read_bytes()
     (folder / "cut.cif.gz").write_bytes(whole[: len(whole) // 2])
     return folder
@@ -55,17 +57,20 @@ def reference(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     summary = runs.build_here(source, out, status=1)
     assert summary["counts"] == {
         **summary["counts"],
-        "found": 12,
-        "ok": 7,
+        "found": 13,
+        "ok": 8,
         "skipped": 4,
         "failed": 1,
     }
     assert len(summary["shards"]) >= 3
+    assert pq.read_table(out / "interfaces.parquet").num_rows > 0
     return out
 
 
-def digest(out: Path) -> str:
-    return runs.build_json(out)["digest"]
+def digest(out: Path) -> tuple[str, str]:
+    """Of the dataset and of its interfaces."""
+    found = runs.build_json(out)
+    return found["digest"], found["interfaces_digest"]
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 4])
