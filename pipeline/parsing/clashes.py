@@ -1,10 +1,4 @@
-"""Clashes: atoms of different residues nearer than any two that are not bonded can be.
-
-The distance is such that elements need not be known: no hydrogen bond is so short (2.4 Å), and no
-two atoms with a third between them are so near (O and N of a peptide: 2.25 Å). A covalent link
-between two residues therefore brings one pair of their atoms so near, and its length tells it from
-a clash.
-"""
+"""Which alternates clash, as `pipeline.geometry.clashes` has it: the clashes of some atoms."""
 
 from __future__ import annotations
 
@@ -13,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DISTANCE = 2200
-"""0.001 Å; nearer atoms clash."""
+from pipeline.geometry.clashes import DISTANCE, at_bond_length
 
 _MAX_PAIRS = 1 << 24
 """Pairs looked at. In a protein there are some 35 for each atom that asks; a file with more than
@@ -31,7 +24,6 @@ _CELL = 2 * DISTANCE
 
 _CELL_NUMBERS = (1, 1031, 17377)
 _N_CELL_NUMBERS = 1 << 15
-_CARBON, _SULPHUR = ord("C"), ord("S")
 
 
 def clashing_pairs(
@@ -112,7 +104,8 @@ def clashing_pairs(
         counted = (apart > 0) & ~neighbours & ((a < b) | ~has_asked[b])
         a, b, square = a[counted], b[counted], square[counted]
         if len(a):
-            clash = ~_bonded(name[rows[a]], name[rows[b]], square)
+            initials = _initials(name[rows[a]]), _initials(name[rows[b]])
+            clash = ~at_bond_length(*initials, square)
             found.append(np.stack([a[clash], b[clash]], axis=1))
             n_found += len(found[-1])
             if n_found > _MAX_CLASHES:
@@ -130,18 +123,6 @@ def _numbered(
 def _rows_of_cells(steps: tuple[int, int, int]) -> NDArray[np.int64]:
     """(4, 1) from the number of a cell to those of the four rows of two about its upper corner."""
     return np.array([[0], [steps[1]], [steps[2]], [steps[1] + steps[2]]])
-
-
-def _bonded(
-    a: NDArray[np.bytes_], b: NDArray[np.bytes_], square: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Pairs of atoms at the length of a bond, by the first letters of their names."""
-    first, second = _initials(a), _initials(b)
-    carbons = (first == _CARBON).astype(np.int8) + (second == _CARBON)
-    sulphurs = (first == _SULPHUR).astype(np.int8) + (second == _SULPHUR)
-    bonded = (sulphurs == 2) & (square >= 1900**2)
-    bonded |= (sulphurs == 1) & (carbons == 1) & (square >= 1600**2) & (square <= 2000**2)
-    return bonded | ((sulphurs == 0) & (carbons > 0) & (square >= 1200**2) & (square <= 1700**2))
 
 
 def _initials(name: NDArray[np.bytes_]) -> NDArray[np.uint8]:

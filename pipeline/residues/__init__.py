@@ -9,6 +9,7 @@ from .atom14 import (
     SLOT_OF_NAME,
 )
 from .bonds import MAX_PEPTIDE_BOND
+from .chirality import wrong_hands
 from .components import (
     COMPONENTS_SOURCE,
     COMPONENTS_VERSION,
@@ -26,6 +27,7 @@ from .known_atoms import (
     SLOT_OF,
     atom_indices,
 )
+from .ramachandran import ramachandran_regions
 from .torsions import (
     CHI_ATOMS,
     CHI_MASK,
@@ -78,6 +80,8 @@ __all__ = [
     "atom_indices",
     "component",
     "override_names",
+    "ramachandran_regions",
     "sequence_string",
     "with_hydrogens_named_for_metals",
+    "wrong_hands",
 ]

@@ -3,12 +3,20 @@
 from pipeline.shards.chains import CHAIN_COLUMNS, chains_of, insertion_codes
 from pipeline.shards.digest import dataset_digest, row_digest
 from pipeline.shards.reader import DamagedShard, Rows, open_shard, read_rows
-from pipeline.shards.schema import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, shard_schema
+from pipeline.shards.schema import (
+    INDEX_COLUMNS,
+    LATER_COLUMNS,
+    SCHEMA_VERSION,
+    UNITS,
+    shard_schema,
+    with_later_columns,
+)
 from pipeline.shards.writer import ShardWriter, record_batch
 
 __all__ = [
     "CHAIN_COLUMNS",
     "INDEX_COLUMNS",
+    "LATER_COLUMNS",
     "SCHEMA_VERSION",
     "UNITS",
     "DamagedShard",
@@ -22,4 +30,5 @@ __all__ = [
     "record_batch",
     "row_digest",
     "shard_schema",
+    "with_later_columns",
 ]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Failure
 from pipeline.files.storage import store_failure
-from pipeline.shards.schema import RESIDUES, SCHEMA_VERSION
+from pipeline.shards.schema import RESIDUES, SCHEMA_VERSION, with_later_columns
 
 LISTS = frozenset(field.name for field in RESIDUES)
 """Columns that are lists over residues, or (`ATOM_LISTS`) over atoms."""
@@ -114,7 +114,7 @@ def read_rows(
     row_groups : sequence of int
     columns : collection of str
         Columns of the shard; ``length`` and, where an atom's column is among them,
-        ``atom14_mask`` are read besides.
+        ``atom14_mask`` are read besides. Columns that older shards lack are nulls.
 
     Raises
     ------
@@ -128,6 +128,7 @@ def read_rows(
         wanted["atom14_mask"] = None
     with _damage_named(path):
         table = shard.read_row_groups(list(row_groups), columns=list(wanted), use_threads=False)
+        table = with_later_columns(table, wanted)
         missing = [name for name in wanted if name not in table.column_names]
         if missing:
             raise DamagedShard(f"{path}: has no column {missing[0]}; {_ADVICE}")

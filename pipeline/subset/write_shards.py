@@ -15,7 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.shards import INDEX_COLUMNS, DamagedShard, ShardWriter, open_shard, shard_schema
+from pipeline.shards import (
+    INDEX_COLUMNS,
+    LATER_COLUMNS,
+    DamagedShard,
+    ShardWriter,
+    open_shard,
+    shard_schema,
+    with_later_columns,
+)
 from pipeline.subset.sources import Source, SubsetError
 
 GROUPS_KEPT = 8
@@ -139,14 +147,16 @@ class _Reader:
         schema = shard_schema()
         path = folder.join("shards", shard)
         with open_shard(path, folder.filesystem) as file:
-            if file.schema_arrow.names != schema.names:
-                odd = sorted(set(file.schema_arrow.names) ^ set(schema.names)) or ["their order"]
+            names = file.schema_arrow.names
+            if names != [n for n in schema.names if n in names or n not in LATER_COLUMNS]:
+                odd = sorted(set(names) ^ set(schema.names)) or ["their order"]
                 raise SubsetError(
                     f"{self._describe(number, shard)}: its columns are not those that this program "
                     f"writes ({', '.join(odd)}); use the version that built it"
                 )
             try:
                 table = file.read_row_groups([group], use_threads=False)
+                table = with_later_columns(table, schema.names)
                 return table.replace_schema_metadata(None).cast(schema)
             except (OSError, ValueError, pa.ArrowException) as error:
                 raise DamagedShard(
