@@ -13,8 +13,9 @@ class EntryMetadata:
     """What a file says about the whole entry; ``None`` where it does not say.
 
     Dates are ISO strings (``YYYY-MM-DD``); `resolution` is in Å; `oligomer` is the number of
-    polymer chains of the first biological assembly. The three counts are over residues of the
-    model that was read.
+    polymer chains of the first biological assembly. `r_free` and `data_completeness`, the share of
+    the possible reflections that were measured, are from 0 to 1. The three counts are over residues
+    of the model that was read.
     """
 
     file_entry_id: str | None = None
@@ -29,6 +30,8 @@ class EntryMetadata:
     n_ligands: int = 0
     n_waters: int = 0
     n_nucleic: int = 0
+    r_free: float | None = None
+    data_completeness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Chain:
         Of CA, Å² (or pLDDT, see ``EntryMetadata.confidence_kind``); 0 where CA is absent.
     resolved : (L,) bool
         N, CA and C are present and not collinear.
+    zero_occupancy_fraction : float or None
+        Of the heavy atoms that the file has of the chain; those are left out, unless they are all.
     """
 
     entry_id: str
@@ -78,6 +83,7 @@ class Chain:
     n_microhet: int = 0
     n_bad_atoms: int = 0
     coords_rounded: bool = False
+    zero_occupancy_fraction: float | None = None
     metadata: EntryMetadata = field(default_factory=EntryMetadata)
 
     def __repr__(self) -> str:

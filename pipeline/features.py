@@ -14,11 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.chain import Chain
+from pipeline.geometry.backbone_torsions import phi_psi
+from pipeline.geometry.clashes import count_clashes
 from pipeline.geometry.gaussians import BASE_THICKNESS, residue_gaussians
 from pipeline.geometry.moments import Shape
 from pipeline.geometry.secondary_structure import secondary_structure
 from pipeline.geometry.three_di import three_di
-from pipeline.residues import MAX_PEPTIDE_BOND, N_SLOTS, UNKNOWN
+from pipeline.residues import (
+    ATOM14_ELEMENT,
+    MAX_PEPTIDE_BOND,
+    N_SLOTS,
+    UNKNOWN,
+    ramachandran_regions,
+    wrong_hands,
+)
+from pipeline.residues.ramachandran import OUTLIER
+
+TRIMMED = 10
+"""One residue in so many is left out at each end of a chain for its trimmed mean."""
+
+_ELEMENT_OF_SLOT = np.array([[ord(e or " ") for e in row] for row in ATOM14_ELEMENT], np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,14 @@ class ChainFeatures:
         Of all residues.
     mean_b_factor : float or None
         Over the residues that have a CA; ``None`` if none has.
+    trimmed_mean_b_factor : float or None
+        The same without a tenth of these residues at either end.
+    clashes_per_1000_atoms : float
+        Pairs of atoms of the chain that clash, see `count_clashes`; of 1,000 of its atoms.
+    ramachandran_outlier_fraction : float or None
+        Of the residues of known type that are bonded on both sides; ``None`` if there is none.
+    n_chirality_errors : int
+        Carbons of the wrong hand, see `wrong_hands`.
     """
 
     centroid: NDArray[np.float32]
@@ -60,6 +83,10 @@ class ChainFeatures:
     coil_fraction: float
     fraction_x: float
     mean_b_factor: float | None
+    trimmed_mean_b_factor: float | None
+    clashes_per_1000_atoms: float
+    ramachandran_outlier_fraction: float | None
+    n_chirality_errors: int
 
 
 def unpack_mask(mask: NDArray[np.uint16]) -> NDArray[np.bool_]:
@@ -97,7 +124,9 @@ def compute_features(
     lengths = np.array([len(c) for c in chains])
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     mask = unpack_mask(np.concatenate([c.atom14_mask for c in chains]))
-    positions = atom14_positions(mask, np.concatenate([c.coords for c in chains]))
+    coords = np.concatenate([c.coords for c in chains])
+    positions = atom14_positions(mask, coords)
+    aatype = np.concatenate([c.aatype for c in chains])
     resolved = np.concatenate([c.resolved for c in chains])
     index = np.concatenate([c.residue_index for c in chains])
     mu, sigma, _ = residue_gaussians(positions, mask, base_thickness, shape)
@@ -107,7 +136,18 @@ def compute_features(
     sse = secondary_structure(alpha.astype(np.float32), has_alpha, index, offsets)
     letters = three_di(positions, mask, resolved, offsets)
 
-    breaks = _breaks(positions, resolved, np.repeat(np.arange(len(chains)), lengths))
+    joined = _joined(positions, resolved)
+    joined[offsets[:-1]] = False
+    breaks = resolved & ~joined
+    breaks[_first_resolved(resolved, offsets)] = False
+    atoms = np.concatenate(([0], np.cumsum([len(c.coords) for c in chains])))
+    residue, slot = np.nonzero(mask)
+    n_clashes = count_clashes(coords, residue, _ELEMENT_OF_SLOT[aatype[residue], slot], atoms)
+    rows = np.flatnonzero(joined[:-1] & joined[1:] & (aatype[:-1] < UNKNOWN))
+    regions = ramachandran_regions(aatype[rows], *backbone_angles(positions, rows))
+    n_angles = _each(rows, offsets)
+    n_outliers = _each(rows[regions == OUTLIER], offsets)
+    n_wrong = _each(wrong_hands(aatype, positions, mask), offsets)
     features = []
     for k, chain in enumerate(chains):
         here = slice(int(offsets[k]), int(offsets[k + 1]))
@@ -115,6 +155,9 @@ def compute_features(
         n_alpha = int(np.count_nonzero(with_alpha))
         n_helix, n_strand = (int(np.count_nonzero(sse[here] == s)) for s in (1, 2))
         where = resolved[here]
+        b_factor = chain.b_factor[with_alpha]
+        n_ends = len(b_factor) // TRIMMED
+        trimmed = _mean(b_factor[n_ends : len(b_factor) - n_ends])
         features.append(
             ChainFeatures(
                 centroid=centroid[here],
@@ -128,27 +171,55 @@ def compute_features(
                 strand_fraction=n_strand / max(1, n_alpha),
                 coil_fraction=(n_alpha - n_helix - n_strand) / max(1, n_alpha),
                 fraction_x=int(np.count_nonzero(chain.aatype == UNKNOWN)) / len(chain),
-                mean_b_factor=_mean(chain.b_factor[with_alpha]),
+                mean_b_factor=_mean(b_factor),
+                trimmed_mean_b_factor=trimmed,
+                clashes_per_1000_atoms=1000 * int(n_clashes[k]) / max(1, len(chain.coords)),
+                ramachandran_outlier_fraction=int(n_outliers[k]) / int(n_angles[k])
+                if n_angles[k]
+                else None,
+                n_chirality_errors=int(n_wrong[k]),
             )
         )
     return features
 
 
-def _breaks(
-    positions: NDArray[np.float64],
-    resolved: NDArray[np.bool_],
-    chain: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """(L,) True at resolved residues that are not joined to the resolved residue before them."""
-    rows = np.flatnonzero(resolved)
-    breaks = np.zeros(len(resolved), bool)
-    before, after = rows[:-1], rows[1:]
-    gap = positions[after, 0] - positions[before, 2]
+def bonded_on_both_sides(
+    positions: NDArray[np.float64], resolved: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Residues of one chain, (R,), that are joined to the one before and to the one after them."""
+    joined = _joined(positions, resolved)
+    return np.flatnonzero(joined[:-1] & joined[1:])
+
+
+def backbone_angles(
+    positions: NDArray[np.float64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """φ and ψ in degrees, (R,) each, of residues that are bonded on both sides."""
+    return phi_psi(positions[:, 0], positions[:, 1], positions[:, 2], rows)
+
+
+def _each(rows: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of the rows each chain has."""
+    chain = np.searchsorted(offsets, rows, side="right") - 1
+    return np.bincount(chain, minlength=len(offsets) - 1)
+
+
+def _joined(positions: NDArray[np.float64], resolved: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(L,) True at resolved residues that are bonded to a resolved residue in the row before."""
+    joined = np.zeros(len(resolved), bool)
+    rows = np.flatnonzero(resolved[1:] & resolved[:-1]) + 1
+    gap = positions[rows, 0] - positions[rows - 1, 2]
     # Elementwise sums: a dot product may differ in the last bit between processors.
     squared = gap[:, 0] ** 2 + gap[:, 1] ** 2 + gap[:, 2] ** 2
-    apart = (after - before != 1) | (squared > MAX_PEPTIDE_BOND**2)
-    breaks[after] = apart & (chain[after] == chain[before])
-    return breaks
+    joined[rows] = squared <= MAX_PEPTIDE_BOND**2
+    return joined
+
+
+def _first_resolved(resolved: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of the first resolved residue of each chain that has one."""
+    rows = np.flatnonzero(resolved)
+    first = np.searchsorted(rows, offsets)
+    return rows[first[:-1][np.diff(first) > 0]]
 
 
 def _mean(values: NDArray[np.float32]) -> float | None:

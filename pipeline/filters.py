@@ -23,7 +23,16 @@ from pipeline.errors import UsageError
 from pipeline.features import ChainFeatures
 from pipeline.residues import UNKNOWN
 
-Property = Literal["resolution", "method", "deposition-date", "release-date", "oligomer", "plddt"]
+Property = Literal[
+    "resolution",
+    "method",
+    "deposition-date",
+    "release-date",
+    "oligomer",
+    "plddt",
+    "r-free",
+    "data-completeness",
+]
 
 
 def _rule(
@@ -42,6 +51,14 @@ def _rule(
         is.
     """
     return field(default=default, metadata={"share": share, "day": day, "up_to": up_to})
+
+
+_LATER = frozenset(
+    {
+        *("max_r_free", "min_data_completeness", "max_zero_occupancy_fraction", "max_clashes"),
+        *("max_ramachandran_outlier_fraction", "max_chirality_errors"),
+    }
+)
 
 
 class Drop(NamedTuple):
@@ -101,9 +118,23 @@ class Filters:
         Largest share of residues of unknown type, 0 to 1.
     max_breaks
         Most chain breaks (see the column n_breaks).
+    max_r_free
+        Largest R-free, 0 to 1. Entries without one (NMR, electron microscopy, predicted, old) pass,
+        unless --drop-unknown r-free.
+    min_data_completeness
+        Least share of the possible reflections that were measured, 0 to 1. Where the file does not
+        say, entries pass, unless --drop-unknown data-completeness.
+    max_zero_occupancy_fraction
+        Largest share of a chain's heavy atoms that have no occupancy, 0 to 1.
+    max_clashes
+        Most clashes per 1,000 atoms of a chain (see the column clashes_per_1000_atoms).
+    max_ramachandran_outlier_fraction
+        Largest share of residues whose φ and ψ are those of hardly any good structure, 0 to 1.
+    max_chirality_errors
+        Most carbons of the wrong hand (see the column n_chirality_errors).
     drop_unknown
         Properties whose absence drops an entry, with a limit or without: resolution, method,
-        deposition-date, release-date, oligomer, plddt.
+        deposition-date, release-date, oligomer, plddt, r-free, data-completeness.
     """
 
     min_length: int = _rule(1, up_to="max_length")
@@ -123,6 +154,12 @@ class Filters:
     min_plddt: float | None = None
     max_fraction_x: float | None = _rule(share=True)
     max_breaks: int | None = None
+    max_r_free: float | None = _rule(share=True)
+    min_data_completeness: float | None = _rule(share=True)
+    max_zero_occupancy_fraction: float | None = _rule(share=True)
+    max_clashes: float | None = None
+    max_ramachandran_outlier_fraction: float | None = _rule(share=True)
+    max_chirality_errors: int | None = None
     drop_unknown: list[Property] | None = None
 
     def check(self) -> None:
@@ -148,6 +185,12 @@ class Filters:
             if low > high or (low == high and rule.metadata["day"]):
                 raise UsageError(f"{dashed(name)} {low} and {dashed(up_to)} {high} leave nothing")
 
+    def identity(self) -> dict[str, Any]:
+        """The rules as JSON-able values; without those that are not set of the later ones, so that
+        what was built before there were these is still built by the same rules."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v for k, v in values.items() if v is not None or k not in _LATER}
+
     def entry(self, metadata: EntryMetadata) -> Drop | None:
         """Judge an entry by its header."""
         return (
@@ -164,6 +207,10 @@ class Filters:
             )
             or self._least("oligomer", metadata.oligomer, self.min_oligomer, "chains")
             or self._most("oligomer", metadata.oligomer, self.max_oligomer, "chains")
+            or self._most("r-free", metadata.r_free, self.max_r_free)
+            or self._least(
+                "data-completeness", metadata.data_completeness, self.min_data_completeness
+            )
         )
 
     def chain(self, chain: Chain) -> Drop | None:
@@ -177,6 +224,11 @@ class Filters:
             or self._least("resolved", n_resolved, self.min_resolved, "resolved residues")
             or self._least("fraction-resolved", n_resolved / n, self.min_fraction_resolved)
             or self._most("fraction-x", fraction_x, self.max_fraction_x)
+            or self._most(
+                "zero-occupancy-fraction",
+                chain.zero_occupancy_fraction,
+                self.max_zero_occupancy_fraction,
+            )
         )
 
     def geometry(self, chain: Chain, features: ChainFeatures) -> Drop | None:
@@ -189,6 +241,20 @@ class Filters:
                 "radius-of-gyration", features.radius_of_gyration, self.max_radius_of_gyration, "Å"
             )
             or self._least("plddt", plddt, self.min_plddt)
+            or self._most(
+                "clashes",
+                features.clashes_per_1000_atoms,
+                self.max_clashes,
+                "clashes per 1,000 atoms",
+            )
+            or self._most(
+                "ramachandran-outlier-fraction",
+                features.ramachandran_outlier_fraction,
+                self.max_ramachandran_outlier_fraction,
+            )
+            or self._most(
+                "chirality-errors", features.n_chirality_errors, self.max_chirality_errors
+            )
         )
 
     def _unknown(self, name: str) -> Drop | None:

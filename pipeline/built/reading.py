@@ -107,7 +107,7 @@ class Reading:
 
     def identity(self) -> dict[str, Any]:
         """What two builds must share for their parts to be joined, as JSON-able values."""
-        values = asdict(self)
+        values = {**asdict(self), "filters": self.filters.identity()}
         for elsewhere in ("timeout", "max_memory", "manifest"):
             del values[elsewhere]
         if self.b_factor_is == "auto":  # as before there was a choice

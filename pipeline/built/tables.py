@@ -31,7 +31,14 @@ from pipeline.commands.software import versions_of
 from pipeline.files.storage import StorageError
 from pipeline.filters import Manifest
 from pipeline.interfaces import interfaces_digest, joined
-from pipeline.shards import INDEX_COLUMNS, SCHEMA_VERSION, UNITS, dataset_digest, shard_schema
+from pipeline.shards import (
+    INDEX_COLUMNS,
+    SCHEMA_VERSION,
+    UNITS,
+    dataset_digest,
+    shard_schema,
+    with_later_columns,
+)
 
 SOFTWARE = ("ellipsoid-flow", "biotite", "numpy", "pyarrow", "isal", "msgpack", "zstandard")
 
@@ -237,6 +244,7 @@ def _read_shard(layout: Layout, record: PartRecord) -> tuple[pa.Table, list[int]
         ):
             meta = file.metadata
             table = file.read(columns=list(INDEX_COLUMNS)).replace_schema_metadata(None)
+            table = with_later_columns(table, INDEX_COLUMNS)
             sizes = [meta.row_group(g).num_rows for g in range(meta.num_row_groups)]
         if meta.num_rows != record.n_chains:
             raise ValueError(f"{meta.num_rows} chains instead of {record.n_chains}")

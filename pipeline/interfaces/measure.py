@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from pipeline.chain import Beside, Chain
 from pipeline.features import unpack_mask
+from pipeline.geometry.clashes import DISTANCE as CLASH
+from pipeline.geometry.clashes import at_bond_length
 from pipeline.geometry.neighbours import ClosePairs, close_pairs, ranges
 from pipeline.interfaces.table import INTERFACES_SCHEMA
-from pipeline.residues import ATOM14_NAMES, CLASH_DISTANCE, at_bond_length
+from pipeline.residues import ATOM14_NAMES
 
 CB_DISTANCE = 8000
 """0.001 Å; CB, or CA where there is no CB."""
@@ -259,7 +261,7 @@ def _covalent_and_clashes(
     atoms: ClosePairs, pair: NDArray[np.int64], points: _Points, n_pairs: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Which pairs have a bond, by its length, and how many atoms of each are too near for none."""
-    close = np.flatnonzero(atoms.square < CLASH_DISTANCE**2)
+    close = np.flatnonzero(atoms.square < CLASH**2)
     first, second = (_initials(points, side[close]) for side in (atoms.first, atoms.second))
     bonded = at_bond_length(first, second, atoms.square[close])
     covalent = np.zeros(n_pairs, bool)

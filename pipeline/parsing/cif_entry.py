@@ -48,9 +48,9 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "pdbx_struct_assembly": ("oligomeric_count",),
     "pdbx_struct_assembly_gen": ("assembly_id", "oper_expression", "asym_id_list"),
     "pdbx_struct_oper_list": ("id", *_MATRIX, *_VECTOR),
-    "refine": ("ls_d_res_high",),
+    "refine": ("ls_d_res_high", "ls_r_factor_r_free", "ls_percent_reflns_obs"),
     "refine_hist": ("number_atoms_total",),
-    "reflns": ("d_resolution_high",),
+    "reflns": ("d_resolution_high", "percent_possible_obs"),
     "software": ("classification", "description"),
     "struct": ("title", "pdbx_model_details"),
     "struct_asym": ("id", "entity_id"),
@@ -181,7 +181,21 @@ def _metadata(category: Categories, block_name: str) -> EntryMetadata:
         source=source,
         oligomer=oligomer if oligomer is not None and oligomer > 0 else None,
         confidence_kind="plddt" if is_plddt else None,
+        r_free=share_of(_first(category("refine"), "ls_r_factor_r_free"), 1),
+        data_completeness=share_of(_first(category("reflns"), "percent_possible_obs"), 100)
+        or share_of(_first(category("refine"), "ls_percent_reflns_obs"), 100),
     )
+
+
+def share_of(text: str | None, whole: int) -> float | None:
+    """A number over a whole; ``None`` if it is none, or not more than nothing and at most all.
+
+    Some write a share where a percentage belongs: no data set has but one reflection in a hundred.
+    """
+    value = cif_number(text)
+    if value is None or not 0 < value <= whole:
+        return None
+    return value if value <= 1 else value / whole
 
 
 def source_of(

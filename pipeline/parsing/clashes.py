@@ -1,10 +1,4 @@
-"""Clashes: atoms of different residues nearer than any two that are not bonded can be.
-
-The distance is such that elements need not be known: no hydrogen bond is so short (2.4 Å), and no
-two atoms with a third between them are so near (O and N of a peptide: 2.25 Å). A covalent link
-between two residues therefore brings one pair of their atoms so near, and its length tells it from
-a clash.
-"""
+"""Which alternates clash, as `pipeline.geometry.clashes` has it: the clashes of some atoms."""
 
 from __future__ import annotations
 
@@ -13,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.residues import CLASH_DISTANCE, at_bond_length
+from pipeline.geometry.clashes import DISTANCE, at_bond_length
 
 _MAX_PAIRS = 1 << 24
 """Pairs looked at. In a protein there are some 35 for each atom that asks; a file with more than
@@ -25,7 +19,7 @@ _MAX_CLASHES = 1 << 14
 _BLOCK = 1 << 18
 """Pairs looked at together."""
 
-_CELL = 2 * CLASH_DISTANCE
+_CELL = 2 * DISTANCE
 """Whatever is near an atom lies in two by two by two cells."""
 
 _CELL_NUMBERS = (1, 1031, 17377)
@@ -65,7 +59,7 @@ def clashing_pairs(
     """
     # A table of numbered cells tells at once of most atoms that none of those that ask is near.
     xyz = np.ascontiguousarray(coords.T)
-    lowest = (xyz[:, asking].astype(np.int64) - CLASH_DISTANCE) // _CELL
+    lowest = (xyz[:, asking].astype(np.int64) - DISTANCE) // _CELL
     is_near = np.zeros(_N_CELL_NUMBERS, bool)
     corners = _numbered(lowest, _CELL_NUMBERS) + _rows_of_cells(_CELL_NUMBERS)
     for further in (0, _CELL_NUMBERS[0]):
@@ -102,7 +96,7 @@ def clashing_pairs(
         begin = end
         # Cells are small: the squares fit.
         square = sum((along[a] - along[b]) ** 2 for along in xyz)
-        close = np.flatnonzero(square < CLASH_DISTANCE**2)
+        close = np.flatnonzero(square < DISTANCE**2)
         a, b, square = a[close], b[close], square[close]
         one, other = residue[rows[a]], residue[rows[b]]
         apart = np.abs(one - other)

@@ -161,6 +161,10 @@ def _build(
         atom, residue = atom[heavy], residue[heavy]
     occupied = atoms.occupancy[atom] > 0
     chain = table.chain[residue]
+    unoccupied = np.zeros(n_chains)
+    if not occupied.all():
+        unoccupied += np.bincount(chain[~occupied], minlength=n_chains)
+        unoccupied /= np.maximum(1, np.bincount(chain, minlength=n_chains))
     has_occupancies = np.zeros(n_chains, bool)
     has_occupancies[chain[occupied]] = True
     keep = occupied | ~has_occupancies[chain]
@@ -270,6 +274,7 @@ def _build(
                 n_microhet=count(choice.heterogeneous, begin, end),
                 n_bad_atoms=int(n_bad[k]),
                 coords_rounded=atoms.rounded,
+                zero_occupancy_fraction=float(unoccupied[k]),
                 metadata=metadata,
             )
         )

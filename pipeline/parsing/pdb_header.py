@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from pipeline.chain import EntryMetadata
-from pipeline.parsing.cif_entry import source_of
+from pipeline.parsing.cif_entry import share_of, source_of
 from pipeline.parsing.confidence import is_experimental, states_prediction
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.numbers import whole_number
@@ -104,6 +104,45 @@ def with_signs(info: EntryInfo, lines: Sequence[str], has_parent: bool) -> Entry
     if has_parent or states_prediction(texts):
         return replace(info, metadata=replace(info.metadata, confidence_kind="plddt"))
     return info
+
+
+_R_FREE = b"REMARK   3   FREE R VALUE  "
+_COMPLETENESS = (
+    b"REMARK 200  COMPLETENESS FOR RANGE ",
+    b"REMARK   3   COMPLETENESS FOR RANGE ",
+    b"REMARK   3   COMPLETENESS (WORKING+TEST) ",
+)
+
+
+def with_data_quality(info: EntryInfo, head: bytes) -> EntryInfo:
+    """What REMARK 3 and 200 say of the data and of how well they are met.
+
+    The few lines are looked for in the text: these remarks may have many thousand.
+
+    Parameters
+    ----------
+    head : bytes
+        The lines before the first atom.
+    """
+    # SHELXL gives an R of the strong reflections as well, which compares with no other program's.
+    r_free = [share_of(v, 1) for label, v in _said(head, _R_FREE) if "SIG" not in label]
+    shares = [share_of(v, 100) for start in _COMPLETENESS for _, v in _said(head, start)]
+    metadata = replace(
+        info.metadata,
+        r_free=next((v for v in r_free if v is not None), None),
+        data_completeness=next((v for v in shares if v is not None), None),
+    )
+    return replace(info, metadata=metadata)
+
+
+def _said(head: bytes, start: bytes) -> Iterator[tuple[str, str]]:
+    """(label, value) of each line that begins so."""
+    at = head.find(start)
+    while at >= 0:
+        end = head.find(b"\n", at)
+        label, _, value = head[at : end if end >= 0 else None].decode("latin-1").partition(":")
+        yield label, value.strip()
+        at = head.find(start, at + len(start))
 
 
 def _has_cell(line: str) -> bool:

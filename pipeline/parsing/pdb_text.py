@@ -97,13 +97,21 @@ class PdbText:
         start = self.starts[number]
         return self.data[start : start + self.lengths[number]].decode("latin-1")
 
+    @property
+    def _header_end(self) -> int:
+        """The number of the line of the first model or atom."""
+        models = self.lines_of(b"MODEL")
+        return int(min(self.atom_lines[0], *models[:1]) if len(models) else self.atom_lines[0])
+
+    @property
+    def head(self) -> bytes:
+        """All before the first model or atom."""
+        return self.data[: self.starts[self._header_end]]
+
     def header(self, records: Collection[str], remarks: Collection[str] = ()) -> list[str]:
         """The lines of some records, and of REMARKs of some numbers (all, if REMARK is among the
         records), before the first model or atom."""
-        first = self.atom_lines[0]
-        models = self.lines_of(b"MODEL")
-        if len(models):
-            first = min(first, models[0])
+        first = self._header_end
         if not first:
             return []
         heads = self._heads[:first]

@@ -30,6 +30,7 @@ from pipeline.parsing.pdb_header import (
     SIGNS,
     read_header,
     with_blank_chain,
+    with_data_quality,
     with_signs,
 )
 from pipeline.parsing.polymers import MAX_RESIDUES
@@ -262,7 +263,7 @@ def _read_pdb(
     data: bytes, models: Models, accept: Accept | None, flags: list[str]
 ) -> tuple[AtomTable, EntryInfo, str]:
     pdb = pdb_text.PdbText(data)
-    info = read_header(pdb.header(RECORDS, REMARKS))
+    info = with_data_quality(read_header(pdb.header(RECORDS, REMARKS)), pdb.head)
     _check_no_excess(info)
     _judge(info.metadata, accept)
     if info.may_look_predicted:

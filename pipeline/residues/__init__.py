@@ -8,7 +8,8 @@ from .atom14 import (
     N_SLOTS,
     SLOT_OF_NAME,
 )
-from .bonds import CLASH_DISTANCE, MAX_PEPTIDE_BOND, at_bond_length
+from .bonds import MAX_PEPTIDE_BOND
+from .chirality import wrong_hands
 from .components import (
     COMPONENTS_SOURCE,
     COMPONENTS_VERSION,
@@ -26,6 +27,7 @@ from .known_atoms import (
     SLOT_OF,
     atom_indices,
 )
+from .ramachandran import ramachandran_regions
 from .torsions import (
     CHI_ATOMS,
     CHI_MASK,
@@ -57,7 +59,6 @@ __all__ = [
     "CHI_MASK",
     "CHI_PI_PERIODIC",
     "CHI_SLOTS",
-    "CLASH_DISTANCE",
     "COMPONENTS_SOURCE",
     "COMPONENTS_VERSION",
     "KINDS",
@@ -76,10 +77,11 @@ __all__ = [
     "VAN_DER_WAALS_RADII",
     "Component",
     "Linking",
-    "at_bond_length",
     "atom_indices",
     "component",
     "override_names",
+    "ramachandran_regions",
     "sequence_string",
     "with_hydrogens_named_for_metals",
+    "wrong_hands",
 ]

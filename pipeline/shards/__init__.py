@@ -10,6 +10,7 @@ from pipeline.shards.schema import (
     SCHEMA_VERSION,
     UNITS,
     shard_schema,
+    with_later_columns,
 )
 from pipeline.shards.writer import ShardWriter, record_batch
 
@@ -33,4 +34,5 @@ __all__ = [
     "record_batch",
     "row_digest",
     "shard_schema",
+    "with_later_columns",
 ]

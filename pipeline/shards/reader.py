@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Failure
 from pipeline.files.storage import store_failure
-from pipeline.shards.schema import LATER_COLUMNS, RESIDUES, SCHEMA_VERSION
+from pipeline.shards.schema import LATER_COLUMNS, RESIDUES, SCHEMA_VERSION, with_later_columns
 
 LISTS = frozenset({*(field.name for field in RESIDUES), "three_di"})
 """Columns that are lists over residues, or (`ATOM_LISTS`) over atoms; ``three_di`` is a text of one
@@ -120,7 +120,7 @@ def read_rows(
     row_groups : sequence of int
     columns : collection of str
         Columns of the shard; ``length`` and, where an atom's column is among them,
-        ``atom14_mask`` are read besides.
+        ``atom14_mask`` are read besides. Columns that older shards lack are nulls.
 
     Raises
     ------
@@ -136,6 +136,7 @@ def read_rows(
         wanted["atom14_mask"] = None
     with _damage_named(path):
         table = shard.read_row_groups(list(row_groups), columns=list(wanted), use_threads=False)
+        table = with_later_columns(table, wanted)
         missing = [name for name in wanted if name not in table.column_names]
         if missing and missing[0] in LATER_COLUMNS:
             raise ColumnToAdd(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
@@ -59,6 +61,15 @@ SCALARS: tuple[pa.Field, ...] = (
     _required("n_nucleic", pa.int32()),
     pa.field("oligomer", pa.int32()),
 )
+QUALITY: tuple[pa.Field, ...] = (
+    pa.field("r_free", pa.float32()),
+    pa.field("data_completeness", pa.float32()),
+    pa.field("zero_occupancy_fraction", pa.float32()),
+    pa.field("trimmed_mean_b_factor", pa.float32()),
+    pa.field("clashes_per_1000_atoms", pa.float32()),
+    pa.field("ramachandran_outlier_fraction", pa.float32()),
+    pa.field("n_chirality_errors", pa.int32()),
+)
 SEQUENCES: tuple[pa.Field, ...] = (
     _required("sequence", pa.string()),
     pa.field("entity_sequence", pa.string()),
@@ -80,12 +91,14 @@ RESIDUES: tuple[pa.Field, ...] = (
 )
 DIGEST = _required("row_sha256", pa.binary(32))
 
-LATER_COLUMNS = frozenset({"three_di"})
+INDEX_COLUMNS = tuple(f.name for f in (*IDENTITY, *ANNOTATION, *SCALARS, *QUALITY, DIGEST))
+"""Columns that the index repeats: everything whose size does not grow with the chain."""
+
+_NULL_WHERE_LACKING = frozenset(f.name for f in QUALITY)
+
+LATER_COLUMNS = _NULL_WHERE_LACKING | {"three_di"}
 """Columns that shards of this schema version may lack, since they were built before there were any:
 nobody needs them who does not ask for them, and `pipeline.upgrade` adds them."""
-
-INDEX_COLUMNS = tuple(f.name for f in (*IDENTITY, *ANNOTATION, *SCALARS, DIGEST))
-"""Columns that the index repeats: everything whose size does not grow with the chain."""
 
 COORDINATE_UNIT = "0.001 angstrom"
 
@@ -111,8 +124,22 @@ dictionaries."""
 
 def shard_schema(metadata: dict[str, str] | None = None) -> pa.Schema:
     """The Arrow schema of a shard, with its key-value metadata."""
-    fields = [*IDENTITY, *ANNOTATION, *SEQUENCES, *RESIDUES, *SCALARS, DIGEST]
+    fields = [*IDENTITY, *ANNOTATION, *SEQUENCES, *RESIDUES, *SCALARS, *QUALITY, DIGEST]
     return pa.schema(fields, metadata=metadata)
+
+
+def with_later_columns(table: pa.Table, names: Iterable[str]) -> pa.Table:
+    """A table of some columns of a shard, in the order of `names`, with nulls for columns of quality
+    that it lacks. Other columns that it lacks stay away."""
+    schema = shard_schema()
+    wanted = []
+    for name in names:
+        if name not in table.column_names and name in _NULL_WHERE_LACKING:
+            nulls = pa.nulls(table.num_rows, schema.field(name).type)
+            table = table.append_column(schema.field(name), nulls)
+        if name in table.column_names:
+            wanted.append(name)
+    return table.select(wanted)
 
 
 def leaf_paths(schema: pa.Schema) -> list[str]:

@@ -23,6 +23,7 @@ from pipeline.geometry.three_di import ARE_LETTERS
 from pipeline.residues import ATOM14_EXISTS, N_SLOTS, UNKNOWN, sequence_string
 from pipeline.shards import (
     INDEX_COLUMNS,
+    LATER_COLUMNS,
     SCHEMA_VERSION,
     DamagedShard,
     Rows,
@@ -31,6 +32,7 @@ from pipeline.shards import (
     read_rows,
     row_digest,
     shard_schema,
+    with_later_columns,
 )
 from pipeline.verify.findings import Expected, Problem
 from pipeline.verify.probe import KILLS, deadly
@@ -151,6 +153,7 @@ class _Check:
         self.job, self.report = job, report
         self._wrong: dict[str, list[str]] = {}
         self._is_another = False
+        self._lacks: set[str] = set()
 
     def run(self) -> None:
         try:
@@ -225,6 +228,7 @@ class _Check:
                 "none" if self.report.has_recorded_bytes else "rebuild",
             )
         wanted, found = shard_schema(), shard.schema_arrow
+        self._lacks = set(LATER_COLUMNS.difference(found.names))
         wrong = schema_differences(found, wanted)
         for sentence in wrong:
             self._say("schema", sentence)
@@ -260,6 +264,7 @@ class _Check:
         if self.job.quick:
             if self.report.has_recorded_bytes:  # the index is compared without reading any list
                 table = shard.read(columns=list(INDEX_COLUMNS), use_threads=False)
+                table = with_later_columns(table, INDEX_COLUMNS)
                 self._compare_with_index(table, 0)
                 self._keep(table)
             return
@@ -360,7 +365,7 @@ class _Check:
         starts = rows.residues[wanted]
         here = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], np.diff(ends))
         # sse and its fractions are compared by themselves: a border case may be another class.
-        stored = {*rows.lists, *rows.scalars.column_names} - {"sse", *_FRACTIONS}
+        stored = {*rows.lists, *rows.scalars.column_names} - {"sse", *_FRACTIONS, *self._lacks}
         plain = [name for name in DERIVED_COLUMNS if name in stored]
         for name in (n for n in plain if n in rows.lists):
             again = np.concatenate([getattr(f, name) for f in features])
@@ -431,7 +436,8 @@ class _Check:
         here = index.slice(start, scalars.num_rows)
         if here.num_rows != scalars.num_rows:
             return  # said once, by number
-        for name in INDEX_COLUMNS:
+        # An index without later columns says nothing of them.
+        for name in (n for n in INDEX_COLUMNS if n in here.column_names):
             ours, theirs = scalars[name], here[name]
             if ours.equals(theirs):
                 continue

@@ -80,6 +80,15 @@ ENTRY_RULES = [
         ["2020-01-01"],
         "max-release-date",
     ),
+    ("max_r_free", 0.25, "r_free", [0.25, 0.1], [0.251, 0.4], "max-r-free"),
+    (
+        "min_data_completeness",
+        0.9,
+        "data_completeness",
+        [0.9, 1.0],
+        [0.899, 0.5],
+        "min-data-completeness",
+    ),
     (
         "methods",
         ["x-ray", "NMR"],
@@ -95,6 +104,8 @@ PROPERTY_OF = {
     "method": "method",
     "deposition_date": "deposition-date",
     "release_date": "release-date",
+    "r_free": "r-free",
+    "data_completeness": "data-completeness",
 }
 
 
@@ -133,6 +144,13 @@ CHAIN_RULES = [
     ("min_resolved", 5, chain_of(10, 5), chain_of(10, 4), "min-resolved"),
     ("min_fraction_resolved", 0.5, chain_of(10, 5), chain_of(10, 4), "min-fraction-resolved"),
     ("max_fraction_x", 0.3, chain_of(10, 10, 3), chain_of(10, 10, 4), "max-fraction-x"),
+    (
+        "max_zero_occupancy_fraction",
+        0.1,
+        with_fields(chain_of(10), zero_occupancy_fraction=0.1),
+        with_fields(chain_of(10), zero_occupancy_fraction=0.101),
+        "max-zero-occupancy-fraction",
+    ),
 ]
 
 
@@ -147,6 +165,16 @@ def test_a_rule_for_chains_keeps_its_limit_and_drops_beyond(option, limit, kept,
 GEOMETRY_RULES = [
     ("max_breaks", 2, "n_breaks", 2, 3, "max-breaks"),
     ("max_breaks", 0, "n_breaks", 0, 1, "max-breaks"),
+    ("max_clashes", 2.0, "clashes_per_1000_atoms", 2.0, 2.001, "max-clashes"),
+    (
+        "max_ramachandran_outlier_fraction",
+        0.02,
+        "ramachandran_outlier_fraction",
+        0.02,
+        0.0201,
+        "max-ramachandran-outlier-fraction",
+    ),
+    ("max_chirality_errors", 0, "n_chirality_errors", 0, 1, "max-chirality-errors"),
     ("max_coil_fraction", 0.5, "coil_fraction", 0.5, 0.51, "max-coil-fraction"),
     (
         "max_radius_of_gyration",

@@ -87,6 +87,13 @@ SCALARS = {
     "n_waters": (NUMBER, False),
     "n_nucleic": (NUMBER, False),
     "oligomer": (NUMBER, True),
+    "r_free": (REAL, True),
+    "data_completeness": (REAL, True),
+    "zero_occupancy_fraction": (REAL, True),
+    "trimmed_mean_b_factor": (REAL, True),
+    "clashes_per_1000_atoms": (REAL, True),
+    "ramachandran_outlier_fraction": (REAL, True),
+    "n_chirality_errors": (NUMBER, True),
     "row_sha256": (pa.binary(32), False),
 }
 # Lists, whose elements are never null: name → (type of the elements, how many per element).

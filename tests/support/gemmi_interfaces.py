@@ -15,7 +15,7 @@ from typing import TypeAlias
 import gemmi
 import numpy as np
 
-from pipeline.residues import ATOM14_NAMES, AATYPE_OF_LETTER, Linking, component
+from pipeline.residues import AATYPE_OF_LETTER, ATOM14_NAMES, Linking, component
 from tests.support.gemmi_reading import Reading, _block_from_binarycif, read
 
 Site: TypeAlias = tuple[int, int, tuple[int, int, int], str]
