@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipeline.features import compute_features
 from pipeline.shards.chains import chains_of
 from pipeline.shards.reader import rows_of
-from pipeline.shards.schema import LATER_COLUMNS, shard_schema
+from pipeline.shards.schema import LATER_COLUMNS, shard_schema, with_later_columns
 from pipeline.shards.writer import record_batch
 
 
@@ -40,7 +40,7 @@ def complete_rows(rows: pa.Table, path: str | Path) -> pa.Table:
     schema = shard_schema()
     missing = lacking(rows.schema)
     if missing:
-        chains = chains_of(rows_of(rows, path))
+        chains = chains_of(rows_of(with_later_columns(rows, schema.names), path))
         # Thickness and shape decide Gaussians alone, and these are there.
         computed = record_batch(chains, compute_features(chains), schema)
         for name in missing:

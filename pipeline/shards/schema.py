@@ -94,9 +94,10 @@ DIGEST = _required("row_sha256", pa.binary(32))
 INDEX_COLUMNS = tuple(f.name for f in (*IDENTITY, *ANNOTATION, *SCALARS, *QUALITY, DIGEST))
 """Columns that the index repeats: everything whose size does not grow with the chain."""
 
-_NULL_WHERE_LACKING = frozenset(f.name for f in QUALITY)
+NULL_WHERE_LACKING = frozenset(f.name for f in QUALITY)
+"""What is read of a shard that lacks one of these has nulls there."""
 
-LATER_COLUMNS = _NULL_WHERE_LACKING | {"three_di"}
+LATER_COLUMNS = NULL_WHERE_LACKING | {"three_di"}
 """Columns that shards of this schema version may lack, since they were built before there were any:
 nobody needs them who does not ask for them, and `pipeline.upgrade` adds them."""
 
@@ -129,12 +130,12 @@ def shard_schema(metadata: dict[str, str] | None = None) -> pa.Schema:
 
 
 def with_later_columns(table: pa.Table, names: Iterable[str]) -> pa.Table:
-    """A table of some columns of a shard, in the order of `names`, with nulls for columns of quality
+    """A table of some columns of a shard, in the order of `names`, with nulls for those of quality
     that it lacks. Other columns that it lacks stay away."""
     schema = shard_schema()
     wanted = []
     for name in names:
-        if name not in table.column_names and name in _NULL_WHERE_LACKING:
+        if name not in table.column_names and name in NULL_WHERE_LACKING:
             nulls = pa.nulls(table.num_rows, schema.field(name).type)
             table = table.append_column(schema.field(name), nulls)
         if name in table.column_names:

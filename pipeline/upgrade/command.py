@@ -29,6 +29,7 @@ from pipeline.commands.termination import status_of
 from pipeline.commands.words import several
 from pipeline.files.atomic import appears_whole, publish
 from pipeline.shards import DamagedShard, lacking, open_shard
+from pipeline.upgrade.complete_index import complete_index
 from pipeline.upgrade.interfaces import Made, add_interfaces
 from pipeline.upgrade.options import UpgradeOptions
 from pipeline.upgrade.upgrade_shard import check_is_of, sha256_of, write_upgraded
@@ -76,6 +77,7 @@ def upgrade(options: UpgradeOptions, console: Console | None = None) -> None:
         layout.scratch.mkdir(exist_ok=True)
         try:
             added = _Upgrade(dataset, layout).run(console, options.quiet)
+            is_index_new = complete_index(BuiltDataset.open(options.dataset), layout)
             made = _interfaces(options, layout, console)
         finally:
             with contextlib.suppress(OSError):  # a build may have left something there
@@ -86,7 +88,9 @@ def upgrade(options: UpgradeOptions, console: Console | None = None) -> None:
         if made.left_out:
             text = f"{', '.join(made.left_out[:NAMED])}: too many atoms in one place"
             print_rows(console, [("left out", text)])
-    if not added and made is not None:
+    if is_index_new:
+        print_rows(console, [("added", f"columns of quality to {layout.index}")])
+    if not added and (made is not None or is_index_new):
         return
     if not added:
         console.print(f"{layout.folder} has all columns", highlight=False, markup=False)

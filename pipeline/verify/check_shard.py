@@ -24,6 +24,7 @@ from pipeline.residues import ATOM14_EXISTS, N_SLOTS, UNKNOWN, sequence_string
 from pipeline.shards import (
     INDEX_COLUMNS,
     LATER_COLUMNS,
+    NULL_WHERE_LACKING,
     SCHEMA_VERSION,
     DamagedShard,
     Rows,
@@ -297,8 +298,9 @@ class _Check:
     def _read_group(self, shard: pq.ParquetFile, group: int) -> Rows | None:
         """A row group; where it does not read, say which columns are to blame."""
         wanted = [n for n in shard_schema().names if not came_later(n, shard.schema_arrow)]
+        nulls = NULL_WHERE_LACKING.difference(wanted)
         try:
-            return read_rows(shard, self.job.path, [group], wanted)
+            return read_rows(shard, self.job.path, [group], [*wanted, *sorted(nulls)])
         except (DamagedShard, IndexError) as error:
             what = str(error).removeprefix(f"{self.job.path}: ").partition("; the file is")[0]
         bad = [name for name in wanted if not _reads(shard, group, name)]

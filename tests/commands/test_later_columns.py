@@ -18,6 +18,7 @@ from pipeline.export.command import main as export
 from pipeline.selection.selection import select
 from pipeline.shards import LATER_COLUMNS, open_shard, read_rows
 from pipeline.subset.command import main as subset
+from pipeline.upgrade.command import main as upgrade
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 from pipeline.where import WhereError
 from tests.support import build_runs as runs
@@ -51,9 +52,9 @@ def old(new: Path, tmp_path: Path) -> Path:
 
 def without_later_columns(path: Path) -> None:
     table = pq.read_table(path)
-    assert set(table.column_names) >= LATER_COLUMNS
+    later = LATER_COLUMNS.intersection(table.column_names)
     metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"ARROW:schema"}
-    table = table.drop_columns(list(LATER_COLUMNS)).replace_schema_metadata(metadata)
+    table = table.drop_columns(list(later)).replace_schema_metadata(metadata)
     pq.write_table(table, path, compression="zstd", row_group_size=64, write_page_checksum=True)
 
 
@@ -84,11 +85,14 @@ def test_its_chains_are_read_and_exported(old: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "pdb").rglob("*.*"))) >= 8
 
 
-def test_a_subset_of_it_has_nulls_and_joins_a_new_one(old: Path, new: Path, tmp_path: Path) -> None:
+def test_a_subset_of_it_has_what_coordinates_tell_and_joins_a_new_one(
+    old: Path, new: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "subset"
     assert subset([str(old), "--out-dir", str(out), "--where", "length >= 10"]) == 0
     index = pq.read_table(out / "index.parquet")
-    assert index["clashes_per_1000_atoms"].null_count == index.num_rows == 8
+    assert index["clashes_per_1000_atoms"].null_count == 0
+    assert index["zero_occupancy_fraction"].null_count == index.num_rows == 8
     again = tmp_path / "again"
     assert subset([str(new), "--out-dir", str(again), "--where", "n_chirality_errors >= 0"]) == 0
     assert pq.read_table(again / "index.parquet").num_rows == 8
@@ -106,6 +110,29 @@ def test_a_build_into_it_takes_its_parts_as_they_are(old: Path, new: Path) -> No
     assert {p.name: p.read_bytes() for p in (old / "shards").iterdir()} == shards
     assert json.loads((old / "build.json").read_text())["digest"] == digest
     index = pq.read_table(old / "index.parquet")
-    assert set(index.column_names) >= LATER_COLUMNS
+    assert set(index.column_names) >= LATER_COLUMNS - {"three_di"}
     assert index["trimmed_mean_b_factor"].null_count == index.num_rows
     assert check_dataset(Layout(old), Thoroughness(n_jobs=1)).is_whole
+
+
+def test_an_upgrade_tells_its_index_and_its_shards_what_coordinates_tell(
+    old: Path, new: Path
+) -> None:
+    assert upgrade([str(old), "--quiet"]) == 0
+    index, wanted = (pq.read_table(d / "index.parquet") for d in (old, new))
+    assert index.column_names == wanted.column_names
+    for name in ("clashes_per_1000_atoms", "ramachandran_outlier_fraction", "n_chirality_errors"):
+        assert index[name].equals(wanted[name])
+    assert columns(old / "shards" / "part-00000.parquet") >= LATER_COLUMNS
+    assert check_dataset(Layout(old), Thoroughness(n_jobs=1)).is_whole
+    before = (old / "index.parquet").read_bytes()
+    assert upgrade([str(old), "--quiet"]) == 0
+    assert (old / "index.parquet").read_bytes() == before
+
+
+def test_an_upgrade_mends_an_index_that_an_interrupted_one_left(old: Path, new: Path) -> None:
+    left = (old / "index.parquet").read_bytes()
+    assert upgrade([str(old), "--quiet"]) == 0
+    (old / "index.parquet").write_bytes(left)
+    assert upgrade([str(old), "--quiet"]) == 0
+    assert pq.read_table(old / "index.parquet")["n_chirality_errors"].null_count == 0
