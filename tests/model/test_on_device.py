@@ -141,7 +141,8 @@ class _Step:
         torch.manual_seed(0)
         self.device, self.module = device, FlowModule(CONFIG).to(device)
         self.module.trainer = SimpleNamespace(precision="32-true", default_root_dir=str(folder))
-        options = OptimizerConfig(schedule="constant", matrices="muon")
+        matrices: Any = "muon" if hasattr(torch.optim, "Muon") else "adamw"
+        options = OptimizerConfig(schedule="constant", matrices=matrices)
         self.optimizer, self.schedule = build_optimizer(self.module.network, options, 10)
         self.average = EMA()
         self.average.on_fit_start(self.module.trainer, self.module)
