@@ -130,6 +130,12 @@ class TrainParser(LightningArgumentParser):
             hint = getattr(self._option_string_actions.get(f"--{wrong[1]}"), "_typehint", None)
             if hint is not None:
                 return f"--{wrong[1]} {wrong[2]}: expected {expected_of(hint)}"
+        within = re.match(
+            r"""(?s)Parser key "([\w.]+)":.* given class_path '[\w.]+':\s+(.*?)\s+- Expected""",
+            message,
+        )
+        if within:  # of a list of records
+            return f"--{within[1]}: {' '.join(within[2].split())}"
         return " ".join(re.sub(r'^Parser key "([\w.]+)":', r"--\1:", message).split())
 
     def _name(self) -> str:

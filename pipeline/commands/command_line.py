@@ -329,7 +329,7 @@ def metavar_of(hint: Any) -> str:
     if hint is bool:
         return ""
     if _is_list(hint):
-        return "NAME ..."
+        return "LIST" if dataclasses.is_dataclass(typing.get_args(hint)[0]) else "NAME ..."
     if typing.get_origin(hint) is Literal:
         return "{" + ",".join(map(str, typing.get_args(hint))) + "}"
     return {int: "N", float: "X", Path: "PATH", Place: "PATH"}.get(hint, "TEXT")

@@ -16,6 +16,7 @@ from pipeline.commands.words import several
 from pipeline.dataset.dataset import ShardDataset
 from pipeline.dataset.draw import Draw, repeat_of
 from pipeline.dataset.items import Item
+from pipeline.errors import UsageError
 from pipeline.selection.selection import Selection, index_of_chains
 
 INTERFACES = "interfaces.parquet"
@@ -51,7 +52,7 @@ class AlphaFold3Weights:
         for one in fields(self):
             value = getattr(self, one.name)
             if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{one.name} is not negative, but {value}")
+                raise UsageError(f"{one.name} is not negative, but {value}")
 
     def of(
         self,

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.errors import UsageError
+
 CONTACT = 8.0
 """Å between the CB of two residues (CA, where there is none) that make a pair of an interface."""
 
@@ -161,9 +163,9 @@ class CropShares:
         for name in ("contiguous", "spatial", "interface"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"the share of {name} crops is not negative, but {value}")
+                raise UsageError(f"the share of {name} crops is not negative, but {value}")
         if not self.contiguous + self.spatial + self.interface > 0:
-            raise ValueError("the shares of all crops are 0; one of them is above")
+            raise UsageError("the shares of all crops are 0; one of them is above")
 
 
 @dataclass(frozen=True)

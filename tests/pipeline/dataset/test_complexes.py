@@ -23,6 +23,7 @@ from pipeline.dataset import (
     ShardDataset,
     UnreadableDataset,
 )
+from pipeline.errors import UsageError
 from tests.support.complexes import interfaces_of, write_interfaces
 
 Rows = list[dict[str, Any]]
@@ -192,5 +193,5 @@ def test_wrong_options_are_said_plainly(with_interfaces: Path, examples_dataset:
         ComplexDataset(ShardDataset(with_interfaces))
     with pytest.raises(ValueError, match=r"no column 'fold'.*pipeline\.split"):
         opened(with_interfaces).weights(clusters="fold")
-    with pytest.raises(ValueError, match="beta_chain is not negative, but -1"):
+    with pytest.raises(UsageError, match="beta_chain is not negative, but -1"):
         AlphaFold3Weights(beta_chain=-1)

@@ -19,6 +19,7 @@ from pipeline.dataset import (
     SpatialCrop,
 )
 from pipeline.dataset.crops import CONTACT, contacts
+from pipeline.errors import UsageError
 from pipeline.seeded import seeded
 
 KINDS = (ContiguousCrop, SpatialCrop, InterfaceCrop, MixedCrop)
@@ -195,9 +196,9 @@ def test_a_mixed_crop_reads_nothing_for_kinds_that_are_never_drawn() -> None:
 @settings(max_examples=5)
 @given(st.sampled_from(["contiguous", "spatial", "interface"]))
 def test_wrong_shares_and_sizes_are_refused_by_name(name: str) -> None:
-    with pytest.raises(ValueError, match=f"share of {name} crops is not negative, but -1"):
+    with pytest.raises(UsageError, match=f"share of {name} crops is not negative, but -1"):
         CropShares(**{name: -1.0})
-    with pytest.raises(ValueError, match="one of them is above"):
+    with pytest.raises(UsageError, match="one of them is above"):
         CropShares(0, 0, 0)
     with pytest.raises(ValueError, match="two residues at least"):
         InterfaceCrop(1)
