@@ -153,7 +153,8 @@ def test_the_answer_itself_scores_perfectly(dataset: Path) -> None:
     assert row["packing.chi1_recovery"] == 1
     assert row["design.recovery"] == 1
     assert row["design.score"] == pytest.approx(0, abs=1e-6)
-    assert row["design.perplexity"] == row["design.perplexity_surface"] == 1
+    assert row["design.perplexity"] == row["design.recovery_surface"] == 1
+    assert all(row["perplexity"] == 1 for row in tally.designed.by_place() if row["residues"])
     assert row["inpainting.ca_rmsd"] == pytest.approx(0, abs=1e-4)
     assert row["inpainting.motif_rmsd"] == pytest.approx(0, abs=1e-4)
     confusion = tally.designed.confusion
@@ -197,6 +198,8 @@ def test_a_table_has_the_places_of_designed_residues_and_another_their_types(
     log = {k: math.log(float(places[k]["perplexity"])) for k in ("all", "helix", "strand", "coil")}
     mean = sum(log[k] * number[k] for k in ("helix", "strand", "coil")) / number["all"]
     assert log["all"] == pytest.approx(mean, rel=1e-6)
+    page = (evaluated / "summary.md").read_text()
+    assert f"| surface | {number['surface']} | {float(places['surface']['recovery']):.3f} |" in page
     types = csv_rows(evaluated / "composition.csv")
     confusion = csv_rows(evaluated / "confusion.csv")
     assert [row["type"] for row in types] == [row["true"] for row in confusion]
