@@ -64,11 +64,8 @@ class DesignTally:
         self.likelihood.append(log_p)
         self.places.append(np.stack([places[name] for name in PLACES], 1))
         found: Row = {} if likelihood is None else {"perplexity": _perplexity(log_p)}
-        for name, there in places.items():
-            found[f"recovery_{name}"] = _mean(right[there])
-            if likelihood is not None:
-                found[f"perplexity_{name}"] = _perplexity(log_p[there])
-        return found
+        # Of a few residues a perplexity says little: `by_place` takes those of all chains.
+        return found | {f"recovery_{name}": _mean(right[there]) for name, there in places.items()}
 
     def by_place(self) -> list[Row]:
         """One row for each place: residues of all chains together."""

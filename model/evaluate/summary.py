@@ -46,6 +46,8 @@ class Summary:
     against : list of Difference
     calibration : Calibration or None
         Of the predicted errors of side chains.
+    places : list of dict
+        Recovery and perplexity of designs by where residues are, all chains together.
     """
 
     about: dict[str, Any]
@@ -55,6 +57,7 @@ class Summary:
     new: dict[str, float]
     against: Sequence[Difference] = ()
     calibration: Calibration | None = None
+    places: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not known is null."""
@@ -68,6 +71,7 @@ class Summary:
                 "confidence_spearman": self.confidence,
                 "calibration": _calibration(self.calibration),
                 "new_proteins": self.new,
+                "design_by_place": [dict(row) for row in self.places],
                 "against": [
                     {
                         "metric": d.metric,
@@ -93,6 +97,8 @@ class Summary:
             shown = {**record.shown, **record.of_evaluation}
             lines += _table(self, task, shown, with_baseline)
             lines += _confidence(self.confidence, task)
+            if task == "design" and self.places:
+                lines += _by_place(self.places)
             if task == "packing" and self.calibration is not None:
                 lines += self.calibration.lines()
             if record.is_new and self.new:
@@ -145,7 +151,8 @@ def summarise_tally(
             paired[metric] = paired_difference(*sides, seed=seed)
     calibration = Calibration.of(tally.packed, error_scale) if tally.packed.aatype else None
     correlations, new = _correlations(tally), _of_set(tally, known)
-    return Summary(about, tasks, paired, correlations, new, against, calibration)
+    places = tally.designed.by_place()
+    return Summary(about, tasks, paired, correlations, new, against, calibration, places)
 
 
 def _correlations(tally: Tally) -> dict[str, float]:
@@ -193,6 +200,15 @@ def _table(summary: Summary, task: str, shown: Mapping[str, str], with_baseline:
         if with_baseline:
             cells += [str(summary.tasks["baseline"][metric]), str(summary.paired[metric])]
         lines.append(f"| {' | '.join([*cells, str(interval.n)])} |")
+    return [*lines, ""]
+
+
+def _by_place(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Residues of all chains together."""
+    lines = ["| residues of all chains | number | recovery | perplexity |", "|---|---|---|---|"]
+    for row in rows:
+        measures = f"{row['recovery']:.3f} | {row['perplexity']:.2f}"
+        lines.append(f"| {row['place']} | {row['residues']:,} | {measures} |")
     return [*lines, ""]
 
 

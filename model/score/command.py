@@ -58,8 +58,8 @@ def score(options: ScoreOptions) -> int:
         others = {GIVEN: options.sequence, **others}
     structures, errors = _read(options)
     if not structures:
-        for error in errors:
-            say(f"failed: {error}")
+        for failed in errors:
+            say(f"failed: {failed}")
         return end_with(f"error: none of {several(len(errors), 'input')} can be used", FAILURE)
     scorer = Scorer.load(options.ckpt, device=options.device)
     make_folder(options.out_dir, options.overwrite)
@@ -79,8 +79,8 @@ def score(options: ScoreOptions) -> int:
             if not options.quiet:
                 for one in scores:
                     print(_sentence(one), flush=True)
-    for error in errors:
-        say(f"failed: {error}")
+    for failed in errors:
+        say(f"failed: {failed}")
     if not rows:
         return end_with("error: no sequence could be scored", FAILURE)
     write(options.out_dir / "options.yaml", to_yaml(options))

@@ -15,13 +15,13 @@ from model.flow.likelihood import ORDERS, conditionals, estimated
 from model.flow.state import Network
 from model.sample.run import backbone_of
 from model.score.sequence_score import OWN, SequenceScore
-from model.tasks import TASK_RECORDS, Request
+from model.tasks import TASK_RECORDS, Request, Task
 from model.tasks.inputs import InputError, InputStructure, read_inputs
 from model.tasks.sequences import spread
 from model.trained_network import default_for, device_named, load_network, untrained_for
 from pipeline.residues import UNKNOWN
 
-TASK = "design"
+TASK: Task = "design"
 """What a network must have been trained for."""
 
 

@@ -51,7 +51,7 @@ class SequenceScore:
     @cached_property
     def scored(self) -> NDArray[np.bool_]:
         """(L,) Residues with a backbone and a type."""
-        return ~np.isnan(self.of_orders).any(0)
+        return np.asarray(~np.isnan(self.of_orders).any(0))
 
     @property
     def log_likelihood(self) -> NDArray[np.float64]:

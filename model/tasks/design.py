@@ -119,10 +119,6 @@ DESIGN = TaskRecord(
     shown={"recovery": "recovery", "score": "score of the designs"},
     of_evaluation={
         "perplexity": "perplexity",
-        **{
-            f"{measure}_{place}": f"… {where}"
-            for measure in ("recovery", "perplexity")
-            for place, where in PLACES.items()
-        },
+        **{f"recovery_{place}": f"recovery {where}" for place, where in PLACES.items()},
     },
 )

@@ -127,7 +127,7 @@ def bias_of(
             bias[_rows_of(residues, path, structure), kind] += number
     wrong = np.asarray(np.isnan(bias).any(1))
     chosen = np.isposinf(bias)
-    bias = np.where(chosen, 0.0, np.where(chosen.any(1)[:, None], -np.inf, bias))
+    bias = np.where(chosen, 0.0, np.where(chosen.any(1, keepdims=True), -np.inf, bias))
     wrong |= np.isneginf(bias).all(1)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

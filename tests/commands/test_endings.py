@@ -163,6 +163,7 @@ FULL_DISK = {
     "pipeline.verify": "",
     "model.evaluate": "cannot write: ",
     "model.sample": "cannot write: ",
+    "model.score": "cannot write: ",
     "model.train": "cannot write: ",
     "model.visualize": "cannot write: ",
 }

@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from model.checkpoint import load_flow
 from model.evaluate import compare as comparison
 from model.evaluate.command import main
 from model.evaluate.compare import CannotCompare, compare, read_per_chain
 from model.evaluate.held_out import COLUMNS, fit_baseline, spread
 from model.evaluate.tally import Tally, residue_rmsd, spearman
+from model.flow.likelihood import estimated
 from model.metrics import Structure, packing_metrics
+from model.sample.run import backbone_of
 from model.tasks import TASK_RECORDS, Output
 from pipeline.dataset import ShardDataset
 from tests.support.sample_network import save_small_network
@@ -150,11 +153,67 @@ def test_the_answer_itself_scores_perfectly(dataset: Path) -> None:
     assert row["packing.chi1_recovery"] == 1
     assert row["design.recovery"] == 1
     assert row["design.score"] == pytest.approx(0, abs=1e-6)
-    assert row["design.perplexity"] == row["design.perplexity_surface"] == 1
+    assert row["design.perplexity"] == row["design.recovery_surface"] == 1
+    assert all(row["perplexity"] == 1 for row in tally.designed.by_place() if row["residues"])
     assert row["inpainting.ca_rmsd"] == pytest.approx(0, abs=1e-4)
     assert row["inpainting.motif_rmsd"] == pytest.approx(0, abs=1e-4)
     confusion = tally.designed.confusion
     assert confusion.sum() == np.trace(confusion) == typed.sum()
+
+
+def test_perplexity_is_that_of_the_types_of_nature_whatever_is_designed(
+    evaluated: Path, dataset: Path, ckpt: Path, tmp_path: Path
+) -> None:
+    hot = tmp_path / "hot"
+    more = ["--tasks", "design", "--temperature", "5", "--limit", "2"]
+    assert run(dataset, ckpt, hot, *more) == 0
+    cool = {row["chain_uid"]: row for row in csv_rows(evaluated / "per_chain.csv")}
+    network, _ = load_flow(ckpt)
+    test = {item["chain_uid"]: item for item in ShardDataset(dataset, columns=COLUMNS)}
+    for row in csv_rows(hot / "per_chain.csv"):
+        uid = row["chain_uid"]
+        problem = TASK_RECORDS["design"].held_out(test[uid], 0)
+        assert problem.reference is not None
+        types = torch.from_numpy(problem.reference.aatype)
+        log_p = estimated(network, backbone_of(problem), types, uid, steps=20).numpy()
+        scored = ~np.isnan(log_p).any(0)
+        expected = np.exp(-log_p[:, scored].mean())
+        assert float(row["design.perplexity"]) == pytest.approx(expected, rel=1e-4)
+        if uid in cool:
+            assert row["design.perplexity"] == cool[uid]["design.perplexity"]
+            assert row["design.score"] != cool[uid]["design.score"]
+
+
+def test_a_table_has_the_places_of_designed_residues_and_another_their_types(
+    evaluated: Path,
+) -> None:
+    places = {row["place"]: row for row in csv_rows(evaluated / "design_by_place.csv")}
+    number = {name: int(row["residues"]) for name, row in places.items()}
+    assert list(places) == ["all", "core", "surface", "helix", "strand", "coil"]
+    assert number["core"] + number["surface"] == number["all"]
+    assert number["helix"] + number["strand"] + number["coil"] == number["all"]
+    mean = sum(float(places[k]["recovery"]) * number[k] for k in ("helix", "strand", "coil"))
+    assert float(places["all"]["recovery"]) == pytest.approx(mean / number["all"])
+    # Perplexities are exponents of means.
+    log = {k: math.log(float(places[k]["perplexity"])) for k in ("all", "helix", "strand", "coil")}
+    mean = sum(log[k] * number[k] for k in ("helix", "strand", "coil")) / number["all"]
+    assert log["all"] == pytest.approx(mean, rel=1e-6)
+    page = (evaluated / "summary.md").read_text()
+    assert f"| surface | {number['surface']} | {float(places['surface']['recovery']):.3f} |" in page
+    types = csv_rows(evaluated / "composition.csv")
+    confusion = csv_rows(evaluated / "confusion.csv")
+    assert [row["type"] for row in types] == [row["true"] for row in confusion]
+    for column in ("nature", "designed"):
+        assert sum(float(row[column]) for row in types) == pytest.approx(1)
+    of_nature = [sum(int(v) for k, v in row.items() if k != "true") for row in confusion]
+    shares = [float(row["nature"]) for row in types]
+    assert shares == pytest.approx([n / sum(of_nature) for n in of_nature])
+    assert sum(abs(float(row["difference"])) for row in types) > 0
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_problems_hold_what_their_task_says(dataset: Path) -> None:
@@ -232,7 +291,7 @@ def test_the_subcommand_prints_the_differences(
         csv.writer(file).writerows(rows)
     assert comparison.main([str(other), str(evaluated)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    (changed,) = [line for line in lines if "design.recovery" in line]
+    (changed,) = [line for line in lines if "design.recovery " in line]
     assert "0.250 [0.250, 0.250]" in changed
     assert "differs" in changed
     assert sum("differs" in line for line in lines) == 1

@@ -12,7 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.flow import Clean, Flow, Held, NoisyProtein, clean_from_batch, draw_noise
+from model.flow import (
+    TASKS,
+    Clean,
+    Flow,
+    Held,
+    NoisyProtein,
+    clean_from_batch,
+    draw_noise,
+    draw_times,
+)
+from model.flow.generate import generate
 from model.flow.likelihood import (
     backbone_alone,
     chain_rule,
@@ -21,11 +31,14 @@ from model.flow.likelihood import (
     estimated,
     type_log_probabilities,
 )
+from model.flow.tasks import held_for
+from model.losses import FlowLoss
 from model.network import FlowNetwork
+from model.train.optimizer import OptimizerConfig, build_optimizer
 from pipeline.residues import MASK
 from tests.model.test_leaks import assert_same_bits
 from tests.support.flow_batches import batch_of, random_item, unresolved
-from tests.support.sample_network import small_network
+from tests.support.sample_network import CONFIG, small_network
 
 N = 9
 UID = "protein"
@@ -224,3 +237,40 @@ def test_a_network_that_knows_nothing_has_a_perplexity_of_twenty() -> None:
 
     log_p = chain_rule(knows_nothing, backbone_alone(clean), clean.sequence[0], UID, orders=2)
     assert np.exp(-float(log_p.nanmean())) == pytest.approx(20, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_chain_that_was_learned_by_heart_is_likely_and_designed_again() -> None:
+    """From noised backbones, as a design network is trained; asked of the backbone as it is."""
+    torch.manual_seed(0)
+    n, count = 12, 4
+    item = random_item(UID, n, 3, scale=4.0)
+    clean = clean_from_batch(batch_of(*[item] * count))
+    config = replace(CONFIG, c_s=32)
+    flow, loss, network = Flow(), FlowLoss(), FlowNetwork(config)
+    optimizer, schedule = build_optimizer(
+        network, OptimizerConfig(lr=0.006, warmup_steps=20, weight_decay=0.0), 160
+    )
+    uids, tasks = [str(k) for k in range(count)], torch.full((count,), TASKS.index("design"))
+    for step in range(160):
+        noise = draw_noise(uids, [n] * count, n, 0, step)
+        times = draw_times(held_for(tasks, clean, noise), noise)
+        sd = torch.full((count,), 0.1)
+        noisy, target = flow.corrupt(clean, times, noise, backbone_sd=sd)
+        total, _ = loss(noisy, network(noisy), target)
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    network.eval()
+    one, types = clean[:1], clean.sequence[0]
+    backbone = backbone_alone(one)
+    own = float(chain_rule(network, backbone, types, UID, orders=2).mean().neg().exp())
+    turned = types.roll(1)
+    others = float(chain_rule(network, backbone, turned, UID, orders=2).mean().neg().exp())
+    assert own < 2 < others
+    nothing = torch.zeros_like(one.mask)
+    held = Held(one.mask, nothing, nothing)
+    made = generate(network, one, held, [UID], steps=8, temperature=0.0)
+    assert (made.state.sequence[0] == types).float().mean() > 0.8
