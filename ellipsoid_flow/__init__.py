@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         residue_gaussians,
     )
     from pipeline.report import write_report
-    from pipeline.selection import residue_batches, residues
+    from pipeline.selection import interfaces, residue_batches, residues
     from pipeline.shards import DamagedShard
 
 __all__ = [
@@ -78,6 +78,7 @@ __all__ = [
     "export_flow",
     "from_all_atoms",
     "from_backbone_atoms",
+    "interfaces",
     "load_flow",
     "look",
     "residue_batches",
@@ -115,7 +116,7 @@ _HOMES = {
         "residue_gaussians",
     ),
     "pipeline.report": ("write_report",),
-    "pipeline.selection": ("residue_batches", "residues"),
+    "pipeline.selection": ("interfaces", "residue_batches", "residues"),
     "pipeline.shards": ("DamagedShard",),
 }
 """Module → what is imported of it; a test holds it to the imports above, which are for tools."""

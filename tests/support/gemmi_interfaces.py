@@ -1,6 +1,7 @@
-"""Pairs of chains in contact through gemmi's `NeighborSearch`: the oracle for ``interfaces.parquet``.
+"""Pairs of chains in contact by gemmi's `NeighborSearch`: the oracle for ``interfaces.parquet``.
 
-The chains are those of `gemmi_reading`; what is beside them is every other residue that gemmi reads.
+The chains are those of `gemmi_reading`; what is beside them is every other residue that gemmi
+reads.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TypeAlias
 import gemmi
 import numpy as np
 
-from pipeline.residues import ATOM14_NAMES, AATYPE_OF_LETTER, Linking, component
+from pipeline.residues import AATYPE_OF_LETTER, ATOM14_NAMES, Linking, component
 from tests.support.gemmi_reading import Reading, _block_from_binarycif, read
 
 Site: TypeAlias = tuple[int, int, tuple[int, int, int], str]
