@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         residue_gaussians,
     )
     from pipeline.report import write_report
-    from pipeline.selection import residue_batches, residues
+    from pipeline.selection import interfaces, residue_batches, residues
     from pipeline.shards import DamagedShard
 
 __all__ = [
@@ -101,6 +101,7 @@ __all__ = [
     "export_flow",
     "from_all_atoms",
     "from_backbone_atoms",
+    "interfaces",
     "load_flow",
     "look",
     "residue_batches",
@@ -152,7 +153,7 @@ _HOMES = {
         "residue_gaussians",
     ),
     "pipeline.report": ("write_report",),
-    "pipeline.selection": ("residue_batches", "residues"),
+    "pipeline.selection": ("interfaces", "residue_batches", "residues"),
     "pipeline.shards": ("DamagedShard",),
 }
 """Module → what is imported of it; a test holds it to the imports above, which are for tools."""

@@ -131,9 +131,11 @@ def _sieve(
         return found, set()
     bounds = np.flatnonzero(np.diff(group, prepend=-1, append=-1))
     begins, sizes = bounds[:-1], np.diff(bounds)
-    lowest = np.minimum.reduceat(cell, begins, axis=1).astype(np.int64) - 1
-    size = np.maximum.reduceat(cell, begins, axis=1) - lowest + 2
-    cell -= np.repeat(lowest.astype(np.int32), sizes, axis=1)
+    lowest = np.stack([np.minimum.reduceat(along, begins) for along in cell]).astype(np.int64) - 1
+    highest = np.stack([np.maximum.reduceat(along, begins) for along in cell])
+    size = highest - lowest + 2
+    for along, low in zip(cell, lowest.astype(np.int32), strict=True):
+        along -= np.repeat(low, sizes)
     too_wide = size.max(axis=0) > 1 << _AXIS_BITS
     if too_wide.any():
         found[np.repeat(too_wide, sizes)] = False
@@ -151,7 +153,7 @@ def _near_others(
 ) -> NDArray[np.bool_]:
     """Points with another owner's point around, in a grid whose outermost cells are empty."""
     x, y, z = cell
-    place = x + y * np.int32(steps[1]) + z * np.int32(steps[2])
+    place = (x + y * np.int32(steps[1]) + z * np.int32(steps[2])).astype(np.intp)
     # Of an owner's cell the owner, of nobody's none, of several owners' cell both extremes.
     below, above = owner[0] - 1, owner[-1] + 1
     least = np.full(n_cells, above, np.int32)

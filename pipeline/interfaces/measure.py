@@ -30,6 +30,7 @@ ATOM_DISTANCE = 5000
 
 _INITIALS = np.array([[ord(name[:1] or " ") for name in row] for row in ATOM14_NAMES], np.uint8)
 
+_SQUARE_BITS = (CB_DISTANCE**2).bit_length()
 _FAR = np.iinfo(np.int64).max
 
 Key = tuple[str, str | None, int]
@@ -113,21 +114,23 @@ def find_interfaces(
         atoms, code = atoms.only(kept), code[kept]
         kept = ~np.isin(points.group_of[beta_owner[betas.first]], list(left_out))
         betas, beta_code = betas.only(kept), beta_code[kept]
-    pairs = _distinct(np.concatenate([_distinct(code), _distinct(beta_code)]))
+    atom_pairs, least_of_atoms = _least_of_each(code, atoms.square)
+    beta_pairs, least_of_betas = _least_of_each(beta_code, betas.square)
+    pairs = _distinct(np.concatenate([atom_pairs, beta_pairs]))
     pair_1, pair_2 = pairs // n_chains, pairs % n_chains
-    pair, beta_pair = np.searchsorted(pairs, code), np.searchsorted(pairs, beta_code)
 
     n_beta = _count(beta_residue[betas.first], beta_residue[betas.second], points.chain_of, pairs)
     n_atom = _count(
         points.residue[atoms.first], points.residue[atoms.second], points.chain_of, pairs
     )
     least = np.full(len(pairs), _FAR)
-    np.minimum.at(least, pair, atoms.square)
-    lacking = np.flatnonzero(least == _FAR)
-    np.minimum.at(least, beta_pair, betas.square)
+    least[np.searchsorted(pairs, beta_pairs)] = least_of_betas
+    least[np.searchsorted(pairs, atom_pairs)] = least_of_atoms
+    lacking = np.flatnonzero(~np.isin(pairs, atom_pairs))
     if len(lacking):
-        np.minimum.at(least, lacking, _least_squares(pair_1[lacking], pair_2[lacking], points))
-    covalent, n_clashes = _covalent_and_clashes(atoms, pair, points, len(pairs))
+        nearer = _least_squares(pair_1[lacking], pair_2[lacking], points)
+        least[lacking] = np.minimum(least[lacking], nearer)
+    covalent, n_clashes = _covalent_and_clashes(atoms, code, points, pairs)
     numbers: dict[str, NDArray[Any]] = {
         "n_cb_residues_1": n_beta[0],
         "n_cb_residues_2": n_beta[1],
@@ -210,6 +213,17 @@ def _distinct(values: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
     return ordered[is_new]
 
 
+def _least_of_each(
+    code: NDArray[np.int64], square: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct codes, and the least square of each; squares are of distances of up to 8 Å."""
+    ordered = np.sort((code << _SQUARE_BITS) | square)
+    codes = ordered >> _SQUARE_BITS
+    is_first = np.ones(len(codes), bool)
+    is_first[1:] = codes[1:] != codes[:-1]
+    return codes[is_first], ordered[is_first] & ((1 << _SQUARE_BITS) - 1)
+
+
 def _betas(
     points: _Points,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
@@ -258,15 +272,16 @@ def _least_squares(
 
 
 def _covalent_and_clashes(
-    atoms: ClosePairs, pair: NDArray[np.int64], points: _Points, n_pairs: int
+    atoms: ClosePairs, code: NDArray[np.int64], points: _Points, pairs: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Which pairs have a bond, by its length, and how many atoms of each are too near for none."""
     close = np.flatnonzero(atoms.square < CLASH**2)
     first, second = (_initials(points, side[close]) for side in (atoms.first, atoms.second))
     bonded = at_bond_length(first, second, atoms.square[close])
-    covalent = np.zeros(n_pairs, bool)
-    covalent[pair[close[bonded]]] = True
-    return covalent, np.bincount(pair[close[~bonded]], minlength=n_pairs)
+    pair = np.searchsorted(pairs, code[close])
+    covalent = np.zeros(len(pairs), bool)
+    covalent[pair[bonded]] = True
+    return covalent, np.bincount(pair[~bonded], minlength=len(pairs))
 
 
 def _initials(points: _Points, atom: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from pipeline.built.build_summary import BuildSummary
 from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.files.storage import Folder, StorageError
 from pipeline.geometry.gaussians import BASE_THICKNESS
+from pipeline.interfaces import FILE_NAME as INTERFACES
 from pipeline.report.gyration import Gyration, gyration
 from pipeline.report.histogram import Histogram, histogram, size_classes
 from pipeline.report.outliers import OUTLIER_COLUMNS, Oddity, find_outliers, zero_b_factors
@@ -156,6 +157,8 @@ class Numbers:
     outliers: tuple[Oddity, ...]
     splits: Splits | str | None
     """A text says why there is a file but nothing to show of it."""
+    interfaces: pa.Table | None
+    """Pairs of chains in contact; datasets of older versions have no such table."""
     has_options: bool
     """Whether the file that makes the dataset again is there."""
 
@@ -201,8 +204,20 @@ def gather(dataset: BuiltDataset, sample: int = SAMPLE_RESIDUES) -> Numbers:
         scan=scan,
         outliers=find_outliers(index, scan.extremes, scan.n_extreme),
         splits=_splits(folder, index, build),
+        interfaces=_table(folder, INTERFACES, _INTERFACE_COLUMNS),
         has_options=folder.exists("options.yaml"),
     )
+
+
+_INTERFACE_COLUMNS = (
+    "entry_id",
+    "n_atom_residues_1",
+    "n_atom_residues_2",
+    "covalent",
+    "n_clashes",
+    "n_ligands",
+    "n_nucleotides",
+)
 
 
 def _name(folder: Folder) -> str:

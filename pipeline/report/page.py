@@ -20,6 +20,7 @@ from pipeline.report.sections.chains import (
 )
 from pipeline.report.sections.ellipsoids import ellipsoids
 from pipeline.report.sections.header import header, making
+from pipeline.report.sections.interfaces import interface_figures
 from pipeline.report.sections.organisms import organisms
 from pipeline.report.sections.origin import origin
 from pipeline.report.sections.outliers import outliers
@@ -58,7 +59,10 @@ def render(numbers: Numbers, chain_pages: str | None = None) -> str:
         several=several,
         **header(numbers),
         **origin(numbers),
-        length_figures=length_figures(numbers.chains),
+        length_figures=[
+            *length_figures(numbers.chains),
+            *interface_figures(numbers.interfaces),
+        ],
         **experiments(numbers.chains),
         composition=composition(numbers.scan),
         **structure(numbers.chains),

@@ -62,7 +62,7 @@ def here(built: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def without_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(pipeline.build.build_parts, "Crew", runs.CrewOfNone)
-    yield
+    return
 
 
 def table(dataset: Path) -> pa.Table:

@@ -66,10 +66,12 @@ def test_a_group_that_is_strewn_too_wide_or_lies_in_one_place_is_left_out(
     wide[3] = 2_000_000_000
     owner = np.repeat(np.arange(4, dtype=np.int32), 10)
     found = close_pairs(np.concatenate([near, wide]), owner, owner // 2, DISTANCE)
-    assert found.left_out == {1} and len(found.first) == 100
+    assert found.left_out == {1}
+    assert len(found.first) == 100
     monkeypatch.setattr(neighbours, "MAX_PAIRS", 99)
     found = close_pairs(np.concatenate([near, near + 9]), owner, owner // 2, DISTANCE)
-    assert found.left_out == {0, 1} and not len(found.first)
+    assert found.left_out == {0, 1}
+    assert not len(found.first)
 
 
 def some_entries(seed: int) -> tuple[list[Chain], dict]:
@@ -142,7 +144,8 @@ def brute_force(one: Chain, other: Chain, beside: Beside | None) -> Columns:
 def test_all_numbers_of_all_pairs_are_those_of_brute_force(seed: int) -> None:
     chains, beside = some_entries(seed)
     table, left_out = find_interfaces(chains, beside)
-    assert not left_out and table.schema.equals(INTERFACES_SCHEMA)
+    assert not left_out
+    assert table.schema.equals(INTERFACES_SCHEMA)
     found = {(r["chain_uid_1"], r["chain_uid_2"]): r for r in table.to_pylist()}
     n_near = 0
     for one in chains:
@@ -215,7 +218,8 @@ def of_file(path: Path, **how: str) -> dict[tuple[str, str], Columns]:
 def test_the_examples_have_the_interfaces_that_gemmi_finds(name: str) -> None:
     theirs = interfaces(EXAMPLES / name)
     ours = of_file(EXAMPLES / name)
-    assert ours.keys() == theirs.keys() and ours
+    assert ours.keys() == theirs.keys()
+    assert ours
     for pair, columns in ours.items():
         assert columns == {key: theirs[pair].get(key, 0) for key in columns}
 

@@ -25,6 +25,7 @@ from pipeline.built.plan import PLAN_SCHEMA
 from pipeline.built.reading import Reading
 from pipeline.built.records import DropRecord, InputRecord, records_table
 from pipeline.filters import Filters
+from pipeline.interfaces import INTERFACES_SCHEMA
 from pipeline.residues import ATOM14_NAMES, ONE_LETTER, RESTYPES
 from pipeline.shards import SCHEMA_VERSION, shard_schema
 from tests.support.places import EXAMPLES, ROOT
@@ -221,6 +222,7 @@ def test_the_documented_columns_of_the_index_are_those_it_has(built: tuple[Path,
     [
         ("## `inputs.parquet`", records_table(InputRecord, []).schema),
         ("## `drops.parquet`", records_table(DropRecord, []).schema),
+        ("## `interfaces.parquet`", INTERFACES_SCHEMA),
         ("## `plan.parquet`", PLAN_SCHEMA),
     ],
 )

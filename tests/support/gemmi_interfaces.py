@@ -1,6 +1,7 @@
-"""Pairs of chains in contact through gemmi's `NeighborSearch`: the oracle for ``interfaces.parquet``.
+"""Pairs of chains in contact by gemmi's `NeighborSearch`: the oracle for ``interfaces.parquet``.
 
-The chains are those of `gemmi_reading`; what is beside them is every other residue that gemmi reads.
+The chains are those of `gemmi_reading`; what is beside them is every other residue that gemmi
+reads.
 """
 
 from __future__ import annotations
