@@ -33,6 +33,7 @@ from pipeline.shards import (
     shard_schema,
     with_later_columns,
 )
+from pipeline.verify.columns import schema_differences
 from pipeline.verify.findings import Expected, Problem
 from pipeline.verify.probe import KILLS, deadly
 
@@ -352,11 +353,8 @@ class _Check:
         starts = rows.residues[wanted]
         here = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], np.diff(ends))
         # sse and its fractions are compared by themselves: a border case may be another class.
-        plain = [
-            name
-            for name in DERIVED_COLUMNS
-            if name != "sse" and name not in _FRACTIONS and name not in self._lacks
-        ]
+        others = {"sse", *_FRACTIONS, *self._lacks}
+        plain = [name for name in DERIVED_COLUMNS if name not in others]
         for name in (n for n in plain if n in rows.lists):
             again = np.concatenate([getattr(f, name) for f in features])
             close = _close(rows.lists[name][here], again).reshape(len(again), -1)
@@ -443,32 +441,9 @@ class _Check:
                 self.report.problems.append(Problem("index.parquet", "index", sentence, "rewrite"))
 
 
-def schema_differences(found: pa.Schema, wanted: pa.Schema) -> list[str]:
-    """What wanted columns lack, or are instead; a sentence each. More columns are none, and later
-    ones may lack."""
-    sentences = []
-    for field_ in wanted:
-        if field_.name not in found.names:
-            if field_.name in LATER_COLUMNS:
-                continue
-            sentences.append(f"has no column {field_.name}")
-        elif len(found.get_all_field_indices(field_.name)) > 1:
-            sentences.append(f"has several columns {field_.name}")
-        elif not found.field(field_.name).equals(field_):
-            other = found.field(field_.name)
-            sentences.append(
-                f"column {field_.name} is {_type(other)}, and should be {_type(field_)}"
-            )
-    return sentences
-
-
 def first_line(error: BaseException) -> str:
     """The first line of what an exception says."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _type(column: pa.Field) -> str:
-    return f"{column.type}{'' if column.nullable else ' not null'}"
 
 
 def _reads(shard: pq.ParquetFile, group: int, name: str) -> bool:

@@ -20,7 +20,8 @@ from pipeline.built.plan import PLAN_SCHEMA, read_plan
 from pipeline.built.reading import config_hash
 from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_table
 from pipeline.shards import INDEX_COLUMNS, UNITS, shard_schema
-from pipeline.verify.check_shard import first_line, schema_differences
+from pipeline.verify.check_shard import first_line
+from pipeline.verify.columns import schema_differences
 from pipeline.verify.findings import Expected, Problem
 from pipeline.verify.probe import KILLS, deadly
 
