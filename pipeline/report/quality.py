@@ -31,7 +31,7 @@ class Measure:
     far: float | None = None
     of_entry: bool = False
     is_share: bool = False
-    least_step: float = 0.0
+    least_step: float = 0.001
 
 
 MEASURES = (
@@ -85,7 +85,7 @@ def distributions(index: pa.Table, entries: pa.Table) -> tuple[tuple[Measure, Hi
         values = numbers_of(entries if measure.of_entry else index, measure.column)
         if np.isfinite(values).any():
             low, high = 0.0, None
-            if measure.least_step:  # counts, of which the few large ones matter
+            if measure.least_step == 1:  # counts, of which the few large ones matter
                 high = float(np.nanmax(values)) + 1
             elif measure.far is None and measure.is_share:
                 low, high = float(np.nanmin(values)), 1.0
