@@ -184,10 +184,15 @@ def compute_features(
 
 
 def bonded_on_both_sides(
-    positions: NDArray[np.float64], resolved: NDArray[np.bool_]
+    positions: NDArray[np.float64],
+    resolved: NDArray[np.bool_],
+    offsets: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Residues of one chain, (R,), that are joined to the one before and to the one after them."""
+    """Residues, (R,), that are joined to the one before and to the one after them; of one chain, or
+    of chains that begin at `offsets`."""
     joined = _joined(positions, resolved)
+    if offsets is not None:
+        joined[offsets[:-1]] = False
     return np.flatnonzero(joined[:-1] & joined[1:])
 
 

@@ -19,9 +19,11 @@ from pipeline.built.built_dataset import BuiltDataset, UnreadableDataset
 from pipeline.files.storage import Folder, StorageError
 from pipeline.geometry.gaussians import BASE_THICKNESS
 from pipeline.interfaces import FILE_NAME as INTERFACES
+from pipeline.report.gallery import Gallery, gallery
 from pipeline.report.gyration import Gyration, gyration
 from pipeline.report.histogram import Histogram, histogram, size_classes
 from pipeline.report.outliers import OUTLIER_COLUMNS, Oddity, find_outliers, zero_b_factors
+from pipeline.report.quality import QUALITY_COLUMNS, Measure, distributions
 from pipeline.report.scan_shards import SAMPLE_RESIDUES, Scan, scan_shards
 
 EXAMPLES = 3
@@ -112,6 +114,7 @@ class Chains:
     """Entries that have ligands by how many, in classes."""
     n_with_nucleic: int
     """Entries that have nucleotides."""
+    quality: tuple[tuple[Measure, Histogram], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ class Numbers:
     chains: Chains
     scan: Scan
     outliers: tuple[Oddity, ...]
+    gallery: Gallery
     splits: Splits | str | None
     """A text says why there is a file but nothing to show of it."""
     interfaces: pa.Table | None
@@ -203,6 +207,7 @@ def gather(dataset: BuiltDataset, sample: int = SAMPLE_RESIDUES) -> Numbers:
         chains=chains,
         scan=scan,
         outliers=find_outliers(index, scan.extremes, scan.n_extreme),
+        gallery=gallery(dataset, index, scan.extremes),
         splits=_splits(folder, index, build),
         interfaces=_table(folder, INTERFACES, _INTERFACE_COLUMNS),
         has_options=folder.exists("options.yaml"),
@@ -300,6 +305,7 @@ def _by_number(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:
 
 _INDEX_COLUMNS = (
     *OUTLIER_COLUMNS,
+    *QUALITY_COLUMNS,
     *("method", "resolution", "release_date", "taxonomy", "n_ligands", "n_nucleic"),
     *("helix_fraction", "strand_fraction", "coil_fraction"),
 )
@@ -347,6 +353,7 @@ def _chains(index: pa.Table) -> Chains:
         n_without_organism=n_without_organism,
         ligands=tuple(size_classes(n_ligands[n_ligands > 0])),
         n_with_nucleic=int(np.count_nonzero(_floats(entries["n_nucleic"]) > 0)),
+        quality=distributions(index, entries),
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from pipeline.report.quality import MEASURES, Measure, numbers_of
 
 if TYPE_CHECKING:
     from pipeline.report.extremes import Extreme
@@ -100,6 +102,15 @@ def find_outliers(
     is_long_enough = resolved >= LEAST_FOR_RADIUS
     is_zero = zero_b_factors(index)
 
+    def named_chains(
+        which: NDArray[np.bool_], badness: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
+        """The worst rows, and what is said of each chain."""
+        rows = np.flatnonzero(which)
+        places = rows[np.argsort(-badness[rows], kind="stable")][:MOST_NAMED]
+        named = index.take(pa.array(places)).select(["chain_uid", "entry_id", "source", "length"])
+        return places, named.to_pylist()
+
     def odd(
         name: str,
         rule: str,
@@ -109,12 +120,9 @@ def find_outliers(
         keeps_others: str = "",
     ) -> Oddity:
         """`finding` may name x, breaks, radius, expected, ratio and length of a row."""
-        rows = np.flatnonzero(which)
-        rows = rows[np.argsort(-badness[rows], kind="stable")]
-        places = rows[:MOST_NAMED]
+        places, named = named_chains(which, badness)
         chains = []
-        named = index.take(pa.array(places)).select(["chain_uid", "entry_id", "source", "length"])
-        for k, row in zip(places, named.to_pylist(), strict=True):
+        for k, row in zip(places, named, strict=True):
             told = finding.format(
                 x=100 * x[k],
                 breaks=breaks[k],
@@ -124,7 +132,7 @@ def find_outliers(
                 length=length[k],
             )
             chains.append(Outlier(**row, finding=told))
-        return Oddity(name, rule, len(rows), tuple(chains), keeps_others)
+        return Oddity(name, rule, int(np.count_nonzero(which)), tuple(chains), keeps_others)
 
     share_x = f"fraction_x < {MOSTLY_X}"
     wide = "{radius:.1f} Å, {ratio:.2f} times the expected {expected:.1f} Å"
@@ -178,8 +186,31 @@ def find_outliers(
                 f"length >= {VERY_SHORT}",
             ),
         ]
+    for measure in MEASURES:
+        values = numbers_of(index, measure.column)
+        if measure.far is None or not np.isfinite(values).any():
+            continue
+        with np.errstate(invalid="ignore"):
+            which = values >= measure.far
+        limit = f"{100 * measure.far:.0f} %" if measure.is_share else f"{measure.far:g}"
+        column = measure.column
+        places, chains = named_chains(which, values)
+        told = [_told(measure, float(values[k])) for k in places]
+        found.append(
+            Oddity(
+                measure.title.lower() if measure.title[1].islower() else measure.title,
+                f"at least {limit}: {measure.axis}",
+                int(np.count_nonzero(which)),
+                tuple(Outlier(**row, finding=t) for row, t in zip(chains, told, strict=True)),
+                f"{column} < {measure.far:g} or {column} is null",
+            )
+        )
     found.append(_extreme_ellipsoids(index, extremes, n_extreme))
     return tuple(oddity for oddity in found if oddity.n)
+
+
+def _told(measure: Measure, value: float) -> str:
+    return f"{100 * value:.1f} %" if measure.is_share else f"{value:.3g}"
 
 
 def _extreme_ellipsoids(index: pa.Table, extremes: Sequence[Extreme], n_extreme: int) -> Oddity:

@@ -19,11 +19,13 @@ from pipeline.report.sections.chains import (
     structure,
 )
 from pipeline.report.sections.ellipsoids import ellipsoids
+from pipeline.report.sections.gallery import gallery
 from pipeline.report.sections.header import header, making
 from pipeline.report.sections.interfaces import interface_figures
 from pipeline.report.sections.organisms import organisms
 from pipeline.report.sections.origin import origin
 from pipeline.report.sections.outliers import outliers
+from pipeline.report.sections.quality import measure_figures, ramachandran
 from pipeline.report.sections.splits import splits
 from pipeline.report.sections.storage import storage
 from pipeline.report.wording import count, legible, size
@@ -67,7 +69,10 @@ def render(numbers: Numbers, chain_pages: str | None = None) -> str:
         composition=composition(numbers.scan),
         **structure(numbers.chains),
         quality_figures=quality_figures(numbers.chains, numbers.scan),
+        measure_figures=measure_figures(numbers.chains),
+        **ramachandran(numbers.scan),
         **outliers(numbers, chain_pages),
+        **gallery(numbers, chain_pages),
         **organisms(numbers.chains),
         **ellipsoids(numbers),
         splits=splits(numbers),

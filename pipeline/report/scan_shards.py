@@ -17,6 +17,7 @@ from pipeline.geometry.gaussians import from_rigid_and_sidechain, local_mean_and
 from pipeline.geometry.moments import Shape
 from pipeline.report.extremes import Extreme, ExtremeFinder
 from pipeline.report.missing import MissingCounter, MissingMap
+from pipeline.report.ramachandran import RamachandranCounter
 from pipeline.residues import ATOM14_EXISTS, N_TYPES, UNKNOWN
 from pipeline.shards import Rows, open_shard, read_rows
 
@@ -76,6 +77,8 @@ class Scan:
     all_atoms, side_chain : EllipsoidSizes
         As stored; and of the side chain alone, computed from the coordinates.
     missing : MissingMap
+    ramachandran : (3, 72, 72) int64
+        Residues by φ and ψ, see `RamachandranCounter`.
     extremes : tuple of Extreme
         Some of the `n_extreme` chains with ellipsoids that are too large.
     sampled_chains, sampled_residues : int
@@ -91,6 +94,7 @@ class Scan:
     all_atoms: EllipsoidSizes
     side_chain: EllipsoidSizes
     missing: MissingMap
+    ramachandran: NDArray[np.int64]
     extremes: tuple[Extreme, ...]
     n_extreme: int
     sampled_chains: int
@@ -129,6 +133,7 @@ def scan_shards(
     composition = np.zeros(N_TYPES + 1, np.int64)
     measured = _Measured(base_thickness, shape)
     missing, extremes = MissingCounter(), ExtremeFinder(base_thickness)
+    angles = RamachandranCounter()
     column_bytes: Counter[str] = Counter()
     shard_bytes, shard_residues = [], []
     n_groups = sampled_chains = sampled_residues = 0
@@ -154,6 +159,7 @@ def scan_shards(
                     sampled_residues += len(aatype)
                     measured.add(rows)
                     missing.add(rows)
+                    angles.add(rows)
                     extremes.add(rows)
         shard_bytes.append(sizes.get(name, 0))
         shard_residues.append(inside)
@@ -163,6 +169,7 @@ def scan_shards(
         all_atoms=measured.sizes(0),
         side_chain=measured.sizes(1),
         missing=missing.map(),
+        ramachandran=angles.counts,
         extremes=extremes.extremes(),
         n_extreme=extremes.n_chains,
         sampled_chains=sampled_chains,
@@ -186,6 +193,7 @@ def _count_bytes(metadata: pq.FileMetaData, column_bytes: Counter[str]) -> None:
 _MEASURED_COLUMNS = {
     *("aatype", "atom14_mask", "x", "y", "z", "centroid", "covariance"),
     *MissingCounter.columns,
+    *RamachandranCounter.columns,
     *ExtremeFinder.columns,
 }
 

@@ -40,8 +40,9 @@ def write(location: Location, output: Path | None, with_chains: bool) -> Path | 
 
 
 def _named(numbers: Numbers) -> list[str]:
-    """The chains that the page names as outliers, each once."""
-    return list(dict.fromkeys(c.chain_uid for o in numbers.outliers for c in o.chains))
+    """The chains that the page names as outliers or shows in its gallery, each once."""
+    named = [c.chain_uid for o in numbers.outliers for c in o.chains]
+    return list(dict.fromkeys([*named, *numbers.gallery.uids]))
 
 
 def _put(folder: Folder, name: str, content: bytes) -> None:

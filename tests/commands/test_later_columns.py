@@ -15,6 +15,7 @@ from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.layout import Layout
 from pipeline.built.stored_chains import read_entries
 from pipeline.export.command import main as export
+from pipeline.report import write_report
 from pipeline.selection.selection import select
 from pipeline.shards import LATER_COLUMNS, open_shard, read_rows
 from pipeline.subset.command import main as subset
@@ -101,6 +102,14 @@ def test_a_subset_of_it_has_what_coordinates_tell_and_joins_a_new_one(
 def test_a_condition_on_a_column_that_it_lacks_says_so(old: Path) -> None:
     with pytest.raises(WhereError, match="r_free"):
         select(old, where="r_free < 0.3")
+
+
+def test_a_report_of_it_leaves_out_what_is_not_known(old: Path, new: Path) -> None:
+    def said(folder: Path) -> str:
+        return Path(write_report(folder)).read_text(encoding="utf-8")
+
+    assert "Clashes" in said(new)
+    assert "Clashes" not in said(old)
 
 
 def test_a_build_into_it_takes_its_parts_as_they_are(old: Path, new: Path) -> None:
