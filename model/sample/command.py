@@ -61,7 +61,7 @@ def sample(options: SampleOptions) -> int:
     if sentence := untrained_for(info, options.request.task):
         note(sentence)
     flow = Sampler.of(network, info, device=options.device)
-    if flow.packer is not None:
+    if flow.packer is not None and TASK_RECORDS[options.request.task].flows:
         note("the network has never packed: side chains are those of the package's packing network")
     takes_embeddings = "esm" in TASK_RECORDS[options.request.task].options
     if flow.c_embedding and takes_embeddings and options.request.esm is None:

@@ -257,7 +257,8 @@ class Sampler:
             device=self.device,
             with_trajectory=trajectory,
             progress=progress,
-            packer=self.packer,
+            # Who asks a network to pack wants what it makes, whatever it has learned.
+            packer=self.packer if TASK_RECORDS[request.task].flows else None,
         )
         for number, output in outputs:
             k, c = candidates[number]

@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from model import trained_network
 from model.checkpoint import CheckpointInfo, save_flow
 from model.flow.type_constraints import TypeConstraints
 from model.sample import Sample, Sampler
@@ -322,6 +323,17 @@ def test_sequences_are_written_with_score_and_recovery(
         assert head.startswith(f">{sample.name}_A {told}")
         assert sample.metrics()["score"] == pytest.approx(-log_p.mean())
         assert "perplexity" not in sample.metrics()
+
+
+def test_a_design_network_of_the_package_is_what_designs_without_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert trained_network.default_for("packing") == trained_network.default_for() == "packing"
+    monkeypatch.setattr(trained_network, "own_networks", lambda: ["design", "packing"])
+    assert trained_network.default_for("design") == "design"
+    assert trained_network.default_for("inpainting") == "packing"
+    monkeypatch.setattr(trained_network, "own_networks", lambda: ["packing"])
+    assert trained_network.default_for("design") == "packing"
 
 
 def ckpt_of(path: Path, **weights: float) -> Path:
