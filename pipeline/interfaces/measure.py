@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,8 @@ ATOM_DISTANCE = 5000
 """0.001 Å."""
 
 _INITIALS = np.array([[ord(name[:1] or " ") for name in row] for row in ATOM14_NAMES], np.uint8)
+
+_Integer = TypeVar("_Integer", np.int32, np.int64)
 
 _SQUARE_BITS = (CB_DISTANCE**2).bit_length()
 _FAR = np.iinfo(np.int64).max
@@ -205,7 +207,7 @@ def _numbered(counts: Iterable[int]) -> NDArray[np.int32]:
     return np.repeat(np.arange(len(several), dtype=np.int32), several)
 
 
-def _distinct(values: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+def _distinct(values: NDArray[_Integer]) -> NDArray[_Integer]:
     """What `numpy.unique` gives; sorting numbers takes less time than its hashing."""
     ordered = np.sort(values)
     is_new = np.ones(len(ordered), bool)

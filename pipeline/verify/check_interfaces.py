@@ -46,8 +46,9 @@ def check_interfaces(
     if summary is not None and summary.interfaces_digest is None:
         if (layout.root / FILE_NAME).exists():
             sentence = f"has no interfaces_digest, and there is {FILE_NAME}"
-            mend = "by-hand" if recorded is None else "rewrite"
-            yield Problem(layout.build_json, "digest", sentence, mend)
+            yield Problem(
+                layout.build_json, "digest", sentence, "by-hand" if recorded is None else "rewrite"
+            )
         return
     table = tables.get(FILE_NAME)
     if table is None:
