@@ -484,7 +484,9 @@ def test_outliers_can_be_looked_at_in_a_page_beside_the_report(
     data = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', chains)
     assert data
     names = [scene["name"] for scene in json.loads(data[1])]
-    assert page.links == [f"report-chains.html#{name}" for name in names]
+    # First in the table of outliers, then in the gallery.
+    links = list(dict.fromkeys(page.links))
+    assert links == [f"report-chains.html#{name}" for name in names]
     assert len(names) == 3
     first = [path.stat() for path in (out / "report.html", out / "report-chains.html")]
     assert main([str(out), "--chains"]) == 0
