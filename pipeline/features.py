@@ -123,7 +123,8 @@ def compute_features(
         return []
     lengths = np.array([len(c) for c in chains])
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    mask = unpack_mask(np.concatenate([c.atom14_mask for c in chains]))
+    bits = np.concatenate([c.atom14_mask for c in chains])
+    mask = unpack_mask(bits)
     coords = np.concatenate([c.coords for c in chains])
     positions = atom14_positions(mask, coords)
     aatype = np.concatenate([c.aatype for c in chains])
@@ -141,8 +142,8 @@ def compute_features(
     breaks = resolved & ~joined
     breaks[_first_resolved(resolved, offsets)] = False
     atoms = np.concatenate(([0], np.cumsum([len(c.coords) for c in chains])))
-    residue, slot = np.nonzero(mask)
-    n_clashes = count_clashes(coords, residue, _ELEMENT_OF_SLOT[aatype[residue], slot], atoms)
+    residue = np.repeat(np.arange(len(bits)), np.bitwise_count(bits))
+    n_clashes = count_clashes(coords, residue, _ELEMENT_OF_SLOT[aatype][mask], atoms)
     rows = np.flatnonzero(joined[:-1] & joined[1:] & (aatype[:-1] < UNKNOWN))
     regions = ramachandran_regions(aatype[rows], *backbone_angles(positions, rows))
     n_angles = _each(rows, offsets)

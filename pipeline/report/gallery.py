@@ -14,6 +14,7 @@ from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.stored_chains import StoredChain, read_entries
 from pipeline.report.extremes import Extreme
 from pipeline.report.quality import numbers_of
+from pipeline.shards import DamagedShard
 
 N_SHOWN = 9
 LEAST_LENGTH = 30
@@ -32,10 +33,11 @@ class Shown:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Chains like most others, and chains that are not."""
+    """Chains like most others, and chains that are not; or why there are none to be seen."""
 
     typical: tuple[Shown, ...]
     strange: tuple[Shown, ...]
+    problem: str = ""
 
     @property
     def uids(self) -> list[str]:
@@ -53,9 +55,15 @@ def gallery(dataset: BuiltDataset, index: pa.Table, extremes: Sequence[Extreme])
     extremes : sequence of Extreme
         The chains with the largest ellipsoids.
 
+    Returns
+    -------
+    Gallery
+        Without chains where shards do not hold what the index says: the report's other sections
+        are still to be had.
+
     Raises
     ------
-    DamagedShard, StorageError
+    StorageError
     """
     uids = index["chain_uid"].to_pylist()
     strange = choose_strange(index, extremes)
@@ -63,11 +71,14 @@ def gallery(dataset: BuiltDataset, index: pa.Table, extremes: Sequence[Extreme])
     chosen = {uid: why for uid, why in [*((uids[k], why) for k, why in typical), *strange]}
     places = dataset.table("index.parquet", _COLUMNS)
     wanted = pc.is_in(places["chain_uid"], pa.array(list(chosen), pa.string()))
-    read = {
-        stored.chain.uid: Shown(stored, chosen[stored.chain.uid])
-        for entry in read_entries(dataset, places.filter(wanted))
-        for stored in entry
-    }
+    try:
+        read = {
+            stored.chain.uid: Shown(stored, chosen[stored.chain.uid])
+            for entry in read_entries(dataset, places.filter(wanted))
+            for stored in entry
+        }
+    except DamagedShard as error:
+        return Gallery((), (), str(error))
     return Gallery(tuple(read[uids[k]] for k, _ in typical), tuple(read[uid] for uid, _ in strange))
 
 

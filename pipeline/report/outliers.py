@@ -198,7 +198,7 @@ def find_outliers(
         told = [_told(measure, float(values[k])) for k in places]
         found.append(
             Oddity(
-                measure.title.lower() if measure.title[1].islower() else measure.title,
+                measure.title,
                 f"at least {limit}: {measure.axis}",
                 int(np.count_nonzero(which)),
                 tuple(Outlier(**row, finding=t) for row, t in zip(chains, told, strict=True)),

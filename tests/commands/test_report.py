@@ -321,6 +321,7 @@ def test_outliers_are_those_of_the_index_and_are_named_worst_first(dataset: Path
     put("n_breaks", 0, r11=4, r12=5, r13=50)
     put("mean_b_factor", 20.0, **{f"r{experimental[0]}": 0.0})
     put("length", 100, r14=9, r15=2, r16=10)
+    put("ramachandran_outlier_fraction", 0.0, r17=0.05, r18=0.2, r19=0.049)
     found = oddities(dataset)
     uid = table["chain_uid"]
     assert {name: [c.chain_uid for c in oddity.chains] for name, oddity in found.items()} == {
@@ -332,6 +333,7 @@ def test_outliers_are_those_of_the_index_and_are_named_worst_first(dataset: Path
         "B-factors all zero": [uid[experimental[0]]],
         "many breaks": [uid[13], uid[12]],
         "very short": [uid[15], uid[14]],
+        "Ramachandran outliers": [uid[18], uid[17]],
     }
     assert found["wide"].chains[0].finding == "30.0 Å, 2.37 times the expected 12.7 Å"
     section = report_of(dataset).section("outliers")
@@ -482,7 +484,9 @@ def test_outliers_can_be_looked_at_in_a_page_beside_the_report(
     data = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', chains)
     assert data
     names = [scene["name"] for scene in json.loads(data[1])]
-    assert page.links == [f"report-chains.html#{name}" for name in names]
+    # First in the table of outliers, then in the gallery.
+    links = list(dict.fromkeys(page.links))
+    assert links == [f"report-chains.html#{name}" for name in names]
     assert len(names) == 3
     first = [path.stat() for path in (out / "report.html", out / "report-chains.html")]
     assert main([str(out), "--chains"]) == 0

@@ -27,7 +27,8 @@ FLAGS = (
     *("--disable-dev-shm-usage", "--hide-scrollbars", "--enable-logging=stderr"),
 )
 HEADINGS = (
-    *("Files to chains", "Left out, and why", "Chains", "Quality", "Outliers", "Experiments"),
+    *("Files to chains", "Left out, and why", "Chains", "Quality", "Outliers"),
+    *("Gallery", "Experiments"),
     *("Organisms and ligands", "Residues", "Structure", "Ellipsoids", "Clusters and splits"),
     *("Storage", "How it was made"),
 )

@@ -91,7 +91,7 @@ def test_chains_that_are_far_out_are_named_with_a_condition_that_keeps_the_other
     clashes: list[object] = [0.0] * 38 + [7.5, None]
     index = table(clashes_per_1000_atoms=clashes)
     (oddity,) = find_outliers(index, (), 0)
-    assert (oddity.name, oddity.n) == ("clashes", 1)
+    assert (oddity.name, oddity.n) == ("Clashes", 1)
     assert [(c.chain_uid, c.finding) for c in oddity.chains] == [("c38", "7.5")]
     kept = index.filter(parse_where(oddity.keeps_others, index.schema))
     assert kept["chain_uid"].to_pylist() == [f"c{k:02d}" for k in range(40) if k != 38]

@@ -38,4 +38,4 @@ def gallery(numbers: Numbers, pages: str | None) -> dict[str, Any]:
         ]
         if pictures:
             groups.append({"title": title, "pictures": pictures})
-    return {"galleries": groups}
+    return {"galleries": groups, "gallery_problem": legible(numbers.gallery.problem, 240)}
