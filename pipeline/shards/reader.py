@@ -32,6 +32,14 @@ class DamagedShard(Failure):
 class ColumnToAdd(Failure):
     """A shard was built before there was a column. The sentence says how to add it."""
 
+    @classmethod
+    def of(cls, column: str, path: str | Path) -> ColumnToAdd:
+        """Of a column that a shard lacks."""
+        return cls(
+            f"{path}: was built before there was a column {column}; "
+            f"`python -m pipeline.upgrade {Path(path).parent.parent}` adds it"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -139,10 +147,7 @@ def read_rows(
         table = with_later_columns(table, wanted)
         missing = [name for name in wanted if name not in table.column_names]
         if missing and missing[0] in LATER_COLUMNS:
-            raise ColumnToAdd(
-                f"{path}: was built before there was a column {missing[0]}; "
-                f"`python -m pipeline.upgrade {Path(path).parent.parent}` adds it"
-            )
+            raise ColumnToAdd.of(missing[0], path)
         if missing:
             raise DamagedShard(f"{path}: has no column {missing[0]}; {_ADVICE}")
         return rows_of(table, path)

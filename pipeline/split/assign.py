@@ -242,6 +242,9 @@ def _without_leaks(assignment: Assignment) -> Assignment:
 LARGE_COMPONENT = 0.2
 """A component that holds more than this share of the data is worth a warning."""
 
+LARGE_FOLD = 0.1
+"""The same for clusters by structure, which single linkage can chain into one."""
+
 
 def _about_components(
     chains: Chains,
@@ -256,9 +259,17 @@ def _about_components(
     largest = int(loads.argmax())
     share = float(loads[largest] / weights.sum())
     limit = LARGE_COMPONENT if options.max_component is None else options.max_component
+    if options.by == "structure":
+        limit = min(limit, LARGE_FOLD)
     if share <= limit:
         return []
     inside = (components == largest) & ~cut
+    if options.by == "structure" and options.linkage == "single":
+        return [
+            f"the largest component, that of {chains.entry_ids[largest]}, holds {share:.0%} of the "
+            f"{options.balance}: pairs of one fold have chained many folds into one; --linkage "
+            "representatives joins a chain only to one that is like it"
+        ]
     if len({chains.entry_ids[k] for k in np.flatnonzero(inside)}) == 1:
         return []  # a large entry in a small dataset
     if len(np.unique(clusters[inside])) == 1:

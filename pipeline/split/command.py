@@ -8,16 +8,25 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.layout import Layout
 from pipeline.commands.command_line import parse_options
+from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.termination import status_of
 from pipeline.errors import Failure, UsageError
+from pipeline.extras import check_installed
 from pipeline.files.storage import Folder, StorageError
 from pipeline.split.assign import Assignment, assign_splits
 from pipeline.split.chains import Chains, read_chains
+from pipeline.split.folds import check_letters, read_folds
 from pipeline.split.mmseqs import MMseqs
 from pipeline.split.options import SplitOptions
+from pipeline.split.same_fold import same_fold
+from pipeline.split.similar_letters import similar_letters
 from pipeline.split.split_list import SplitList
 from pipeline.split.summary import summary_rows
 from pipeline.split.table import (
@@ -65,6 +74,9 @@ def split(options: SplitOptions) -> None:
     options.check()
     dataset = BuiltDataset.open(options.dataset)
     folder = dataset.folder
+    if options.by == "structure":
+        check_installed("--by structure", "split", "tmtools")
+        check_letters(dataset)
     mmseqs = MMseqs.find(options.mmseqs) if options.with_mmseqs else None
     split_list = None
     if options.split_list is not None:
@@ -81,6 +93,9 @@ def split(options: SplitOptions) -> None:
     similar = None
     if mmseqs is not None:
         similar = mmseqs.similar_sequences(chains, options, _threads(options))
+        if options.by == "structure":
+            alike = _similar_folds(mmseqs, dataset, chains, options)
+            similar = np.concatenate([similar, alike])
     assignment = assign_splits(chains, options, similar, split_list)
     if len(assignment.leaks) and options.on_leak == "refuse":
         raise Refused(_refusal(chains, assignment, options))
@@ -96,6 +111,21 @@ def split(options: SplitOptions) -> None:
         print(f"dry run: {folder.describe(FILE_NAME)} was not written")
     else:
         print(_write(content, folder, options.overwrite))
+
+
+def _similar_folds(
+    mmseqs: MMseqs, dataset: BuiltDataset, chains: Chains, options: SplitOptions
+) -> NDArray[np.int64]:
+    """Pairs of sequences, by their numbers, whose chains have one fold."""
+    folds = read_folds(dataset, chains)
+    candidates, _ = similar_letters(mmseqs, folds.letters, _threads(options))
+    with ProgressLine(Console(file=sys.stderr), False, "comparing folds") as line:
+
+        def tell(done: int, of: int) -> None:
+            if line.is_due:
+                line.show(done, f"{done:,}/{of:,}", total=of)
+
+        return folds.numbers[same_fold(folds, candidates, options.linkage, tell)]
 
 
 def _threads(options: SplitOptions) -> int:

@@ -131,11 +131,19 @@ class MMseqs:
             # Otherwise short peptides of A, C, G and T are taken for nucleic acids.
             *("--dbtype", "1"),
         ]
-        status, said = _run([str(self.path), *arguments], folder / "log")
-        table = folder / "result_cluster.tsv"
-        if status != 0 or not table.is_file():
+        self.run(folder, *arguments)
+        return _read_pairs(folder / "result_cluster.tsv", len(sequences), self.path)
+
+    def run(self, folder: Path, workflow: str, *arguments: str) -> None:
+        """Run a workflow, with a log in `folder`.
+
+        Raises
+        ------
+        MMseqsError
+        """
+        status, said = _run([str(self.path), workflow, *arguments], folder / "log")
+        if status != 0:
             raise MMseqsError(_failure(self.path, workflow, status, said))
-        return _read_pairs(table, len(sequences), self.path)
 
 
 def _on_the_path() -> Path | None:

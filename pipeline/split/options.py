@@ -17,6 +17,8 @@ from pipeline.files.place import Place
 NOWHERE = "none"
 """What stands for no split on the command line."""
 
+Linkage = Literal["single", "representatives"]
+
 
 @dataclass(frozen=True)
 class SplitOptions:
@@ -42,6 +44,12 @@ class SplitOptions:
     clusters
         Clusters by MMseqs2, or of identical sequences only; auto is mmseqs for --method cluster and
         --leak cluster, else identical.
+    by
+        What makes a cluster: similar sequences, or also the same fold (needs the extra split): by
+        3Di and TM-score.
+    linkage
+        With --by structure: every pair of one fold joins two clusters (single), or only a pair of a
+        chain and the representative of its cluster does, which keeps folds from chaining.
     clustering
         MMseqs2's greedy clusters (easy-cluster), connected ones (single linkage: fewer similar
         pairs are parted, larger clusters), or easy-linclust in linear time, for tens of millions.
@@ -81,6 +89,8 @@ class SplitOptions:
     unit: Literal["entry", "chain"] = "entry"
     seed: int = 0
     clusters: Literal["auto", "mmseqs", "identical"] = "auto"
+    by: Literal["sequence", "structure"] = "sequence"
+    linkage: Linkage = "single"
     clustering: Literal["greedy", "connected", "linear"] = "greedy"
     min_identity: float = 0.3
     coverage: float = 0.8
@@ -103,6 +113,8 @@ class SplitOptions:
     @property
     def with_mmseqs(self) -> bool:
         """Whether similar sequences are looked for."""
+        if self.by == "structure":
+            return True
         if self.clusters == "auto":
             return self.method == "cluster" or self.leak == "cluster"
         return self.clusters == "mmseqs"
@@ -131,6 +143,12 @@ class SplitOptions:
                 raise UsageError("--max-component is for --method cluster with --unit entry")
             if not 0 < self.max_component <= 1:
                 raise UsageError("--max-component is a share, above 0 and up to 1")
+        if self.by == "structure" and self.clusters == "identical":
+            raise UsageError("--by structure needs MMseqs2; leave --clusters identical out")
+        if self.by == "structure" and self.method != "cluster" and self.leak != "cluster":
+            raise UsageError("--by structure is for --method cluster, or --leak cluster")
+        if self.linkage != "single" and self.by != "structure":
+            raise UsageError(f"--linkage {self.linkage} is for --by structure")
         for name in ("min_identity", "coverage"):
             check_share(name, getattr(self, name))
         check_at_least(self, threads=0)
@@ -184,6 +202,8 @@ class SplitOptions:
         if self.with_mmseqs:
             decisive |= {n: getattr(self, n) for n in ("clustering", "min_identity", "coverage")}
             decisive["mmseqs_version"] = mmseqs_version
+        if self.by == "structure":
+            decisive |= {"by": self.by, "linkage": self.linkage}
         return decisive
 
 

@@ -10,6 +10,7 @@ from pipeline.split.assign import Assignment
 from pipeline.split.chains import Chains
 from pipeline.split.leaks import find_leaks
 from pipeline.split.options import SplitOptions
+from pipeline.split.same_fold import SAME_FOLD
 
 
 def summary_rows(
@@ -61,9 +62,13 @@ def _clusters(
             f"{options.clustering}, identity {options.min_identity:g}, coverage "
             f"{options.coverage:g}; MMseqs2 {(mmseqs_version or '')[:12]}"
         )
+    share = ""
+    if options.by == "structure":
+        share = f" ({sizes.max() / len(chains):.1%})"
+        how += f"; and of one fold, TM-score from {SAME_FOLD:g}, {options.linkage}"
     return (
         f"{(sizes > 0).sum():,} ({how}), of {len(set(chains.keys[:, 1])):,} different sequences; "
-        f"the largest has {sizes.max():,} chains"
+        f"the largest has {sizes.max():,} chains{share}"
     )
 
 
