@@ -18,7 +18,7 @@ MAX_DISTANCE = 8000
 """Squares of distances within neighbouring cells fit into 32 bits up to this."""
 
 MAX_PAIRS = 1 << 26
-"""Pairs of points looked at in a group. A group with more lays its points upon each other, and would
+"""Pairs of points looked at in a group. One with more lays its points upon each other, and would
 take minutes and gigabytes."""
 
 _BLOCK = 1 << 18
