@@ -18,8 +18,8 @@ MAX_DISTANCE = 8000
 """Squares of distances within neighbouring cells fit into 32 bits up to this."""
 
 MAX_PAIRS = 1 << 26
-"""Pairs of points looked at in a group. The largest entries, of 300,000 residues, have some 20
-million; a group with more than this lays its points upon each other."""
+"""Pairs of points looked at in a group. One with more lays its points upon each other, and would
+take minutes and gigabytes."""
 
 _BLOCK = 1 << 18
 """Pairs looked at together."""
