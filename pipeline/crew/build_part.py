@@ -98,9 +98,10 @@ def build_part(
     except OSError as error:
         below = layout.describe(layout.state)
         raise OutputError.of(f"cannot write below {below}", error) from error
+    what = part, root, reading, layout, progress, casualties or {}
     try:
         try:
-            return _build(part, root, reading, layout, progress, casualties or {}, careful, alone)
+            return _build(*what, careful=careful, alone=alone)
         except (OutputError, memory_limit.LacksMemory):
             raise
         except (Exception, FileTimeout):
@@ -109,7 +110,7 @@ def build_part(
         # Some file among several gave what cannot be computed or written. That must cost this file
         # alone, and if it has another format to offer, that must be read: from the start.
         progress.restart()
-        return _build(part, root, reading, layout, progress, casualties or {}, True, alone)
+        return _build(*what, careful=True, alone=alone)
     finally:
         progress.close()
 
@@ -121,6 +122,7 @@ def _build(
     layout: Layout,
     progress: ProgressFile,
     casualties: Casualties,
+    *,
     careful: bool,
     alone: bool,
 ) -> PartRecord:
@@ -133,7 +135,9 @@ def _build(
     }
     try:
         with ShardWriter(temporary, metadata) as writer:
-            mapper = _Mapper(part, root, reading, progress, casualties, writer, careful, alone)
+            mapper = _Mapper(
+                part, root, reading, progress, casualties, writer, careful=careful, alone=alone
+            )
             mapper.run()
         data = temporary.read_bytes()
         layout.folder.put(shard, temporary)
@@ -208,7 +212,7 @@ def try_file(assignment: Path, index: int, root: Place, reading: Reading) -> boo
     source = part.files[index]
     entry = next(e for e in part.entries if source in e.candidates)
     alone = Part(part.number, (Entry(entry.entry_id, (source,)),))
-    mapper = _Mapper(alone, root, reading, NoProgress(), {}, Nowhere(), True)
+    mapper = _Mapper(alone, root, reading, NoProgress(), {}, Nowhere(), careful=True)
     try:
         mapper.run()
     except Exception:
@@ -227,6 +231,7 @@ class _Mapper:
         progress: ProgressFile | NoProgress,
         casualties: Casualties,
         sink: Sink,
+        *,
         careful: bool,
         alone: bool = False,
     ):
