@@ -21,8 +21,8 @@ SMOOTHING = 0.8
 less wrong than the bin across."""
 
 NEAR = math.radians(35.0)
-"""What belongs to one peak. Its mean is a little nearer to the truth than the likeliest of its bins:
-0.855 Å of RMSD on validation chains, and not 0.859 Å."""
+"""What belongs to one peak. Its mean is a little nearer to the truth than its likeliest bin: an
+RMSD of 0.855 Å on validation chains, and not 0.859 Å."""
 
 N_WELLS = 3
 """sp³ bonds have three; a flat group's torsion has one or two, and the others stay small."""

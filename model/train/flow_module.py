@@ -33,6 +33,7 @@ from model.flow.target import Target
 from model.flow.tasks import TASKS, held_for
 from model.losses import FlowLoss, LossWeights
 from model.network import FlowNetwork, NetworkConfig
+from model.on_device import sent
 from model.tasks import TASK_RECORDS
 from model.train.check_batch import check_batch, check_embedding, names, once_each
 from model.train.check_loss import BadLoss, check_loss
@@ -151,7 +152,7 @@ class FlowModule(pl.LightningModule):
         if step == VALIDATION_STEP:
             return None
         sd = self.backbone_noise.of([TASKS[k] for k in tasks.tolist()])
-        return sd.to(self.device) if bool(sd.any()) else None
+        return sent(sd, self.device) if bool(sd.any()) else None
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         step = self.batches + 1

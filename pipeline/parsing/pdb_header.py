@@ -136,12 +136,13 @@ def with_data_quality(info: EntryInfo, head: bytes) -> EntryInfo:
 
 
 def _said(head: bytes, start: bytes) -> Iterator[tuple[str, str]]:
-    """(label, value) of each line that begins so."""
+    """(label, value) of each line that begins so; what is behind the 80th column is no value."""
     at = head.find(start)
     while at >= 0:
-        end = head.find(b"\n", at)
-        label, _, value = head[at : end if end >= 0 else None].decode("latin-1").partition(":")
-        yield label, value.strip()
+        line = head[at : at + 80].partition(b"\n")[0].decode("latin-1")
+        if at == 0 or head[at - 1] == ord("\n"):
+            label, _, value = line.partition(":")
+            yield label, value.strip()
         at = head.find(start, at + len(start))
 
 

@@ -531,7 +531,8 @@ def test_overwrite_replaces_the_dataset_and_nothing_of_the_old_one_stays(
     subset(examples_dataset, *again)
     assert uids(out) == uids(examples_dataset, "length <= 100")
     check_consistent(out)
-    assert {p.name for p in out.iterdir()} == {*TABLES, "build.json", "shards", ".build"}
+    whole = {*TABLES, "interfaces.parquet", "build.json", "shards", ".build"}
+    assert {p.name for p in out.iterdir()} == whole
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
 

@@ -266,7 +266,7 @@ ASKS: dict[str, set[str]] = {
     "model/train/check_loss.py": {"check_loss"},
     "model/train/flow_module.py": {
         # Nothing of these is on a device: lengths before the batch moves, the number of passes.
-        *("corrupted", "on_before_batch_transfer", "_passes"),
+        *("corrupted", "on_before_batch_transfer", "_passes", "_backbone_sd"),
         # At the end of a run, of a validation, or at a checkpoint.
         *("_stop_at_gradient", "configure_optimizers", "on_save_checkpoint"),
         "configure_gradient_clipping",  # a number of the options

@@ -77,8 +77,8 @@ COLUMN = Recipe(
     pages={
         "docs/format.md": [
             (
-                "\n| `n_ligands` | int32",
-                "\n| `n_x` | int32 | never | X | `0` |\n| `n_ligands` | int32",
+                "\n| `n_ligands` | int32 | never",
+                "\n| `n_x` | int32 | never | X | `0` |\n| `n_ligands` | int32 | never",
             )
         ],
     },

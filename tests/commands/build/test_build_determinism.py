@@ -165,7 +165,7 @@ def test_the_digest_does_not_depend_on_how_the_files_are_given(
 ) -> None:
     how = given(source, tmp_path)
     summary = runs.build_here(how.pop("source"), tmp_path / "out", status=1, **how)
-    assert summary["digest"] == digest(reference)
+    assert summary["digest"] == digest(reference)[0]
     assert runs.entry_ids(tmp_path / "out") == runs.entry_ids(reference)
     assert summary["counts"]["found"] == runs.build_json(reference)["counts"]["found"]
     assert summary["reasons"] == runs.build_json(reference)["reasons"]
@@ -197,7 +197,7 @@ def test_the_cutting_into_parts_does_not_change_the_digest(
 ) -> None:
     summary = runs.build_here(source, tmp_path / "out", part_size=64, status=1)
     assert len(summary["shards"]) == 1
-    assert summary["digest"] == digest(reference)
+    assert summary["digest"] == digest(reference)[0]
 
 
 EDITS = {
@@ -250,7 +250,7 @@ def test_the_digest_changes_with_a_filter_that_drops_something(
     if "methods" in option:
         option = {**option, "drop_unknown": ["method"]}
     summary = runs.build_here(source, tmp_path / "out", status=1, **option)
-    assert summary["digest"] != digest(reference)
+    assert summary["digest"] != digest(reference)[0]
     assert summary["config_hash"] != runs.build_json(reference)["config_hash"]
 
 

@@ -378,16 +378,16 @@ def test_another_configuration_is_refused_by_the_option_s_name_and_overwrite_sta
 ) -> None:
     before = times(finished.out)
     command = ["--pdb-dir", str(finished.source), "--out-dir", str(finished.out)]
-    assert main([*command, "--max-length", "30", "--base-thickness", "1"]) == 2
+    assert main([*command, "--max-length", "10", "--base-thickness", "1"]) == 2
     said = capfd.readouterr().err
-    assert "--max-length: none then, 30 now" in said
+    assert "--max-length: none then, 10 now" in said
     assert "--base-thickness: 0.5 then, 1.0 now" in said
     assert "--overwrite" in said
     assert times(finished.out) == before
     mine = finished.out / "shards" / "notes.txt"
     mine.write_text("not made by a build")
     summary = runs.build_here(
-        finished.source, finished.out, max_length=30, overwrite=True, allow_empty=True
+        finished.source, finished.out, max_length=10, overwrite=True, allow_empty=True
     )
     assert summary["counts"]["ok"] == 0
     assert mine.exists()

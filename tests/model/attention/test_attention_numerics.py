@@ -235,11 +235,14 @@ def test_single_precision_agrees_with_the_oracle_in_double_at_20_nm(arithmetic: 
 def test_bf16_autocast_leaves_the_geometry_in_single_precision(
     arithmetic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen, content = [], set()
 
     def record(heads, query, key, strength, normalise):
         tensors = (*vars(heads).values(), *vars(query).values(), *vars(key).values(), strength)
-        seen.extend(x.dtype for x in tensors if x is not None)
+        content.update({heads.q.dtype, heads.k.dtype})
+        seen.extend(
+            x.dtype for x in tensors if x is not None and x is not heads.q and x is not heads.k
+        )
         return forward(heads, query, key, strength, normalise)
 
     forward = tiled.forward
@@ -253,6 +256,7 @@ def test_bf16_autocast_leaves_the_geometry_in_single_precision(
         # The backward pass of a step may be inside, too.
         out.float().square().sum().backward()
     assert set(seen) == {torch.float32, torch.bool}
+    assert content <= {torch.float32, torch.bfloat16}
     assert torch.equal(cast.geometric_bias, plain.geometric_bias)
     assert not torch.equal(cast.logits_before, plain.logits_before), "autocast was not on"
     assert all(v.grad.dtype == torch.float32 for v in leaves.leaves().values())

@@ -159,10 +159,12 @@ def test_an_item_that_comes_again_in_an_epoch_is_another_crop(with_interfaces: P
 
 
 def test_without_the_table_the_sentence_names_the_command_that_makes_it(
-    examples_dataset: Path,
+    examples_dataset: Path, tmp_path: Path
 ) -> None:
+    shutil.copytree(examples_dataset, tmp_path / "old")
+    (tmp_path / "old" / "interfaces.parquet").unlink()
     with pytest.raises(UnreadableDataset, match=r"no interfaces\.parquet.*pipeline\.upgrade"):
-        opened(examples_dataset)
+        opened(tmp_path / "old")
 
 
 @pytest.mark.parametrize("column", ["n_atom_contacts", "chain_uid_2"])
