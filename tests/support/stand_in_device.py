@@ -82,7 +82,9 @@ def _goes_there(tensor: Tensor, index: Any) -> bool:
 def _where() -> str:
     """The innermost line of ours but for this file's."""
     for frame in reversed(traceback.extract_stack()):
-        if frame.filename.startswith(f"{ROOT}/") and frame.filename != __file__:
+        # An environment may lie in the checkout.
+        is_ours = frame.filename.startswith(f"{ROOT}/") and "site-packages" not in frame.filename
+        if is_ours and frame.filename != __file__:
             return f"{frame.filename.removeprefix(f'{ROOT}/')}:{frame.lineno} {frame.line}"
     return "not ours"
 
