@@ -20,7 +20,14 @@ from model.evaluate.compare import (
     read_per_chain,
     rows_of,
 )
-from model.evaluate.held_out import COLUMNS, ca_traces, fit_baseline, items_of, spread
+from model.evaluate.held_out import (
+    COLUMNS,
+    ca_traces,
+    fit_baseline,
+    items_of,
+    nearest_training,
+    spread,
+)
 from model.evaluate.options import EvaluateOptions
 from model.evaluate.plots import plots_of, save
 from model.evaluate.seen import seen_in_training
@@ -99,7 +106,10 @@ def evaluate(options: EvaluateOptions) -> None:
     with_novelty = any(TASK_RECORDS[task].is_new for task in tasks) and options.novelty_chains
     if with_baseline or with_novelty:
         known_split = _split(options)
-    tally = Tally(fit_baseline(known_split) if known_split and with_baseline else None)
+    tally = Tally(
+        fit_baseline(known_split) if known_split and with_baseline else None,
+        nearest_training(held_out),
+    )
     items = items_of(held_out, options.limit)
     for task in tasks:
         started = time.monotonic()

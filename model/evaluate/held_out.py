@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.evaluate.tally import NEAREST_TM
 from model.flow.clean import BATCH_KEYS
 from model.metrics import ModalRotamers, Structure, chi_angles, fit_modal_rotamers
 from pipeline.dataset import ShardDataset
@@ -25,6 +26,15 @@ def spread(n: int, limit: int | None) -> list[int]:
 def items_of(dataset: ShardDataset, limit: int | None) -> list[dict[str, Any]]:
     """Chains to evaluate."""
     return [dataset[k] for k in spread(len(dataset), limit)]
+
+
+def nearest_training(dataset: ShardDataset) -> dict[str, float]:
+    """``chain_uid`` → TM-score to the nearest training chain, if pipeline.split looked for it."""
+    index = dataset.index
+    if NEAREST_TM not in index.column_names:
+        return {}
+    scores = zip(index["chain_uid"].to_pylist(), index[NEAREST_TM].to_pylist(), strict=True)
+    return {uid: score for uid, score in scores if score is not None}
 
 
 def fit_baseline(dataset: ShardDataset) -> ModalRotamers:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from model.evaluate.calibration import Calibration
 from model.evaluate.compare import Difference, markdown_of
-from model.evaluate.tally import Tally, spearman
+from model.evaluate.tally import NEAREST_TM, Tally, spearman
 from model.flow.error_scale import UNSCALED, ErrorScale
 from model.metrics import (
     Interval,
@@ -22,9 +22,13 @@ from model.metrics import (
     pairwise_tm,
 )
 from model.tasks import TASK_RECORDS
+from pipeline.split.novelty import KINDS, kinds_of
 
 MAX_COMPARED = 40
 """New proteins that are compared with each other and with known ones; pairs take time."""
+
+MOST_BY_NOVELTY = 3
+"""Measures of a task that are told apart by the nearest training chain; the JSON has all."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Summary:
         Of the predicted errors of side chains.
     places : list of dict
         Recovery and perplexity of designs by where residues are, all chains together.
+    by_novelty : dict
+        Kind of chain by its nearest training chain → task → metric → interval; without neighbours
+        nothing.
     """
 
     about: dict[str, Any]
@@ -58,15 +65,15 @@ class Summary:
     against: Sequence[Difference] = ()
     calibration: Calibration | None = None
     places: Sequence[Mapping[str, Any]] = ()
+    by_novelty: Mapping[str, Mapping[str, Mapping[str, Interval]]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not known is null."""
         return _plain(
             {
                 **self.about,
-                "tasks": {
-                    t: {m: vars(i) for m, i in found.items()} for t, found in self.tasks.items()
-                },
+                "tasks": _intervals(self.tasks),
+                "by_novelty": {kind: _intervals(t) for kind, t in self.by_novelty.items()},
                 "packing_minus_baseline": {m: vars(i) for m, i in self.paired.items()},
                 "confidence_spearman": self.confidence,
                 "calibration": _calibration(self.calibration),
@@ -96,6 +103,8 @@ class Summary:
             with_baseline = record.has_baseline and "baseline" in self.tasks
             shown = {**record.shown, **record.of_evaluation}
             lines += _table(self, task, shown, with_baseline)
+            if not record.is_new:
+                lines += _by_novelty(self, task, shown)
             lines += _confidence(self.confidence, task)
             if task == "design" and self.places:
                 lines += _by_place(self.places)
@@ -135,12 +144,13 @@ def summarise_tally(
         That the predicted errors have.
     """
     rows = list(tally.rows.values())
-    columns = list(dict.fromkeys(name for row in rows for name in row if "." in name))
-    tasks: dict[str, dict[str, Interval]] = {}
-    for column in columns:
-        task, _, metric = column.partition(".")
-        values = [row.get(column, math.nan) for row in rows]
-        tasks.setdefault(task, {})[metric] = mean_interval(values, seed=seed)
+    tasks = _means(rows, seed)
+    kinds = kinds_of([row.get(NEAREST_TM, math.nan) for row in rows])
+    by_novelty = {
+        kind: _means(inside, seed)
+        for k, kind in enumerate(KINDS)
+        if (inside := [row for row, of in zip(rows, kinds, strict=True) if of == k])
+    }
     paired = {}
     if "baseline" in tasks:
         for metric in tasks["baseline"]:
@@ -152,7 +162,19 @@ def summarise_tally(
     calibration = Calibration.of(tally.packed, error_scale) if tally.packed.aatype else None
     correlations, new = _correlations(tally), _of_set(tally, known)
     places = tally.designed.by_place()
-    return Summary(about, tasks, paired, correlations, new, against, calibration, places)
+    return Summary(
+        about, tasks, paired, correlations, new, against, calibration, places, by_novelty
+    )
+
+
+def _means(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, dict[str, Interval]]:
+    columns = list(dict.fromkeys(name for row in rows for name in row if "." in name))
+    tasks: dict[str, dict[str, Interval]] = {}
+    for column in columns:
+        task, _, metric = column.partition(".")
+        values = [row.get(column, math.nan) for row in rows]
+        tasks.setdefault(task, {})[metric] = mean_interval(values, seed=seed)
+    return tasks
 
 
 def _correlations(tally: Tally) -> dict[str, float]:
@@ -203,6 +225,21 @@ def _table(summary: Summary, task: str, shown: Mapping[str, str], with_baseline:
     return [*lines, ""]
 
 
+def _by_novelty(summary: Summary, task: str, shown: Mapping[str, str]) -> list[str]:
+    """The first measures of chains that are alike, and not alike, to a training chain."""
+    metrics = [m for m in shown if m in summary.tasks[task]][:MOST_BY_NOVELTY]
+    kinds = [kind for kind in summary.by_novelty if task in summary.by_novelty[kind]]
+    if not kinds or not metrics:
+        return []
+    head = ["nearest training chain", *(shown[m].removeprefix("… ") for m in metrics), "chains"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for kind in kinds:
+        found = [summary.by_novelty[kind][task][m] for m in metrics]
+        cells = [kind, *map(str, found), str(max(interval.n for interval in found))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def _by_place(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Residues of all chains together."""
     lines = ["| residues of all chains | number | recovery | perplexity |", "|---|---|---|---|"]
@@ -226,6 +263,10 @@ def _calibration(found: Calibration | None) -> dict[str, Any] | None:
     scale = None if found.scale is None else asdict(found.scale)
     tenths = {"predicted": found.predicted.tolist(), "found": found.found.tolist()}
     return {**tenths, "error_scale": scale}
+
+
+def _intervals(tasks: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
+    return {t: {m: vars(i) for m, i in found.items()} for t, found in tasks.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,9 @@ from pipeline.residues.side_chains import place_side_chains
 TOLERANCE = 20.0
 """Degrees within which a torsion counts as recovered."""
 
+NEAREST_TM = "nearest_tm"
+"""Column of ``splits.parquet``, and of ``per_chain.csv`` where the splits have it."""
+
 Row = dict[str, Any]
 
 
@@ -40,6 +43,8 @@ class Tally:
 
     Attributes
     ----------
+    nearest_tm : dict
+        ``chain_uid`` → TM-score to the nearest training chain, where that is known.
     rows : dict
         ``chain_uid`` → its row of ``per_chain.csv``.
     packed, baseline : ResidueTally
@@ -51,6 +56,7 @@ class Tally:
     """
 
     rotamers: ModalRotamers | None
+    nearest_tm: Mapping[str, float] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     packed: ResidueTally = field(default_factory=lambda: ResidueTally())
     baseline: ResidueTally = field(default_factory=lambda: ResidueTally())
@@ -97,6 +103,8 @@ class Tally:
     def _put(self, problem: Problem, column: str, measures: Mapping[str, Any]) -> None:
         uid = problem.name
         of_chain = self.rows.setdefault(uid, {"chain_uid": uid, "length": len(problem)})
+        if self.nearest_tm:
+            of_chain[NEAREST_TM] = self.nearest_tm.get(uid, float("nan"))
         of_chain |= {f"{column}.{name}": value for name, value in measures.items()}
 
 

@@ -22,6 +22,7 @@ from pipeline.interfaces import FILE_NAME as INTERFACES
 from pipeline.report.gallery import Gallery, gallery
 from pipeline.report.gyration import Gyration, gyration
 from pipeline.report.histogram import Histogram, histogram, size_classes
+from pipeline.report.nearest import Nearest, nearest_of
 from pipeline.report.outliers import OUTLIER_COLUMNS, Oddity, find_outliers, zero_b_factors
 from pipeline.report.quality import QUALITY_COLUMNS, Measure, distributions
 from pipeline.report.scan_shards import SAMPLE_RESIDUES, Scan, scan_shards
@@ -145,6 +146,7 @@ class Splits:
     n_unlisted: int
     """Chains of the dataset that the file does not have."""
     is_of_other_data: bool
+    nearest: tuple[Nearest, ...]
 
 
 @dataclass(frozen=True)
@@ -410,6 +412,7 @@ def _splits(folder: Folder, index: pa.Table, build: BuildSummary) -> Splits | st
     if not folder.exists(name):
         return None
     columns = ("chain_uid", "entry_id", "cluster", "component", "split", "reason")
+    columns += ("nearest_identity", "nearest_tm")
     try:
         table = _table(folder, name, columns)
         assert table is not None
@@ -462,6 +465,7 @@ def _read_splits(table: pa.Table, index: pa.Table, build: BuildSummary) -> Split
         method=metadata.get("method"),
         n_unknown=int(len(known) - len(rows)),
         n_unlisted=int(index.num_rows - len(np.unique(rows))),
+        nearest=nearest_of(table),
         is_of_other_data=metadata.get("digest", build.digest) != build.digest,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,11 @@ from pipeline.files.storage import Folder, StorageError
 from pipeline.split.assign import Assignment, assign_splits
 from pipeline.split.chains import Chains, read_chains
 from pipeline.split.folds import check_letters, read_folds
-from pipeline.split.mmseqs import MMseqs
+from pipeline.split.mmseqs import Hits, MMseqs
+from pipeline.split.nearest import Nearest, compared_chains, nearest_folds, nearest_sequences
 from pipeline.split.options import SplitOptions
 from pipeline.split.same_fold import same_fold
-from pipeline.split.similar_letters import similar_letters
+from pipeline.split.similar_letters import search_letters, similar_letters
 from pipeline.split.split_list import SplitList
 from pipeline.split.summary import summary_rows
 from pipeline.split.table import (
@@ -74,10 +75,13 @@ def split(options: SplitOptions) -> None:
     options.check()
     dataset = BuiltDataset.open(options.dataset)
     folder = dataset.folder
-    if options.by == "structure":
-        check_installed("--by structure", "split", "tmtools")
+    if options.by == "structure" or options.with_nearest:
+        asked = "--by structure" if options.by == "structure" else "--nearest true"
+        check_installed(asked, "split", "tmtools")
         check_letters(dataset)
-    mmseqs = MMseqs.find(options.mmseqs) if options.with_mmseqs else None
+    mmseqs = None
+    if options.with_mmseqs or options.with_nearest:
+        mmseqs = MMseqs.find(options.mmseqs)
     split_list = None
     if options.split_list is not None:
         split_list = SplitList.read(options.split_list, options.names)
@@ -91,7 +95,7 @@ def split(options: SplitOptions) -> None:
     if not len(chains):
         raise UsageError(f"{folder} has no chains, so there is nothing to split")
     similar = None
-    if mmseqs is not None:
+    if mmseqs is not None and options.with_mmseqs:
         similar = mmseqs.similar_sequences(chains, options, _threads(options))
         if options.by == "structure":
             alike = _similar_folds(mmseqs, dataset, chains, options)
@@ -99,8 +103,11 @@ def split(options: SplitOptions) -> None:
     assignment = assign_splits(chains, options, similar, split_list)
     if len(assignment.leaks) and options.on_leak == "refuse":
         raise Refused(_refusal(chains, assignment, options))
-    content = splits_file(splits_table(chains, assignment, metadata))
-    for what, numbers in summary_rows(chains, assignment, options, version):
+    nearest = None
+    if mmseqs is not None and options.with_nearest:
+        nearest = _nearest(mmseqs, dataset, chains, assignment.split, options)
+    content = splits_file(splits_table(chains, assignment, metadata, nearest))
+    for what, numbers in summary_rows(chains, assignment, options, version, nearest):
         print(f"{what:<12} {numbers}")
     if options.on_leak == "report":
         for sentence in assignment.leaks.sentences(chains.uids, assignment.names, assignment.split):
@@ -119,13 +126,41 @@ def _similar_folds(
     """Pairs of sequences, by their numbers, whose chains have one fold."""
     folds = read_folds(dataset, chains)
     candidates, _ = similar_letters(mmseqs, folds.letters, _threads(options))
-    with ProgressLine(Console(file=sys.stderr), False, "comparing folds") as line:
+    with _telling("comparing folds") as tell:
+        return folds.numbers[same_fold(folds, candidates, options.linkage, tell)]
+
+
+def _nearest(
+    mmseqs: MMseqs,
+    dataset: BuiltDataset,
+    chains: Chains,
+    split: NDArray[np.int64],
+    options: SplitOptions,
+) -> Nearest:
+    """The training chains that are most like those that are held out."""
+    threads = _threads(options)
+
+    def search(queries: list[str], targets: list[str]) -> Hits:
+        return mmseqs.identities(queries, targets, options.coverage, threads)
+
+    by_sequence, identity = nearest_sequences(chains, split, search)
+    held, train = (read_folds(dataset, chains, among) for among in compared_chains(split))
+    hits = search_letters(mmseqs, held.letters, train.letters, threads)
+    with _telling("looking for neighbours") as tell:
+        by_structure, tm = nearest_folds(chains, split, by_sequence, (held, train), hits, tell)
+    return Nearest(by_sequence, identity, by_structure, tm)
+
+
+@contextlib.contextmanager
+def _telling(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A line of progress, fed with (done, all)."""
+    with ProgressLine(Console(file=sys.stderr), False, what) as line:
 
         def tell(done: int, of: int) -> None:
             if line.is_due:
                 line.show(done, f"{done:,}/{of:,}", total=of)
 
-        return folds.numbers[same_fold(folds, candidates, options.linkage, tell)]
+        yield tell
 
 
 def _threads(options: SplitOptions) -> int:

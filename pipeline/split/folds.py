@@ -58,7 +58,9 @@ def check_letters(dataset: BuiltDataset) -> None:
                 raise ColumnToAdd.of("three_di", path)
 
 
-def read_folds(dataset: BuiltDataset, chains: Chains) -> Folds:
+def read_folds(
+    dataset: BuiltDataset, chains: Chains, among: NDArray[np.bool_] | None = None
+) -> Folds:
     """Read the folds of a dataset.
 
     Parameters
@@ -66,12 +68,16 @@ def read_folds(dataset: BuiltDataset, chains: Chains) -> Folds:
     dataset : BuiltDataset
     chains : Chains
         Of `read_chains`.
+    among : (n,) bool, optional
+        The chains that are asked for; all by default.
 
     Raises
     ------
     ColumnToAdd, DamagedShard, StorageError
     """
     order = np.lexsort((np.arange(len(chains)), -chains.lengths, chains.keys[:, 1]))
+    if among is not None:
+        order = order[among[order]]
     numbers, first = np.unique(chains.keys[order, 1], return_index=True)
     chosen = order[first]
     place = {chains.uids[k]: m for m, k in enumerate(chosen)}

@@ -39,8 +39,28 @@ HOW_TO_GET_IT = (
 )
 
 
+SENSITIVITY, MAX_E_VALUE, MAX_PARTNERS = 7.5, 0.001, 1000
+"""Of a search for identities: how much MMseqs2 looks at, and what it hands on."""
+
+
 class MMseqsError(Failure):
     """MMseqs2 is missing or failed; the sentence says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What MMseqs2 found of queries among targets.
+
+    Attributes
+    ----------
+    pairs : (p, 2) int64
+        Positions of query and target.
+    values : (p,) float64
+        Of each pair: its identity, or its E-value.
+    """
+
+    pairs: NDArray[np.int64]
+    values: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +131,7 @@ class MMseqs:
             try:
                 return numbers[self._cluster(Path(folder), sequences, options, threads)]
             except OSError as error:
-                raise MMseqsError(
-                    f"working files of MMseqs2 cannot be written to {folder}: {error.strerror}; "
-                    "set TMPDIR to a folder with room"
-                ) from None
+                raise no_room(folder, error) from None
 
     def _cluster(
         self, folder: Path, sequences: Sequence[str], options: SplitOptions, threads: int
@@ -134,6 +151,69 @@ class MMseqs:
         self.run(folder, *arguments)
         return _read_pairs(folder / "result_cluster.tsv", len(sequences), self.path)
 
+    def identities(
+        self, queries: Sequence[str], targets: Sequence[str], coverage: float, threads: int
+    ) -> Hits:
+        """Sequences that align, with their identities, the most identical first.
+
+        Parameters
+        ----------
+        queries, targets : sequence of str
+        coverage : float
+            Of both sequences by their alignment.
+        threads : int
+            Have no influence on the result.
+
+        Raises
+        ------
+        MMseqsError
+        """
+        found = self.search(
+            *(queries, targets, "fident", "-s", str(SENSITIVITY), "-e", str(MAX_E_VALUE)),
+            *("--alignment-mode", "3", "-c", str(coverage), "--cov-mode", "0"),
+            *("--max-seqs", str(MAX_PARTNERS), "--threads", str(threads)),
+        )
+        order = np.lexsort((found.pairs[:, 1], found.pairs[:, 0], -found.values))
+        return Hits(found.pairs[order], found.values[order])
+
+    def search(
+        self, queries: Sequence[str], targets: Sequence[str], column: str, *arguments: str
+    ) -> Hits:
+        """Search with letters among letters; empty texts are in no pair.
+
+        Parameters
+        ----------
+        queries, targets : sequence of str
+        column : str
+            Of the output of MMseqs2: what is told of each pair.
+        *arguments : str
+            Of ``easy-search``.
+
+        Raises
+        ------
+        MMseqsError
+        """
+        if not any(queries) or not any(targets):
+            return Hits(np.zeros((0, 2), np.int64), np.zeros(0))
+        with tempfile.TemporaryDirectory(prefix="pipeline-split-") as folder:
+            place = Path(folder)
+            files = [place / name for name in ("queries.fasta", "targets.fasta", "pairs.tsv")]
+            try:
+                for path, texts in zip(files, (queries, targets), strict=False):
+                    with open(path, "w", encoding="ascii", newline="\n") as file:
+                        known = ((k, text) for k, text in enumerate(texts) if text)
+                        file.writelines(f">{k}\n{text}\n" for k, text in known)
+                self.run(
+                    place,
+                    "easy-search",
+                    *(*map(str, files), str(place / "scratch")),
+                    *("--dbtype", "1", "-v", "1", *arguments),
+                    *("--format-output", f"query,target,{column}"),
+                )
+                return _read_hits(files[-1], (len(queries), len(targets)), self.path)
+            except OSError as error:
+                raise no_room(folder, error) from None
+
     def run(self, folder: Path, workflow: str, *arguments: str) -> None:
         """Run a workflow, with a log in `folder`.
 
@@ -144,6 +224,14 @@ class MMseqs:
         status, said = _run([str(self.path), workflow, *arguments], folder / "log")
         if status != 0:
             raise MMseqsError(_failure(self.path, workflow, status, said))
+
+
+def no_room(folder: str, error: OSError) -> MMseqsError:
+    """Working files cannot be written."""
+    return MMseqsError(
+        f"working files of MMseqs2 cannot be written to {folder}: {error.strerror}; set TMPDIR to "
+        "a folder with room"
+    )
 
 
 def _on_the_path() -> Path | None:
@@ -210,3 +298,18 @@ def _read_pairs(table: Path, n: int, program: Path) -> NDArray[np.int64]:
     if pairs.size and (not whole or pairs.min() < 0 or pairs.max() >= n):
         raise MMseqsError(f"{program} wrote clusters that do not fit the sequences it was given")
     return pairs
+
+
+def _read_hits(table: Path, sizes: tuple[int, int], program: Path) -> Hits:
+    pairs, values = [], []
+    try:
+        for line in table.read_text(encoding="ascii").splitlines():
+            query, target, value = line.split("\t")
+            pair = int(query), int(target)
+            if not all(0 <= k < size for k, size in zip(pair, sizes, strict=True)):
+                raise ValueError(line)
+            pairs.append(pair)
+            values.append(float(value))
+    except ValueError:
+        raise MMseqsError(f"{program} wrote pairs that do not fit what it was given") from None
+    return Hits(np.array(pairs, np.int64).reshape(-1, 2), np.array(values, np.float64))

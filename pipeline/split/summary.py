@@ -6,15 +6,22 @@ from collections import Counter
 
 import numpy as np
 
+from pipeline.commands.words import several
 from pipeline.split.assign import Assignment
 from pipeline.split.chains import Chains
 from pipeline.split.leaks import find_leaks
+from pipeline.split.nearest import Nearest
+from pipeline.split.novelty import counts_of, shares_told
 from pipeline.split.options import SplitOptions
 from pipeline.split.same_fold import SAME_FOLD
 
 
 def summary_rows(
-    chains: Chains, found: Assignment, options: SplitOptions, mmseqs_version: str | None
+    chains: Chains,
+    found: Assignment,
+    options: SplitOptions,
+    mmseqs_version: str | None,
+    nearest: Nearest | None = None,
 ) -> list[tuple[str, str]]:
     """(what, the numbers) line by line."""
     entries = chains.entry_numbers()
@@ -49,7 +56,30 @@ def summary_rows(
         rows.append(
             ("similar", f"{len(similar):,} chains share a cluster with one of an earlier split")
         )
+    if nearest is not None:
+        rows += [("nearest", sentence) for sentence in _nearest(found, nearest)]
     return rows
+
+
+def _nearest(found: Assignment, nearest: Nearest) -> list[str]:
+    """How new each held-out split is to the training split."""
+    training, *held_out = found.names
+    sentences = []
+    for k, name in enumerate(held_out, 1):
+        inside = found.split == k
+        if not inside.any():
+            continue
+        counts = counts_of(nearest.tm[inside])
+        if not sum(counts):
+            sentences.append(f"{name}: no chain of it can be compared with {training}")
+            continue
+        left = int(inside.sum()) - sum(counts)
+        known = nearest.identity[inside & ~np.isnan(nearest.identity)]
+        told = f"{name}, to {training}: {shares_told(counts)}"
+        if len(known):
+            told += f"; median identity {np.median(known):.0%}"
+        sentences.append(told + (f"; {several(left, 'chain')} not compared" if left else ""))
+    return sentences
 
 
 def _clusters(

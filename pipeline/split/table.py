@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -12,6 +13,8 @@ from pipeline.errors import Failure
 from pipeline.files.storage import Folder, StorageError
 from pipeline.split.assign import NO_SPLIT, Assignment
 from pipeline.split.chains import Chains
+from pipeline.split.nearest import NOTHING, Nearest
+from pipeline.split.novelty import NEAREST_FIELDS
 
 FILE_NAME = "splits.parquet"
 FORMAT_VERSION = "1"
@@ -27,6 +30,9 @@ SCHEMA = pa.schema(
     ]
 )
 """One row per chain in the order of ``chain_uid``; ``reason`` says why ``split`` is null."""
+
+SCHEMA_WITH_NEAREST = pa.schema([*SCHEMA, *NEAREST_FIELDS])
+"""The same, where neighbours of held-out chains were looked for."""
 
 
 class SplitsError(Failure):
@@ -55,11 +61,13 @@ def splits_metadata(
     }
 
 
-def splits_table(chains: Chains, found: Assignment, metadata: dict[str, str]) -> pa.Table:
+def splits_table(
+    chains: Chains, found: Assignment, metadata: dict[str, str], nearest: Nearest | None = None
+) -> pa.Table:
     """The rows, in the order of ``chain_uid``."""
     unit = json.loads(metadata["options"])["unit"]
     names = chains.entry_ids if unit == "entry" else chains.uids
-    columns = {
+    columns: dict[str, Any] = {
         "chain_uid": chains.uids,
         "entry_id": chains.entry_ids,
         "cluster": [chains.uids[k] for k in found.clusters],
@@ -67,7 +75,13 @@ def splits_table(chains: Chains, found: Assignment, metadata: dict[str, str]) ->
         "split": [None if s == NO_SPLIT else found.names[s] for s in found.split],
         "reason": found.reasons,
     }
-    return pa.table(columns, schema=SCHEMA.with_metadata(metadata))
+    if nearest is None:
+        return pa.table(columns, schema=SCHEMA.with_metadata(metadata))
+    for way, numbers in (("sequence", nearest.by_sequence), ("structure", nearest.by_structure)):
+        columns[f"nearest_by_{way}"] = [None if k == NOTHING else chains.uids[k] for k in numbers]
+    for name, values in (("nearest_identity", nearest.identity), ("nearest_tm", nearest.tm)):
+        columns[name] = pa.array(values.astype(np.float32), from_pandas=True)
+    return pa.table(columns, schema=SCHEMA_WITH_NEAREST.with_metadata(metadata))
 
 
 def splits_file(table: pa.Table) -> bytes:

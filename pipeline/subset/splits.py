@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.built.built_dataset import UnreadableDataset
-from pipeline.split.table import FILE_NAME, SCHEMA
+from pipeline.split.table import FILE_NAME, SCHEMA, SCHEMA_WITH_NEAREST
 from pipeline.subset.sources import Source
 
 ORIGIN = b"split_digest"
@@ -66,7 +66,8 @@ def carried_splits(
         raise SplitsLeftOut(f"{min(missing)} is in none of them")
     metadata = {**first, b"digest": digest.encode()}
     ordered = [rows[uid] for uid in sorted(rows)]
-    return pa.Table.from_pylist(ordered, SCHEMA.with_metadata(metadata))
+    # One run of pipeline.split wrote them all, and so they have the same columns.
+    return pa.Table.from_pylist(ordered, tables[0].schema.with_metadata(metadata))
 
 
 def _read(source: Source) -> pa.Table:
@@ -75,7 +76,8 @@ def _read(source: Source) -> pa.Table:
     except UnreadableDataset as error:
         raise SplitsLeftOut(str(error).partition(";")[0]) from None
     metadata = table.schema.metadata or {}
-    if table.schema.remove_metadata() != SCHEMA or metadata.get(b"digest") is None:
+    known = table.schema.remove_metadata() in (SCHEMA, SCHEMA_WITH_NEAREST)
+    if not known or metadata.get(b"digest") is None:
         raise SplitsLeftOut(f"those of {source} are not what pipeline.split writes")
     if metadata[b"digest"].decode() != source.dataset.build.digest:
         raise SplitsLeftOut(f"those of {source} were made for another state of it")

@@ -334,3 +334,34 @@ def test_wrong_options_end_with_a_sentence(
     assert sentence in captured.err
     assert found == status
     assert not (tmp_path / "out").exists()
+
+
+def test_chains_are_told_apart_by_their_nearest_training_chain(
+    evaluated: Path, dataset: Path, ckpt: Path, tmp_path: Path
+) -> None:
+    assert "by_novelty" in json.loads((evaluated / "summary.json").read_text())
+    assert "nearest training chain" not in (evaluated / "summary.md").read_text()
+    known = Path(shutil.copytree(dataset, tmp_path / "dataset"))
+    test = ShardDataset(dataset, columns=COLUMNS, split="test")
+    chosen = [test.chain_uids[k] for k in spread(len(test), N_CHAINS)]
+    # One chain was not compared.
+    of_chain = dict(zip(chosen, (0.7, 0.0, 0.3), strict=False))
+    splits = pq.read_table(known / "splits.parquet")
+    scores = [of_chain.get(uid) for uid in splits["chain_uid"].to_pylist()]
+    splits = splits.append_column("nearest_tm", pa.array(scores, pa.float32()))
+    pq.write_table(splits, known / "splits.parquet")
+    out = tmp_path / "out"
+    assert run(known, ckpt, out, "--tasks", "packing") == 0
+    page = (out / "summary.md").read_text()
+    assert "| nearest training chain | side-chain RMSD, Å | of the core, Å |" in page
+    (same,) = [line for line in page.splitlines() if line.startswith("| same fold |")]
+    (novel,) = [line for line in page.splitlines() if line.startswith("| novel |")]
+    assert (same[-4:], novel[-4:]) == (" 1 |", " 2 |")
+    assert "| redundant |" not in page
+    rows = read_per_chain(out)
+    assert {uid: row["nearest_tm"] for uid, row in rows.items()} == pytest.approx(
+        {uid: of_chain.get(uid, math.nan) for uid in chosen}, nan_ok=True
+    )
+    found = json.loads((out / "summary.json").read_text())["by_novelty"]
+    values = [rows[uid]["packing.side_chain_rmsd"] for uid in chosen[1:3]]
+    assert found["novel"]["packing"]["side_chain_rmsd"]["mean"] == pytest.approx(np.mean(values))

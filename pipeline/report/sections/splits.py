@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.commands.words import several
-from pipeline.report.charts import (
-    column_chart,
-)
+from pipeline.report.charts import column_chart, histogram_chart
 from pipeline.report.gather import Numbers, Splits
-from pipeline.report.sections.elements import MOST_ROWS, Figure, class_columns
+from pipeline.report.nearest import Nearest
+from pipeline.report.sections.elements import MOST_ROWS, Figure, class_columns, middle
 from pipeline.report.wording import count, legible, share
+from pipeline.split.novelty import shares_told
+
+MOST_NEAREST = 4
+"""Held-out splits that are drawn."""
 
 
 def splits(numbers: Numbers) -> dict[str, Any] | None:
@@ -38,7 +41,7 @@ def splits(numbers: Numbers) -> dict[str, Any] | None:
     return {
         "problem": "",
         "rows": rows,
-        "figures": _cluster_figures(splits),
+        "figures": [*_cluster_figures(splits), *_nearest_figures(splits)],
         "remarks": _split_remarks(splits, numbers.chains.n),
         "method": legible(splits.method or "", 40),
     }
@@ -66,6 +69,44 @@ def _cluster_figures(splits: Splits) -> list[Figure]:
             caption,
         )
     ]
+
+
+def _nearest_figures(splits: Splits) -> list[Figure]:
+    return [figure for found in splits.nearest[:MOST_NEAREST] for figure in _of_split(found)]
+
+
+def _of_split(found: Nearest) -> list[Figure]:
+    name = legible(found.split, 60)
+    caption = f"Of the {several(found.tm.n, 'chain')}: {shares_told(found.kinds)}."
+    if found.tm.n_missing:
+        caption += f" {several(found.tm.n_missing, 'chain')} not compared."
+    figures = [
+        Figure(
+            f"Nearest training chain of {name}, by structure",
+            histogram_chart(
+                found.tm,
+                f"Chains of {name} by TM-score to the nearest training chain",
+                "TM-score, by the longer chain",
+                "chains",
+            ),
+            f"{caption} 0: none was found.",
+        )
+    ]
+    if found.identity.n:
+        figures.append(
+            Figure(
+                f"Nearest training chain of {name}, by sequence",
+                histogram_chart(
+                    found.identity,
+                    f"Chains of {name} by identity to the nearest training chain",
+                    "identical residues of the alignment",
+                    "chains",
+                    percent=True,
+                ),
+                f"{middle(found.identity, '')}. 0: none was found.",
+            )
+        )
+    return figures
 
 
 def _split_remarks(splits: Splits, n_chains: int) -> list[str]:
