@@ -20,12 +20,13 @@ from build_speed import format_table
 from numpy.typing import NDArray
 
 from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.novelty import SAME_FOLD
 from pipeline.split.assign import assign_splits
 from pipeline.split.chains import read_chains
 from pipeline.split.folds import Folds, read_folds
 from pipeline.split.mmseqs import MMseqs
 from pipeline.split.options import SplitOptions
-from pipeline.split.same_fold import SAME_FOLD, same_fold, tm_score
+from pipeline.split.same_fold import same_fold, tm_score
 from pipeline.split.similar_letters import MAX_E_VALUE, similar_letters
 
 BEHIND_THE_CUT = 10.0

@@ -22,7 +22,7 @@ from model.metrics import (
     pairwise_tm,
 )
 from model.tasks import TASK_RECORDS
-from pipeline.split.novelty import KINDS, kinds_of
+from pipeline.built.novelty import KINDS, kinds_of
 
 MAX_COMPARED = 40
 """New proteins that are compared with each other and with known ones; pairs take time."""

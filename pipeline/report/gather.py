@@ -411,8 +411,8 @@ def _splits(folder: Folder, index: pa.Table, build: BuildSummary) -> Splits | st
     name = "splits.parquet"
     if not folder.exists(name):
         return None
-    columns = ("chain_uid", "entry_id", "cluster", "component", "split", "reason")
-    columns += ("nearest_identity", "nearest_tm")
+    columns = ["chain_uid", "entry_id", "cluster", "component", "split", "reason"]
+    columns += ["nearest_identity", "nearest_tm"]
     try:
         table = _table(folder, name, columns)
         assert table is not None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from pipeline.built.novelty import counts_of
 from pipeline.report.histogram import Histogram, histogram
-from pipeline.split.novelty import counts_of
 
 BINS = 20
 
@@ -24,7 +25,7 @@ class Nearest:
     tm, identity : Histogram
         Of the nearest training chains; 0 where none was found.
     kinds : (3,) int
-        Chains of each of `pipeline.split.novelty.KINDS`.
+        Chains of each of `pipeline.built.novelty.KINDS`.
     """
 
     split: str
@@ -46,6 +47,9 @@ def nearest_of(splits: pa.Table) -> tuple[Nearest, ...]:
             for column in ("nearest_tm", "nearest_identity")
         )
         if name is not None and np.isfinite(tm).any():
-            shown = (histogram(v, low=0, high=1, most_bins=BINS) for v in (tm, identity))
-            found.append(Nearest(name, *shown, counts_of(tm)))
+            found.append(Nearest(name, _shares(tm), _shares(identity), counts_of(tm)))
     return tuple(sorted(found, key=lambda nearest: nearest.split, reverse=True))
+
+
+def _shares(values: NDArray[np.float64]) -> Histogram:
+    return histogram(values, low=0, high=1, most_bins=BINS)

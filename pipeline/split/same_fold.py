@@ -11,11 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.built.novelty import SAME_FOLD
 from pipeline.split.folds import Folds
 from pipeline.split.options import Linkage
-
-SAME_FOLD = 0.5
-"""TM-score, by the length of the longer chain, from which on two chains count as one fold."""
 
 MIN_CA = 3
 """TM-align superposes no fewer."""

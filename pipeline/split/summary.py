@@ -6,14 +6,13 @@ from collections import Counter
 
 import numpy as np
 
+from pipeline.built.novelty import SAME_FOLD, counts_of, shares_told
 from pipeline.commands.words import several
 from pipeline.split.assign import Assignment
 from pipeline.split.chains import Chains
 from pipeline.split.leaks import find_leaks
 from pipeline.split.nearest import Nearest
-from pipeline.split.novelty import counts_of, shares_told
 from pipeline.split.options import SplitOptions
-from pipeline.split.same_fold import SAME_FOLD
 
 
 def summary_rows(

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.built.novelty import NEAREST_FIELDS
 from pipeline.errors import Failure
 from pipeline.files.storage import Folder, StorageError
 from pipeline.split.assign import NO_SPLIT, Assignment
 from pipeline.split.chains import Chains
 from pipeline.split.nearest import NOTHING, Nearest
-from pipeline.split.novelty import NEAREST_FIELDS
 
 FILE_NAME = "splits.parquet"
 FORMAT_VERSION = "1"

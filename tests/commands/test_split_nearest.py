@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.build.command import main as build
+from pipeline.built.novelty import NEAREST_FIELDS, counts_of, kinds_of, shares_told
 from pipeline.report.command import main as report
 from pipeline.report.nearest import nearest_of
 from pipeline.selection.selection import select
@@ -21,7 +22,6 @@ from pipeline.split.command import main
 from pipeline.split.folds import Folds
 from pipeline.split.mmseqs import Hits, MMseqs
 from pipeline.split.nearest import MOST_COMPARED, NOTHING, nearest_folds, nearest_sequences
-from pipeline.split.novelty import NEAREST_FIELDS, counts_of, kinds_of, shares_told
 from pipeline.subset.command import main as subset
 from pipeline.verify.command import main as verify
 from tests.support.places import EXAMPLES

@@ -14,12 +14,13 @@ from biotite.sequence.align import SubstitutionMatrix
 
 from pipeline.build.command import main as build
 from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.novelty import SAME_FOLD
 from pipeline.split.chains import read_chains
 from pipeline.split.command import main
 from pipeline.split.folds import Folds, read_folds
 from pipeline.split.mmseqs import MMseqs
 from pipeline.split.options import Linkage
-from pipeline.split.same_fold import SAME_FOLD, same_fold, tm_score
+from pipeline.split.same_fold import same_fold, tm_score
 from pipeline.split.similar_letters import similar_letters, substitution_matrix
 from tests.support.places import EXAMPLES
 

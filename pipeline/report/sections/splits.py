@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.built.novelty import shares_told
 from pipeline.commands.words import several
 from pipeline.report.charts import column_chart, histogram_chart
 from pipeline.report.gather import Numbers, Splits
 from pipeline.report.nearest import Nearest
 from pipeline.report.sections.elements import MOST_ROWS, Figure, class_columns, middle
 from pipeline.report.wording import count, legible, share
-from pipeline.split.novelty import shares_told
 
 MOST_NEAREST = 4
 """Held-out splits that are drawn."""

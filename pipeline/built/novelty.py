@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.split.same_fold import SAME_FOLD
+SAME_FOLD = 0.5
+"""TM-score, by the length of the longer chain, from which on two chains count as one fold."""
 
 REDUNDANT = 0.9
 """TM-score, by the length of the longer chain, from which on two chains count as one structure."""
