@@ -23,7 +23,7 @@ from pipeline.files.storage import open_folder
 from pipeline.split import Chains, SplitOptions, assign_splits
 from pipeline.split.command import main
 from pipeline.split.mmseqs import MMseqs, MMseqsError
-from pipeline.split.table import SCHEMA, splits_metadata
+from pipeline.split.table import SCHEMA_WITH_NEAREST, splits_metadata
 from tests.support.places import ROOT
 from tests.support.s3_server import s3_server
 
@@ -517,10 +517,11 @@ def test_the_page_lists_every_option_with_its_default() -> None:
 def test_the_page_lists_every_column_and_key() -> None:
     text = PAGE.read_text()
     table = text[text.index("## `splits.parquet`") :]
-    assert re.findall(r"^\| `(\w+)` \| string \|", table, re.M) == SCHEMA.names
+    columns = re.findall(r"^\| `(\w+)` \| (?:string|float) \|", table, re.M)
+    assert columns == SCHEMA_WITH_NEAREST.names
     keys = {
         k
-        for cell in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| [^s]", table, re.M)
+        for cell in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| [^sf]", table, re.M)
         for k in re.findall(r"\w+", cell)
     }
     assert splits_metadata("", {}, "", 0).keys() <= keys
