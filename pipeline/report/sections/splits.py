@@ -41,7 +41,8 @@ def splits(numbers: Numbers) -> dict[str, Any] | None:
     return {
         "problem": "",
         "rows": rows,
-        "figures": [*_cluster_figures(splits), *_nearest_figures(splits)],
+        "figures": _cluster_figures(splits),
+        "nearest_figures": _nearest_figures(splits),
         "remarks": _split_remarks(splits, numbers.chains.n),
         "method": legible(splits.method or "", 40),
     }
