@@ -35,7 +35,7 @@ class EvaluateOptions:
         Name of the embeddings that pipeline.embed made of the dataset, for a network that was
         trained with them.
     steps
-        Evaluations of the network for each sample; without it 100, and 4 for packing.
+        Evaluations of the network for each sample; without it 100, and 2 for packing.
     seed
         Of noise, motifs and bootstrap.
     temperature

@@ -152,7 +152,7 @@ class Sampler:
         number : int
             Samples for each input or length.
         steps : int, optional
-            Evaluations of the network; 100 without it, 4 for packing.
+            Evaluations of the network; 100 without it, 2 for packing.
         seed : int
         temperature : float, optional
             Of residue types, 1 without it; of torsions in packing, 0 without it (the likeliest)
