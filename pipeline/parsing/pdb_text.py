@@ -37,6 +37,7 @@ from pipeline.residues import component, with_hydrogens_named_for_metals
 _WIDTH = 80
 _RESIDUE_END, _COORDINATES_END = 26, 54
 _MODEL = re.compile(r"MODEL\s+(-?[0-9]{1,9})\s*")
+_OF_ATOMS = ("ATOM", "HETATM", "ANISOU")
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 BLANK_CHAIN = b"_"
 
@@ -81,6 +82,7 @@ class PdbText:
         # A record that breaks off before its residue number belongs to no residue.
         self.atom_lines = records[self.lengths[records] >= _RESIDUE_END]
         self.n_cut_records = len(records) - len(self.atom_lines)
+        self.is_cut = not self.ends_with_newline and self._breaks_off(records)
         self.n_wide_residues = 0  # with records that `wide_records` mended; set by `read_atoms`
         self.n_behind_end = 0  # atoms left out for an END before them; set by `read_atoms`
         if not len(self.atom_lines):
@@ -96,6 +98,19 @@ class PdbText:
     def line(self, number: int) -> str:
         start = self.starts[number]
         return self.data[start : start + self.lengths[number]].decode("latin-1")
+
+    def _breaks_off(self, records: NDArray[np.int64]) -> bool:
+        """Whether the last line, which no newline ends, is the beginning of a record of an atom:
+        of the name only, or shorter than all others of its kind."""
+        last = len(self.lengths) - 1
+        text = self.line(last)
+        if any(name.startswith(text) for name in _OF_ATOMS):
+            return True
+        if not text.startswith(_OF_ATOMS):
+            return False
+        alike = records if records[-1] == last else np.flatnonzero(self._heads == self._heads[last])
+        shortest = self.lengths[alike[:-1]].min(initial=_WIDTH)
+        return int(self.lengths[last]) < min(int(shortest), _WIDTH)
 
     @property
     def _header_end(self) -> int:

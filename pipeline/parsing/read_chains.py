@@ -273,6 +273,8 @@ def _read_pdb(
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
         flags.append(f"cut_records:{pdb.n_cut_records}")
+    if pdb.is_cut:
+        flags.append("maybe_truncated")
     if pdb.n_behind_end:
         flags.append(f"atoms_behind_end:{pdb.n_behind_end}")
     if pdb.n_wide_residues:

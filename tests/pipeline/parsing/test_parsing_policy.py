@@ -520,7 +520,23 @@ def test_a_pdb_file_without_end_is_not_flagged_and_a_cut_record_is_no_atom():
     last = text.splitlines()[-1]
     cut = text.removesuffix(last + "\n") + last[:51]  # within z: half a number looks like one
     assert read(cut).chains[0].n_bad_atoms == 1
-    assert read(text.removesuffix(last + "\n") + last[:20]).flags == ["cut_records:1"]
+    assert "cut_records:1" in read(text.removesuffix(last + "\n") + last[:20]).flags
+    assert read(text.removesuffix("\n")).flags == []
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_pdb_file_that_is_cut_anywhere_within_an_atom_is_flagged(padded):
+    atoms = pdb_text(chain(["ALA", "GLY"]))
+    lines = [line.ljust(80) if padded else line for line in atoms.splitlines()]
+    before, last = "\n".join(lines[:-1]) + "\n", lines[-1]
+    assert read(before).flags == []
+    for end in range(1, len(last)):
+        assert "maybe_truncated" in read(before + last[:end]).flags, end
+        anisou = before + "ANISOU" + last[6:]
+        if end < len(last) - 1:
+            assert "maybe_truncated" in read(f"{anisou}\n{anisou}"[: -1 - end]).flags, end
+    for unfinished in ("TER", "END", "CONECT    1", "MASTER"):
+        assert read(before + unfinished).flags == [], unfinished
 
 
 # ---- formats ----------------
