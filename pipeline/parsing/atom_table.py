@@ -49,6 +49,9 @@ class AtomTable:
         PDB only: how many TER of the atom's chain stand before it.
     segid : (n,) bytes or None
         PDB only: the segment id (columns 73–76 of old files), where it differs within the file.
+    later_chains : tuple of bytes
+        Where only the first model was read: author ids of chains (of ATOM records) that only later
+        ones have.
     """
 
     model: NDArray[np.int32]
@@ -71,6 +74,7 @@ class AtomTable:
     rounded: bool = False
     stretch: NDArray[np.int32] | None = None
     segid: NDArray[np.bytes_] | None = None
+    later_chains: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.model)
@@ -82,6 +86,14 @@ class AtomTable:
             k: v[rows] for k, v in columns.items() if isinstance(v, np.ndarray)
         }
         return replace(self, **arrays)
+
+
+def only_later(
+    chain: NDArray[np.bytes_], of_first: NDArray[np.bool_], hetero: NDArray[np.bool_]
+) -> tuple[bytes, ...]:
+    """Names of chains that have an ATOM record behind the first model, and nothing in it."""
+    later = set(chain[~(of_first | hetero)].tolist())
+    return tuple(sorted(later.difference(chain[of_first].tolist())))
 
 
 def empty_names(n: int) -> NDArray[np.bytes_]:

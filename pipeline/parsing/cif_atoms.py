@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
+from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, only_later
 from pipeline.parsing.bcif import BinaryCategory
 from pipeline.parsing.cif_table import Rows, TextTable
 from pipeline.parsing.errors import NotAStructure, ParseError
@@ -54,9 +54,12 @@ def read_atoms(
     _check_columns(table)
     rows: Rows = slice(0, table.n_rows)
     heads = table.run_heads(_RESIDUE_TAGS)
+    later_chains: tuple[bytes, ...] = ()
     has_models = "pdbx_pdb_model_num" in table and table.n_rows
     if has_models and models == "first" and not table.is_constant("pdbx_pdb_model_num"):
-        (model,) = table.integers(["pdbx_pdb_model_num"], rows if heads is None else heads)
+        at = rows if heads is None else heads
+        (model,) = table.integers(["pdbx_pdb_model_num"], at)
+        later_chains = _later_chains(table, at, model == model[0])
         of_first = _prefix_or_mask(model == model[0])
         if heads is None:
             rows = of_first
@@ -163,7 +166,21 @@ def read_atoms(
         b_factor=b_factor,
         after_ter=np.zeros(n, bool),
         rounded=not exact,
+        later_chains=later_chains,
     )
+
+
+def _later_chains(
+    table: TextTable | BinaryCategory, rows: Rows, of_first: NDArray[np.bool_]
+) -> tuple[bytes, ...]:
+    tag = "auth_asym_id" if "auth_asym_id" in table else "label_asym_id"
+    if tag not in table:
+        return ()
+    if "group_pdb" not in table:
+        (chain,) = table.names([tag], rows)
+        return only_later(chain, of_first, np.zeros(len(chain), bool))
+    chain, group = table.names([tag, "group_pdb"], rows)
+    return only_later(chain, of_first, is_name(group, b"HETATM"))
 
 
 def _split_insertion_codes(

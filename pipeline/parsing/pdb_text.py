@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
+from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, only_later
 from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
 from pipeline.parsing.cif_text import newlines_of
 from pipeline.parsing.errors import NotAStructure, ParseError
@@ -161,8 +161,11 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     breaks = np.concatenate([pdb.lines_of(r) for r in (b"MODEL", b"ENDMDL", b"END")])
     breaks.sort()
     segment = np.searchsorted(breaks, lines)
+    later_chains: tuple[bytes, ...] = ()
     if segment[0] != segment[-1] and models == "first":
-        if not len(pdb.lines_of(b"MODEL")):
+        if len(pdb.lines_of(b"MODEL")):
+            later_chains = _later_chains(pdb, segment)
+        else:
             pdb.n_behind_end = _n_other_atoms(pdb, segment)
         lines = lines[segment == segment[0]]
         segment = segment[: len(lines)]
@@ -234,7 +237,16 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         stretch=stretch,
         segid=None if is_constant(segid) else names(segid),
         rounded=not all_exact,
+        later_chains=later_chains,
     )
+
+
+def _later_chains(pdb: PdbText, segment: NDArray[np.intp]) -> tuple[bytes, ...]:
+    rows = pdb.fields(pdb.atom_lines)
+    heads = run_heads(rows, [(17, 22)])
+    _, chain = _comp_and_chain(rows[heads])
+    hetero = pdb.is_hetero[pdb.atom_lines[heads]]
+    return only_later(chain, segment[heads] == segment[0], hetero)
 
 
 def _n_other_atoms(pdb: PdbText, segment: NDArray[np.intp]) -> int:

@@ -34,7 +34,7 @@ from pipeline.parsing.pdb_header import (
     with_signs,
 )
 from pipeline.parsing.polymers import MAX_RESIDUES
-from pipeline.parsing.runs import is_hydrogen
+from pipeline.parsing.runs import is_hydrogen, text
 from pipeline.parsing.with_biotite import atoms_with_biotite
 from pipeline.sources import HEAD_BYTES, Format, describe_content, sniff
 
@@ -157,6 +157,8 @@ def read_chains(
         # Refinement programs count differently (riding hydrogens, alternates), but none sees
         # twice the atoms that are there.
         flags.append("maybe_truncated")
+    if atoms.later_chains:
+        flags.append("chains_of_later_models:" + ",".join(map(text, atoms.later_chains)))
     chains: list[Chain] = []
     dropped: list[DroppedChain] = []
     metadata = info.metadata
@@ -247,11 +249,11 @@ def _check_no_excess(info: EntryInfo) -> None:
                 "too-many-rows",
                 f"one of its sequences has over {MAX_RESIDUES:,} residues",
             )
-    for name, text in texts:
-        if text is not None and len(text) > MAX_TEXT:
+    for name, value in texts:
+        if value is not None and len(value) > MAX_TEXT:
             raise ParseError(
                 "overlong-value",
-                f"its {name} has {len(text):,} characters; at most {MAX_TEXT:,} are read",
+                f"its {name} has {len(value):,} characters; at most {MAX_TEXT:,} are read",
             )
 
 

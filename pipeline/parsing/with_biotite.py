@@ -11,6 +11,7 @@ import io
 import re
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,10 +194,10 @@ def _read_pdb(data: bytes, _: Format, models: Models) -> AtomTable:
 
 def concatenate(tables: list[AtomTable]) -> AtomTable:
     """One table of several, in order."""
-    columns = {
+    columns: dict[str, Any] = {
         name: np.concatenate([getattr(t, name) for t in tables])
         for name in AtomTable.__slots__
-        if name not in ("rounded", "stretch", "segid")
+        if name not in ("rounded", "stretch", "segid", "later_chains")
     }
     return AtomTable(rounded=any(t.rounded for t in tables), **columns)
 

@@ -539,6 +539,18 @@ def test_a_pdb_file_that_is_cut_anywhere_within_an_atom_is_flagged(padded):
         assert read(before + unfinished).flags == [], unfinished
 
 
+@pytest.mark.parametrize("write", [pdb_models, cif_text])
+def test_chains_that_only_later_models_have_are_named(write):
+    same = [change(chain(["ALA", "GLY"], chain="A"), model=k) for k in (1, 2, 3)]
+    water = change(residue("HOH", 9, chain="W"), model=2, record="HETATM")
+    assert read(write([*same[0], *same[1], *water])).flags == []
+    other = [change(chain(["SER", "GLY"], chain=c), model=2) for c in "BC"]
+    text = write([*same[0], *other[1], *other[0], *same[1], *same[2]])
+    assert read(text).flags == ["chains_of_later_models:B,C"]
+    assert [c.label_asym_id for c in read(text).chains] == ["A"]
+    assert read(text, models="all").flags == []
+
+
 # ---- formats ----------------
 
 
