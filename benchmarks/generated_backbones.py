@@ -126,10 +126,13 @@ def of_names(path: Path, names: Sequence[str], only: Sequence[str] | None = None
     Raises
     ------
     UsageError
-        The table has no such column, or what should be a number is none.
+        There is no table, it has no such column, or what should be a number is none.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     if not rows or "name" not in rows[0]:
         raise UsageError(f"{path} has no column 'name', and so no structures that it tells of")
     wanted = [c for c in rows[0] if c != "name" and (only is None or c in only)]
@@ -375,6 +378,13 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return given
 
 
+def opened(folder: Path, split: str) -> ShardDataset:
+    try:
+        return ShardDataset(folder, split=split)
+    except ValueError as error:  # it names the splits that there are
+        raise UsageError(str(error)) from None
+
+
 def read_groups(words: Sequence[str], limit: int | None) -> dict[str, Group]:
     folders: dict[str, Path] = {}
     for word in words:
@@ -392,7 +402,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(sentence, file=sys.stderr, flush=True)
 
     made = read_groups(given.groups, given.limit)
-    held_out = [ShardDataset(given.dataset, split=split) for split in given.splits]
+    held_out = [opened(given.dataset, split) for split in given.splits]
     first = next(iter(made.values()))
     groups = {NATIVE: native_group(held_out, first.lengths), **made}
     columns = {name: columns_of(group) for name, group in groups.items()}
@@ -402,7 +412,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.likelihoods is not None:
             columns[name] |= of_names(given.likelihoods, group.names)
     if not given.no_novelty:
-        mmseqs, trained = MMseqs.find(), ShardDataset(given.dataset, split=given.train)
+        mmseqs, trained = MMseqs.find(), opened(given.dataset, given.train)
         tell(f"reading {len(trained):,} training chains")
         known = Known.of(trained)
         for name, group in groups.items():

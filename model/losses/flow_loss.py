@@ -131,7 +131,7 @@ class FlowLoss:
         hidden, time = target.frames_count, noisy.times.frames
         frames = self._flow.frames.to_clean(noisy, prediction)
         per_residue["pairs"] = (pair_distances(frames, target, hidden), hidden, time)
-        per_residue["links"] = chain_links(frames, noisy, target)
+        per_residue["links"] = chain_links(frames, noisy, target, time)
         error = frame_error(noisy, prediction, target)
         per_residue["confidence"] = (
             functional.huber_loss(

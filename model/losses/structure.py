@@ -58,7 +58,7 @@ def pair_distances(frames: FrameValue, target: Target, counts: Tensor) -> Tensor
 
 
 def chain_links(
-    frames: FrameValue, noisy: NoisyProtein, target: Target
+    frames: FrameValue, noisy: NoisyProtein, target: Target, time: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Errors of the distances across each peptide, times 1 / (1 − min(t, 0.9)).
 
@@ -71,7 +71,10 @@ def chain_links(
     frames : rotations, translations and backbones
         As predicted.
     noisy : NoisyProtein
+        Which residues follow each other.
     target : Target
+    time : (B, N) float
+        Of the frames.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def chain_links(
         Of the one that is.
     """
     index, chain, known = noisy.residue_index, noisy.chain_index, target.frame_mask
-    hidden, time = target.frames_count, noisy.times.frames
+    hidden = target.frames_count
     points = to_global(*frames)
     truth = to_global(target.rotations, target.translations, target.backbone)
     follows = (index[:, 1:] == index[:, :-1] + 1) & (chain[:, 1:] == chain[:, :-1])

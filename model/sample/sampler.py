@@ -352,6 +352,11 @@ def read_problems(
         finally:
             for note in notes:
                 report(note)
+    if request.motifbench and len(cases := {str(problem.source) for problem in problems}) > 1:
+        raise UsageError(
+            f"--motifbench: a folder of scaffolds is of one case, and --input has {len(cases)}; "
+            "sample each into a folder of its own"
+        )
     if unfit is not None and len(errors) == 1 and not problems and request.input.is_file():
         raise unfit  # one file was asked for, and not what it has
     return problems, errors

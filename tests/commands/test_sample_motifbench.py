@@ -136,6 +136,16 @@ def test_a_case_whose_name_motifbench_could_not_split_is_refused(
     assert "rename my_own_motif" in capsys.readouterr().err
 
 
+def test_a_folder_of_scaffolds_is_of_one_case(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("01_1UBQ", "02_1UBI"):
+        write_pdb(tmp_path / "motif_pdbs" / f"{name}.pdb", motif_lines())
+    assert run(ckpt, tmp_path / "out", tmp_path / "motif_pdbs", "--format", "pdb") == 2
+    assert "is of one case, and --input has 2" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_tasks_have_no_motifbench(
     ckpt: Path, case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

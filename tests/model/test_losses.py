@@ -154,8 +154,8 @@ def test_a_link_that_is_torn_costs_its_error_and_later_more() -> None:
     torn = target.translations + (torch.arange(n) > k)[None, :, None] * torch.tensor([0.5, 0, 0])
     first = float("nan")
     for time, factor in ((0.0, 1.0), (0.5, 2.0), (0.95, 10.0)):
-        at = replace(noisy, times=replace(noisy.times, frames=torch.full((b, n), time)))
-        error, counts, _ = chain_links((eye, torn, target.backbone), at, target)
+        at = torch.full((b, n), time)
+        error, counts, _ = chain_links((eye, torn, target.backbone), noisy, target, at)
         assert int(counts[0].sum()) == int(noisy.mask[0].sum()) - 1
         assert error[0, torch.arange(n) != k].max() < 1e-3
         # At most 0.5 Å: not all of the atoms are one behind the other.
@@ -173,10 +173,10 @@ def test_what_is_not_bonded_is_no_link() -> None:
     index = noisy.residue_index + (torch.arange(n) > 2)
     noisy = replace(noisy, residue_index=index)
     frames = (target.rotations, torch.zeros_like(x), target.backbone)
-    counts = chain_links(frames, noisy, target)[1]
+    counts = chain_links(frames, noisy, target, torch.zeros(b, n))[1]
     assert counts[0, :7].tolist() == [True, True, False, True, False, True, True]
     given = replace(target, frames_count=torch.zeros_like(target.frames_count))
-    assert not chain_links(frames, noisy, given)[1].any()
+    assert not chain_links(frames, noisy, given, torch.zeros(b, n))[1].any()
 
 
 def test_the_error_that_confidence_learns_is_in_angstrom() -> None:
