@@ -150,7 +150,7 @@ def test_wrong_groups_end_with_a_sentence(words: list[str], sentence: str, tmp_p
 
 def test_a_table_without_names_or_numbers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "told.csv"
-    with pytest.raises(UsageError, match="told.csv cannot be read: No such file"):
+    with pytest.raises(UsageError, match=r"told\.csv cannot be read: No such file"):
         of_names(path, ["a"])
     path.write_text("chain,score\na,1\n")
     with pytest.raises(UsageError, match="no column 'name'"):
