@@ -88,6 +88,27 @@ def test_no_step_noise_forgets_where_it_began_and_brings_nothing_in() -> None:
     assert x[0].tolist() == pytest.approx(MEAN.tolist(), abs=1e-6)
 
 
+def test_uniform_steps_lose_a_third_of_the_variance_that_the_other_schedule_loses() -> None:
+    """For data as wide as the prior, in closed form: x̂₁ is a multiple of x."""
+
+    def kept(t: float, u: float, power: str) -> float:
+        if t == 0:
+            return 0.0
+        ends = [math.log(x / (1 - x)) + (1 / (1 - x) if power == "1/t" else 0) for x in (t, u)]
+        return math.exp(ends[0] - ends[1])
+
+    found = {}
+    for schedule in ("(1 - t)/t", "1/t"):
+        variance = 1.0
+        for k in range(99):
+            t, u = k / 100, (k + 1) / 100
+            x1, r = t / (t**2 + (1 - t) ** 2), kept(t, u, schedule)
+            share = u * x1 + (1 - u) * r * (1 - t * x1) / (1 - t)
+            variance = share**2 * variance + (1 - u) ** 2 * (1 - r**2)
+        found[schedule] = variance * (0.99 / (0.99**2 + 0.01**2)) ** 2
+    assert found == pytest.approx({"(1 - t)/t": 0.95, "1/t": 0.85}, abs=0.003)
+
+
 @given(st.floats(0.05, 0.95), st.floats(0.1, 20.0), st.floats(-20, 20))
 def test_a_small_step_without_noise_is_the_drift_of_the_stochastic_equation(
     t: float, x1: float, x: float
