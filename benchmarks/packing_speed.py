@@ -73,7 +73,7 @@ def main() -> None:
         for sample in made:
             save_structures(sample, Path(folder), "cif", trajectory=False)
         steps["writing"] = clock()
-        save_tables(made, Path(folder), "")
+        save_tables(made, Path(folder), "", request)
         steps["tables"] = clock()
     residues = sum(len(problem) for problem in problems)
     chains = residues / CHAIN

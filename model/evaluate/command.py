@@ -120,6 +120,7 @@ def evaluate(options: EvaluateOptions) -> None:
             seed=options.seed,
             temperature=options.temperature,
             noise_scale=options.noise_scale,
+            step_noise=options.step_noise if record.hides_frames else None,
         )
         problems = [record.held_out(item, options.seed) for item in items]
         drawing = Drawing.of(request, info.error_scale)

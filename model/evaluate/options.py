@@ -43,6 +43,8 @@ class EvaluateOptions:
         which takes the likeliest.
     noise_scale
         Of the noise that frames start from, as for model.sample.
+    step_noise
+        Of the noise that steps bring in, as for model.sample; for the tasks that make frames.
     likelihood_steps
         Design: evaluations of the network for each of the eight orders in which the likelihood of a
         sequence is asked for; what is between is estimated. 0 evaluates every residue.
@@ -76,6 +78,7 @@ class EvaluateOptions:
     seed: int = 0
     temperature: float | None = None
     noise_scale: float | None = None
+    step_noise: float | None = None
     likelihood_steps: int = 20
     batch_size: int = 8
     baseline_split: str = "train"
@@ -96,6 +99,16 @@ class EvaluateOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{dashed(name)} is at least 1, found {value}")
-        for name in ("temperature", "noise_scale", "novelty_chains", "likelihood_steps"):
+        for name in (
+            "temperature",
+            "noise_scale",
+            "step_noise",
+            "novelty_chains",
+            "likelihood_steps",
+        ):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"{dashed(name)} is not negative")
+        if self.step_noise is not None and self.noise_scale is not None:
+            raise UsageError(
+                "--step-noise replaces the noise that --noise-scale is for: give one of them"
+            )

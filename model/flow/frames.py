@@ -110,8 +110,52 @@ class Frames:
         next_times: Times,
         draws: Tensor,
         temperature: float,
+        fresh: Tensor | None = None,
     ) -> FrameValue:
-        """Euler along the predicted path; rotations on an exponential schedule."""
+        """Euler along the predicted path; rotations on an exponential schedule.
+
+        With `fresh`, translations take a stochastic step.
+
+        Parameters
+        ----------
+        state : ProteinState
+        clean : FrameValue
+            As it is predicted.
+        times, next_times : Times
+        draws, temperature
+            Not for frames.
+        fresh : (B, N, 3) float, optional
+            Å. Fresh noise for the translations, normal with the standard deviation of the prior σ
+            times √γ. Zeros are γ = 0: noise is forgotten, and none comes in its place.
+
+        Notes
+        -----
+        x_t = (1 − t) x₀ + t x₁ with x₀ ~ N(0, σ²) has the score
+
+            s(x, t) = (t v − x) / ((1 − t) σ²) = (t x̂₁ − x) / ((1 − t)² σ²),
+
+        as v = (x̂₁ − x) / (1 − t). For any g(t) ≥ 0 the stochastic equation
+
+            dx = (v + g σ² s) dt + √(2 g γ) σ dW
+
+        has the marginals of dx = v dt if γ = 1, and less variance below: the low temperature of T.
+        Geffner et al., "Proteina: scaling flow-based protein structure generative models" and
+        "La-Proteina" (both 2025). What x holds of noise, z = (x − t x̂₁) / (1 − t), goes by
+
+            dz = −λ z dt + √(2 λ γ) σ dW,    λ = g / (1 − t)²,
+
+        as long as the prediction x̂₁ stays. This is solved exactly over a step from t to u:
+
+            z′ = r z + √(1 − r²) √γ σ ε,    r = exp(−∫ λ),    x′ = u x̂₁ + (1 − u) z′.
+
+        r = 1 is the deterministic step. Here g = (1 − t) / t, one of Proteina's, so that
+        r = t (1 − u) / (u (1 − t)): of the noise that x began with, nothing is left after the first
+        step. Proteina's other choice, 1 / t, forgets so fast near the end that uniform steps lose
+        variance: 15 % against 5 % for normal data as wide as the prior, in 100 steps.
+
+        Where no frame is held, proteins are turned onto their noise in training, so x₀ and x₁
+        depend on each other in 3 of 3 N directions; the score leaves that out.
+        """
         r1, x1, b1 = clean
         t, dt = times.frames, next_times.frames - times.frames
         moving = dt > 0
@@ -119,7 +163,10 @@ class Frames:
         fraction = torch.where(moving, dt / (1 - t).clamp(min=1e-6), 0.0).clamp(max=1.0)
         turned = torch.maximum(fraction, ROTATION_RATE * dt).clamp(max=1.0)
         rotations = _along_geodesic(state.rotations, r1, turned)
-        translations = torch.lerp(state.translations, x1, fraction[..., None])
+        if fresh is None:
+            translations = torch.lerp(state.translations, x1, fraction[..., None])
+        else:
+            translations = _renoised(state.translations, x1, t, next_times.frames, fresh)
         angle = oxygen_torsion(state.backbone)
         angle = angle + fraction * wrapped(oxygen_torsion(b1) - angle)
         backbone = ideal_backbone(torch.sin(angle), torch.cos(angle))
@@ -131,6 +178,15 @@ class Frames:
             for one, between, before in zip(clean, new, old, strict=True)
         )
         return r, x, b
+
+
+def _renoised(x: Tensor, x1: Tensor, t: Tensor, u: Tensor, fresh: Tensor) -> Tensor:
+    """x at time `u`, with part of its noise replaced; see `Frames.step`."""
+    t, u = t[..., None], u[..., None]
+    rest = (1 - t).clamp(min=1e-6)
+    kept = (t * (1 - u) / (u * rest).clamp(min=1e-6)).clamp(max=1.0)
+    noise = kept * (x - t * x1) / rest + torch.sqrt(1 - kept.square()) * fresh
+    return u * x1 + (1 - u) * noise
 
 
 def amplify(time: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from model.flow.alternatives import N_DRAWS, drawn_in_rounds
 from model.flow.atoms import settled
 from model.flow.clean import Clean
 from model.flow.error_scale import UNSCALED, ErrorScale
+from model.flow.frames import PRIOR_STD
 from model.flow.noise import draw_noise, generator
 from model.flow.product import Flow, self_conditioning
 from model.flow.residue_error import expected_frame_error, side_chain_error
@@ -32,6 +34,9 @@ PASSES = 2
 
 _TORSIONS = -2
 """Step of the numbers that torsions are drawn with; steps of the sampler are 0 and up."""
+
+_FRESH = -3
+"""Step of the noise of the first stochastic step; those of the others lie below."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ def generate(
     chi_temperature: float = 0.0,
     relax: bool = True,
     noise_scale: float = 1.0,
+    step_noise: float | None = None,
     error_scale: ErrorScale = UNSCALED,
     start: float = 0.0,
     obstacles: Obstacles | None = None,
@@ -149,6 +155,11 @@ def generate(
     noise_scale : float
         Multiplies the standard deviation of the normal prior of translations; below 1 samples are
         less diverse.
+    step_noise : float, optional
+        γ of a stochastic step for translations (`model.flow.frames.Frames.step`): 1 draws from what
+        the network learned, below 1 is a low temperature, 0 brings in no noise. Without it the
+        steps are deterministic. What frames started from is forgotten in the first step, if
+        `start` is 0.
     error_scale : ErrorScale
         Of side chains that are made, and have torsions.
     start : float
@@ -172,8 +183,10 @@ def generate(
         raise ValueError(f"steps and passes are at least 1, found {steps} and {passes}")
     if not 0 <= start < 1:
         raise ValueError(f"start is a time from 0 to below 1, found {start}")
-    if min(temperature, chi_temperature, noise_scale) < 0:
-        raise ValueError("temperature, chi_temperature and noise_scale are not negative")
+    if min(temperature, chi_temperature, noise_scale, step_noise or 0.0) < 0:
+        raise ValueError(
+            "temperature, chi_temperature, noise_scale and step_noise are not negative"
+        )
     # Side chains that are not all there cannot be held: they are made.
     held = replace(held, atoms=held.atoms & problem.complete)
     if start == 0:
@@ -194,8 +207,18 @@ def generate(
         logits = torch.where(masked[..., None], prediction.logits, logits)
         next_times = _times(held, start, (k + 1) / steps).within(noisy.mask)
         draws = _draws(uids, lengths, (size, N_TYPES + 1), seed, k + 1).to(device)
+        fresh = None
+        if step_noise is not None:
+            fresh = _normal(uids, lengths, size, seed, _FRESH - k).to(device)
+            fresh = fresh * (PRIOR_STD * math.sqrt(step_noise))
         noisy = flow.step(
-            noisy, prediction, next_times, draws, temperature, constraints=constraints
+            noisy,
+            prediction,
+            next_times,
+            draws,
+            temperature,
+            constraints=constraints,
+            fresh=fresh,
         )
     # Whatever the protein comes from, it is now one to be packed.
     noisy = replace(noisy, self_conditioning=None)
@@ -265,6 +288,14 @@ def _draws(
     for row, uid, length in zip(draws, uids, lengths, strict=True):
         row[:length] = torch.rand(length, *shape[1:], generator=generator(seed, step, uid))
     return draws
+
+
+def _normal(uids: Sequence[str], lengths: Sequence[int], size: int, seed: int, step: int) -> Tensor:
+    """(B, N, 3) standard normal numbers, a protein's independent of its batch."""
+    numbers = torch.zeros(len(uids), size, 3)
+    for row, uid, length in zip(numbers, uids, lengths, strict=True):
+        row[:length] = torch.randn(length, 3, generator=generator(seed, step, uid))
+    return numbers
 
 
 def _in_place(noisy: NoisyProtein, problem: Clean, held: Held) -> ProteinState:

@@ -190,6 +190,7 @@ class Flow:
         temperature: float = 1.0,
         *,
         constraints: TypeConstraints | None = None,
+        fresh: Tensor | None = None,
     ) -> NoisyProtein:
         """One step of the sampler, from ``noisy.times`` to `next_times`.
 
@@ -207,12 +208,19 @@ class Flow:
         temperature : float
             Of the sequence.
         constraints : TypeConstraints, optional
+        fresh : (B, N, 3) float, optional
+            Å; noise for a stochastic step of the translations (`Frames.step`). It is centred here
+            where the protein is.
         """
         options = (noisy.times, next_times, draws, temperature)
         state = noisy.state
         frames = self.frames.to_clean(noisy, prediction)
         sequence = self.sequence.step(state, prediction.logits, *options, constraints=constraints)
-        rotations, translations, backbone = self.frames.step(state, frames, *options)
+        if fresh is not None:
+            anchored = ((noisy.times.frames == 1) & noisy.mask).any(1)
+            centre = torch.where(anchored[:, None], 0.0, _mean(fresh, noisy.mask))
+            fresh = fresh - centre[:, None]
+        rotations, translations, backbone = self.frames.step(state, frames, *options, fresh)
         return replace(
             noisy,
             state=ProteinState(rotations, translations, backbone, state.atoms, sequence),

@@ -11,7 +11,7 @@ from torch.nn import functional
 from model.flow import Flow, NoisyProtein, Prediction
 from model.flow.residue_error import frame_error
 from model.flow.target import Target
-from model.losses.structure import pair_distances
+from model.losses.structure import chain_links, pair_distances
 from pipeline.errors import UsageError
 
 TIME_BINS = 4
@@ -32,6 +32,8 @@ class LossWeights:
         Cross-entropy.
     pairs : float
         Distances between residues, where frames are hidden.
+    links : float
+        Distances across peptides, where frames are hidden.
     confidence : float
         Of the prediction of the error of frames itself; it moves nothing else.
     """
@@ -44,6 +46,7 @@ class LossWeights:
     chi_of_blocks: float = 0.25
     sequence: float = 1.0
     pairs: float = 0.5
+    links: float = 0.25
     confidence: float = 0.1
 
     def __post_init__(self) -> None:
@@ -128,6 +131,7 @@ class FlowLoss:
         hidden, time = target.frames_count, noisy.times.frames
         frames = self._flow.frames.to_clean(noisy, prediction)
         per_residue["pairs"] = (pair_distances(frames, target, hidden), hidden, time)
+        per_residue["links"] = chain_links(frames, noisy, target, time)
         error = frame_error(noisy, prediction, target)
         per_residue["confidence"] = (
             functional.huber_loss(

@@ -84,10 +84,10 @@ def sample(options: SampleOptions) -> int:
             if not options.quiet:
                 print(f"{options.out_dir / made.name}.{options.format}: {_told(made)}", flush=True)
     settings = to_yaml(options)
-    save_tables([samples[k] for k in sorted(samples)], options.out_dir, settings)
+    done = [samples[k] for k in sorted(samples)]
+    tables = save_tables(done, options.out_dir, settings, options.request)
     if not options.quiet:
-        tables = "sequences.fasta, metrics.csv, residues.csv"
-        print(f"{options.out_dir}: {several(len(samples), 'sample')}, {tables}")
+        print(f"{options.out_dir}: {several(len(samples), 'sample')}, {', '.join(tables)}")
     if doubted := sum(bool(made.verdict) for made in samples.values()):
         note(
             f"{doubted} of {several(len(samples), 'sample')} cannot be right, as is said above; "

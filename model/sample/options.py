@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from model.tasks import TASK_RECORDS, Request
+from model.tasks.motif_bench import check_files
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
 
@@ -53,6 +54,27 @@ class SampleOptions:
         UsageError
         """
         check_request(self.request)
+        if self.request.motifbench:
+            check_files(self.format, self.trajectory)
+
+
+def check_step_noise(request: Request) -> None:
+    """See that a noise of steps has something to do, and does not undo another option."""
+    if request.step_noise is None:
+        return
+    if not TASK_RECORDS[request.task].hides_frames:
+        makers = " and ".join(
+            f"--task {t}" for t, record in TASK_RECORDS.items() if record.hides_frames
+        )
+        raise UsageError(
+            f"--step-noise moves residues, and --task {request.task} is given where they are; "
+            f"it is for {makers}"
+        )
+    if request.noise_scale is not None:
+        raise UsageError(
+            "--noise-scale is for the noise that residues start from, which --step-noise replaces "
+            "step by step: give one of them"
+        )
 
 
 def check_request(request: Request) -> None:
@@ -69,7 +91,7 @@ def check_request(request: Request) -> None:
         value = getattr(request, name)
         if value is not None and value < 1:
             raise UsageError(f"{dashed(name)} is at least 1, found {value}")
-    for name in ("temperature", "noise_scale"):
+    for name in ("temperature", "noise_scale", "step_noise"):
         value = getattr(request, name)
         if value is not None and not 0 <= value < float("inf"):
             raise UsageError(f"{dashed(name)} is a number from 0, found {value}")
@@ -77,9 +99,10 @@ def check_request(request: Request) -> None:
         raise UsageError(f"--start is a time from 0 to below 1, found {request.start}")
     if request.start > 0 and request.noise_scale == 0:
         raise UsageError("--start noises the input: with --noise-scale 0 it would stay as it is")
+    check_step_noise(request)
     for task, record in TASK_RECORDS.items():
         for name in record.options:
-            if getattr(request, name) is not None and request.task != task:
+            if getattr(request, name) not in (None, False) and request.task != task:
                 raise UsageError(f"{dashed(name)} is for --task {task}, not for {request.task}")
     TASK_RECORDS[request.task].check(request)
     if request.chains is not None and request.input is None:

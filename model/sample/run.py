@@ -48,6 +48,7 @@ class Drawing:
     chi_temperature: float = 0.0
     relax: bool = True
     noise_scale: float = 1.0
+    step_noise: float | None = None
     start: float = 0.0
     error_scale: ErrorScale = UNSCALED
 
@@ -74,7 +75,7 @@ class Drawing:
                 passes=PASSES if request.steps is None else request.steps,
                 chi_temperature=usual if request.temperature is None else request.temperature,
             )
-        names = ("steps", "temperature", "noise_scale")
+        names = ("steps", "temperature", "noise_scale", "step_noise")
         given = {name: v for name in names if (v := getattr(request, name)) is not None}
         return replace(drawing, start=request.start, **given)
 

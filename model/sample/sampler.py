@@ -108,12 +108,14 @@ class Sampler:
         bias: Path | str | None = None,
         tied: str | None = None,
         contigs: str | None = None,
+        motifbench: bool = False,
         esm: str | None = None,
         number: int = 1,
         steps: int | None = None,
         seed: int = 0,
         temperature: float | None = None,
         noise_scale: float | None = None,
+        step_noise: float | None = None,
         start: float = 0.0,
         no_relax: bool = False,
         best_of: int = 1,
@@ -147,6 +149,8 @@ class Sampler:
             Design: residues of one type, such as ``"A1-50,B1-50"``, or ``"chains"``.
         contigs : str, optional
             Inpainting: what to make, such as ``"10-20/A45-60/15/0 B1-30"``.
+        motifbench : bool
+            Inpainting: name samples, and save them as PDB files, in the layout of MotifBench.
         esm : str, optional
             Packing: the ESM-2 that the network was trained with, a name at the hub or a folder.
         number : int
@@ -159,6 +163,9 @@ class Sampler:
             where a packing is made once, 1 where several are.
         noise_scale : float, optional
             Multiplies the noise that frames start from; 1 without it.
+        step_noise : float, optional
+            Inpainting and unconditional: variance of the noise that steps bring in, in units of
+            what the network learned; without it, steps have none.
         start : float
             Partial diffusion: from the input noised to this time, 0 (noise) to below 1.
         no_relax : bool
@@ -194,12 +201,14 @@ class Sampler:
             bias=None if bias is None else Path(bias),
             tied=tied,
             contigs=contigs,
+            motifbench=motifbench,
             esm=esm,
             number=number,
             steps=steps,
             seed=seed,
             temperature=temperature,
             noise_scale=noise_scale,
+            step_noise=step_noise,
             start=start,
             no_relax=no_relax,
             best_of=best_of,
@@ -324,7 +333,8 @@ def read_problems(
         try:
             notes += remarks(ranges, structure)
             problems += [
-                record.problem(request, one, structure) for one in _numbered(name, request.number)
+                record.problem(request, one, structure)
+                for one in _numbered(name, request.number, first=0 if request.motifbench else 1)
             ]
         except InputError as error:
             errors.append(error)
@@ -342,6 +352,11 @@ def read_problems(
         finally:
             for note in notes:
                 report(note)
+    if request.motifbench and len(cases := {str(problem.source) for problem in problems}) > 1:
+        raise UsageError(
+            f"--motifbench: a folder of scaffolds is of one case, and --input has {len(cases)}; "
+            "sample each into a folder of its own"
+        )
     if unfit is not None and len(errors) == 1 and not problems and request.input.is_file():
         raise unfit  # one file was asked for, and not what it has
     return problems, errors
@@ -362,8 +377,8 @@ def _from_nothing(request: Request) -> list[Problem]:
     return problems
 
 
-def _numbered(stem: str, number: int) -> list[str]:
-    return [f"{stem}_{k}" for k in range(1, number + 1)]
+def _numbered(stem: str, number: int, first: int = 1) -> list[str]:
+    return [f"{stem}_{k}" for k in range(first, first + number)]
 
 
 def _uid(name: str, candidate: int) -> str:

@@ -16,6 +16,7 @@ from model.sample.measure import measure
 from model.sample.structure_file import chains_of, structure_text
 from model.sample.verdict import verdict
 from model.tasks import Output, Problem, Request
+from model.tasks.motif_bench import SCAFFOLD_INFO, check_files, scaffold_rows
 from pipeline.chain import Chain
 from pipeline.commands.command_line import to_yaml
 from pipeline.commands.words import several
@@ -162,14 +163,18 @@ class Samples(Sequence[Sample]):
 
         Raises
         ------
+        UsageError
+            Other files than MotifBench reads, where these were asked for.
         AlreadyThere
             The folder holds files already, and `overwrite` is not set.
         """
         out_dir = Path(out_dir)
+        if self.request.motifbench:
+            check_files(format, trajectory)
         make_folder(out_dir, overwrite)
         for sample in self.samples:
             save_structures(sample, out_dir, format, trajectory)
-        save_tables(self.samples, out_dir, to_yaml(self.request))
+        save_tables(self.samples, out_dir, to_yaml(self.request), self.request)
 
 
 def save_structures(sample: Sample, out_dir: Path, format: Kind, trajectory: bool) -> str:
@@ -193,15 +198,21 @@ def _kind_of(path: Path) -> Kind:
     return "pdb" if path.suffix.lower() in (".pdb", ".ent") else "cif"
 
 
-def save_tables(samples: Sequence[Sample], out_dir: Path, options: str) -> None:
-    """Sequences, metrics and the options that made them."""
+def save_tables(
+    samples: Sequence[Sample], out_dir: Path, options: str, request: Request
+) -> list[str]:
+    """Sequences, metrics and the options that made them; the names of the tables."""
     write(out_dir / FASTA, "".join(_records(samples)))
     rows = same_columns([sample.metrics() for sample in samples])
     residues = [row for sample in samples for row in sample.residues()]
-    for name, table in ((METRICS, rows), (RESIDUES, residues)):
+    tables = {METRICS: rows, RESIDUES: residues}
+    if request.motifbench:
+        tables[SCAFFOLD_INFO] = scaffold_rows(request, [sample.name for sample in samples])
+    for name, table in tables.items():
         if table:
             written(out_dir / name, partial(write_csv, rows=table))
     write(out_dir / OPTIONS, options)
+    return [FASTA, *tables]
 
 
 def same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from model.flow.tasks import hold_motif
 from model.metrics import Structure, fold_metrics
 from model.tasks.contigs import Contigs, draw_contigs, parse_contigs
 from model.tasks.inputs import InputStructure
+from model.tasks.motif_bench import check_case
 from model.tasks.problem import Output, Problem, count_within, held_out_problem, new_labels
 from model.tasks.record import Row, TaskRecord, numbers
 from model.tasks.request import Request, check_input
@@ -32,6 +33,8 @@ def inpainting_problem(request: Request, name: str, structure: InputStructure) -
     UsageError
         The contigs do not fit the input.
     """
+    if request.motifbench:
+        check_case(_contigs(request), structure)
     contigs = draw_contigs(_contigs(request), request.seed, name)
     rows: list[int] = []
     held, chain_index = [], []
@@ -157,7 +160,7 @@ def _compare(problem: Problem, output: Output) -> Row:
 INPAINTING = TaskRecord(
     name="inpainting",
     title="Protein made around parts of {}".format,
-    options=("contigs",),
+    options=("contigs", "motifbench"),
     check=_check,
     ranges=_kept,
     problem=inpainting_problem,

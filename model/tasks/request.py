@@ -54,6 +54,10 @@ class Request:
         Inpainting: what to make, in RFdiffusion's notation. "10-20/A45-60/15/0 B1-30" is 10 to 20
         new residues, residues 45 to 60 of chain A of the input, 15 new residues; then a second
         chain, residues 1 to 30 of chain B.
+    motifbench
+        Inpainting: leave what MotifBench scores. Each chain of the input, such as 01_1LDB.pdb, is a
+        segment of the motif and is kept whole; samples are 01_1LDB_0, 01_1LDB_1, …, and
+        scaffold_info.csv says where their segments are. With --format pdb.
     esm
         Packing with a network that was trained with embeddings: the same ESM-2, as a name at the
         hub or a folder. Its last layer is taken.
@@ -72,6 +76,12 @@ class Request:
     noise_scale
         Multiplies the standard deviation of the noise that frames start from. 1, as without it, is
         what the network learned; below 1 proteins are more alike and often better formed.
+    step_noise
+        Inpainting and unconditional: the temperature of places. In each step a part of the noise
+        that CA positions still have is replaced by fresh noise, whose variance is multiplied by
+        this. 1 draws proteins as the network learned them, below 1 likelier and less diverse ones,
+        0 brings in no noise. Without it, steps have no noise and all depends on what frames start
+        from.
     start
         Partial diffusion: hidden frames and types start from the input noised to this time, from 0
         (all noise) to below 1 (hardly any). With --task unconditional, a whole input is varied.
@@ -96,12 +106,14 @@ class Request:
     bias: Path | None = None
     tied: str | None = None
     contigs: str | None = None
+    motifbench: bool = False
     esm: str | None = None
     number: int = 1
     steps: int | None = None
     seed: int = 0
     temperature: float | None = None
     noise_scale: float | None = None
+    step_noise: float | None = None
     start: float = 0.0
     no_relax: bool = False
     best_of: int = 1

@@ -15,7 +15,7 @@ REQUESTS = {
     "inpainting": "--input STRUCTURE --contigs CONTIGS",
     "unconditional": "--lengths 80",
 }
-"""What `model.sample` wants to know, by task; the first one that was trained is named."""
+"""What `model.sample` wants to know, by task; the one that was trained most is named."""
 
 
 def what_next(folder: Path, step: int, tasks: TaskWeights) -> str:
@@ -33,7 +33,7 @@ def what_next(folder: Path, step: int, tasks: TaskWeights) -> str:
     last = folder / LAST
     if not last.is_file():
         return f"{folder}: {several(step, 'step')}, no checkpoint"
-    task = next(task for task in TASKS if getattr(tasks, task) > 0)
+    task = max(TASKS, key=lambda task: getattr(tasks, task))
     request = REQUESTS.get(task, "")
     command = as_started(f"python -m model.sample --task {task}")
     return (

@@ -12,7 +12,7 @@ from pipeline.errors import UsageError
 
 def test_a_name_is_the_file_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert names() == ["base", "design", "finetune", "large", "packing", "tiny"]
+    assert names() == ["base", "design", "finetune", "generation", "large", "packing", "tiny"]
     tiny = str(CONFIGS / "tiny.yaml")
     assert with_configurations(["fit", "--config", "tiny", "--data.path", "base"]) == [
         *("fit", "--config", tiny, "--data.path", "base")
@@ -25,7 +25,7 @@ def test_a_name_is_the_file_of_the_package(tmp_path: Path, monkeypatch: pytest.M
 
 def test_what_is_neither_a_file_nor_a_name_is_told_which_there_are() -> None:
     with pytest.raises(
-        UsageError, match="has base, design, finetune, large, packing, tiny"
+        UsageError, match="has base, design, finetune, generation, large, packing, tiny"
     ) as error:
         with_configurations(["fit", "--config", "tiney"])
     assert str(error.value).startswith("--config tiney: there is no such file")

@@ -470,6 +470,15 @@ def test_residues_without_a_backbone_are_left_out_and_the_rest_is_packed(
         ({"task": "packing", "input": UBIQUITIN, "noise_scale": -1.0}, "--noise-scale"),
         ({"task": "packing", "input": UBIQUITIN, "noise_scale": 0.5}, "--noise-scale is for what"),
         ({"task": "packing", "input": UBIQUITIN, "start": 0.5}, "--start is for what flows"),
+        (
+            {"task": "design", "input": UBIQUITIN, "step_noise": 0.5},
+            "for --task inpainting and --task unconditional",
+        ),
+        (
+            {"task": "unconditional", "lengths": ["9"], "step_noise": 0.5, "noise_scale": 0.5},
+            "give one of them",
+        ),
+        ({"task": "unconditional", "lengths": ["9"], "step_noise": -0.5}, "--step-noise is a"),
         ({"task": "design", "input": UBIQUITIN, "start": 0.5, "noise_scale": 0.0}, "stay as it is"),
         ({"task": "packing", "input": "no/such.pdb"}, "does not exist"),
         (

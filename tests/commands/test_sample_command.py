@@ -113,13 +113,16 @@ def test_a_folder_with_files_is_left_alone(
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_the_help_defines_temperature_and_noise_scale(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_defines_temperature_noise_scale_and_step_noise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--help"])
     assert end.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "logits are divided by it" in text
     assert "Multiplies the standard deviation of the noise" in text
+    assert "replaced by fresh noise, whose variance is multiplied by this" in text
 
 
 def test_a_sample_that_does_not_fit_the_format_costs_only_itself(

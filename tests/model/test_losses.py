@@ -19,14 +19,14 @@ from model.flow import (
     draw_noise,
     draw_times,
 )
-from model.flow.backbone import oxygen_torsion
+from model.flow.backbone import ideal_backbone, oxygen_torsion
 from model.flow.frames import amplify
 from model.flow.residue_error import frame_error
 from model.flow.target import Target
 from model.flow.tasks import held_for
 from model.losses import FlowLoss, LossWeights, binned
 from model.losses.flow_loss import LossTerm
-from model.losses.structure import pair_distances
+from model.losses.structure import chain_links, pair_distances
 from model.torsions import N_BINS, periodic_chi, smoothed
 from model.torsions.bins import SMOOTHING
 from tests.support.flow_batches import (
@@ -41,6 +41,7 @@ from tests.support.places import ROOT
 
 NAMES = [
     "translation", "rotation", "torsion", "chi", "chi_offset", "chi_of_blocks", "sequence", "pairs",
+    "links",
     "confidence",
 ]  # fmt: skip
 
@@ -73,7 +74,7 @@ def test_a_perfect_prediction_costs_nothing(task: str) -> None:
     noisy, target = problem(task, damaged=False)
     total, terms = FlowLoss()(noisy, perfect(noisy, target), target)
     assert list(terms) == NAMES
-    for name in ("translation", "rotation", "chi_offset", "pairs", "sequence"):
+    for name in ("translation", "rotation", "chi_offset", "pairs", "links", "sequence"):
         assert terms[name].mean.item() < 1e-3, name
     # The cross-entropy of a smoothed target with itself is its entropy, and no other is less.
     wanted, _ = smoothed(target.chi, periodic_chi(noisy.state.sequence))
@@ -135,6 +136,47 @@ def test_distances_a_little_off_cost_half_the_square() -> None:
     found = pair_distances((target.rotations, moved, target.backbone), target, target.frames_count)
     assert 0 < found[b, 0] <= 0.3**2 / 2 + 1e-4
     assert found[b, 1] < found[b, 0]
+
+
+def bonded(n: int) -> torch.Tensor:
+    """(1, n, 3) translations of residues in identity frames, C of each 1.33 Å from the next N."""
+    step = ideal_backbone(torch.tensor(0.0), torch.tensor(1.0))
+    offset = step[2] - step[0] + torch.tensor([1.33, 0.0, 0.0])
+    return torch.arange(n)[None, :, None] * offset
+
+
+def test_a_link_that_is_torn_costs_its_error_and_later_more() -> None:
+    noisy, target = problem("unconditional", damaged=False)
+    b, n = noisy.mask.shape
+    eye = torch.eye(3).expand(b, n, 3, 3)
+    target = replace(target, rotations=eye, translations=bonded(n).expand(b, n, 3))
+    k = 3
+    torn = target.translations + (torch.arange(n) > k)[None, :, None] * torch.tensor([0.5, 0, 0])
+    first = float("nan")
+    for time, factor in ((0.0, 1.0), (0.5, 2.0), (0.95, 10.0)):
+        at = torch.full((b, n), time)
+        error, counts, _ = chain_links((eye, torn, target.backbone), noisy, target, at)
+        assert int(counts[0].sum()) == int(noisy.mask[0].sum()) - 1
+        assert error[0, torch.arange(n) != k].max() < 1e-3
+        # At most 0.5 Å: not all of the atoms are one behind the other.
+        assert 0.3 * factor < error[0, k] < 0.5 * factor
+        first = float(error[0, k]) if time == 0 else first
+        assert float(error[0, k]) == pytest.approx(factor * first, rel=1e-4)
+
+
+def test_what_is_not_bonded_is_no_link() -> None:
+    noisy, target = problem("unconditional", damaged=False)
+    b, n = noisy.mask.shape
+    x = bonded(n).expand(b, n, 3).clone()
+    x[:, 5:] += 9.0
+    target = replace(target, rotations=torch.eye(3).expand(b, n, 3, 3), translations=x)
+    index = noisy.residue_index + (torch.arange(n) > 2)
+    noisy = replace(noisy, residue_index=index)
+    frames = (target.rotations, torch.zeros_like(x), target.backbone)
+    counts = chain_links(frames, noisy, target, torch.zeros(b, n))[1]
+    assert counts[0, :7].tolist() == [True, True, False, True, False, True, True]
+    given = replace(target, frames_count=torch.zeros_like(target.frames_count))
+    assert not chain_links(frames, noisy, given, torch.zeros(b, n))[1].any()
 
 
 def test_the_error_that_confidence_learns_is_in_angstrom() -> None:
