@@ -81,7 +81,7 @@ def split(options: SplitOptions) -> None:
         check_letters(dataset)
     mmseqs = None
     if options.with_mmseqs or options.with_nearest:
-        mmseqs = MMseqs.find(options.mmseqs)
+        mmseqs = MMseqs.find(options.mmseqs, _without_mmseqs(options))
     split_list = None
     if options.split_list is not None:
         split_list = SplitList.read(options.split_list, options.names)
@@ -118,6 +118,16 @@ def split(options: SplitOptions) -> None:
         print(f"dry run: {folder.describe(FILE_NAME)} was not written")
     else:
         print(_write(content, folder, options.overwrite))
+
+
+def _without_mmseqs(options: SplitOptions) -> str:
+    """The options that do without the program."""
+    words = ["--by sequence"] if options.by == "structure" else []
+    if options.with_mmseqs:
+        words.append("--clusters identical")
+    if options.nearest:
+        words.append("--nearest false")
+    return " ".join(words)
 
 
 def _similar_folds(
