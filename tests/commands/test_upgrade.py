@@ -181,7 +181,9 @@ def test_a_shard_that_cannot_be_upgraded_stays_as_it_was(
 
     monkeypatch.setattr(ShardWriter, "add_group", full)
     assert main([str(old), "--quiet"]) == 1
-    assert "No space left on device" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "No space left on device" in said
+    assert "part-00000.parquet" in said
     assert {path: path.read_bytes() for path in before} == before
 
 
