@@ -288,6 +288,8 @@ def _failure(program: Path, workflow: str, status: int, said: str) -> str:
             "this processor lacks instructions that it was built for; take another build and name "
             "it with --mmseqs PATH"
         )
+    elif 'parameter "--prefilter-mode"' in said:
+        last = f"it is older than release 15, which this needs; get a newer one: {HOW_TO_GET_IT}"
     elif status in (-signal.SIGKILL, 128 + signal.SIGKILL):
         last = "it was killed, most likely for lack of memory"
     return f"{program} {workflow} failed (status {status}): {last}"

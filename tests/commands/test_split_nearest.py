@@ -20,8 +20,9 @@ from pipeline.selection.selection import select
 from pipeline.split.chains import Chains
 from pipeline.split.command import main
 from pipeline.split.folds import Folds
-from pipeline.split.mmseqs import Hits, MMseqs
+from pipeline.split.mmseqs import Hits, MMseqs, MMseqsError
 from pipeline.split.nearest import MOST_COMPARED, NOTHING, nearest_folds, nearest_sequences
+from pipeline.split.similar_letters import for_neighbours, search_letters
 from pipeline.subset.command import main as subset
 from pipeline.verify.command import main as verify
 from tests.support.places import EXAMPLES
@@ -186,6 +187,23 @@ def test_the_report_counts_the_splits_that_have_neighbours():
     assert (found.tm.n, found.tm.n_missing) == (2, 1)
     assert sum(found.tm.counts) == 2
     assert nearest_of(splits.drop_columns(["nearest_tm"])) == ()
+
+
+def test_all_pairs_are_aligned_unless_they_are_too_many():
+    assert for_neighbours(["D" * 100] * 1000, ["D" * 100] * 9000).without_words
+    assert not for_neighbours(["D" * 40_000] * 1000, ["D" * 40_000] * 9000).without_words
+
+
+def test_an_mmseqs_that_is_too_old_for_it_is_called_so(tmp_path: Path):
+    old = tmp_path / "mmseqs"
+    old.write_text(
+        "#!/bin/sh\n[ $1 = version ] && echo 14 && exit\n"
+        'echo \'Unrecognized parameter "--prefilter-mode". Did you mean "-s"?\'; exit 1\n'
+    )
+    old.chmod(0o755)
+    given = ["DVLA" * 10]
+    with pytest.raises(MMseqsError, match=r"older than release 15.*pip install"):
+        search_letters(MMseqs.find(old), given, given, 1, for_neighbours(given, given))
 
 
 # --- the command --------------------------------------------------------------------------------
