@@ -15,7 +15,7 @@ there may be, the others at random tell. Pairs whose lengths rule out 0.5 are le
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from pipeline.split.nearest import compared_chains, nearest_folds, nearest_seque
 from pipeline.split.options import SplitOptions
 from pipeline.split.same_fold import can_share_fold, same_fold
 from pipeline.split.similar_letters import (
+    CLOSE_LOOK,
     LetterSearch,
     for_neighbours,
     search_letters,
@@ -45,11 +46,11 @@ SEARCHES = (
     LetterSearch(),
     LetterSearch(sensitivity=9.5, max_e_value=1000),
     LetterSearch(without_words=True, most=100),
-    LetterSearch(without_words=True, max_e_value=1000, most=100),
     LetterSearch(without_words=True, max_e_value=100_000, coverage=0.3, most=100),
+    CLOSE_LOOK,
 )
 MOST_COMPARED = (10, 30)
-CLOSEST = LetterSearch(without_words=True, max_e_value=1_000_000, coverage=0.0)
+CLOSEST = replace(CLOSE_LOOK, most=1000)
 
 Ranked = dict[int, list[int]]
 """Fold → others, the most similar first."""

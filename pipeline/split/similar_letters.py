@@ -48,8 +48,8 @@ class LetterSearch:
 FOR_CLUSTERS = LetterSearch()
 """Less coverage cannot be half of the longer chain."""
 
-CLOSE_LOOK = LetterSearch(max_e_value=1000, without_words=True, most=100)
-"""For neighbours: words miss more of them than not, and few are compared of each chain."""
+CLOSE_LOOK = LetterSearch(max_e_value=1e6, coverage=0.0, without_words=True, most=100)
+"""For neighbours, of which the best few are compared, whatever their E-values are."""
 
 MOST_CELLS = 1e14
 """Of the alignments of all pairs: an hour or two of one core."""

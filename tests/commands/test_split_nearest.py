@@ -163,6 +163,20 @@ def test_chains_whose_lengths_cannot_beat_the_best_score_are_not_compared():
     assert by[2] == 0
 
 
+def test_chains_whose_lengths_rule_out_one_fold_take_nobody_s_place():
+    n = MOST_COMPARED + 1
+    chains = chains_of([letters("A", 30 + k) for k in range(n)] + [letters("C")])
+    folds = folds_of(chains, [n]), folds_of(chains, range(n))
+    last = folds[1].chains[-1]
+    for k in range(n - 1):
+        folds[1].ca[k] = np.full((500, 3), float(k))
+    score = Scores({int(last): 0.6})
+    found, split = hits(*((0, k, float(k)) for k in range(n))), np.array([0] * n + [1])
+    by, _ = nearest_folds(chains, split, np.full(n + 1, NOTHING), folds, found, score=score)
+    assert score.asked == [last]
+    assert by[-1] == last
+
+
 # --- classes ------------------------------------------------------------------------------------
 
 
@@ -259,7 +273,8 @@ def test_chains_of_a_receptor_have_one_fold_though_their_sequences_do_not_align(
     assert (twin["nearest_by_sequence"], twin["nearest_identity"]) == ("1k6p_1_A", 1)
     assert twin["nearest_by_structure"] == "1k6p_1_A"
     assert 0.9 < twin["nearest_tm"] < 1
-    assert (bpti["nearest_by_structure"], bpti["nearest_tm"]) == (None, 0)
+    assert bpti["nearest_by_structure"] == "1k6p_1_A"  # the only one whose length allows it
+    assert 0 < bpti["nearest_tm"] < 0.5
     for uid in ("1bd2_1_C", "1bd2_1_E", "1bd2_1_A"):  # nine residues; training; in no split
         assert {rows[uid][field.name] for field in NEAREST_FIELDS} == {None}
 
