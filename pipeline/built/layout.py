@@ -48,6 +48,8 @@ class Layout:
     """Says which build the machines of a cluster are working for."""
     orders: ClassVar[str] = f"{state}/orders.json"
     """What the tasks of an array job must know beside the plan."""
+    upgrade: ClassVar[str] = f"{state}/upgrade"
+    """There while `pipeline.upgrade` replaces shards."""
     latest_plan: ClassVar[str] = f"{state}/plan.parquet"
     """The plan of the build that wrote here last, whether it was finished or not."""
 

@@ -101,7 +101,7 @@ def embed(options: EmbedOptions) -> dict[str, Any]:
     name = options.name_of(model.n_layers, model.layer)
     about = _about(options, model, name, dataset)
     with _alone(dataset.folder, name), _scratch(dataset.folder) as scratch:
-        work = _Work(dataset.folder, f"{EMBEDDINGS}/{name}", about)
+        work = _Work(dataset, f"{EMBEDDINGS}/{name}", about)
         before = work.read_summary()
         if before is not None and not options.overwrite:
             work.check_same(before)
@@ -141,8 +141,9 @@ def embed(options: EmbedOptions) -> dict[str, Any]:
 class _Work:
     """The folder of the embeddings, and what must be true of the files in it."""
 
-    def __init__(self, folder: Folder, home: str, about: dict[str, Any]):
-        self.folder, self.home, self._about = folder, home, about
+    def __init__(self, dataset: BuiltDataset, home: str, about: dict[str, Any]):
+        self.folder, self.home, self._about = dataset.folder, home, about
+        self._dataset = dataset
 
     def read_summary(self) -> dict[str, Any] | None:
         """What an earlier run left, or None."""
@@ -180,19 +181,36 @@ class _Work:
     def finished(self, part: Part, before: dict[str, Any] | None) -> _Done | None:
         """A part that is there already: of the same model, shard and choice, and undamaged."""
         name = f"{self.home}/{part.name}"
-        wanted = {
-            **identity_metadata(self._about),
-            "shard_sha256": part.shard_sha256,
-            "selection": part.selection,
-        }
+        wanted = {**identity_metadata(self._about), "selection": part.selection}
         metadata = self._metadata(part)
         if any(metadata.get(key) != value for key, value in wanted.items()):
+            return None
+        is_of_shard = metadata.get("shard_sha256") == part.shard_sha256
+        if not is_of_shard and not self._is_of_its_rows(part, before):
             return None
         sha256, n_bytes = self._hash(name)
         listed = {p["name"]: p["sha256"] for p in before["parts"]} if before is not None else {}
         if listed.get(part.name, sha256) != sha256:
             return None
         return _Done(PartCounts(**json.loads(metadata["counts"])), sha256, n_bytes)
+
+    def _is_of_its_rows(self, part: Part, before: dict[str, Any] | None) -> bool:
+        """Whether a part is of the same chains in the same places, though the shard's file is
+        another since it was upgraded. The dataset's digest is that of what is in the rows."""
+        if before is None or before.get("digest") != self._about["digest"]:
+            return False
+        wanted = self._dataset.table("index.parquet", ["chain_uid", "row_group"]).take(part.rows)
+        uids, groups = [], []
+        path = self.folder.join(f"{self.home}/{part.name}")
+        try:
+            with pq.ParquetFile(path, filesystem=self.folder.filesystem) as file:
+                for group in range(file.metadata.num_row_groups):
+                    inside = file.read_row_group(group, ["chain_uid"])["chain_uid"].to_pylist()
+                    uids += inside
+                    groups += [group] * len(inside)
+        except (OSError, ValueError, pa.ArrowException):
+            return False
+        return (uids, groups) == tuple(column.to_pylist() for column in wanted.columns)
 
     def _metadata(self, part: Part) -> dict[str, str]:
         """Of a part that is there; nothing if it is not, or is none."""
@@ -252,7 +270,8 @@ def _parts(dataset: BuiltDataset, where: str | None) -> list[Part]:
     for k, shard in enumerate(dataset.build.shards):
         rows = order[begins[k] : begins[k + 1]]
         mask = chosen[rows]
-        parts.append(Part(shard.name, shard.sha256, mask, int(lengths[rows][mask].sum())))
+        n_residues = int(lengths[rows][mask].sum())
+        parts.append(Part(shard.name, shard.sha256, rows, mask, n_residues))
     return parts
 
 

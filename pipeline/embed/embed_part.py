@@ -34,6 +34,8 @@ class Part:
     ----------
     name, shard_sha256 : str
         Of the shard; the part is called like it.
+    rows : (n,) int64
+        Those of the index, in the order of the shard.
     chosen : (n,) bool
         Which of its rows.
     n_residues : int
@@ -42,6 +44,7 @@ class Part:
 
     name: str
     shard_sha256: str
+    rows: NDArray[np.int64]
     chosen: NDArray[np.bool_]
     n_residues: int
 

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""A full disk, a limit on the size of files, a quota."""
+
+
+@contextmanager
+def no_room_is_named(path: Path) -> Iterator[None]:
+    """Within the block, an error that there is no room names the file, which Arrow's do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
 
 
 @contextmanager
@@ -21,7 +36,8 @@ def appears_whole(path: Path, scratch: Path) -> Iterator[Path]:
     """
     temporary = scratch / f"{path.name}.{os.getpid()}.tmp"
     try:
-        yield temporary
+        with no_room_is_named(path):
+            yield temporary
         publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -39,4 +39,4 @@ def write_report(
     # Who imports this to have a report made in the end needs no template engine until then.
     from pipeline.report.write import write
 
-    return write(out_dir, output, with_chains)
+    return write(out_dir, output, with_chains)[0].place

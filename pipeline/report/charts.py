@@ -98,7 +98,8 @@ def column_chart(
     every: int = 1,
     tips: Sequence[str] | None = None,
 ) -> Markup:
-    """A column for each category in the order given, every so-many-th with its name."""
+    """A column for each category in the order given, every so-many-th with its name: fewer where
+    names would overlap."""
     most = max((n for _, n in values), default=1) or 1
     frame = Frame(WIDTH, HEIGHT, (0, max(1, len(values))), (0, most * 1.08))
     total = sum(n for _, n in values)
@@ -110,9 +111,22 @@ def column_chart(
         if wide:
             x, y = frame.x(k + 0.5), frame.y(n) - 4
             parts.append(text(x, y, count(n), class_="note middle"))
-    marks = [(k + 0.5, name) for k, (name, _) in enumerate(values) if k % every == 0]
-    parts.append(frame.x_axis(marks, axis))
+    marks = [(k + 0.5, name) for k, (name, _) in enumerate(values)][::every]
+    room, fewer = every * (frame.x(1) - frame.x(0)), 1
+    # The last one stays, which may stand for all that is larger.
+    while not _fit([name for _, name in marks[::-fewer]], fewer * room):
+        fewer += 1
+    parts.append(frame.x_axis(marks[::-fewer], axis))
     return picture(WIDTH, HEIGHT, label, parts)
+
+
+LETTER = 6.4
+"""Width of a digit of a tick's label, about."""
+
+
+def _fit(names: Sequence[str], room: float) -> bool:
+    """Whether labels that are so far apart leave a digit's width between neighbours."""
+    return all(LETTER * ((len(a) + len(b)) / 2 + 1) <= room for a, b in pairwise(names))
 
 
 def year_chart(years: dict[int, int], label: str) -> Markup:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.commands.command_line import parse_options
-from pipeline.commands.termination import status_of
-from pipeline.report import write_report
+from pipeline.commands.termination import say, status_of
+from pipeline.commands.words import mebibytes
 from pipeline.report.options import ReportOptions
 
 
@@ -32,4 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(options: ReportOptions) -> None:
     options.check()
-    print(write_report(options.dataset, options.output, with_chains=options.chains))
+    # Who only wants to know the options needs no template engine.
+    from pipeline.report.write import write
+
+    page, *others = write(options.dataset, options.output, options.chains)
+    print(page.place)
+    for other in others:
+        print(f"{other.place} ({mebibytes(other.n_bytes)})")
+    if options.chains and not others:
+        say("note: the report names no chain, so there is no page of chains")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.built.built_dataset import BuiltDataset
@@ -13,8 +14,24 @@ from pipeline.report.gather import Numbers, gather
 from pipeline.report.page import render
 
 
-def write(location: Location, output: Path | None, with_chains: bool) -> Path | str:
-    """See `pipeline.report.write_report`."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A page that is there.
+
+    Attributes
+    ----------
+    place : Path or str
+        Text if it is in a store.
+    n_bytes : int
+    """
+
+    place: Path | str
+    n_bytes: int
+
+
+def write(location: Location, output: Path | None, with_chains: bool) -> list[Written]:
+    """The page, and that of the chains if it was asked for and there are any; see
+    `pipeline.report.write_report`."""
     dataset = BuiltDataset.open(location)
     numbers = gather(dataset)
     uids = _named(numbers) if with_chains else []
@@ -31,12 +48,16 @@ def write(location: Location, output: Path | None, with_chains: bool) -> Path | 
         contents = {chains: chain_page(dataset, uids), **contents}
     elif output is None:
         folder.delete(chains)  # of another day, which the page no longer leads to
+    written = []
     for name, text in contents.items():
+        content = text.encode("utf-8")
         if local is None:
-            _put(folder, name, text.encode("utf-8"))
+            _put(folder, name, content)
         else:
-            _write(local / name, text.encode("utf-8"))
-    return folder.describe(page) if local is None else local / page
+            _write(local / name, content)
+        place = folder.describe(name) if local is None else local / name
+        written.append(Written(place, len(content)))
+    return written[::-1]
 
 
 def _named(numbers: Numbers) -> list[str]:

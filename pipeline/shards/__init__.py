@@ -5,6 +5,7 @@ from pipeline.shards.complete import complete_rows, lacking
 from pipeline.shards.digest import dataset_digest, row_digest
 from pipeline.shards.reader import ColumnToAdd, DamagedShard, Rows, open_shard, read_rows
 from pipeline.shards.schema import (
+    FILES_ALONE_TELL,
     INDEX_COLUMNS,
     LATER_COLUMNS,
     NULL_WHERE_LACKING,
@@ -17,6 +18,7 @@ from pipeline.shards.writer import ShardWriter, record_batch
 
 __all__ = [
     "CHAIN_COLUMNS",
+    "FILES_ALONE_TELL",
     "INDEX_COLUMNS",
     "LATER_COLUMNS",
     "NULL_WHERE_LACKING",

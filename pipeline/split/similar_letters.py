@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,56 @@ from numpy.typing import NDArray
 from pipeline.geometry.three_di import ALPHABET
 from pipeline.split.mmseqs import Hits, MMseqs, no_room
 
-COVERAGE = 0.5
-"""Of both chains by the alignment of their letters: less cannot be half of the longer one."""
 
-MAX_E_VALUE = 10.0
-SENSITIVITY = 7.5
-MAX_PARTNERS = 1000
-"""What MMseqs2 hands on for each chain, the most similar first."""
+@dataclass(frozen=True, slots=True)
+class LetterSearch:
+    """How closely to look for letters that align.
+
+    Attributes
+    ----------
+    sensitivity : float
+        How many pairs MMseqs2 aligns, of those that share words.
+    max_e_value : float
+    coverage : float
+        Of both chains by the alignment of their letters.
+    without_words : bool
+        Align every pair without gaps first, words or not; `sensitivity` means nothing then. It
+        takes time of the square of the number of chains.
+    most : int
+        Partners of each chain that are aligned with gaps, the most similar ones.
+    """
+
+    sensitivity: float = 7.5
+    max_e_value: float = 10.0
+    coverage: float = 0.5
+    without_words: bool = False
+    most: int = 1000
+
+    def arguments(self) -> list[str]:
+        """Of ``easy-search``."""
+        words = ["--prefilter-mode", "1"] if self.without_words else ["-s", f"{self.sensitivity:g}"]
+        limits = ["-e", f"{self.max_e_value:g}", "-c", f"{self.coverage:g}", "--cov-mode", "0"]
+        return [*words, *limits, "--max-seqs", str(self.most)]
+
+
+FOR_CLUSTERS = LetterSearch()
+"""Less coverage cannot be half of the longer chain."""
+
+CLOSE_LOOK = LetterSearch(max_e_value=1e6, coverage=0.0, without_words=True, most=100)
+"""For neighbours, of which the best few are compared, whatever their E-values are."""
+
+MOST_CELLS = 1e14
+"""Of the alignments of all pairs: an hour or two of one core."""
+
+
+def for_neighbours(queries: Sequence[str], targets: Sequence[str]) -> LetterSearch:
+    """How to look for neighbours: all pairs, unless there are too many of them."""
+    cells = float(sum(map(len, queries))) * sum(map(len, targets))
+    return CLOSE_LOOK if cells <= MOST_CELLS else FOR_CLUSTERS
 
 
 def similar_letters(
-    mmseqs: MMseqs, letters: Sequence[str], threads: int, sensitivity: float = SENSITIVITY
+    mmseqs: MMseqs, letters: Sequence[str], threads: int, how: LetterSearch = FOR_CLUSTERS
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Candidates for one fold.
 
@@ -33,8 +73,7 @@ def similar_letters(
         3Di of each chain.
     threads : int
         Have no influence on the result.
-    sensitivity : float
-        How much MMseqs2 looks at.
+    how : LetterSearch
 
     Returns
     -------
@@ -46,7 +85,7 @@ def similar_letters(
     ------
     MMseqsError
     """
-    found = search_letters(mmseqs, letters, letters, threads, sensitivity)
+    found = search_letters(mmseqs, letters, letters, threads, how)
     best: dict[tuple[int, int], float] = {}
     for (query, target), e_value in zip(found.pairs.tolist(), found.values.tolist(), strict=True):
         pair = min(query, target), max(query, target)
@@ -62,7 +101,7 @@ def search_letters(
     queries: Sequence[str],
     targets: Sequence[str],
     threads: int,
-    sensitivity: float = SENSITIVITY,
+    how: LetterSearch = FOR_CLUSTERS,
 ) -> Hits:
     """Chains whose letters align, each of the queries with each of the targets.
 
@@ -88,8 +127,7 @@ def search_letters(
             *("--sub-mat", str(matrix), "--seed-sub-mat", str(matrix)),
             # Without correction and mask, helices alone would make most pairs candidates.
             *("--gap-open", "10", "--gap-extend", "1", "--comp-bias-corr", "1", "--mask", "1"),
-            *("-s", str(sensitivity), "-e", str(MAX_E_VALUE), "--max-seqs", str(MAX_PARTNERS)),
-            *("-c", str(COVERAGE), "--cov-mode", "0", "--threads", str(threads)),
+            *(*how.arguments(), "--threads", str(threads)),
         )
     order = np.lexsort((found.pairs[:, 1], found.pairs[:, 0], found.values))
     return Hits(found.pairs[order], found.values[order])

@@ -1,8 +1,8 @@
 """``python -m pipeline.upgrade``: shard by shard, and ``build.json`` at the end.
 
 A shard is replaced whole. Whoever interrupts the command leaves shards that are not yet in
-``build.json``; the next run sees by the digests of their rows that they are the dataset's, and goes
-on.
+``build.json``, and a note of it; the next run sees by the digests of their rows that they are the
+dataset's, and goes on.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from pipeline.built.dataset_lock import locked
 from pipeline.built.layout import Layout
 from pipeline.built.output_folder import layout_of
 from pipeline.built.records import PartRecord
+from pipeline.built.upgrade_mark import upgrading
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import print_rows, standard_console
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.termination import status_of
 from pipeline.commands.words import several
 from pipeline.files.atomic import appears_whole, publish
-from pipeline.shards import DamagedShard, lacking, open_shard
+from pipeline.shards import FILES_ALONE_TELL, DamagedShard, lacking, open_shard
 from pipeline.upgrade.complete_index import complete_index
 from pipeline.upgrade.interfaces import Made, add_interfaces
 from pipeline.upgrade.options import UpgradeOptions
@@ -76,7 +77,8 @@ def upgrade(options: UpgradeOptions, console: Console | None = None) -> None:
     with locked(layout):
         layout.scratch.mkdir(exist_ok=True)
         try:
-            added = _Upgrade(dataset, layout).run(console, options.quiet)
+            with upgrading(layout):
+                added = _Upgrade(dataset, layout).run(console, options.quiet)
             is_index_new = complete_index(BuiltDataset.open(options.dataset), layout)
             made = _interfaces(options, layout, console)
         finally:
@@ -96,7 +98,8 @@ def upgrade(options: UpgradeOptions, console: Console | None = None) -> None:
         console.print(f"{layout.folder} has all columns", highlight=False, markup=False)
         return
     for column, n in added.items():
-        print_rows(console, [("added", f"{column} to {several(n, 'shard')}")])
+        unknown = "; it is null: only the input files tell it" if column in FILES_ALONE_TELL else ""
+        print_rows(console, [("added", f"{column} to {several(n, 'shard')}{unknown}")])
     before = dataset.build.counts.shard_bytes
     after = BuiltDataset.open(options.dataset).build.counts.shard_bytes
     per_residue = after / max(1, dataset.build.counts.residues)

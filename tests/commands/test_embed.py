@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import pickle
@@ -40,6 +41,7 @@ from pipeline.embed.chain_sequences import chain_sequence
 from pipeline.embed.language_model import LanguageModel, ModelError, load
 from pipeline.embed.options import EmbedOptions
 from pipeline.embed.windows import N_SPECIAL, batches_of, windows_of
+from pipeline.upgrade.command import main as upgrade
 from pipeline.verify.check_dataset import Thoroughness, check_dataset
 from tests.support.build_runs import build_here, write_peptides
 from tests.support.places import ROOT
@@ -350,6 +352,29 @@ def test_running_it_again_changes_nothing_and_remakes_a_damaged_part(
     assert {p.name: p.read_bytes() for p in home.iterdir()} == {
         k: b for k, (b, _) in before.items()
     }
+
+
+def test_embeddings_are_kept_when_their_shards_are_upgraded(several: Path, checkpoint: Path):
+    summary = json.loads((several / "build.json").read_text())
+    for listed in summary["shards"]:
+        path = several / "shards" / listed["name"]
+        pq.write_table(pq.read_table(path).drop_columns(["three_di"]), path)
+        content = path.read_bytes()
+        listed |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (several / "build.json").write_text(json.dumps(summary))
+    home = embed(several, checkpoint)
+    before = {p.name: p.stat().st_mtime_ns for p in home.glob("*.parquet")}
+    assert upgrade([str(several), "--quiet"]) == 0
+    embed(several, checkpoint)
+    assert {p.name: p.stat().st_mtime_ns for p in home.glob("*.parquet")} == before
+    listed, shards = json.loads((home / "embedding.json").read_text())["parts"], several / "shards"
+    assert [part["shard_sha256"] for part in listed] == [
+        hashlib.sha256((shards / part["name"]).read_bytes()).hexdigest() for part in listed
+    ]
+    # Without the file that names the dataset, nobody knows of which rows a part is.
+    (home / "embedding.json").unlink()
+    embed(several, checkpoint)
+    assert all(p.stat().st_mtime_ns > before[p.name] for p in home.glob("*.parquet"))
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,17 @@ def test_an_upgrade_tells_its_index_and_its_shards_what_coordinates_tell(
     assert (old / "index.parquet").read_bytes() == before
 
 
+def test_an_upgrade_says_which_columns_stay_unknown(
+    old: Path, capfd: pytest.CaptureFixture
+) -> None:
+    assert upgrade([str(old), "--quiet"]) == 0
+    added = [line for line in capfd.readouterr().out.splitlines() if "shards" in line]
+    said = {line.split()[1] for line in added if "only the input files tell it" in line}
+    rows = pq.read_table(old / "index.parquet")
+    unknown = {name for name in rows.column_names if name in LATER_COLUMNS}
+    assert said == {n for n in unknown if rows[n].null_count == len(rows)}
+
+
 def test_an_upgrade_mends_an_index_that_an_interrupted_one_left(old: Path, new: Path) -> None:
     left = (old / "index.parquet").read_bytes()
     assert upgrade([str(old), "--quiet"]) == 0

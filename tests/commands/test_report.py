@@ -479,7 +479,9 @@ def test_outliers_can_be_looked_at_in_a_page_beside_the_report(
     assert "--chains" in before
     capfd.readouterr()
     assert main([str(out), "--chains"]) == 0
-    assert capfd.readouterr().out.splitlines() == [str(out / "report.html")]
+    size = (out / "report-chains.html").stat().st_size / (1 << 20)
+    said = capfd.readouterr().out.splitlines()
+    assert said == [str(out / "report.html"), f"{out / 'report-chains.html'} ({size:.1f} MiB)"]
     page, chains = Page(out / "report.html"), (out / "report-chains.html").read_text()
     data = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', chains)
     assert data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from pipeline.report.charts import column_chart
 from pipeline.report.histogram import histogram, nice_step, size_classes, ticks
+from pipeline.report.sections.elements import class_columns
 from pipeline.report.wording import legible, plain, share, size
 
 anything = st_numpy.arrays(
@@ -93,3 +96,20 @@ def test_numbers_are_rounded_for_people() -> None:
     assert (share(3, 3), share(0, 0)) == ("100\u00a0%", "–")
     assert [size(0), size(999), size(21.2 * 2**20)] == ["0 bytes", "999 bytes", "21.2 MiB"]
     assert [plain(0.25), plain(1200.0), plain(-0.0)] == ["0.25", "1,200", "0"]
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [
+        (32, ["1", "2", "3–4", "5–8", "9–16", "17–32"]),
+        (1000, ["≥ 257", "65–128", "17–32", "5–8", "2"]),
+    ],
+)
+def test_labels_of_columns_that_would_overlap_are_left_out_and_the_last_one_stays(
+    largest: int, expected: list[str]
+) -> None:
+    columns = class_columns(size_classes([1, largest]))
+    chart = str(column_chart(columns, "label", "axis", "pairs"))
+    labels = re.findall(r'class="tick middle"[^>]*>([^<]*)<', chart)
+    assert sorted(labels) == sorted(expected)
+    assert all(f"<title>{name}: " in chart for name, n in columns if n)

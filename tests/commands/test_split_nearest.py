@@ -20,8 +20,9 @@ from pipeline.selection.selection import select
 from pipeline.split.chains import Chains
 from pipeline.split.command import main
 from pipeline.split.folds import Folds
-from pipeline.split.mmseqs import Hits, MMseqs
+from pipeline.split.mmseqs import Hits, MMseqs, MMseqsError
 from pipeline.split.nearest import MOST_COMPARED, NOTHING, nearest_folds, nearest_sequences
+from pipeline.split.similar_letters import for_neighbours, search_letters
 from pipeline.subset.command import main as subset
 from pipeline.verify.command import main as verify
 from tests.support.places import EXAMPLES
@@ -162,6 +163,20 @@ def test_chains_whose_lengths_cannot_beat_the_best_score_are_not_compared():
     assert by[2] == 0
 
 
+def test_chains_whose_lengths_rule_out_one_fold_take_nobody_s_place():
+    n = MOST_COMPARED + 1
+    chains = chains_of([letters("A", 30 + k) for k in range(n)] + [letters("C")])
+    folds = folds_of(chains, [n]), folds_of(chains, range(n))
+    last = folds[1].chains[-1]
+    for k in range(n - 1):
+        folds[1].ca[k] = np.full((500, 3), float(k))
+    score = Scores({int(last): 0.6})
+    found, split = hits(*((0, k, float(k)) for k in range(n))), np.array([0] * n + [1])
+    by, _ = nearest_folds(chains, split, np.full(n + 1, NOTHING), folds, found, score=score)
+    assert score.asked == [last]
+    assert by[-1] == last
+
+
 # --- classes ------------------------------------------------------------------------------------
 
 
@@ -186,6 +201,23 @@ def test_the_report_counts_the_splits_that_have_neighbours():
     assert (found.tm.n, found.tm.n_missing) == (2, 1)
     assert sum(found.tm.counts) == 2
     assert nearest_of(splits.drop_columns(["nearest_tm"])) == ()
+
+
+def test_all_pairs_are_aligned_unless_they_are_too_many():
+    assert for_neighbours(["D" * 100] * 1000, ["D" * 100] * 9000).without_words
+    assert not for_neighbours(["D" * 40_000] * 1000, ["D" * 40_000] * 9000).without_words
+
+
+def test_an_mmseqs_that_is_too_old_for_it_is_called_so(tmp_path: Path):
+    old = tmp_path / "mmseqs"
+    old.write_text(
+        "#!/bin/sh\n[ $1 = version ] && echo 14 && exit\n"
+        'echo \'Unrecognized parameter "--prefilter-mode". Did you mean "-s"?\'; exit 1\n'
+    )
+    old.chmod(0o755)
+    given = ["DVLA" * 10]
+    with pytest.raises(MMseqsError, match=r"older than release 15.*pip install"):
+        search_letters(MMseqs.find(old), given, given, 1, for_neighbours(given, given))
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -241,7 +273,8 @@ def test_chains_of_a_receptor_have_one_fold_though_their_sequences_do_not_align(
     assert (twin["nearest_by_sequence"], twin["nearest_identity"]) == ("1k6p_1_A", 1)
     assert twin["nearest_by_structure"] == "1k6p_1_A"
     assert 0.9 < twin["nearest_tm"] < 1
-    assert (bpti["nearest_by_structure"], bpti["nearest_tm"]) == (None, 0)
+    assert bpti["nearest_by_structure"] == "1k6p_1_A"  # the only one whose length allows it
+    assert 0 < bpti["nearest_tm"] < 0.5
     for uid in ("1bd2_1_C", "1bd2_1_E", "1bd2_1_A"):  # nine residues; training; in no split
         assert {rows[uid][field.name] for field in NEAREST_FIELDS} == {None}
 

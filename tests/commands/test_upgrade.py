@@ -110,7 +110,7 @@ def test_a_dataset_of_before_becomes_one_of_today(
     assert look(old) == []
     said = capfd.readouterr().out
     assert "added" in said
-    assert "three_di to 1 shard" in said
+    assert "three_di to 1 shard\n" in said
     assert summary["digest"] in said
     assert main([str(old)]) == 0
     assert "has all columns" in capfd.readouterr().out
@@ -156,10 +156,19 @@ def test_an_interrupted_upgrade_goes_on(old: Path, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(upgrade_command, "appears_whole", stop)  # of build.json
         assert main([str(old), "--quiet"]) == 130
-    assert pq.read_schema(old / "shards" / "part-00000.parquet").names == shard_schema().names
-    assert look(old) != []
+    shard = old / "shards" / "part-00000.parquet"
+    assert pq.read_schema(shard).names == shard_schema().names
+    whole = check_dataset(Layout(old), Thoroughness(n_jobs=1))
+    assert whole.is_whole
+    assert f"`python -m pipeline.upgrade {old}` goes on" in whole.problems[0].message
+    # Whoever does not read the shards cannot know that nothing else befell them.
+    assert not check_dataset(Layout(old), Thoroughness(quick=True, n_jobs=1)).is_whole
+    upgraded = shard.read_bytes()
+    pq.write_table(pq.read_table(shard).slice(1), shard)
+    assert not check_dataset(Layout(old), Thoroughness(n_jobs=1)).is_whole
+    shard.write_bytes(upgraded)
     assert main([str(old), "--quiet"]) == 0
-    assert look(old) == []
+    assert check_dataset(Layout(old), Thoroughness(n_jobs=1)).problems == []
 
 
 def test_a_shard_that_cannot_be_upgraded_stays_as_it_was(
@@ -172,7 +181,9 @@ def test_a_shard_that_cannot_be_upgraded_stays_as_it_was(
 
     monkeypatch.setattr(ShardWriter, "add_group", full)
     assert main([str(old), "--quiet"]) == 1
-    assert "No space left on device" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "No space left on device" in said
+    assert "part-00000.parquet" in said
     assert {path: path.read_bytes() for path in before} == before
 
 
