@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -97,7 +98,7 @@ class PdbText:
         start = self.starts[number]
         return self.data[start : start + self.lengths[number]].decode("latin-1")
 
-    @property
+    @cached_property
     def _header_end(self) -> int:
         """The number of the line of the first model or atom."""
         models = self.lines_of(b"MODEL")
