@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.features import atom14_positions, unpack_mask
 from pipeline.files.storage import Folder
-from pipeline.geometry.frames import backbone_frames, is_frame
+from pipeline.geometry.frames import backbone_frames
 from pipeline.geometry.gaussians import from_rigid_and_sidechain, local_mean_and_scale
 from pipeline.geometry.moments import Shape
 from pipeline.report.extremes import Extreme, ExtremeFinder
@@ -243,8 +243,7 @@ class _Measured:
         types = np.clip(aatype, 0, UNKNOWN)
         complete = (mask == ATOM14_EXISTS[types]).all(axis=1) & (types < UNKNOWN)
         positions = atom14_positions(mask, coords)[complete]
-        n, ca, c = (positions[:, slot] for slot in range(3))
-        framed = is_frame(n, ca, c)
+        framed = covariance[complete][:, 0] > 0  # as the build left it
         positions, types = positions[framed], types[complete][framed].astype(np.int64)
         mu = centroid[complete][framed].astype(np.float64)
         sigma = covariance[complete][framed].astype(np.float64)
