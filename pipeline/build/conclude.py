@@ -12,7 +12,9 @@ from pipeline.built.errors import OutputError
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part
 from pipeline.built.records import InputRecord, PartRecord
+from pipeline.built.shard_interfaces import with_interfaces
 from pipeline.built.tables import finalise
+from pipeline.commands.words import several
 from pipeline.report import write_report
 
 
@@ -35,6 +37,7 @@ def conclude(
     """
     layout = run.layout
     try:
+        records = _with_interfaces(run, records)
         summary = finalise(layout, parts, records, others, run.reading)
         _save_options(text, layout)
     except OSError as error:
@@ -43,6 +46,21 @@ def conclude(
     told = {"digest": summary.digest, "seconds": finished.seconds}
     run.log.write("summary", {**asdict(summary.counts), **told})
     return finished
+
+
+def _with_interfaces(run: Run, records: Sequence[PartRecord]) -> list[PartRecord]:
+    """The records, with what those lack that an older version of the program left."""
+    n = sum(record.interfaces is None for record in records)
+    if n:
+        run.tell(
+            f"interfaces: found from the shards of {several(n, 'part')} that were built before "
+            "there was such a table; what ligands and nucleic acids their chains touch stays "
+            "unknown (null)"
+        )
+    return [
+        with_interfaces(run.layout, record) if record.interfaces is None else record
+        for record in records
+    ]
 
 
 def announce(run: Run, finished: Finished) -> bool:

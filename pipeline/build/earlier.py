@@ -10,7 +10,7 @@ from pipeline.built.latest_plan import latest_plan
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part
 from pipeline.built.reading import Reading
-from pipeline.built.records import read_record
+from pipeline.built.records import read_record, write_record
 from pipeline.files.place import Place
 from pipeline.sources import SourceError, SourceFile, read_source
 
@@ -59,7 +59,4 @@ class EarlierBuild:
             record = read_record(self._layout, part.number)
             if record is None or record.fingerprint != self._fingerprint(before[part.number]):
                 continue
-            renewed = replace(record, fingerprint=self._fingerprint(part))
-            name = self._layout.record(part.number)
-            with self._layout.folder.appears_whole(name, self._layout.scratch) as path:
-                path.write_text(renewed.to_json(), encoding="utf-8")
+            write_record(self._layout, replace(record, fingerprint=self._fingerprint(part)))

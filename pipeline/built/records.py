@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,9 +99,9 @@ class PartRecord:
 
     def to_json(self) -> str:
         """As text, for `from_json`."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["inputs"] = [asdict(record) for record in self.inputs]
-        values["drops"] = [asdict(record) for record in self.drops]
+        values = _attributes(self)
+        values["inputs"] = [_attributes(record) for record in self.inputs]
+        values["drops"] = [_attributes(record) for record in self.drops]
         if self.interfaces is None:
             del values["interfaces"]
         else:
@@ -129,6 +129,11 @@ class PartRecord:
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError, pa.ArrowException):
             return None
+
+
+def _attributes(record: PartRecord | InputRecord | DropRecord) -> dict[str, Any]:
+    # `asdict` copies what is in them, and takes as long as reading a small file.
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def _shared(values: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +173,18 @@ def read_record(layout: Layout, number: int) -> PartRecord | None:
     except OSError:
         return None
     return PartRecord.from_json(text)
+
+
+def write_record(layout: Layout, record: PartRecord) -> None:
+    """Put the record of a part into the output folder; it appears whole.
+
+    Raises
+    ------
+    StorageError, OSError
+    """
+    name = layout.record(record.number)
+    with layout.folder.appears_whole(name, layout.scratch) as path:
+        path.write_text(record.to_json(), encoding="utf-8")
 
 
 _ARROW = {

@@ -60,7 +60,7 @@ def finalise(
     reading: Reading,
 ) -> BuildSummary:
     """Write ``index.parquet``, ``inputs.parquet``, ``drops.parquet``, ``plan.parquet``,
-    ``interfaces.parquet`` (unless some part was built without it) and, last, ``build.json``; return
+    ``interfaces.parquet`` (unless a record lacks it) and, last, ``build.json``; return
     what the latter holds. What would be written as it is stays untouched.
 
     Parameters

@@ -19,6 +19,7 @@ import typing
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -72,7 +73,7 @@ def parse_options(
     """
     groups = _groups(options)
     hints = {
-        field.name: typing.get_type_hints(group)[field.name]
+        field.name: _hints(group)[field.name]
         for group in groups
         for field in dataclasses.fields(group)
         if field.init
@@ -134,8 +135,12 @@ def _is_option(field: dataclasses.Field[Any]) -> bool:
     return field.metadata.get("option", True)
 
 
+# Reading annotations takes as long as parsing a command line.
+_hints = cache(typing.get_type_hints)
+
+
 def _nested(options: Any, field: dataclasses.Field[Any]) -> Any:
-    hint = typing.get_type_hints(options)[field.name]
+    hint = _hints(options)[field.name]
     return hint if dataclasses.is_dataclass(hint) and field.metadata.get("flatten") else None
 
 
@@ -151,7 +156,7 @@ def _groups(options: Any) -> list[Any]:
 
 def _here(options: Any) -> Iterator[tuple[str, Any, Any]]:
     """Names, types and defaults of the fields that have no group of their own."""
-    hints = typing.get_type_hints(options)
+    hints = _hints(options)
     for field in dataclasses.fields(options):
         nested = _nested(options, field)
         if nested is None and _is_option(field):

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from pipeline.commands.software import version_line
 from pipeline.commands.termination import FAILURE, INTERRUPTED, OK, end_with, leave
+from pipeline.commands.without_pandas import without_pandas
 from pipeline.extras import explained
 
 
@@ -25,6 +26,7 @@ def start(module: str, arguments: Sequence[str] | None = None) -> NoReturn:
     if "--version" in (sys.argv[1:] if arguments is None else arguments):
         print(version_line())  # whatever the command would need to be loaded
         sys.exit(OK)
+    without_pandas()
     try:
         command = importlib.import_module(module)
         status = command.main(arguments)

@@ -14,7 +14,7 @@ from pipeline.built.errors import OutputError
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, read_plan
 from pipeline.built.reading import Reading
-from pipeline.built.records import InputRecord, PartRecord
+from pipeline.built.records import InputRecord, PartRecord, write_record
 from pipeline.chain import Beside, Chain
 from pipeline.crew import memory_limit
 from pipeline.crew.batches import Batches, Nowhere, Sink
@@ -153,9 +153,7 @@ def _build(
             drops=mapper.records.drops,
             interfaces=joined(mapper.records.interfaces),
         )
-        name = layout.record(part.number)
-        with layout.folder.appears_whole(name, layout.scratch) as path:
-            path.write_text(record.to_json(), encoding="utf-8")
+        write_record(layout, record)
     except OSError as error:
         raise OutputError.of(f"cannot write {layout.describe(shard)}", error) from error
     finally:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from pipeline.commands.without_pandas import without_pandas
 from pipeline.errors import Failure
 
 POLL_SECONDS = 0.2
@@ -119,6 +120,7 @@ def start_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     _end_with(parent)
+    without_pandas()
     import pyarrow as pa
 
     pa.set_cpu_count(1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace
+from pipeline.geometry.array_namespace import array_namespace
 
 Array: TypeAlias = Any
 Vector: TypeAlias = tuple[Array, Array, Array]

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from pipeline.geometry.array_namespace import array_namespace
 from pipeline.geometry.frames import (
     Array,
     Vector,

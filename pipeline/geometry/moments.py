@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_namespace
+from array_api_compat import is_numpy_namespace
 
+from pipeline.geometry.array_namespace import array_namespace
 from pipeline.geometry.frames import Array, Vector
 
 Shape = Literal["axis_aligned", "full"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 
 import numpy as np
@@ -78,6 +78,7 @@ def read_entry(category: Categories, block_name: str) -> EntryInfo:
         Used as the entry's id where ``_entry.id`` is absent.
     """
 
+    @cache
     def wanted(name: str) -> Mapping[str, Column]:
         return category(name, CATEGORIES[name])
 

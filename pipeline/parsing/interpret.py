@@ -117,7 +117,7 @@ def _beside(atoms: AtomTable, runs: Runs, table: ResidueTable) -> Beside | None:
     row = ranges(runs.firsts[run], counts)
     residue = np.repeat(np.arange(len(run)), counts)
     kept = atoms.located[row] & (atoms.occupancy[row] > 0)
-    kept &= ~is_hydrogen(atoms.select(row))
+    kept &= ~is_hydrogen(atoms)[row]
     row, residue = row[kept], residue[kept]
     return Beside(
         model=int(atoms.model[0]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -112,7 +113,7 @@ class PdbText:
         shortest = self.lengths[alike[:-1]].min(initial=_WIDTH)
         return int(self.lengths[last]) < min(int(shortest), _WIDTH)
 
-    @property
+    @cached_property
     def _header_end(self) -> int:
         """The number of the line of the first model or atom."""
         models = self.lines_of(b"MODEL")

@@ -162,8 +162,11 @@ def _align(observed, keys, bonded, sequence, alternatives) -> list[int] | None:
     best: NDArray[np.float64] = np.zeros(n)
     came = np.zeros((m, n), np.int32)
     arange = np.arange(n)
+    scores = [np.where(of_sequence == k, _MATCH, _MISMATCH) for k in range(len(names))]
     for i in range(m):
-        score = np.where(of_sequence == of_observed[i], _MATCH, _MISMATCH)
+        score = scores[of_observed[i]]
+        if i in alternatives:
+            score = score.copy()
         for other in alternatives.get(i, ()):
             if other in index:
                 score[of_sequence == index[other]] = _MATCH

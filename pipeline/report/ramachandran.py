@@ -14,7 +14,6 @@ from pipeline.features import (
     bonded_on_both_sides,
     unpack_mask,
 )
-from pipeline.geometry.frames import is_frame
 from pipeline.report.svg import Frame, element, picture
 from pipeline.residues import UNKNOWN
 from pipeline.residues.ramachandran import (
@@ -38,7 +37,7 @@ WIDTH = 300.0
 class RamachandranCounter:
     """Counts over row groups."""
 
-    columns = ("aatype", "atom14_mask", "x", "y", "z")
+    columns = ("aatype", "atom14_mask", "x", "y", "z", "covariance")
 
     def __init__(self) -> None:
         self.counts = np.zeros((len(KINDS), N_STEPS, N_STEPS), np.int64)
@@ -48,8 +47,7 @@ class RamachandranCounter:
         """Count the residues of a row group that have both angles, but X."""
         mask = unpack_mask(rows.lists["atom14_mask"])
         positions = atom14_positions(mask, np.stack([rows.lists[a] for a in "xyz"], axis=-1))
-        n, ca, c = (positions[:, slot] for slot in range(3))
-        resolved = is_frame(n, ca, c, mask[:, :3].all(axis=1))
+        resolved = rows.lists["covariance"][:, 0] > 0  # as the build left it
         at = bonded_on_both_sides(positions, resolved, rows.residues)
         aatype = rows.lists["aatype"]
         at = at[(aatype[at] >= 0) & (aatype[at] < UNKNOWN)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.features import atom14_positions, unpack_mask
 from pipeline.files.storage import Folder
-from pipeline.geometry.frames import backbone_frames, is_frame
+from pipeline.geometry.frames import backbone_frames
 from pipeline.geometry.gaussians import from_rigid_and_sidechain, local_mean_and_scale
 from pipeline.geometry.moments import Shape
 from pipeline.report.extremes import Extreme, ExtremeFinder
@@ -24,7 +24,9 @@ from pipeline.shards import Rows, open_shard, read_rows
 SAMPLE_RESIDUES = 1_000_000
 """Ellipsoids are measured on about so many residues; more would not move a median."""
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 12
+"""Residues that are measured together: their atoms fit into a processor's cache."""
+
 _BIN = 0.005
 _LOW, _HIGH = -10.0, 14.0
 """Range of the counted values: Å, or the logarithm of Å³."""
@@ -241,8 +243,7 @@ class _Measured:
         types = np.clip(aatype, 0, UNKNOWN)
         complete = (mask == ATOM14_EXISTS[types]).all(axis=1) & (types < UNKNOWN)
         positions = atom14_positions(mask, coords)[complete]
-        n, ca, c = (positions[:, slot] for slot in range(3))
-        framed = is_frame(n, ca, c)
+        framed = covariance[complete][:, 0] > 0  # as the build left it
         positions, types = positions[framed], types[complete][framed].astype(np.int64)
         mu = centroid[complete][framed].astype(np.float64)
         sigma = covariance[complete][framed].astype(np.float64)
@@ -267,12 +268,10 @@ class _Measured:
     ) -> None:
         volume = 4 / 3 * np.pi * scale[:, 0] * scale[:, 1] * scale[:, 2]
         log_volume = np.log(np.maximum(volume, np.exp(_LOW)))
-        thin = scale - self._base
-        values = [*thin.T, *mean.T, log_volume]
-        for k, value in enumerate(values):
-            bins = np.rint((np.clip(value, _LOW, _HIGH) - _LOW) / _BIN).astype(np.int64)
-            counts = np.bincount(types * self._n_bins + bins, minlength=N_TYPES * self._n_bins)
-            self._counts[kind, k] += counts.reshape(N_TYPES, self._n_bins)
+        values = np.stack([*(scale - self._base).T, *mean.T, log_volume])
+        bins = np.rint((np.clip(values, _LOW, _HIGH) - _LOW) / _BIN).astype(np.int64)
+        bins += (np.arange(len(values))[:, None] * N_TYPES + types) * self._n_bins
+        np.add.at(self._counts[kind].reshape(-1), bins.ravel(), 1)
 
     def n_types(self) -> NDArray[np.int64]:
         return self._counts[0, 0].sum(axis=1)

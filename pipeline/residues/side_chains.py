@@ -18,9 +18,10 @@ from math import pi, radians
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from numpy.typing import NDArray
 
+from pipeline.geometry.array_namespace import array_namespace
 from pipeline.geometry.frames import (
     Array,
     Vector,

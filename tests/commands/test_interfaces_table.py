@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from biotite.structure import AtomArray, sasa
@@ -18,6 +19,7 @@ import pipeline.crew.batches
 import pipeline.upgrade.interfaces
 import tests.support.build_runs as runs
 from pipeline.built.built_dataset import BuiltDataset
+from pipeline.built.errors import UnfinishedBuild
 from pipeline.built.layout import Layout
 from pipeline.built.stored_chains import read_entries
 from pipeline.interfaces import interfaces_digest
@@ -179,18 +181,49 @@ def test_an_update_renews_the_rows_of_what_changed(here: Path) -> None:
     assert problems(here / "out") == []
 
 
-def test_a_dataset_of_before_is_whole_and_is_resumed_and_updated_without(here: Path) -> None:
+def test_a_dataset_of_before_gets_the_table_when_it_is_resumed(
+    here: Path, built: Path, capfd: pytest.CaptureFixture
+) -> None:
     make_old(here / "out")
-    before = (here / "out" / "build.json").read_bytes()
+    assert problems(here / "out") == []
+    assert BuiltDataset.open(here / "out").interfaces() is None
+    shards = runs.shards(here / "out")
+    build(here / "in", here / "out")
+    assert runs.shards(here / "out") == shards
+    assert f"from the shards of {len(shards)} parts" in capfd.readouterr().out
+    made, was = table(here / "out"), table(built / "out")
+    assert all(made[name].null_count == 3 for name in BESIDE)
+    assert made.drop_columns(BESIDE).equals(was.drop_columns(BESIDE))
+    assert digest(here / "out") == digest(built / "out")
     assert problems(here / "out") == []
     build(here / "in", here / "out")
-    assert json.loads((here / "out" / "build.json").read_bytes()) == json.loads(before)
+    assert "from the shards" not in capfd.readouterr().out
+
+
+def test_an_update_of_a_dataset_of_before_has_the_table_of_a_fresh_build(here: Path) -> None:
+    make_old(here / "out")
+    (here / "in" / "d1.pdb").unlink()
     (here / "in" / "d3.pdb").write_text(runs.dimer(20, seed=9))
     build(here / "in", here / "out", update=True)
-    assert digest(here / "out") is None
-    assert not (here / "out" / TABLE).exists()
-    assert BuiltDataset.open(here / "out").interfaces() is None
+    build(here / "in", here / "fresh")
+    made, fresh = table(here / "out"), table(here / "fresh")
+    assert digest(here / "out") == digest(here / "fresh")
+    assert made.drop_columns(BESIDE).equals(fresh.drop_columns(BESIDE))
+    of_new = made.filter(pc.equal(made["entry_id"], "d3"))
+    assert all(of_new[name].null_count == 0 for name in BESIDE)
     assert problems(here / "out") == []
+
+
+def test_a_damaged_shard_of_before_is_built_again(here: Path, built: Path) -> None:
+    make_old(here / "out")
+    path = here / "out" / "shards" / "part-00001.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + bytes(100) + whole[300:])
+    with pytest.raises(UnfinishedBuild, match="part-00001"):
+        build(here / "in", here / "out")
+    build(here / "in", here / "out")
+    assert path.read_bytes() == whole
+    assert digest(here / "out") == digest(built / "out")
 
 
 def test_an_upgrade_makes_the_table_from_shards(
