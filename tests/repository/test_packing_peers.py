@@ -26,8 +26,9 @@ from tests.support.sample_network import save_small_network
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import packing_peers
 import peer_structures
-from packing_measures import MEASURES, Measure, Resampled, comparable, measured, only, said
+from packing_measures import MEASURES, comparable, measured, only
 from peer_structures import Store, peer_input, read_structure, run_peer, write_structure
+from resampling import Measure, Resampled, said
 
 PEER_PYTHON = os.environ.get("ELLIPSOID_FLOW_PEER_PYTHON")
 needs_peer = pytest.mark.skipif(
