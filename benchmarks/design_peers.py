@@ -213,7 +213,7 @@ def print_tables(options: argparse.Namespace) -> None:
     )
     for who, answers in sides.answers.items():
         seconds = PER_RESIDUES * sum(a.seconds for a in answers) / n_residues
-        what = "with side chains" if who == OURS else "sequence alone"
+        what = "with its side chains" if who == OURS else "sequence alone"
         print(f"{who}: {seconds:.2g} s per {PER_RESIDUES} residues for a design, {what}")
 
     def show(title: str, header: list[str], table: list[list[str]]) -> None:

@@ -269,7 +269,9 @@ def answers_of_peer(
     for types, log_p in zip(question.sequences, found["log_p"], strict=True):
         made.log_p[sequence_string(types)] = spread(log_p.T).T
     if question.mutations:
-        made.conditional = spread(found["conditional"])
+        # Its types are in another order than ours.
+        columns = [str(found["letters"]).index(letter) for letter in ONE_LETTER[:UNKNOWN]]
+        made.conditional = spread(found["conditional"][:, columns])
     return made
 
 

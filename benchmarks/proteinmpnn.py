@@ -137,6 +137,7 @@ def answers(network: ProteinMPNN, chain: dict[str, np.ndarray]) -> tuple[dict, f
         "designs": np.array(designs, dtype=str),
         "drawn": drawn,
         "log_p": np.concatenate(log_p),
+        "letters": np.array(LETTERS[:N_TYPES]),
     }
     if bool(chain["mutations"]):
         found["conditional"] = given_all_others(network, chain, chain["sequences"][0]).numpy()
