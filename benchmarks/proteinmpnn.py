@@ -85,7 +85,9 @@ def designed(network: ProteinMPNN, chain: dict[str, np.ndarray]) -> tuple[list[s
         "temperature": torch.tensor(temperatures).clamp(min=COLD).float()[:, None],
     }
     made = network.sample(told)
-    log_p = made["log_probs"][..., :N_TYPES].log_softmax(-1).gather(-1, made["S"][..., None])
+    # X stands where there is no backbone.
+    types = made["S"].clamp(max=N_TYPES - 1)[..., None]
+    log_p = made["log_probs"][..., :N_TYPES].log_softmax(-1).gather(-1, types)
     letters = ["".join(LETTERS[k] for k in row) for row in made["S"].tolist()]
     return letters, log_p[..., 0].numpy()
 
