@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +85,9 @@ def ask_network(
             keep(question.problem.name, answers_of(network, question, effort))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (ckpt,)) as pool:
-        asked = {pool.submit(_answer, question, effort): question for question in open_ones}
-        try:
-            for done in as_completed(asked):
-                keep(asked[done].problem.name, done.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with context.Pool(workers, _begin, (ckpt,)) as pool:
+        for uid, found in pool.imap_unordered(partial(_answer, effort), open_ones):
+            keep(uid, found)
 
 
 _network: FlowNetwork | None = None
@@ -99,13 +95,15 @@ _network: FlowNetwork | None = None
 
 def _begin(ckpt: Path | None) -> None:
     global _network
+    # Who interrupts is told once, by the first process, which ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _network = load_network(ckpt, "design")[0]
 
 
-def _answer(question: Question, effort: Effort) -> Answers:
+def _answer(effort: Effort, question: Question) -> tuple[str, Answers]:
     assert _network is not None
-    return answers_of(_network, question, effort)
+    return question.problem.name, answers_of(_network, question, effort)
 
 
 def _where(scored: NDArray[np.bool_], log_p: NDArray[np.floating]) -> NDArray[np.float32]:
