@@ -1,16 +1,13 @@
-"""What is measured of a packing, whoever packed it, and intervals by resampling chains."""
+"""What is measured of a packing, whoever packed it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+from resampling import Measure
 from side_chain_geometry import FAR_OFF, OVERLAP, errors_of_geometry
 
 from model.metrics import (
-    Interval,
     Structure,
     chi_accuracy,
     chi_angles,
@@ -22,34 +19,10 @@ from model.metrics.torsions import TOLERANCE
 from model.tasks import Problem
 from pipeline.residues import ATOM14_EXISTS, UNKNOWN
 
-RESAMPLES = 10_000
 PER_ATOMS = 1000
 """Side-chain atoms beyond CB that clashes are counted per."""
 
 PER_RESIDUES = 100
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A number of a table: over all chains, a sum over a count, or the mean of the chains' own.
-
-    Attributes
-    ----------
-    label : str
-    over : str
-        "residues": all of all chains weigh the same; "chains": all chains do.
-    of : tuple of str
-        Names in `measured` of the sum and of the count.
-    digits : int
-    root : bool
-        The square root is what is said.
-    """
-
-    label: str
-    over: str
-    of: tuple[str, str]
-    digits: int = 3
-    root: bool = False
 
 
 def _chi_measures() -> list[Measure]:
@@ -68,9 +41,9 @@ MEASURES = (
     *_chi_measures(),
     Measure(f"all χ within {TOLERANCE:.0f}°", "residues", ("rotamers_within", "rotamers")),
     Measure(f"all χ within {TOLERANCE:.0f}°", "chains", ("rotamers_within", "rotamers")),
-    Measure("bonds, Å rms", "bonds", ("bonds_squared", "bonds"), root=True),
+    Measure("bonds, Å rms", "bonds", ("bonds_squared", "bonds"), end="root"),
     Measure(f"bonds off by > {FAR_OFF} Å", "bonds", ("bonds_far_off", "bonds"), 4),
-    Measure("angles, ° rms", "angles", ("angles_squared", "angles"), 2, root=True),
+    Measure("angles, ° rms", "angles", ("angles_squared", "angles"), 2, end="root"),
     Measure(f"clashes < {OVERLAP} per 1,000 atoms", "atoms", ("clashes", "thousand_atoms"), 1),
 )
 
@@ -139,48 +112,3 @@ def measured(made: Structure, real: Structure) -> dict[str, float]:
 
 def _sum(mean: float, n: int) -> float:
     return mean * n if n else 0.0
-
-
-@dataclass(frozen=True)
-class Resampled:
-    """How often each of C chains is in each resample: the same for all packers and measures."""
-
-    weights: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, n_chains: int, seed: int = 0) -> Resampled:
-        rng = np.random.default_rng(seed)
-        return cls(rng.multinomial(n_chains, np.full(n_chains, 1 / n_chains), RESAMPLES) * 1.0)
-
-    def interval(
-        self, measure: Measure, rows: Sequence[dict[str, float]], minus: Sequence[dict[str, float]]
-    ) -> Interval:
-        """Of a measure, or of its difference if `minus` has the chains of another packer."""
-        sides = [self._values(measure, side) for side in (rows, minus) if side]
-        value, values = sides[0]
-        if len(sides) == 2:
-            value, values = value - sides[1][0], values - sides[1][1]
-        low, high = np.nanquantile(values, [0.025, 0.975]) if value == value else (value, value)
-        n = sum(row[measure.of[1]] > 0 for row in rows)
-        return Interval(value, float(low), float(high), n)
-
-    def _values(
-        self, measure: Measure, rows: Sequence[dict[str, float]]
-    ) -> tuple[float, NDArray[np.float64]]:
-        total, count = (np.array([row[name] for row in rows], float) for name in measure.of)
-        if measure.over == "chains":
-            total = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-            count = (count > 0) * 1.0
-        end: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-        end = np.sqrt if measure.root else lambda x: x
-        with np.errstate(invalid="ignore"):
-            value = end(np.divide(total.sum(), count.sum()))
-            return float(value), end((self.weights @ total) / (self.weights @ count))
-
-
-def said(interval: Interval, digits: int) -> str:
-    """As a cell of a table."""
-    if interval.mean != interval.mean:
-        return ""
-    mean, low, high = (f"{x:.{digits}f}" for x in (interval.mean, interval.low, interval.high))
-    return mean if low == high == mean else f"{mean} [{low}, {high}]"

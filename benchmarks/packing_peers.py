@@ -37,14 +37,12 @@ from packing_measures import (
     MEASURES,
     PER_RESIDUES,
     SHORT,
-    Measure,
-    Resampled,
     comparable,
     measured,
     only,
-    said,
 )
 from peer_structures import Packed, Store, run_peer
+from resampling import Measure, Resampled, said
 
 from model.evaluate.held_out import COLUMNS, fit_baseline, items_of
 from model.metrics import Structure

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from peer_process import run_script
 
 from model.metrics import Structure
 from model.sample.structure_file import chains_of
@@ -241,31 +240,12 @@ def run_peer(
     SystemExit
         The packer ends with an error.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        source, destination = Path(scratch, "in"), Path(scratch, "out")
-        source.mkdir()
-        destination.mkdir()
-        named = {f"{k:06d}.npz": problem for k, problem in enumerate(problems)}
-        told = {name: peer_input(problem.given, problem.name) for name, problem in named.items()}
-        for name, arrays in told.items():
-            np.savez(source / name, **arrays)  # type: ignore[arg-type]
-        words = [str(python), str(SCRIPT), str(source), str(destination)]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=scratch) as process:
-            try:
-                assert process.stdout is not None
-                for line in process.stdout:
-                    said = json.loads(line)
-                    with np.load(destination / said["file"]) as found:
-                        problem, rows = named[said["file"]], told[said["file"]]["rows"]
-                        made = with_side_chains(
-                            problem.given, rows, found["positions"], found["names"]
-                        )
-                    finished(problem, made, said["seconds"])
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode:
-            raise SystemExit(
-                f"error: the packer of {python} ended with status {process.returncode}; what it "
-                "said is above, and --help says how to make its environment"
-            )
+    named = {problem.name: problem for problem in problems}
+    told = {name: peer_input(problem.given, name) for name, problem in named.items()}
+
+    def made(name: str, found: Mapping[str, NDArray[Any]], seconds: float) -> None:
+        problem, rows = named[name], told[name]["rows"]
+        packed = with_side_chains(problem.given, rows, found["positions"], found["names"])
+        finished(problem, packed, seconds)
+
+    run_script(python, SCRIPT, told, made)

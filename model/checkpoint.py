@@ -138,6 +138,12 @@ def checkpoint_named(name: str | Path) -> Path:
     return OWN / f"{name}.ckpt" if str(name) in own_networks() and not path.exists() else path
 
 
+def own_name(name: str | Path) -> str | None:
+    """Which network of the package it is, if it is one."""
+    path = checkpoint_named(name).resolve()
+    return path.stem if path.parent == OWN.resolve() else None
+
+
 def load_weights(
     path: str | Path, *, averaged: bool = True
 ) -> tuple[dict[str, Tensor], CheckpointInfo]:

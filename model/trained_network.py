@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import CheckpointInfo, NotACheckpoint, load_flow, own_networks
+from model.checkpoint import CheckpointInfo, NotACheckpoint, load_flow, own_name, own_networks
 from model.errors import CannotLoad
 from model.network import FlowNetwork
 from pipeline.commands.termination import say
@@ -48,12 +48,22 @@ def load_network(
         raise CannotLoad(str(error)) from error
 
 
-def load_packer(info: CheckpointInfo) -> tuple[FlowNetwork, CheckpointInfo] | None:
-    """The packing network of the package, for what a network that never packed has designed.
+def load_packer(
+    info: CheckpointInfo, path: Path | str | None = None
+) -> tuple[FlowNetwork, CheckpointInfo] | None:
+    """The packing network of the package, for what another one has designed.
 
-    None where the network packs itself, or the package has none.
+    None where the network packs itself, or the package has none. A network that has learned to pack
+    does so; but the design network of the package leaves it to the better one.
+
+    Parameters
+    ----------
+    info : CheckpointInfo
+    path : path, optional
+        What the network was read from.
     """
-    if untrained_for(info, "packing") is None or "packing" not in own_networks():
+    better = path is not None and own_name(path) == "design"
+    if "packing" not in own_networks() or not (better or untrained_for(info, "packing")):
         return None
     return load_network("packing")
 

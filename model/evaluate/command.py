@@ -41,7 +41,13 @@ from model.sample.progress import SamplingProgress
 from model.sample.run import Drawing, backbone_of, run_problems
 from model.sample.samples import same_columns
 from model.tasks import TASK_RECORDS, TASKS, Problem, Request
-from model.trained_network import device_named, load_network, open_dataset, untrained_for
+from model.trained_network import (
+    default_for,
+    device_named,
+    load_network,
+    open_dataset,
+    untrained_for,
+)
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
 from pipeline.commands.progress_line import ProgressLine
@@ -80,8 +86,9 @@ def evaluate(options: EvaluateOptions) -> None:
     """
     options.check()
     other = None if options.against is None else read_per_chain(options.against)
-    network, info = load_network(options.ckpt)
     tasks = options.tasks or list(TASKS)
+    alone = tasks[0] if len(tasks) == 1 else None
+    network, info = load_network(options.ckpt, alone)
     for task in tasks:
         if not options.quiet and (sentence := untrained_for(info, task)):
             say(f"note: {sentence}")
@@ -154,7 +161,7 @@ def evaluate(options: EvaluateOptions) -> None:
         "dataset_digest": held_out.digest,
         "split": options.split,
         "chains": len(items),
-        "checkpoint": "default" if options.ckpt is None else options.ckpt.name,
+        "checkpoint": default_for(alone) if options.ckpt is None else options.ckpt.name,
         "training_step": info.step,
         "trained_on": seen.told,
         "steps": "usual" if options.steps is None else options.steps,

@@ -22,7 +22,8 @@ class EvaluateOptions:
     out_dir
         Folder for summary.md, summary.json, per_chain.csv, further tables and plots.
     ckpt
-        Checkpoint of model.train; without it, the small one that comes with the package.
+        Checkpoint of model.train, or packing or design, the small networks that come with the
+        package; without it, design for this task alone, else packing.
     split
         Which chains are evaluated.
     tasks

@@ -9,7 +9,7 @@ from model.sample.options import SampleOptions
 from model.sample.sampler import Sampler, read_problems
 from model.sample.samples import Sample, save_structures, save_tables
 from model.tasks import TASK_RECORDS
-from model.trained_network import load_network, untrained_for
+from model.trained_network import default_for, load_network, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
 from pipeline.commands.progress_line import ProgressLine
@@ -60,8 +60,9 @@ def sample(options: SampleOptions) -> int:
     network, info = load_network(options.ckpt, options.request.task)
     if sentence := untrained_for(info, options.request.task):
         note(sentence)
-    flow = Sampler.of(network, info, device=options.device)
-    if flow.packer is not None and TASK_RECORDS[options.request.task].flows:
+    path = options.ckpt or default_for(options.request.task)
+    flow = Sampler.of(network, info, path=path, device=options.device)
+    if untrained_for(info, "packing") and flow.packer and TASK_RECORDS[options.request.task].flows:
         note("the network has never packed: side chains are those of the package's packing network")
     takes_embeddings = "esm" in TASK_RECORDS[options.request.task].options
     if flow.c_embedding and takes_embeddings and options.request.esm is None:

@@ -19,7 +19,8 @@ class SampleOptions:
     Parameters
     ----------
     ckpt
-        Checkpoint of model.train; without it, the small one that comes with the package.
+        Checkpoint of model.train, or packing or design, the small networks that come with the
+        package; without it, the one for the task.
     out_dir
         Folder for a structure file per sample, sequences.fasta, metrics.csv, residues.csv
         and options.yaml.

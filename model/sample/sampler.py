@@ -69,23 +69,29 @@ class Sampler:
 
     @classmethod
     def load(cls, path: Path | str | None = None, *, device: str | None = None) -> Sampler:
-        """Read a checkpoint of `model.train`, or without a path the one of the package.
+        """Read a checkpoint of `model.train`, or without a path the packing network of the package.
 
-        A network that has never packed gets that of the package for its side chains.
+        ``"design"`` is the package's network for designs. Their side chains are made by the packing
+        network, and so are those of a network that has never packed.
 
         Raises
         ------
         CannotLoad
             There is no such file, or it is none.
         """
-        return cls.of(*load_network(path), device=device)
+        return cls.of(*load_network(path), path=path, device=device)
 
     @classmethod
     def of(
-        cls, network: torch.nn.Module, info: CheckpointInfo, *, device: str | None = None
+        cls,
+        network: torch.nn.Module,
+        info: CheckpointInfo,
+        *,
+        path: Path | str | None = None,
+        device: str | None = None,
     ) -> Sampler:
-        """With a network that was read, and what its checkpoint says."""
-        packer = load_packer(info)
+        """With a network that was read, what its checkpoint says, and where from."""
+        packer = load_packer(info, path)
         return cls(
             network,
             device=device,

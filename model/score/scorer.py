@@ -64,14 +64,17 @@ class Scorer:
         network, info = load_network(path, TASK)
         name = str(default_for(TASK) if path is None else path)
         if untrained_for(info, TASK) is not None:
-            which = (
-                "this copy of the package has no network for design"
+            train = "train one (python -m model.train fit --config design)"
+            which, advice = (
+                ("this copy of the package has no network for design", f"{train}; --ckpt takes it")
                 if path is None
-                else f"{name} was never trained for design"
+                else (
+                    f"{name} was never trained for design",
+                    f"leave --ckpt out for the package's design network, or {train}",
+                )
             )
             raise CannotLoad(
-                f"{which}, and the likelihoods of another network mean nothing; train one "
-                "(python -m model.train fit --config design) and give it as --ckpt"
+                f"{which}, and the likelihoods of another network mean nothing; {advice}"
             )
         return cls(network, _told(name, info), device=device)
 

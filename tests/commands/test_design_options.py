@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model import trained_network
+from model import checkpoint, trained_network
 from model.checkpoint import CheckpointInfo, save_flow
 from model.flow.type_constraints import TypeConstraints
 from model.sample import Sample, Sampler
 from model.sample.command import main
+from model.score import Scorer
 from model.tasks.inputs import InputError, InputStructure, read_inputs
 from model.tasks.type_preferences import bias_of, parse_omit, read_biases, ties_of
 from pipeline.errors import UsageError
@@ -334,6 +336,32 @@ def test_a_design_network_of_the_package_is_what_designs_without_a_checkpoint(
     assert trained_network.default_for("inpainting") == "packing"
     monkeypatch.setattr(trained_network, "own_networks", lambda: ["packing"])
     assert trained_network.default_for("design") == "packing"
+
+
+def test_a_design_network_of_the_package_designs_and_its_packing_network_packs(
+    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(checkpoint.checkpoint_named("packing"), own / "packing.ckpt")
+    ckpt_of(own / "design.ckpt", packing=1.0, design=1.0)
+    monkeypatch.setattr(checkpoint, "OWN", own)
+    words = ["--task", "design", "--input", str(one), "--steps", "2", "--device", "cpu"]
+    for name, more in (("usual", []), ("named", ["--ckpt", "design"])):
+        assert main([*words, *more, "--out-dir", str(tmp_path / name)]) == 0
+        assert capsys.readouterr().err == ""
+    usual, named = (tmp_path / name / "one_1.cif" for name in ("usual", "named"))
+    assert usual.read_text() == named.read_text()
+    packed = Sampler.load("packing", device="cpu").sample("packing", input=usual)[0]
+    found = structure_of(usual).structure
+    assert np.allclose(packed.structure.positions, found.positions, atol=2e-3)
+    # A copy of it is a network of the user's own, which packs itself.
+    shutil.copy(own / "design.ckpt", tmp_path / "mine.ckpt")
+    assert Sampler.load("design", device="cpu").packer is not None
+    assert Sampler.load(tmp_path / "mine.ckpt", device="cpu").packer is None
+    assert Scorer.load(device="cpu").about.startswith("design, trained for packing and design")
+    with pytest.raises(trained_network.CannotLoad, match="the package has design and packing"):
+        trained_network.load_network("designs")
 
 
 def ckpt_of(path: Path, **weights: float) -> Path:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from model.checkpoint import INFO, CheckpointInfo, export_flow, load_flow
+from model.checkpoint import INFO, CheckpointInfo, export_flow, load_flow, own_networks
 from model.evaluate.command import main
 from model.evaluate.seen import seen_in_training
 from model.network import NetworkConfig
@@ -149,8 +149,10 @@ def test_sequences_are_kept_as_they_are() -> None:
     assert seen_in_training(info(NOTHING), "d3", "test", ["HIK"]).seen == 0
 
 
-def test_the_network_of_the_package_says_what_it_was_trained_on() -> None:
-    known = TrainedOn.from_plain(load_flow("packing")[1].trained_on)
+@pytest.mark.parametrize("name", own_networks())
+def test_a_network_of_the_package_says_what_it_was_trained_on(name: str) -> None:
+    assert load_flow(name)[1].settings["tasks"][name] > 0
+    known = TrainedOn.from_plain(load_flow(name)[1].trained_on)
     assert [split for _, split in known.datasets] == ["train"]
     assert known.sequences is not None
     assert len(known.sequences) > 8000

@@ -35,7 +35,7 @@ def test_the_configuration_has_the_sizes_of_the_network_that_it_begins_with() ->
 def test_a_network_of_the_package_goes_by_its_name_and_a_file_of_that_name_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert own_networks() == ["packing"]
+    assert "packing" in own_networks()
     assert checkpoint_named("packing").is_file()
     monkeypatch.chdir(tmp_path)
     shutil.copy(checkpoint_named("packing"), tmp_path / "packing")

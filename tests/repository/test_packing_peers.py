@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -22,12 +18,14 @@ from pipeline.residues import ATOM14_EXISTS
 from tests.support.metric_structures import example, first_residues, noisy
 from tests.support.places import ROOT
 from tests.support.sample_network import save_small_network
+from tests.support.short_test_chains import with_short_chains_for_testing
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import packing_peers
 import peer_structures
-from packing_measures import MEASURES, Measure, Resampled, comparable, measured, only, said
+from packing_measures import MEASURES, comparable, measured, only
 from peer_structures import Store, peer_input, read_structure, run_peer, write_structure
+from resampling import Measure, Resampled, said
 
 PEER_PYTHON = os.environ.get("ELLIPSOID_FLOW_PEER_PYTHON")
 needs_peer = pytest.mark.skipif(
@@ -276,16 +274,7 @@ def test_intervals_are_those_of_resampled_chains_and_pairs_are_narrower() -> Non
 
 @pytest.fixture
 def dataset(examples_dataset: Path, tmp_path: Path) -> Path:
-    """The examples, with short chains for a test split."""
-    folder = tmp_path / "dataset"
-    shutil.copytree(examples_dataset, folder, ignore=shutil.ignore_patterns("splits.parquet"))
-    index = pq.read_table(folder / "index.parquet")
-    splits = ["test" if length < 80 else "train" for length in index["length"].to_pylist()]
-    clusters = list(range(len(index)))
-    table = pa.table({"chain_uid": index["chain_uid"], "split": splits, "cluster": clusters})
-    digest = json.loads((folder / "build.json").read_text())["digest"]
-    pq.write_table(table.replace_schema_metadata({"digest": digest}), folder / "splits.parquet")
-    return folder
+    return with_short_chains_for_testing(examples_dataset, tmp_path / "dataset")
 
 
 def test_a_peer_packs_a_split_once(
