@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from model.tasks import Output, Problem, Request
 from pipeline.chain import Chain
 from pipeline.commands.command_line import to_yaml
 from pipeline.commands.words import several
+from pipeline.errors import UsageError
 from pipeline.export.chain_ids import Kind
 from pipeline.export.fasta import fasta_record
 from pipeline.residues import sequence_string
@@ -27,6 +28,7 @@ FASTA = "sequences.fasta"
 METRICS = "metrics.csv"
 RESIDUES = "residues.csv"
 OPTIONS = "options.yaml"
+_KINDS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,13 @@ class Sample:
         return rows
 
     def save(self, path: Path | str) -> None:
-        """Write one file; ``.pdb`` in the name makes a PDB file, everything else mmCIF."""
+        """Write one file: mmCIF (.cif, .mmcif) or PDB (.pdb, .ent), by the ending of its name.
+
+        Raises
+        ------
+        UsageError
+            It ends otherwise.
+        """
         path = Path(path)
         write(path, structure_text(self.problem, self.output, _kind_of(path))[0])
 
@@ -162,9 +170,13 @@ class Samples(Sequence[Sample]):
 
         Raises
         ------
+        UsageError
+            There is no such format.
         AlreadyThere
             The folder holds files already, and `overwrite` is not set.
         """
+        if format not in get_args(Kind):
+            raise UsageError(f"format is one of {', '.join(get_args(Kind))}, found {format!r}")
         out_dir = Path(out_dir)
         make_folder(out_dir, overwrite)
         for sample in self.samples:
@@ -190,7 +202,12 @@ def save_structures(sample: Sample, out_dir: Path, format: Kind, trajectory: boo
 
 
 def _kind_of(path: Path) -> Kind:
-    return "pdb" if path.suffix.lower() in (".pdb", ".ent") else "cif"
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise UsageError(
+            f"{path} should end with {', '.join(_KINDS)}: the ending says what is written"
+        )
+    return kind
 
 
 def save_tables(samples: Sequence[Sample], out_dir: Path, options: str) -> None:
