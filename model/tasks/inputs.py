@@ -360,7 +360,7 @@ def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
 
 
 def _left_out(parsed: ParsedEntry) -> tuple[str, ...]:
-    counts = {"water": parsed.metadata.n_waters, "hydrogen": parsed.n_hydrogens}
+    counts = {"water": parsed.metadata.n_waters, "hydrogen": parsed.n_hydrogens, **parsed.unread}
     return tuple(several(number, word) for word, number in counts.items() if number)
 
 

@@ -95,6 +95,8 @@ class EntryInfo:
         () → the assemblies; few builds ask for them, and they take long to interpret.
     read_connections : callable
         () → the bonds between residues of the asymmetric unit, but disulphides and hydrogen bonds.
+    count_unread : callable
+        () → how often the file tells what is never read, by name.
     claimed_atoms : int or None
         How many atoms the file itself says it has.
     is_measured : bool
@@ -112,6 +114,7 @@ class EntryInfo:
     has_entities: bool = False
     read_assemblies: Callable[[], tuple[Assembly, ...]] = tuple
     read_connections: Callable[[], tuple[Connection, ...]] = tuple
+    count_unread: Callable[[], dict[str, int]] = dict
     claimed_atoms: int | None = None
     is_measured: bool = False
     has_origin: bool = False

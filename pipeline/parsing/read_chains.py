@@ -76,6 +76,8 @@ class ParsedEntry:
         If `others` were asked for, the atoms of each of the chains of the first model.
     connections : tuple of Connection
         If `others` were asked for, the bonds that the file lists.
+    unread : dict
+        If `others` were asked for, how often the file tells what is never read, by name.
     """
 
     chains: list[Chain]
@@ -92,6 +94,7 @@ class ParsedEntry:
     n_ends: int = 0
     of_chains: list[ChainAtoms] = field(default_factory=list)
     connections: tuple[Connection, ...] = ()
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 def read_chains(
@@ -196,6 +199,7 @@ def read_chains(
             chains, beside, info, assembly, max_assembly_chains, (labels, authors)
         )
         flags += remarks
+    connections, unread = _beside_atoms(info) if with_others else ((), {})
     return ParsedEntry(
         chains=chains,
         dropped=dropped,
@@ -209,15 +213,17 @@ def read_chains(
         beside=beside,
         n_ends=n_ends,
         of_chains=of_chains,
-        connections=_connections(info) if with_others else (),
+        connections=connections,
+        unread=unread,
     )
 
 
-def _connections(info: EntryInfo) -> tuple[Connection, ...]:
+def _beside_atoms(info: EntryInfo) -> tuple[tuple[Connection, ...], dict[str, int]]:
+    """Bonds, and what is not read; atoms stand without them."""
     try:
-        return info.read_connections()
-    except (ParseError, Irregular):  # atoms stand without them
-        return ()
+        return info.read_connections(), info.count_unread()
+    except ParseError:
+        return (), {}
 
 
 def _ids(column: NDArray[np.bytes_]) -> set[str]:
@@ -288,6 +294,7 @@ def _read_pdb(
         info = with_signs(info, pdb.header(SIGNS), len(pdb.lines_of(b"PARENT")) > 0)
         again = partial(pdb_text.read_atoms, pdb, models, every_b_factor=True)
         info = replace(info, read_every_b_factor=again)
+    info = replace(info, count_unread=partial(pdb_text.count_unread, pdb))
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
         flags.append(f"cut_records:{pdb.n_cut_records}")
@@ -345,6 +352,7 @@ def _read_document(
     if info.may_look_predicted:
         again = partial(cif_atoms.read_atoms, table, models, every_b_factor=True)
         info = replace(info, read_every_b_factor=again)
+    info = replace(info, count_unread=partial(cif_atoms.count_unread, table))
     atoms = cif_atoms.read_atoms(table, models)
     if document.n_blocks_with_wanted > 1:
         flags.append("several_data_blocks")

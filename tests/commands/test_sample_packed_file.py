@@ -194,6 +194,26 @@ def test_what_only_leaves_has_its_alternates_and_modifications(
     assert whole["left_out"] == "alternate locations of 1 residue"
 
 
+def test_what_is_read_of_no_file_is_counted(tmp_path: Path) -> None:
+    lines = [f"{line[:78]}1-" if k in (3, 5) else line for k, line in enumerate(first(4))]
+    models = [
+        "MODEL        1",
+        *lines,
+        "ENDMDL",
+        "MODEL        2",
+        *lines,
+        "ENDMDL",
+        "CONECT    1    2",
+    ]
+    said = said_of(tmp_path / "a.pdb", models)
+    assert said == ["a.pdb: left out: 2 formal charges and 1 CONECT record"]
+    structure = gemmi.read_structure(str(tmp_path / "a.pdb"))
+    structure.make_mmcif_document().write_file(str(tmp_path / "a.cif"))
+    told: list[str] = []
+    read_problems(Request("packing", input=tmp_path / "a.cif"), told.append)
+    assert told == ["a.cif: left out: 2 formal charges"]
+
+
 # ---- bonds --------------------------------------------------------------------------------------
 
 
