@@ -110,7 +110,7 @@ def check_kinds(request: Request) -> None:
             raise UsageError(f"{name} is {_KINDS[wanted]}, found {value!r}")
 
 
-def _is_a(value: object, kind: type) -> bool:
+def _is_a(value: object, kind: type[object]) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     numbers = {int: Integral, float: Real}
