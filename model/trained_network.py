@@ -39,6 +39,8 @@ def load_network(
     ------
     CannotLoad
     """
+    if not isinstance(path, (str, Path, type(None))):
+        raise CannotLoad(f"a checkpoint is a path, or a name as a text; found {path!r}")
     name = default_for(task) if path is None else path
     if path is None and name not in own_networks():
         raise CannotLoad("--ckpt is needed: this copy of the package has no network of its own")

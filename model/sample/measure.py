@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from model.metrics import Structure
 from model.tasks import TASK_RECORDS, Output, Problem, numbers_alone
+from pipeline.export.bonds import DISULPHIDE
+from pipeline.residues import RESTYPES, SLOT_OF_NAME
+
+_CYS = RESTYPES.index("CYS")
+_SG = SLOT_OF_NAME[_CYS]["SG"]
 
 
 def measure(problem: Problem, output: Output) -> dict[str, Any]:
@@ -23,9 +31,21 @@ def measure(problem: Problem, output: Output) -> dict[str, Any]:
         "n_held": int((problem.held_frames & problem.held_atoms).sum()),
     }
     measures |= numbers_alone(problem, output)
+    if record.takes_others:
+        measures |= {
+            "n_disulphides": n_disulphides(output.structure),
+            "left_out": problem.left_out,
+        }
     if record.is_comparable(problem):
         compared = record.compare(problem, output)
         names = compared if record.of_input is None else record.of_input
         # Clashes are those of the whole protein, counted above.
         measures |= {name: compared[name] for name in names if name not in measures}
     return measures
+
+
+def n_disulphides(structure: Structure) -> int:
+    """Pairs of cysteines whose SG are near enough for a bond."""
+    sulphur = structure.positions[(structure.aatype == _CYS) & structure.mask[:, _SG], _SG]
+    distances = np.linalg.norm(sulphur[:, None] - sulphur, axis=-1)
+    return int(np.count_nonzero(np.triu(distances <= DISULPHIDE, 1)))

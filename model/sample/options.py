@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from model.tasks import TASK_RECORDS, Request
 from model.tasks.motif_bench import check_files
@@ -85,6 +86,7 @@ def check_request(request: Request) -> None:
     ------
     UsageError
     """
+    check_kinds(request)
     if request.task not in TASK_RECORDS:
         known = ", ".join(TASK_RECORDS)
         raise UsageError(f"--task is one of {known}, found {request.task!r}")
@@ -108,3 +110,32 @@ def check_request(request: Request) -> None:
     TASK_RECORDS[request.task].check(request)
     if request.chains is not None and request.input is None:
         raise UsageError("--chains is for --input, which is not given")
+
+
+_KINDS = {str: "a text", Path: "a path", int: "a whole number", float: "a number", bool: "a bool"}
+
+
+def check_kinds(request: Request) -> None:
+    """See that values are of the kinds that `Request` says: in Python anything may be given.
+
+    Raises
+    ------
+    UsageError
+    """
+    for name, hint in get_type_hints(Request).items():
+        value, kinds = getattr(request, name), get_args(hint) or (hint,)
+        if name == "task" or (value is None and type(None) in kinds):
+            continue
+        wanted = kinds[0]
+        if get_origin(wanted) is list:
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise UsageError(f"{name} is a list of texts, found {value!r}")
+        elif not _is_a(value, wanted):
+            raise UsageError(f"{name} is {_KINDS[wanted]}, found {value!r}")
+
+
+def _is_a(value: object, kind: type[object]) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    numbers = {int: Integral, float: Real}
+    return isinstance(value, numbers.get(kind, kind))

@@ -243,11 +243,8 @@ def _obstacles(
     """What is beside the proteins, in the coordinates of the batch."""
     atoms: list[tuple[Tensor, list[str]]] = []
     for problem, origin in zip(problems, origins, strict=True):
-        if problem.others is None:
-            atoms.append((torch.zeros(0, 3), []))
-            continue
-        x = torch.from_numpy(problem.others.coords / 1000.0 - origin).float()
-        atoms.append((x, problem.others.element.astype("U").tolist()))
+        x, elements = problem.beside()
+        atoms.append((torch.from_numpy(x - origin).float(), elements))
     found = Obstacles.of(atoms)
     return None if found is None else found.to(device)
 

@@ -196,7 +196,7 @@ class Sampler:
         """
         request = Request(
             task=task,
-            input=None if input is None else Path(input),
+            input=Path(input) if isinstance(input, str) else input,
             chains=_listed(chains),
             lengths=_listed(lengths),
             sequence=sequence,
@@ -204,7 +204,7 @@ class Sampler:
             fixed=fixed,
             partial_sequence=partial_sequence,
             omit=omit,
-            bias=None if bias is None else Path(bias),
+            bias=Path(bias) if isinstance(bias, str) else bias,
             tied=tied,
             contigs=contigs,
             motifbench=motifbench,
@@ -288,9 +288,10 @@ class Sampler:
 
 
 def _listed(names: Sequence[str] | None) -> list[str] | None:
-    if names is None:
-        return None
-    return [names] if isinstance(names, str) else list(names)
+    if isinstance(names, str):
+        return [names]
+    # What is no sequence is told by `check_request`.
+    return list(names) if isinstance(names, Sequence) else names
 
 
 @dataclass(frozen=True)
@@ -338,19 +339,22 @@ def read_problems(
         notes = list(structure.notes)
         try:
             notes += remarks(ranges, structure)
-            problems += [
+            made = [
                 record.problem(request, one, structure)
                 for one in _numbered(name, request.number, first=0 if request.motifbench else 1)
             ]
+            notes += record.notes(request, made[0], structure)
+            problems += made
         except InputError as error:
             errors.append(error)
         except UsageError as error:
             unfit = unfit or error
             errors.append(InputError(f"{name}: {error}"))
         else:
-            missing = int((~structure.resolved).sum())
-            if missing and record.takes_whole_input:
-                partial = request.only is not None
+            partial, lacking = request.only is not None, structure.numbered & ~structure.resolved
+            if not partial and made[0].untouched is not None:
+                lacking &= ~made[0].untouched
+            if (missing := int(lacking.sum())) and record.takes_whole_input:
                 notes.append(
                     f"{name}: {missing} of {len(structure.resolved)} residues have no backbone "
                     f"(N, CA, C) and {'stay as they are' if partial else 'are left out'}"

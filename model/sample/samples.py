@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from model.tasks.motif_bench import SCAFFOLD_INFO, check_files, scaffold_rows
 from pipeline.chain import Chain
 from pipeline.commands.command_line import to_yaml
 from pipeline.commands.words import several
+from pipeline.errors import UsageError
 from pipeline.export.chain_ids import Kind
 from pipeline.export.fasta import fasta_record
 from pipeline.residues import sequence_string
@@ -28,6 +29,7 @@ FASTA = "sequences.fasta"
 METRICS = "metrics.csv"
 RESIDUES = "residues.csv"
 OPTIONS = "options.yaml"
+_KINDS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,13 @@ class Sample:
         return rows
 
     def save(self, path: Path | str) -> None:
-        """Write one file; ``.pdb`` in the name makes a PDB file, everything else mmCIF."""
+        """Write one file: mmCIF (.cif, .mmcif) or PDB (.pdb, .ent), by the ending of its name.
+
+        Raises
+        ------
+        UsageError
+            It ends otherwise.
+        """
         path = Path(path)
         write(path, structure_text(self.problem, self.output, _kind_of(path))[0])
 
@@ -165,9 +173,12 @@ class Samples(Sequence[Sample]):
         ------
         UsageError
             Other files than MotifBench reads, where these were asked for.
+            There is no such format.
         AlreadyThere
             The folder holds files already, and `overwrite` is not set.
         """
+        if format not in get_args(Kind):
+            raise UsageError(f"format is one of {', '.join(get_args(Kind))}, found {format!r}")
         out_dir = Path(out_dir)
         if self.request.motifbench:
             check_files(format, trajectory)
@@ -195,7 +206,12 @@ def save_structures(sample: Sample, out_dir: Path, format: Kind, trajectory: boo
 
 
 def _kind_of(path: Path) -> Kind:
-    return "pdb" if path.suffix.lower() in (".pdb", ".ent") else "cif"
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise UsageError(
+            f"{path} should end with {', '.join(_KINDS)}: the ending says what is written"
+        )
+    return kind
 
 
 def save_tables(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +14,7 @@ from pipeline.export.chain_ids import Kind, with_own_ids
 from pipeline.export.mmcif import mmcif_text
 from pipeline.export.others import OtherResidue, other_residues, with_ids_of
 from pipeline.export.pdb import pdb_text
+from pipeline.parsing.entry_info import BondedAtom, Connection
 from pipeline.residues import ATOM14_EXISTS, N_SLOTS, sequence_string
 
 COMMENT = "written by model.sample; B-factors are predicted errors of the residues in Angstrom"
@@ -52,18 +56,60 @@ def structure_text(
             for chain in chains_of(problem, output, positions=positions, model=number)
         ]
     named = with_own_ids(chains, kind)
+    pairs = list(zip(chains, named.chains, strict=True))
+    ids = {old.auth_asym_id: new.auth_asym_id for old, new in pairs}
     others: list[OtherResidue] = []
     changed: dict[str, str] = {}
     if problem.others is not None:
-        pairs = zip(chains, named.chains, strict=True)
-        ids = {old.auth_asym_id: new.auth_asym_id for old, new in pairs}
         others, changed = with_ids_of(other_residues(problem.others), ids, kind)
     lines = [*named.lines(), *(f"chain {new} is chain {old}" for old, new in changed.items())]
     said = [named.sentence()] if named.sentence() else []
     said += [f"what is in chain {old} is written as chain {new}" for old, new in changed.items()]
+    labels = [chain.label_asym_id for chain in problem.labels]
     write = pdb_text if kind == "pdb" else mmcif_text
-    text = write(named.chains, others=others, comment="\n".join([COMMENT, *lines]))
+    text = write(
+        named.chains,
+        others=others,
+        kept=dict(zip(labels, problem.kept, strict=False)),
+        connections=_renamed(problem, {new.label_asym_id: new for _, new in pairs}, ids | changed),
+        comment="\n".join([COMMENT, *lines]),
+    )
     return text, "; ".join(said)
+
+
+def _renamed(
+    problem: Problem, chains: Mapping[str, Chain], ids: Mapping[str, str]
+) -> list[Connection]:
+    """The bonds of the input by the ids that chains and residues have in the file."""
+    if not problem.connections:
+        return []
+    places: dict[tuple[str, int, str], tuple[str, int, str]] = {}
+    for labels, own in zip(problem.labels, problem.own, strict=True):
+        chain = chains.get(labels.label_asym_id)
+        if chain is None:
+            continue
+        rows, first = np.unique(own.row, return_index=True)
+        authors = own.atoms.auth_asym_id[first].astype("U").tolist()
+        codes = [[chr(code) if code else "" for code in c.ins_code] for c in (labels, chain)]
+        for row, author in zip(rows.tolist(), authors, strict=True):
+            old = author, int(labels.auth_seq_id[row]), codes[0][row]
+            new = chain.auth_asym_id, int(chain.auth_seq_id[row]), codes[1][row]
+            places.setdefault(old, new)
+    found = []
+    for connection in problem.connections:
+        one, other = (_moved(atom, places, ids) for atom in connection.atoms)
+        found.append(replace(connection, atoms=(one, other)))
+    return found
+
+
+def _moved(
+    atom: BondedAtom,
+    places: Mapping[tuple[str, int, str], tuple[str, int, str]],
+    ids: Mapping[str, str],
+) -> BondedAtom:
+    old = atom.auth_asym_id, atom.auth_seq_id, atom.ins_code
+    chain, number, code = places.get(old, (ids.get(old[0], old[0]), *old[1:]))
+    return atom._replace(auth_asym_id=chain, auth_seq_id=number, ins_code=code)
 
 
 def chains_of(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.flow.clean import BACKBONE_REACH
 from model.metrics import Structure
 from pipeline.chain import Chain
 from pipeline.commands.words import several
@@ -18,7 +20,8 @@ from pipeline.export.chain_ids import distinct
 from pipeline.export.others import other_residues
 from pipeline.files.place import Place
 from pipeline.parsing import ParsedEntry, ParseError, read_chains
-from pipeline.parsing.atom_table import AtomTable
+from pipeline.parsing.atom_table import AtomTable, ChainAtoms
+from pipeline.parsing.entry_info import Connection
 from pipeline.sources import (
     HEAD_BYTES,
     Entry,
@@ -56,7 +59,7 @@ class InputStructure:
     chains : tuple of Chain
     structure : Structure
     resolved : (L,) bool
-        N, CA and C span a frame.
+        N, CA and C span a frame, and are near each other.
     auth_seq_id : (L,) int64
     ins_code : (L,) uint8
         ASCII insertion code, 0 = none.
@@ -64,8 +67,16 @@ class InputStructure:
         False where the file gives no author's number, for the residue was not resolved.
     notes : tuple of str
         What somebody should know of how the file was read.
+    file : str
+        What notes call it.
     others : AtomTable or None
         Atoms of ligands, metals, sugars and nucleic acids, if they were asked for.
+    own : tuple of ChainAtoms
+        With them, the atoms of each chain as the file has them.
+    connections : tuple of Connection
+        With them, the bonds that the file lists.
+    left_out : tuple of str
+        With them, what comes back in no case, with numbers.
     """
 
     name: str
@@ -76,16 +87,14 @@ class InputStructure:
     ins_code: NDArray[np.uint8]
     numbered: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
+    file: str = ""
     others: AtomTable | None = None
+    own: tuple[ChainAtoms, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @classmethod
-    def of(
-        cls,
-        name: str,
-        chains: Sequence[Chain],
-        notes: Sequence[str] = (),
-        others: AtomTable | None = None,
-    ) -> InputStructure:
+    def of(cls, name: str, chains: Sequence[Chain], notes: Sequence[str] = ()) -> InputStructure:
         parts = [Structure.from_chain(chain) for chain in chains]
         lengths = [len(chain) for chain in chains]
         structure = Structure(
@@ -99,12 +108,11 @@ class InputStructure:
             name=name,
             chains=tuple(chains),
             structure=structure,
-            resolved=np.concatenate([chain.resolved for chain in chains]),
+            resolved=np.concatenate([chain.resolved for chain in chains]) & ~_is_torn(structure),
             auth_seq_id=np.concatenate([chain.auth_seq_id for chain in chains]).astype(np.int64),
             ins_code=np.concatenate([chain.ins_code for chain in chains]),
             numbered=np.asarray(structure.mask.any(1)),
             notes=tuple(notes),
-            others=others,
         )
 
     @property
@@ -124,6 +132,19 @@ class InputStructure:
         """Number and insertion code of a residue, such as 45 or 52A."""
         code = int(self.ins_code[row])
         return f"{self.auth_seq_id[row]}{chr(code) if code else ''}"
+
+    @cached_property
+    def comp_ids(self) -> list[str]:
+        """(L,) Names that the residues have in the file; empty where they are not known."""
+        starts = np.searchsorted(self.structure.chain_index, np.arange(len(self.own))).tolist()
+        named = [""] * len(self.structure)
+        for start, own in zip(starts, self.own, strict=True):
+            # Of several types that a residue is told to be, that of the atoms that are read.
+            order = np.lexsort((~own.in_slot, own.row))[::-1]
+            comps = own.atoms.comp_id[order].astype("U").tolist()
+            for row, comp in zip(own.row[order].tolist(), comps, strict=True):
+                named[start + row] = comp
+        return named
 
     def describe(self, row: int | np.integer) -> str:
         """A residue as people call it, such as A45."""
@@ -275,22 +296,44 @@ class _Attempt:
         notes += _remarks(parsed, name)
         named, about_ids = _with_own_ids(parsed.chains, name)
         notes += about_ids
-        others = parsed.others
+        others, own = parsed.others, parsed.of_chains
         if chains is not None:
-            author = dict(zip((c.uid for c in named), parsed.chains, strict=True))
+            place = {chain.uid: k for k, chain in enumerate(named)}
             named = _chosen(named, chains, name)
             notes += [
                 f"{name}: {ident} is the label_asym_id of chain {chain.auth_asym_id}"
                 for ident, chain in zip(chains, named, strict=True)
                 if ident != chain.auth_asym_id
             ]
+            places = [place[chain.uid] for chain in named]
             if others is not None:
-                mine = [author[chain.uid].auth_asym_id for chain in named]
+                own = [own[k] for k in places]
+                mine = [parsed.chains[k].auth_asym_id for k in places]
                 others, left = _of_chains(others, mine)
                 notes += [f"{name}: beside other chains, and left out: {left}"] if left else []
-        if others is not None:
-            notes += _about_others(others, parsed, name)
-        return InputStructure.of(self.name, named, notes, others)
+        structure = InputStructure.of(self.name, named)
+        if others is None:
+            return replace(structure, notes=tuple(notes))
+        if len(others):
+            notes.append(f"{name}: comes back in its place, and is in the way: {_counted(others)}")
+        structure = replace(
+            structure,
+            notes=tuple(notes),
+            file=name,
+            others=others,
+            own=tuple(own),
+            connections=parsed.connections,
+            left_out=_left_out(parsed),
+        )
+        known = np.array([comp != "" for comp in structure.comp_ids], bool)
+        return replace(structure, numbered=structure.numbered | known)
+
+
+def _is_torn(structure: Structure) -> NDArray[np.bool_]:
+    """(L,) N or C is too far from CA to be the residue's; the flow makes nothing there."""
+    x = structure.positions
+    far = np.linalg.norm(x[:, [0, 2]] - x[:, 1:2], axis=-1) > BACKBONE_REACH
+    return np.asarray((far & structure.mask[:, [0, 2]]).any(1) & structure.mask[:, 1])
 
 
 def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
@@ -305,7 +348,8 @@ def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
     if parsed.n_ends:
         ends = several(parsed.n_ends, "residue")
         said.append(f"{name}: left out at the ends of chains, without a backbone: {ends}")
-    if n_modified := sum(chain.n_modified for chain in parsed.chains):
+    n_modified = sum(chain.n_modified for chain in parsed.chains)
+    if n_modified and parsed.others is None:  # else the task tells more
         said.append(f"{name}: modified residues are read as their parents, or X: {n_modified}")
     if n_microhet := sum(chain.n_microhet for chain in parsed.chains):
         said.append(
@@ -315,14 +359,9 @@ def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
     return said
 
 
-def _about_others(others: AtomTable, parsed: ParsedEntry, name: str) -> list[str]:
-    """Sentences about what is beside the protein: what comes back, and what does not."""
-    said = []
-    if len(others):
-        said.append(f"{name}: comes back in its place, and is in the way: {_counted(others)}")
-    counts = {"water": parsed.metadata.n_waters, "hydrogen": parsed.n_hydrogens}
-    gone = [several(number, word) for word, number in counts.items() if number]
-    return said + ([f"{name}: left out: {' and '.join(gone)}"] if gone else [])
+def _left_out(parsed: ParsedEntry) -> tuple[str, ...]:
+    counts = {"water": parsed.metadata.n_waters, "hydrogen": parsed.n_hydrogens, **parsed.unread}
+    return tuple(several(number, word) for word, number in counts.items() if number)
 
 
 def _of_chains(others: AtomTable, authors: Sequence[str]) -> tuple[AtomTable, str]:

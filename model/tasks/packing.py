@@ -7,13 +7,18 @@ from numpy.typing import NDArray
 
 from model.metrics import packing_metrics
 from model.tasks.inputs import InputError, InputStructure
+from model.tasks.kept_residues import counted, is_d, is_modified, lost_of_chains
 from model.tasks.problem import Output, Problem, held_out_problem, labels_of
 from model.tasks.record import Row, TaskRecord, numbers
 from model.tasks.request import Request, check_input
 from model.tasks.residue_ranges import ResidueRange, find_rows, parse_ranges
 from model.tasks.sequences import retyped, spread
+from pipeline.commands.words import listed
 from pipeline.errors import UsageError
 from pipeline.residues import CHI_MASK, N_SLOTS, ONE_LETTER, UNKNOWN
+
+_SHOWN = 6
+"""Residues that a sentence lists."""
 
 
 def packing_problem(request: Request, name: str, structure: InputStructure) -> Problem:
@@ -22,22 +27,21 @@ def packing_problem(request: Request, name: str, structure: InputStructure) -> P
     Raises
     ------
     InputError
-        The sequence does not fit the input.
+        The sequence does not fit the input, or what is to be made cannot be.
     """
     given, sequence = structure.structure, request.sequence
     n = len(given)
-    untouched = None
-    if request.only is not None:
-        named = np.zeros(n, bool)
-        for residues in _only(request):
-            named[find_rows(residues, structure)] = True
-        if not (named & structure.resolved).any():
-            raise InputError(f"--only: {structure.name} has no backbone at these residues")
-        untouched = ~(named & structure.resolved)
     if sequence is not None:
-        aatype = spread(sequence, structure, "--sequence")
-        _check_untouched_keep_types(untouched, aatype, structure)
-        given = retyped(given, aatype)
+        given = retyped(given, spread(sequence, structure, "--sequence"))
+    stays = _cannot_be_made(structure, given.aatype)
+    if request.only is not None:
+        named, ends = _named(request, structure)
+        lacking = ends & (stays | ~structure.resolved)
+        if lacking.any() or not (named & ~stays & structure.resolved).any():
+            raise InputError(_why_not(named & (stays | ~structure.resolved), structure))
+        stays = stays | ~(named & structure.resolved)
+        _check_types_stay(stays, given.aatype, structure)
+    untouched = stays if stays.any() else None
     return Problem(
         name=name,
         task="packing",
@@ -51,18 +55,100 @@ def packing_problem(request: Request, name: str, structure: InputStructure) -> P
         source=structure.name,
         untouched=untouched,
         others=structure.others,
+        own=structure.own,
+        connections=structure.connections,
+        left_out=listed([*structure.left_out, *lost_of_chains(structure, stays)]),
     )
+
+
+def _cannot_be_made(structure: InputStructure, aatype: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(L,) D-amino acids, and residues whose type is not known.
+
+    Raises
+    ------
+    InputError
+        A D-amino acid would get another type.
+    """
+    if not structure.own:
+        return np.zeros(len(aatype), bool)
+    comps = structure.comp_ids
+    mirrored = is_d(comps)
+    changed = np.flatnonzero(mirrored & (aatype != structure.structure.aatype))
+    if len(changed):
+        row = int(changed[0])
+        raise InputError(
+            f"{structure.describe(row)} of {structure.name} is {comps[row]}, a D-amino acid, which "
+            f"stays as it is, and {ONE_LETTER[aatype[row]]} by --sequence"
+        )
+    known = np.array([comp != "" for comp in comps], bool)
+    return np.asarray(mirrored | ((aatype == UNKNOWN) & known))
+
+
+def _named(
+    request: Request, structure: InputStructure
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(L,) Residues with atoms that ``--only`` names; and those that it names by their number."""
+    named, ends = np.zeros((2, len(structure.structure)), bool)
+    for residues in _only(request):
+        rows = find_rows(residues, structure)
+        named[rows] = True
+        ends[rows[[0, -1]]] = True
+    return named & structure.numbered, ends
+
+
+def _why_not(rows: NDArray[np.bool_], structure: InputStructure) -> str:
+    said = []
+    comps = structure.comp_ids if structure.own else [""] * len(rows)
+    for row in np.flatnonzero(rows).tolist():
+        why = "has no backbone (N, CA, C)"
+        if structure.resolved[row]:
+            mirrored = is_d([comps[row]])[0]
+            why = f"is {comps[row]}, " + ("a D-amino acid" if mirrored else "of no known type")
+        said.append(f"{structure.describe(row)} {why}")
+    more = f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+    return (
+        f"{structure.name}: --only names residues whose side chains cannot be made: "
+        f"{', '.join(said[:_SHOWN])}{more}; leave them out of --only, and they stay as they are"
+    )
+
+
+def packing_notes(request: Request, problem: Problem, structure: InputStructure) -> list[str]:
+    """What stays that somebody may think is made, and what does not come back."""
+    said = []
+    stays = _cannot_be_made(structure, problem.given.aatype)
+    if stays.any():
+        comps = [structure.comp_ids[row] for row in np.flatnonzero(stays)]
+        said.append(
+            "stay as they are in the file, for the network makes neither D-amino acids nor what "
+            f"has no known type: {counted(comps)}"
+        )
+    made = np.flatnonzero(structure.resolved & ~_stays(problem)).tolist() if structure.own else []
+    modified = [comp for row in made if is_modified(comp := structure.comp_ids[row])]
+    if modified and request.sequence is None:
+        said.append(f"modified residues are made as their parents: {counted(modified)}")
+    if request.only is not None:
+        named, _ = _named(request, structure)
+        rows = np.flatnonzero(named & _stays(problem))
+        if len(rows):
+            names = ", ".join(structure.describe(row) for row in rows)
+            said.append(f"--only names residues that stay as they are: {names}")
+    if problem.left_out:
+        said.append(f"left out: {problem.left_out}")
+    return [f"{structure.file or structure.name}: {sentence}" for sentence in said]
+
+
+def _stays(problem: Problem) -> NDArray[np.bool_]:
+    untouched = problem.untouched
+    return np.zeros(len(problem), bool) if untouched is None else untouched
 
 
 def _only(request: Request) -> list[ResidueRange]:
     return [] if request.only is None else parse_ranges(request.only, "--only")
 
 
-def _check_untouched_keep_types(
-    untouched: NDArray[np.bool_] | None, aatype: NDArray[np.int64], structure: InputStructure
+def _check_types_stay(
+    untouched: NDArray[np.bool_], aatype: NDArray[np.int64], structure: InputStructure
 ) -> None:
-    if untouched is None:
-        return
     changed = np.flatnonzero(untouched & (aatype != structure.structure.aatype))
     if len(changed):
         row = int(changed[0])
@@ -109,6 +195,7 @@ PACKING = TaskRecord(
     held_out=lambda item, seed: held_out_problem("packing", item, frames=True, sequence=True),
     flows=False,
     takes_others=True,
+    notes=packing_notes,
     compare=_compare,
     is_comparable=_has_side_chains,
     shown={

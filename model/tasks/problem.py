@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from model.flow.tasks import Task
 from model.metrics import Structure
 from model.tasks.inputs import InputStructure
+from model.tasks.kept_residues import kept_of_chain, without_slot
 from pipeline.chain import Chain
 from pipeline.errors import UsageError
+from pipeline.export.others import KeptResidue
 from pipeline.geometry.frames import is_frame
-from pipeline.parsing.atom_table import AtomTable
+from pipeline.parsing.atom_table import AtomTable, ChainAtoms
+from pipeline.parsing.entry_info import Connection
 from pipeline.short_repr import short_repr
 
 CHAIN_IDS = string.ascii_uppercase + string.ascii_lowercase + string.digits
@@ -60,6 +63,13 @@ class Problem:
     others : AtomTable or None
         Ligands, metals and nucleic acids, which come back and which side chains avoid; the network
         does not see them.
+    own : tuple of ChainAtoms
+        The atoms of each chain as the file has them: what is untouched comes back with all of them,
+        the rest with OXT. Empty without a file.
+    connections : tuple of Connection
+        Bonds that the file lists; those that are there come back.
+    left_out : str
+        What of the file does not come back, with numbers.
     bias : (L, 20) float64 or None
         Added to the logits of types; −∞ for a type that is left out.
     ties : (L,) int64 or None
@@ -78,6 +88,9 @@ class Problem:
     embedding: NDArray[np.floating] | None = None
     untouched: NDArray[np.bool_] | None = None
     others: AtomTable | None = None
+    own: tuple[ChainAtoms, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    left_out: str = ""
     bias: NDArray[np.float64] | None = None
     ties: NDArray[np.int64] | None = None
 
@@ -91,6 +104,27 @@ class Problem:
         """(L,) N, CA and C are given and span a frame."""
         x, mask = self.given.positions, self.given.mask[:, :3].all(1)
         return np.asarray(is_frame(x[:, 0], x[:, 1], x[:, 2], mask))
+
+    @cached_property
+    def kept(self) -> tuple[dict[int, KeptResidue], ...]:
+        """Of each chain of ``own``: row → what is written of it as it was read."""
+        stays = np.zeros(len(self), bool) if self.untouched is None else self.untouched
+        return tuple(
+            kept_of_chain(own, stays[self.given.chain_index == number])
+            for number, own in enumerate(self.own)
+        )
+
+    def beside(self) -> tuple[NDArray[np.float64], list[str]]:
+        """Atoms that side chains avoid and the network does not see: (M, 3) in Å, M elements."""
+        x, elements = [np.zeros((0, 3))], []
+        if self.others is not None:
+            x.append(self.others.coords / 1000.0)
+            elements += self.others.element.astype("U").tolist()
+        for own, kept in zip(self.own, self.kept, strict=True):
+            for atom in without_slot(own, kept):
+                x.append(np.array([atom.xyz]) / 1000.0)
+                elements.append(atom.element)
+        return np.concatenate(x), elements
 
     @property
     def anchor(self) -> NDArray[np.bool_]:

@@ -54,6 +54,8 @@ class TaskRecord:
         Every residue of the input is part of the problem.
     takes_others : bool
         Ligands, metals and nucleic acids of the input are part of the problem.
+    notes : callable
+        (request, problem, input) → what somebody should know of it, in sentences.
     flows : bool
         Frames or types are made from noise; if not, side chains alone are made.
     hides_frames : bool
@@ -91,6 +93,7 @@ class TaskRecord:
     held_out: Callable[[Mapping[str, Any], int], Problem]
     takes_whole_input: bool = True
     takes_others: bool = False
+    notes: Callable[[Request, Problem, InputStructure], list[str]] = lambda *_: []
     flows: bool = True
     hides_frames: bool = False
 

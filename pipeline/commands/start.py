@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pipeline.commands.software import version_line
-from pipeline.commands.termination import FAILURE, INTERRUPTED, OK, end_with, leave
+from pipeline.commands.termination import (
+    FAILURE,
+    INTERRUPTED,
+    NOTHING_BEGUN,
+    OK,
+    end_with,
+    ended_at_once,
+    leave,
+)
 from pipeline.commands.without_pandas import without_pandas
 from pipeline.extras import explained
 
@@ -28,10 +36,11 @@ def start(module: str, arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(OK)
     without_pandas()
     try:
-        command = importlib.import_module(module)
+        with ended_at_once():
+            command = importlib.import_module(module)
         status = command.main(arguments)
-    except KeyboardInterrupt:  # while modules are loaded; later it is answered there
-        status = end_with("interrupted before anything was begun", INTERRUPTED)
+    except KeyboardInterrupt:  # between the two; later it is answered there
+        status = end_with(NOTHING_BEGUN, INTERRUPTED)
     except ModuleNotFoundError as error:
         if (missing := explained(error, "this command")) is None:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,8 @@ from pipeline.errors import Failure, UsageError
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses of all commands."""
+
+NOTHING_BEGUN = "interrupted before anything was begun"
 
 
 @contextmanager
@@ -31,6 +34,31 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Within the block, Ctrl-C and SIGTERM end the process; nothing is to be put away.
+
+    While modules are loaded, an exception may not arrive: extensions that look whether another
+    module is there take it for a sign that it is not, and go on.
+    """
+
+    def stop(*_: object) -> None:
+        with suppress(OSError):
+            os.write(2, f"{NOTHING_BEGUN}\n".encode())
+        os._exit(INTERRUPTED)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

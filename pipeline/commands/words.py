@@ -16,6 +16,11 @@ def several(n: int, thing: str, things: str | None = None) -> str:
     return f"{n:,} {thing if n == 1 else things or thing + 's'}"
 
 
+def listed(parts: Sequence[str]) -> str:
+    """one, two and three"""
+    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+
+
 def mebibytes(n_bytes: float) -> str:
     """1,234.5 MiB"""
     return f"{n_bytes / MEBIBYTE:,.1f} MiB"

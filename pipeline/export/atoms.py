@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.chain import Chain
+from pipeline.export.others import KeptResidue
 from pipeline.residues import (
     AATYPE_OF_LETTER,
     ATOM14_ELEMENT,
@@ -48,9 +51,53 @@ class Atoms:
         )
 
 
-def residue_names(chain: Chain) -> list[str]:
-    """(L,) three-letter names of the rows."""
-    return [RESIDUE_NAMES[a] for a in chain.aatype.tolist()]
+Kept = Mapping[int, KeptResidue]
+"""Row of a chain → what it is written with."""
+
+
+class FileAtom(NamedTuple):
+    """One atom of a chain in a file; `xyz` in units of 0.001 Å, `occupancy` in hundredths."""
+
+    row: int
+    name: str
+    element: str
+    altloc: str
+    comp_id: str
+    hetero: bool
+    xyz: Sequence[int]
+    occupancy: int
+
+
+def file_atoms(chain: Chain, kept: Kept) -> Iterator[FileAtom]:
+    """The atoms of a chain, residue by residue."""
+    atoms, names = Atoms.of(chain), residue_names(chain, kept)
+    coords = chain.coords.tolist()
+    ends = np.searchsorted(atoms.residue, np.arange(len(chain)), side="right").tolist()
+    begin = 0
+    for row, end in enumerate(ends):
+        own = kept.get(row)
+        hetero = own is not None and own.whole and own.hetero
+        if own is None or not own.whole:
+            for k in range(begin, end):
+                name, element = atoms.names[k], atoms.elements[k]
+                yield FileAtom(row, name, element, "", names[row], hetero, coords[k], 100)
+        for a in () if own is None else own.atoms:
+            yield FileAtom(row, a.name, a.element, a.altloc, names[row], hetero, a.xyz, a.occupancy)
+        begin = end
+
+
+def residue_names(chain: Chain, kept: Kept | None = None) -> list[str]:
+    """(L,) names of the rows."""
+    names = [RESIDUE_NAMES[a] for a in chain.aatype.tolist()]
+    for row, own in (kept or {}).items():
+        if own.whole:
+            names[row] = own.comp_id
+    return names
+
+
+def kept_names(chain: Chain, kept: Kept) -> dict[int, str]:
+    """Place in the entity's sequence → name, of residues that are written under their own."""
+    return {int(chain.residue_index[row]): own.comp_id for row, own in kept.items() if own.whole}
 
 
 def entity_names(sequence: str) -> list[str]:

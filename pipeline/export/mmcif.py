@@ -6,7 +6,7 @@ Definitions: the mmCIF dictionary of the wwPDB (mmcif_pdbx_v50) and ModelCIF (mm
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -16,19 +16,22 @@ import numpy as np
 from pipeline.chain import Chain
 from pipeline.export import ellipsoids as ell
 from pipeline.export.atoms import (
-    Atoms,
+    Kept,
     entity_names,
+    file_atoms,
     insertion_codes,
+    kept_names,
     residue_names,
     shortest,
     thousandths,
 )
+from pipeline.export.bonds import Bond, bonds_between
+from pipeline.export.cif_values import item, loop, quoted, table
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
 from pipeline.export.others import OtherEntities, OtherResidue
-from pipeline.residues import sequence_string
-
-_RESERVED = re.compile(r"(?i)data_|save_|loop_$|global_$|stop_$|[_#$'\"\[\];]")
+from pipeline.parsing.entry_info import Connection
+from pipeline.residues import component, sequence_string
 
 _ATOM_SITE = (
     "group_PDB",
@@ -75,6 +78,8 @@ def mmcif_text(
     ellipsoids: Sequence[Ellipsoids] | None = None,
     *,
     others: Sequence[OtherResidue] = (),
+    kept: Mapping[str, Kept] | None = None,
+    connections: Sequence[Connection] = (),
     comment: str = "",
 ) -> str:
     """One data block of the chains of one entry and assembly.
@@ -87,6 +92,11 @@ def mmcif_text(
         Of each chain, which adds a chain of pseudo-atoms for it.
     others : sequence of OtherResidue
         What is beside the protein, in every model; under ids that agree with those of the chains.
+    kept : mapping, optional
+        ``label_asym_id`` → residues of the chain that are written as they were read.
+    connections : sequence of Connection
+        Bonds to list, by the ids of the chains, where they are there; disulphides always are, if
+        `kept` is given.
     comment : str
         Lines, at the head.
 
@@ -97,57 +107,18 @@ def mmcif_text(
     """
     first = chains[0]
     name = first.metadata.file_entry_id or first.entry_id
-    entities = _Entities(chains, ellipsoids is not None, others)
+    entities = _Entities(chains, ellipsoids is not None, others, kept or {})
     parts = [f"data_{re.sub(r'[^!-~]', '_', name)}\n"]
     if comment:
         parts.append("".join(f"# {line}\n" for line in comment.splitlines()))
     parts += _about(first, name)
     parts += entities.categories()
+    if kept is not None:
+        last = [chain for chain in chains if chain.model == chains[-1].model]
+        bonds = bonds_between(last, kept, entities.others.residues, connections)
+        parts += [_struct_conn(bonds)] if bonds else []
     parts += _atoms(chains, ellipsoids, entities)
     return "#\n".join(parts) + "#\n"
-
-
-# ---- values -------------------------------------------------------------------------------------
-
-
-def quoted(value: str | None) -> str:
-    """A value as CIF writes it; line breaks and what does not print become blanks."""
-    if value is None:
-        return "?"
-    text = " ".join("".join(c if c.isprintable() else " " for c in value).split())
-    if re.fullmatch("[!-~]+", text) and text not in ("?", ".") and not _RESERVED.match(text):
-        return text
-    # CIF closes a quote only before white space, but gemmi also before "#": neither is relied on.
-    for quote in "'\"":
-        if quote not in text:
-            return f"{quote}{text}{quote}"
-    return f"\n;{text}\n;\n"
-
-
-def _item(category: str, **values: str | None) -> str:
-    """A category of one row."""
-    width = max(len(tag) for tag in values) + len(category) + 2
-    lines = [f"{f'_{category}.{tag}':<{width}} {quoted(v)}" for tag, v in values.items()]
-    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
-
-
-def _loop(category: str, tags: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
-    """A category of many rows, of values that are quoted already; columns are aligned."""
-    if not columns or not columns[0]:
-        return ""
-    padded = []
-    for column in columns:
-        width = max(map(len, column))
-        padded.append([value.ljust(width) for value in column])
-    head = [f"_{category}.{tag}\n" for tag in tags]
-    return "".join(["loop_\n", *head, *(" ".join(row) + "\n" for row in zip(*padded, strict=True))])
-
-
-def _table(category: str, tags: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
-    """A short category of many rows."""
-    return _loop(
-        category, tags, list(zip(*([quoted(v) for v in row] for row in rows), strict=True))
-    )
 
 
 # ---- what is said of the entry ------------------------------------------------------------------
@@ -155,29 +126,27 @@ def _table(category: str, tags: Sequence[str], rows: Iterable[Sequence[str | Non
 
 def _about(chain: Chain, name: str) -> list[str]:
     about = chain.metadata
-    parts = [_item("entry", id=name)]
+    parts = [item("entry", id=name)]
     if about.source == "PDB":
-        parts.append(_item("database_2", database_id="PDB", database_code=name))
+        parts.append(item("database_2", database_id="PDB", database_code=name))
     elif about.source == "AlphaFold DB":
-        parts.append(_item("database_2", database_id="AlphaFoldDB", database_code=name))
+        parts.append(item("database_2", database_id="AlphaFoldDB", database_code=name))
     elif about.source == "ModelArchive":
-        parts.append(_item("database_2", database_id="MODELARCHIVE", database_code=name))
+        parts.append(item("database_2", database_id="MODELARCHIVE", database_code=name))
     if about.title is not None:
-        parts.append(_item("struct", entry_id=name, title=about.title))
+        parts.append(item("struct", entry_id=name, title=about.title))
     if about.method is not None:
         rows = [(name, method) for method in about.method.split("; ")]
-        parts.append(_table("exptl", ("entry_id", "method"), rows))
+        parts.append(table("exptl", ("entry_id", "method"), rows))
     if about.resolution is not None:
         resolution = shortest(np.float32(about.resolution), 2)
         if "ELECTRON MICROSCOPY" in (about.method or ""):
-            parts.append(
-                _item("em_3d_reconstruction", entry_id=name, id="1", resolution=resolution)
-            )
+            parts.append(item("em_3d_reconstruction", entry_id=name, id="1", resolution=resolution))
         else:
-            parts.append(_item("refine", entry_id=name, ls_d_res_high=resolution))
+            parts.append(item("refine", entry_id=name, ls_d_res_high=resolution))
     if about.deposition_date is not None:
         parts.append(
-            _item(
+            item(
                 "pdbx_database_status",
                 entry_id=name,
                 recvd_initial_deposition_date=about.deposition_date,
@@ -185,10 +154,10 @@ def _about(chain: Chain, name: str) -> list[str]:
         )
     if about.release_date is not None:
         parts.append(
-            _item("pdbx_audit_revision_history", ordinal="1", revision_date=about.release_date)
+            item("pdbx_audit_revision_history", ordinal="1", revision_date=about.release_date)
         )
     if about.confidence_kind == "plddt":
-        parts.append(_item("ma_qa_metric", id="1", name="pLDDT", mode="local", type="pLDDT"))
+        parts.append(item("ma_qa_metric", id="1", name="pLDDT", mode="local", type="pLDDT"))
     return parts
 
 
@@ -204,8 +173,13 @@ class _Entities:
     """Which chains share an entity, and what is said of chains and entities."""
 
     def __init__(
-        self, chains: Sequence[Chain], with_ellipsoids: bool, others: Sequence[OtherResidue]
+        self,
+        chains: Sequence[Chain],
+        with_ellipsoids: bool,
+        others: Sequence[OtherResidue],
+        kept: Mapping[str, Kept],
     ):
+        self._kept = kept
         groups: dict[tuple[Any, ...], _Entity] = {}
         taken = {c.entity_id for c in chains}
         used: set[str] = set()
@@ -233,6 +207,9 @@ class _Entities:
         self.of_ellipsoids = next(fresh) if with_ellipsoids else None
         self.others = OtherEntities(others, (c.label_asym_id for c in chains), fresh)
 
+    def kept(self, chain: Chain) -> Kept:
+        return self._kept.get(chain.label_asym_id, {})
+
     def of(self, chain: Chain) -> str:
         return self._of_chain[chain.model, chain.label_asym_id]
 
@@ -248,14 +225,14 @@ class _Entities:
         entities += [(ident, kind, "?") for ident, kind in self.others.entities()]
         asym |= self.others.of_label
         parts.append(
-            _table(
+            table(
                 "entity",
                 ("id", "type", "pdbx_description"),
                 [(i, kind, None if about == "?" else about) for i, kind, about in entities],
             )
         )
         parts.append(
-            _table(
+            table(
                 "entity_poly",
                 ("entity_id", "type", "pdbx_strand_id"),
                 [
@@ -270,19 +247,19 @@ class _Entities:
             )
         )
         parts.append(self._sequences())
-        parts.append(_table("struct_asym", ("id", "entity_id"), asym.items()))
+        parts.append(table("struct_asym", ("id", "entity_id"), asym.items()))
         ligands: list[tuple[str, str | None, str]]
         ligands = [(ident, None, comp) for comp, ident in self.others.of_comp.items()]
         if dummy is not None:
             ligands.append((dummy, "Gaussian ellipsoids of residues", ell.RESIDUE))
-        parts.append(_table("pdbx_entity_nonpoly", ("entity_id", "name", "comp_id"), ligands))
+        parts.append(table("pdbx_entity_nonpoly", ("entity_id", "name", "comp_id"), ligands))
         accessions = [
             (str(k), e.ident, "UNP", e.chains[0].uniprot)
             for k, e in enumerate(self._entities, start=1)
             if e.chains[0].uniprot is not None
         ]
         parts.append(
-            _table("struct_ref", ("id", "entity_id", "db_name", "pdbx_db_accession"), accessions)
+            table("struct_ref", ("id", "entity_id", "db_name", "pdbx_db_accession"), accessions)
         )
         organisms = [
             (e.ident, str(k), str(e.chains[0].taxonomy))
@@ -290,7 +267,7 @@ class _Entities:
             if e.chains[0].taxonomy is not None
         ]
         parts.append(
-            _table(
+            table(
                 "entity_src_gen",
                 ("entity_id", "pdbx_src_id", "pdbx_gene_src_ncbi_taxonomy_id"),
                 organisms,
@@ -310,7 +287,9 @@ class _Entities:
             if sequence is None:
                 continue
             others: dict[int, list[str]] = {}
+            own: dict[int, str] = {}
             for chain in entity.chains:
+                own |= kept_names(chain, self.kept(chain))
                 members = sequence_string(chain.aatype)
                 for number, letter in zip(chain.residue_index.tolist(), members, strict=True):
                     letters = others.setdefault(number, [])
@@ -318,9 +297,10 @@ class _Entities:
                         letters.append(letter)
             for number, letter in enumerate(sequence, start=1):
                 more = others.get(number, [])
-                for name in entity_names(letter + "".join(more)):
+                names = entity_names(letter + "".join(more))
+                for name in [own[number]] if number in own and not more else names:
                     rows.append((entity.ident, str(number), name, "y" if more else "n"))
-        return _loop(
+        return loop(
             "entity_poly_seq",
             ("entity_id", "num", "mon_id", "hetero"),
             list(zip(*rows, strict=True)),
@@ -330,16 +310,38 @@ class _Entities:
         names = set()
         for entity in self._entities:
             for chain in entity.chains:
-                names.update(residue_names(chain))
+                names.update(residue_names(chain, self.kept(chain)))
                 names.update(entity_names(chain.entity_sequence or ""))
-        rows = [
-            (name, "peptide linking" if name == "GLY" else "L-peptide linking")
-            for name in sorted(names)
-        ]
+        rows = [(name, _linking(name)) for name in sorted(names)]
         rows += self.others.components(names)
         if self.of_ellipsoids is not None:
             rows.append((ell.RESIDUE, "non-polymer"))
-        return _table("chem_comp", ("id", "type"), rows)
+        return table("chem_comp", ("id", "type"), rows)
+
+
+def _linking(name: str) -> str:
+    known = component(name)
+    hand = "L" if known is None or name == "UNK" else known.chirality
+    return "peptide linking" if hand == "none" else f"{hand}-peptide linking"
+
+
+def _struct_conn(bonds: Sequence[Bond]) -> str:
+    rows, numbers = [], dict.fromkeys((bond.kind for bond in bonds), 0)
+    for bond in bonds:
+        numbers[bond.kind] += 1
+        row = [f"{bond.kind}{numbers[bond.kind]}", bond.kind]
+        for end in (bond.one, bond.other):
+            seq = "." if end.label_seq_id is None else str(end.label_seq_id)
+            row += [*map(quoted, (end.label_asym_id, end.comp_id)), seq, quoted(end.name)]
+            row += [quoted(end.auth_asym_id), quoted(end.comp_id), str(end.auth_seq_id)]
+            row += [quoted(end.ins_code or None), quoted(end.altloc or None), "1_555"]
+        rows.append([*row, f"{bond.length:.3f}"])
+    tags = ["id", "conn_type_id"]
+    for k in "12":
+        tags += [f"ptnr{k}_label_{tag}_id" for tag in ("asym", "comp", "seq", "atom")]
+        tags += [f"ptnr{k}_auth_{tag}_id" for tag in ("asym", "comp", "seq")]
+        tags += [f"pdbx_ptnr{k}_PDB_ins_code", f"pdbx_ptnr{k}_label_alt_id", f"ptnr{k}_symmetry"]
+    return loop("struct_conn", [*tags, "pdbx_dist_value"], list(zip(*rows, strict=True)))
 
 
 def _check_free(chains: Sequence[Chain]) -> None:
@@ -364,46 +366,43 @@ def _atoms(
     drawn = [] if ellipsoids is None else list(zip(chains, ellipsoids, strict=True))
     for model in dict.fromkeys(chain.model for chain in chains):
         for chain in (c for c in chains if c.model == model):
-            _add_atoms(sites, chain, entities.of(chain))
+            _add_atoms(sites, chain, entities)
         for residue in entities.others.residues:
             _add_other(sites, residue, entities.others.of_label[residue.label_asym_id], model)
         for chain, of_chain in ((c, e) for c, e in drawn if c.model == model):
             _add_ellipsoids(sites, anisotropic, chain, of_chain, str(entities.of_ellipsoids))
-    parts = [_loop("atom_site", _ATOM_SITE, list(zip(*sites, strict=True)))]
+    parts = [loop("atom_site", _ATOM_SITE, list(zip(*sites, strict=True)))]
     if drawn:
         columns = list(zip(*anisotropic, strict=True))
-        parts.append(_loop("atom_site_anisotrop", _ANISOTROP, columns))
+        parts.append(loop("atom_site_anisotrop", _ANISOTROP, columns))
     return parts
 
 
-def _add_atoms(sites: list[tuple[str, ...]], chain: Chain, entity: str) -> None:
-    atoms = Atoms.of(chain)
-    names = residue_names(chain)
+def _add_atoms(sites: list[tuple[str, ...]], chain: Chain, entities: _Entities) -> None:
     codes = [quoted(code) if code else "?" for code in insertion_codes(chain)]
     index, auth = chain.residue_index.tolist(), chain.auth_seq_id.tolist()
     b_factors = [shortest(b, 2) for b in chain.b_factor]
     label, author = quoted(chain.label_asym_id), quoted(chain.auth_asym_id)
-    model = str(chain.model)
-    coords = chain.coords.tolist()
-    rows = zip(atoms.residue.tolist(), atoms.names, atoms.elements, coords, strict=True)
-    for number, (r, name, element, xyz) in enumerate(rows, start=len(sites) + 1):
+    entity, model = entities.of(chain), str(chain.model)
+    for number, atom in enumerate(file_atoms(chain, entities.kept(chain)), start=len(sites) + 1):
+        name, comp, row = quoted(atom.name), quoted(atom.comp_id), atom.row
         sites.append(
             (
-                "ATOM",
+                "HETATM" if atom.hetero else "ATOM",
                 str(number),
-                element,
+                quoted(atom.element or None),
                 name,
-                ".",
-                names[r],
+                quoted(atom.altloc) if atom.altloc else ".",
+                comp,
                 label,
                 entity,
-                str(index[r]),
-                codes[r],
-                *map(thousandths, xyz),
-                "1.00",
-                b_factors[r],
-                str(auth[r]),
-                names[r],
+                str(index[row]),
+                codes[row],
+                *map(thousandths, atom.xyz),
+                f"{atom.occupancy / 100:.2f}",
+                b_factors[row],
+                str(auth[row]),
+                comp,
                 author,
                 name,
                 model,

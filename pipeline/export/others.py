@@ -47,6 +47,25 @@ class OtherResidue:
     atoms: tuple[OtherAtom, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class KeptResidue:
+    """Atoms of a residue of a protein chain as they were read.
+
+    Attributes
+    ----------
+    comp_id : str
+    hetero : bool
+    atoms : tuple of OtherAtom
+    whole : bool
+        They stand for those of the chain's row; else they are added to them.
+    """
+
+    comp_id: str
+    hetero: bool
+    atoms: tuple[OtherAtom, ...]
+    whole: bool
+
+
 def other_residues(atoms: AtomTable) -> list[OtherResidue]:
     """The residues of a table, in its order."""
     if not len(atoms):

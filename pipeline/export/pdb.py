@@ -6,7 +6,7 @@ Format: wwPDB "Atomic Coordinate Entry Format Description", version 3.30.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from textwrap import wrap
 
@@ -15,17 +15,20 @@ import numpy as np
 from pipeline.chain import Chain
 from pipeline.export import ellipsoids as ell
 from pipeline.export.atoms import (
-    Atoms,
+    Kept,
     entity_names,
+    file_atoms,
     insertion_codes,
-    residue_names,
+    kept_names,
     shortest,
     thousandths,
 )
+from pipeline.export.bonds import Bond, bonds_between
 from pipeline.export.chain_ids import LETTERS, fits_pdb
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
 from pipeline.export.others import OtherResidue
+from pipeline.parsing.entry_info import Connection
 
 MAX_SERIAL = 99_999
 _MAX_U = 9_999_999
@@ -40,6 +43,8 @@ def pdb_text(
     ellipsoids: Sequence[Ellipsoids] | None = None,
     *,
     others: Sequence[OtherResidue] = (),
+    kept: Mapping[str, Kept] | None = None,
+    connections: Sequence[Connection] = (),
     comment: str = "",
 ) -> str:
     """A PDB file of the chains of one entry and assembly.
@@ -52,6 +57,11 @@ def pdb_text(
         Of each chain, which adds a chain of pseudo-atoms for it.
     others : sequence of OtherResidue
         What is beside the protein, in every model; under ids that agree with those of the chains.
+    kept : mapping, optional
+        ``label_asym_id`` → residues of the chain that are written as they were read.
+    connections : sequence of Connection
+        Bonds to list, by the ids of the chains, where they are there; disulphides always are, if
+        `kept` is given.
     comment : str
         Lines, as remarks.
 
@@ -63,7 +73,10 @@ def pdb_text(
     _check_chains(chains)
     drawn = [] if ellipsoids is None else list(zip(chains, ellipsoids, strict=True))
     ids = _ellipsoid_ids(chains) if drawn else {}
-    lines = [*_header(chains, ids, comment)]
+    lines = [*_header(chains, ids, comment, kept or {})]
+    if kept is not None:
+        last = [chain for chain in chains if chain.model == chains[-1].model]
+        lines += _bonds(bonds_between(last, kept, others, connections))
     models = list(dict.fromkeys(chain.model for chain in chains))
     several = models != [1]
     for model in models:
@@ -71,7 +84,7 @@ def pdb_text(
             lines.append(f"MODEL     {model:>4}")
         serial = 1
         for chain in (c for c in chains if c.model == model):
-            serial = _add_chain(lines, chain, serial)
+            serial = _add_chain(lines, chain, (kept or {}).get(chain.label_asym_id, {}), serial)
         serial = _add_others(lines, others, serial)
         for chain, of_chain in ((c, e) for c, e in drawn if c.model == model):
             serial = _add_ellipsoids(lines, chain, of_chain, ids[chain.auth_asym_id], serial)
@@ -147,7 +160,9 @@ def _letter(ident: str) -> str:
 # ---- header -------------------------------------------------------------------------------------
 
 
-def _header(entry: Sequence[Chain], ids: dict[str, str], comment: str) -> Iterator[str]:
+def _header(
+    entry: Sequence[Chain], ids: dict[str, str], comment: str, kept: Mapping[str, Kept]
+) -> Iterator[str]:
     about = entry[0].metadata
     name = about.file_entry_id or ""
     deposited = ""
@@ -178,7 +193,7 @@ def _header(entry: Sequence[Chain], ids: dict[str, str], comment: str) -> Iterat
         yield "REMARK 465   M RES C SSSEQI"
         yield from missing
     for described in reversed(chains.values()):
-        yield from _sequence(described)
+        yield from _sequence(described, kept.get(described.label_asym_id, {}))
 
 
 def _ascii(text: str) -> str:
@@ -191,12 +206,14 @@ def _continued(record: str, text: str | None) -> Iterator[str]:
         yield f"{record}    {line}" if number == 1 else f"{record} {number:>3} {line}"
 
 
-def _sequence(chain: Chain) -> Iterator[str]:
+def _sequence(chain: Chain, kept: Kept) -> Iterator[str]:
     names = entity_names(chain.entity_sequence or "")
+    for number, name in kept_names(chain, kept).items() if names else ():
+        names[number - 1] = name
     if len(names) > 9999:
         raise _too_much(chain.uid, "has a sequence of over 9,999 residues")
     for number, begin in enumerate(range(0, len(names), 13), start=1):
-        line = " ".join(names[begin : begin + 13])
+        line = " ".join(f"{name:>3}" for name in names[begin : begin + 13])
         yield f"SEQRES {number:>3} {_letter(chain.auth_asym_id)} {len(names):>4}  {line}"
 
 
@@ -241,28 +258,53 @@ def _numbers_of_missing(chain: Chain) -> dict[int, int] | None:
 # ---- atoms --------------------------------------------------------------------------------------
 
 
-def _add_chain(lines: list[str], chain: Chain, serial: int) -> int:
-    atoms = Atoms.of(chain)
-    names, letter = residue_names(chain), _letter(chain.auth_asym_id)
+def _bonds(bonds: Sequence[Bond]) -> Iterator[str]:
+    """SSBOND and LINK; a bond between what has no room in their columns is left out."""
+    number = 0
+    for bond in bonds:
+        one, other = bond.one, bond.other
+        if bond.kind == "disulf":
+            number += 1
+            a, b = (
+                f"{e.comp_id:>3} {_letter(e.auth_asym_id)} {e.auth_seq_id:>4}{e.ins_code:1}"
+                for e in (one, other)
+            )
+            yield f"SSBOND {number:>3} {a}   {b}{'':23}  1555   1555 {bond.length:5.2f}"
+        else:
+            a, b = (
+                f"{_padded(e.name, e.element)}{e.altloc:1}{e.comp_id:>3} "
+                f"{_letter(e.auth_asym_id)}{e.auth_seq_id:>4}{e.ins_code:1}"
+                for e in (one, other)
+            )
+            yield f"LINK        {a}{'':15}{b}    1555   1555 {bond.length:5.2f}"
+
+
+def _padded(name: str, element: str) -> str:
+    """A name in its four columns: symbols of one letter stand in the second."""
+    return f"{name:<4}" if len(element) == 2 or len(name) > 3 else f" {name:<3}"
+
+
+def _add_chain(lines: list[str], chain: Chain, kept: Kept, serial: int) -> int:
+    letter = _letter(chain.auth_asym_id)
     places = [
-        f"{name} {letter}{number:>4}{code:1}"
-        for name, number, code in zip(
-            names, chain.auth_seq_id.tolist(), insertion_codes(chain), strict=True
-        )
+        f"{letter}{number:>4}{code:1}"
+        for number, code in zip(chain.auth_seq_id.tolist(), insertion_codes(chain), strict=True)
     ]
     b_factors = [f"{b:6.2f}" for b in chain.b_factor.tolist()]
-    rows = zip(
-        atoms.residue.tolist(), atoms.names, atoms.elements, chain.coords.tolist(), strict=True
-    )
-    last = 0
-    for r, name, element, xyz in rows:
-        x, y, z = map(thousandths, xyz)
+    last = ""
+    for atom in file_atoms(chain, kept):
+        x, y, z = map(thousandths, atom.xyz)
+        last = f"{atom.comp_id:>3} {places[atom.row]}"
+        name = _padded(atom.name, atom.element)
+        if len(name) > 4 or len(atom.comp_id) > 3 or len(x) > 8 or len(y) > 8 or len(z) > 8:
+            raise _too_much(last, f"has an atom {atom.name} that does not fit the columns")
         lines.append(
-            f"ATOM  {serial:>5}  {name:<3} {places[r]}   {x:>8}{y:>8}{z:>8}  1.00{b_factors[r]}"
-            f"          {element:>2}"
+            f"{'HETATM' if atom.hetero else 'ATOM':<6}{serial:>5} {name}{atom.altloc:1}{last}   "
+            f"{x:>8}{y:>8}{z:>8}{atom.occupancy / 100:6.2f}{b_factors[atom.row]}"
+            f"          {atom.element:>2}"
         )
-        serial, last = serial + 1, r
-    lines.append(f"TER   {serial:>5}      {places[last]}")
+        serial += 1
+    lines.append(f"TER   {serial:>5}      {last}")
     return serial + 1
 
 
@@ -296,11 +338,8 @@ def _place(residue: OtherResidue) -> str:
 def _add_residue(lines: list[str], residue: OtherResidue, serial: int) -> int:
     record, place = "HETATM" if residue.hetero else "ATOM", _place(residue)
     for atom in residue.atoms:
-        # Symbols of one letter stand in column 14, those of two begin in column 13.
-        name = f"{atom.name:<4}" if len(atom.element) == 2 else f" {atom.name:<3}"
+        name = _padded(atom.name, atom.element)
         x, y, z = map(thousandths, atom.xyz)
-        if len(name) > 4:
-            name = atom.name
         if len(name) > 4 or max(len(x), len(y), len(z)) > 8:
             raise _too_much(place, f"has an atom {atom.name} that does not fit the columns")
         lines.append(

@@ -96,6 +96,29 @@ def only_later(
     return tuple(sorted(later.difference(chain[of_first].tolist())))
 
 
+@dataclass(frozen=True, slots=True)
+class ChainAtoms:
+    """The heavy atoms of a chain as its file has them, alternates among them.
+
+    Attributes
+    ----------
+    atoms : AtomTable
+        Sorted by row, in file order within.
+    row : (n,) int64
+        Of the `Chain`.
+    in_slot : (n,) bool
+        What the `Chain` holds. The others are alternates that were not chosen, or have no slot.
+    """
+
+    atoms: AtomTable
+    row: NDArray[np.int64]
+    in_slot: NDArray[np.bool_]
+
+    def select(self, which: NDArray[np.bool_]) -> ChainAtoms:
+        """Some of the atoms."""
+        return ChainAtoms(self.atoms.select(which), self.row[which], self.in_slot[which])
+
+
 def empty_names(n: int) -> NDArray[np.bytes_]:
     """A column of n empty names."""
     return np.zeros(n, "S1")

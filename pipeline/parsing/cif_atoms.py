@@ -183,6 +183,19 @@ def _later_chains(
     return only_later(chain, of_first, is_name(group, b"HETATM"))
 
 
+def count_unread(table: TextTable | BinaryCategory) -> dict[str, int]:
+    """What is read of no file: formal charges of atoms of the first model."""
+    if "pdbx_formal_charge" not in table or not table.n_rows:
+        return {}
+    everything = slice(0, table.n_rows)
+    (charge,) = table.names(["pdbx_formal_charge"], everything)
+    charged = (charge != b"") & (charge != b"0")
+    if "pdbx_pdb_model_num" in table:
+        (model,) = table.integers(["pdbx_pdb_model_num"], everything)
+        charged &= model == model[0]
+    return {"formal charge": int(np.count_nonzero(charged))}
+
+
 def _split_insertion_codes(
     texts: NDArray[np.bytes_], numbers: NDArray[np.int32], ins_code: NDArray[np.bytes_]
 ) -> NDArray[np.bytes_]:

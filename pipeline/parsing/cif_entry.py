@@ -17,6 +17,7 @@ from pipeline.chain import EntryMetadata
 from pipeline.entry_ids import is_alphafold_db_id, is_pdb_id
 from pipeline.parsing.cif_words import Column
 from pipeline.parsing.confidence import is_alphafold_db_title, is_experimental, states_prediction
+from pipeline.parsing.connections import connections_of_category
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.errors import ParseError
 from pipeline.parsing.numbers import cif_number, whole_number
@@ -54,6 +55,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "software": ("classification", "description"),
     "struct": ("title", "pdbx_model_details"),
     "struct_asym": ("id", "entity_id"),
+    "struct_conn": (),
     "struct_ref": ("entity_id", "db_name", "pdbx_db_accession"),
 }
 """What `read_entry` may ask for: categories, and their tags."""
@@ -110,6 +112,7 @@ def _read_entry(category: Categories, block_name: str) -> EntryInfo:
         entities=entities,
         has_entities=bool(entities) or bool(struct_asym),
         read_assemblies=partial(_assemblies, category),
+        read_connections=lambda: connections_of_category(category("struct_conn")),
         claimed_atoms=max(claimed, default=None),
         is_measured=is_measured,
         has_origin=has_origin,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,31 @@ class Assembly:
     parts: tuple[AssemblyPart, ...]
 
 
+class BondedAtom(NamedTuple):
+    """An atom by the author's names."""
+
+    auth_asym_id: str
+    auth_seq_id: int
+    ins_code: str
+    comp_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A bond that a file lists: ``_struct_conn``, or LINK of a PDB file.
+
+    Attributes
+    ----------
+    kind : str
+        ``covale``, ``metalc`` or what else mmCIF calls them; empty in a PDB file, which tells none.
+    atoms : pair of BondedAtom
+    """
+
+    kind: str
+    atoms: tuple[BondedAtom, BondedAtom]
+
+
 @dataclass(frozen=True, slots=True)
 class EntryInfo:
     """Everything of a file but its atoms.
@@ -67,6 +93,10 @@ class EntryInfo:
         The file has entity records: ``_entity``, ``_entity_poly`` or ``_struct_asym``.
     read_assemblies : callable
         () → the assemblies; few builds ask for them, and they take long to interpret.
+    read_connections : callable
+        () → the bonds between residues of the asymmetric unit, but disulphides and hydrogen bonds.
+    count_unread : callable
+        () → how often the file tells what is never read, by name.
     claimed_atoms : int or None
         How many atoms the file itself says it has.
     is_measured : bool
@@ -83,6 +113,8 @@ class EntryInfo:
     entities: dict[str, Polymer] = field(default_factory=dict)
     has_entities: bool = False
     read_assemblies: Callable[[], tuple[Assembly, ...]] = tuple
+    read_connections: Callable[[], tuple[Connection, ...]] = tuple
+    count_unread: Callable[[], dict[str, int]] = dict
     claimed_atoms: int | None = None
     is_measured: bool = False
     has_origin: bool = False

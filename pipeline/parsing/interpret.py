@@ -6,7 +6,7 @@ without a backbone, SEQRES alignments) is done residue by residue.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from pipeline.chain import Beside, Chain, EntryMetadata
 from pipeline.geometry import frames
 from pipeline.geometry.neighbours import ranges
 from pipeline.parsing import altlocs, reconcile
-from pipeline.parsing.atom_table import AtomTable
+from pipeline.parsing.atom_table import AtomTable, ChainAtoms
 from pipeline.parsing.entry_info import EntryInfo
 from pipeline.parsing.polymers import ResidueTable, polymer_residues
 from pipeline.parsing.runs import BackboneGeometry, Runs, is_hydrogen, numbered_by_place
@@ -28,6 +28,7 @@ from pipeline.residues import (
     atom_indices,
     sequence_string,
 )
+from pipeline.residues.components import is_name_of_standard
 
 _BITS = (1 << np.arange(N_SLOTS)).astype(np.uint16)
 
@@ -48,7 +49,8 @@ class Interpretation:
     """The chains of one model. `flags` are remarks for ``inputs.parquet``; `others` are the atoms
     beside the protein, if they were asked for; `beside` is the same in short, if there are several
     chains or it was asked for; `n_ends` counts residues with atoms at the ends of chains, which
-    have no backbone and are in no row."""
+    have no backbone and are in no row; `of_chains` are the atoms of each chain, if `others` were
+    asked for."""
 
     chains: list[Chain]
     dropped: list[DroppedChain]
@@ -56,6 +58,7 @@ class Interpretation:
     others: AtomTable | None = None
     beside: Beside | None = None
     n_ends: int = 0
+    of_chains: list[ChainAtoms] = field(default_factory=list)
 
 
 def interpret(
@@ -75,7 +78,8 @@ def interpret(
     info : EntryInfo
     entry_id : str
     with_others : bool
-        Tell what is beside the protein, too.
+        Tell all that the file has: what is beside the protein, and of its chains what has no row or
+        no slot. Atoms without occupancy are then atoms.
     with_beside : bool
         The same in short, even if there is only one chain.
     """
@@ -87,23 +91,53 @@ def interpret(
     flags = [f"numbers_guessed:{n_guessed}"] if n_guessed else []
     table = polymer_residues(atoms, runs, geometry, info, flags)
     metadata = _with_counts(info.metadata, runs, table)
-    others = _others(atoms, runs, table) if with_others else None
     if table is None:
+        others = _others(atoms, runs, None, np.zeros(0, np.int64)) if with_others else None
         none = np.zeros(0, np.int64)
         return Interpretation([], [], flags + reconcile.left_out(runs, geometry, none), others)
-    made = _build(atoms, runs, geometry, table, metadata, entry_id, flags)
+    made, placed = _build(
+        atoms, runs, geometry, table, metadata, entry_id, flags, with_unoccupied=with_others
+    )
+    others = None
+    if with_others:
+        of_chains, caps = _atoms_of_chains(placed, atoms, runs, table)
+        others = _others(atoms, runs, table, table.atom[caps])
+        n_caps = len(np.unique(table.residue[caps]))
+        made = replace(made, of_chains=of_chains, n_ends=made.n_ends - n_caps)
     is_wanted = len(made.chains) > 1 or (with_beside and made.chains)
     beside = _beside(atoms, runs, table) if is_wanted else None
     return replace(made, others=others, beside=beside)
 
 
-def _others(atoms: AtomTable, runs: Runs, table: ResidueTable | None) -> AtomTable:
-    """Atoms but hydrogens of what is neither in a protein chain nor water."""
+def _others(
+    atoms: AtomTable, runs: Runs, table: ResidueTable | None, caps: NDArray[np.int64]
+) -> AtomTable:
+    """Atoms but hydrogens of what is neither in a protein chain nor water, and of caps."""
     keep = np.repeat(runs.linking != Linking.WATER, runs.counts)
     keep &= atoms.located & ~is_hydrogen(atoms)
     if table is not None:
         keep[table.atom] = False
+        keep[caps] = True
     return atoms.select(keep)
+
+
+def _atoms_of_chains(
+    placed: _Placed, atoms: AtomTable, runs: Runs, table: ResidueTable
+) -> tuple[list[ChainAtoms], NDArray[np.int64]]:
+    """The atoms of each chain; and which of the table's belong to caps (ACE, NH2) at its ends,
+    which are in no row."""
+    wanted = (atoms.located & ~is_hydrogen(atoms))[table.atom]
+    atom, row = table.atom[wanted], table.row[table.residue[wanted]]
+    in_slot = np.isin(atom, placed.source)
+    is_cap = np.array([not is_name_of_standard(name) for name in runs.comp_ids], bool)
+    cap = np.zeros(len(atom), bool)
+    of_chains = []
+    for begin, end, first, last in placed.extents:
+        mine = (row >= first) & (row < last)
+        of_chains.append(ChainAtoms(atoms.select(atom[mine]), row[mine] - first, in_slot[mine]))
+        cap |= (row >= begin) & (row < end) & ~mine
+    cap &= is_cap[runs.atom_comp[atom]]
+    return of_chains, np.flatnonzero(wanted)[cap]
 
 
 def _beside(atoms: AtomTable, runs: Runs, table: ResidueTable) -> Beside | None:
@@ -141,6 +175,15 @@ def _with_counts(metadata: EntryMetadata, runs: Runs, table: ResidueTable | None
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Where atoms went: `source` (rows, 14), -1 where none; of each chain that is made, its rows in
+    the table (begin, end) and those of them that are its own (first, last)."""
+
+    source: NDArray[np.int64]
+    extents: list[tuple[int, int, int, int]]
+
+
 def _build(
     atoms: AtomTable,
     runs: Runs,
@@ -149,12 +192,14 @@ def _build(
     metadata: EntryMetadata,
     entry_id: str,
     flags: list[str],
-) -> Interpretation:
+    *,
+    with_unoccupied: bool,
+) -> tuple[Interpretation, _Placed]:
     """Fill the rows with atoms, and cut the chains out of them."""
     n_chains = len(table.chains)
     n_rows = int(table.row_offsets[-1])
 
-    # Hydrogens and unoccupied atoms go first; unreadable ones are counted.
+    # Hydrogens and (as a rule) unoccupied atoms go first; unreadable ones are counted.
     atom, residue = table.atom, table.residue
     heavy = ~is_hydrogen(atoms)[atom]
     if not heavy.all():
@@ -167,7 +212,7 @@ def _build(
         unoccupied /= np.maximum(1, np.bincount(chain, minlength=n_chains))
     has_occupancies = np.zeros(n_chains, bool)
     has_occupancies[chain[occupied]] = True
-    keep = occupied | ~has_occupancies[chain]
+    keep = occupied | ~has_occupancies[chain] | with_unoccupied
     located = atoms.located[atom]
     n_bad = np.bincount(chain[keep & ~located], minlength=n_chains)
     keep &= located
@@ -234,6 +279,7 @@ def _build(
     dropped: list[DroppedChain] = []
     in_chain = np.zeros(n_rows, bool)
     n_ends = 0
+    extents: list[tuple[int, int, int, int]] = []
     model = int(atoms.model[0])
     for k, (asym_id, auth_id, polymer) in enumerate(table.chains):
         begin, end = int(table.row_offsets[k]), int(table.row_offsets[k + 1])
@@ -244,7 +290,9 @@ def _build(
             )
             continue
         n_whole = np.diff(np.searchsorted(row, (begin, end)))
+        whole_chain = begin, end
         begin, end = begin + int(good[0]), begin + int(good[-1]) + 1
+        extents.append((*whole_chain, begin, end))
         n_ends += int((n_whole - np.diff(np.searchsorted(row, (begin, end))))[0])
         in_chain[begin:end] = resolved[begin:end]
         entity_sequence = None
@@ -280,7 +328,8 @@ def _build(
         )
     kept = table.run[in_chain[table.row][table.residue_of_run]]
     flags = flags + reconcile.left_out(runs, geometry, kept)
-    return Interpretation(chains, dropped, flags, n_ends=n_ends)
+    made = Interpretation(chains, dropped, flags, n_ends=n_ends)
+    return made, _Placed(source, extents)
 
 
 def _short_codes(name: NDArray[np.bytes_]) -> NDArray[np.uint32]:

@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.chain import EntryMetadata
 from pipeline.parsing.cif_entry import share_of, source_of
 from pipeline.parsing.confidence import is_experimental, states_prediction
+from pipeline.parsing.connections import connections_of_links
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.numbers import whole_number
 from pipeline.parsing.polymers import MAX_RESIDUES
@@ -35,7 +36,10 @@ _UNIT = re.compile(r"BIOLOGICAL (?:UNIT|ASSEMBLY)[^:]*:\s*(\S+)")
 
 
 RECORDS = frozenset(
-    {"HEADER", "TITLE", "COMPND", "SOURCE", "EXPDTA", "REVDAT", "DBREF", "DBREF2", "SEQRES"}
+    {
+        *("HEADER", "TITLE", "COMPND", "SOURCE", "EXPDTA", "REVDAT"),
+        *("DBREF", "DBREF2", "SEQRES", "LINK"),
+    }
 )
 REMARKS = frozenset({"  2", "350", "465"})
 """What `read_header` reads; most lines of a header are other remarks, helices and sheets."""
@@ -80,6 +84,7 @@ def read_header(lines: list[str]) -> EntryInfo:
         metadata=metadata,
         polymers=polymers,
         read_assemblies=partial(_assemblies, remarks["350"]),
+        read_connections=partial(connections_of_links, records["LINK"]),
         is_measured=is_measured,
         has_origin=bool(is_measured or metadata.method or metadata.source),
     )

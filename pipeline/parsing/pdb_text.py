@@ -250,6 +250,19 @@ def _later_chains(pdb: PdbText, segment: NDArray[np.intp]) -> tuple[bytes, ...]:
     return only_later(chain, segment[heads] == segment[0], hetero)
 
 
+def count_unread(pdb: PdbText) -> dict[str, int]:
+    """What is read of no file: formal charges of atoms of the first model, and CONECT records."""
+    lines, ends = pdb.atom_lines, pdb.lines_of(b"ENDMDL")
+    if len(ends):
+        lines = lines[lines < ends[0]]
+    digit, sign = pdb.fields(lines)[:, 78:80].T
+    charged = (digit > ord("0")) & (digit <= ord("9")) & ((sign == ord("+")) | (sign == ord("-")))
+    return {
+        "formal charge": int(np.count_nonzero(charged)),
+        "CONECT record": len(pdb.lines_of(b"CONECT")),
+    }
+
+
 def _n_other_atoms(pdb: PdbText, segment: NDArray[np.intp]) -> int:
     """Atoms behind the first END or ENDMDL that are not those before it, once more.
 

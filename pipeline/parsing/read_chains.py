@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from pipeline.chain import Beside, Chain, EntryMetadata
 from pipeline.parsing import cif_atoms, pdb_text
 from pipeline.parsing.assembly import build_assembly
-from pipeline.parsing.atom_table import AtomTable
+from pipeline.parsing.atom_table import AtomTable, ChainAtoms
 from pipeline.parsing.bcif import BinaryCif
 from pipeline.parsing.cif_atoms import Models
 from pipeline.parsing.cif_entry import CATEGORIES, read_entry
 from pipeline.parsing.cif_text import CifText
 from pipeline.parsing.cif_tokens import CifTokens
 from pipeline.parsing.confidence import BFactorIs, settle_confidence
-from pipeline.parsing.entry_info import EntryInfo
+from pipeline.parsing.entry_info import Connection, EntryInfo
 from pipeline.parsing.errors import Irregular, NotAStructure, ParseError
 from pipeline.parsing.fields import changes
 from pipeline.parsing.interpret import DroppedChain, interpret
@@ -72,6 +72,12 @@ class ParsedEntry:
         Of each model with several chains (of one, in an assembly) what is beside these.
     n_ends : int
         Residues with atoms but without a backbone at the ends of chains, where no row is.
+    of_chains : list of ChainAtoms
+        If `others` were asked for, the atoms of each of the chains of the first model.
+    connections : tuple of Connection
+        If `others` were asked for, the bonds that the file lists.
+    unread : dict
+        If `others` were asked for, how often the file tells what is never read, by name.
     """
 
     chains: list[Chain]
@@ -86,6 +92,9 @@ class ParsedEntry:
     n_hydrogens: int = 0
     beside: list[Beside] = field(default_factory=list)
     n_ends: int = 0
+    of_chains: list[ChainAtoms] = field(default_factory=list)
+    connections: tuple[Connection, ...] = ()
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 def read_chains(
@@ -118,7 +127,8 @@ def read_chains(
         Judges the header before any atom is read: metadata → ``None``, or (reason, detail) to
         reject the entry; it then has no chains, and `ParsedEntry.rejected` says why.
     with_others : bool
-        Read what is beside the protein, too; for what is packed, not for datasets.
+        Read what is beside the protein, too, what its chains have beside their rows, and atoms
+        without occupancy; for what is packed, not for datasets.
 
     Returns
     -------
@@ -165,13 +175,15 @@ def read_chains(
     others: AtomTable | None = None
     beside: list[Beside] = []
     n_hydrogens = n_ends = 0
+    of_chains: list[ChainAtoms] = []
     for of_model in _models(atoms):
         first = with_others and others is None
         result = interpret(
             of_model, info, entry_id, with_others=first, with_beside=assembly is not None
         )
         if first:
-            others, n_hydrogens = result.others, int(np.count_nonzero(is_hydrogen(of_model)))
+            others, of_chains = result.others, result.of_chains
+            n_hydrogens = int(np.count_nonzero(is_hydrogen(of_model)))
         chains += result.chains
         dropped += result.dropped
         beside += [result.beside] if result.beside is not None else []
@@ -189,6 +201,7 @@ def read_chains(
             chains, beside, info, assembly, max_assembly_chains, (labels, authors)
         )
         flags += remarks
+    connections, unread = _beside_atoms(info) if with_others else ((), {})
     return ParsedEntry(
         chains=chains,
         dropped=dropped,
@@ -201,7 +214,18 @@ def read_chains(
         n_hydrogens=n_hydrogens,
         beside=beside,
         n_ends=n_ends,
+        of_chains=of_chains,
+        connections=connections,
+        unread=unread,
     )
+
+
+def _beside_atoms(info: EntryInfo) -> tuple[tuple[Connection, ...], dict[str, int]]:
+    """Bonds, and what is not read; atoms stand without them."""
+    try:
+        return info.read_connections(), info.count_unread()
+    except ParseError:
+        return (), {}
 
 
 def _ids(column: NDArray[np.bytes_]) -> set[str]:
@@ -272,6 +296,7 @@ def _read_pdb(
         info = with_signs(info, pdb.header(SIGNS), len(pdb.lines_of(b"PARENT")) > 0)
         again = partial(pdb_text.read_atoms, pdb, models, every_b_factor=True)
         info = replace(info, read_every_b_factor=again)
+    info = replace(info, count_unread=partial(pdb_text.count_unread, pdb))
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
         flags.append(f"cut_records:{pdb.n_cut_records}")
@@ -331,6 +356,7 @@ def _read_document(
     if info.may_look_predicted:
         again = partial(cif_atoms.read_atoms, table, models, every_b_factor=True)
         info = replace(info, read_every_b_factor=again)
+    info = replace(info, count_unread=partial(cif_atoms.count_unread, table))
     atoms = cif_atoms.read_atoms(table, models)
     if document.n_blocks_with_wanted > 1:
         flags.append("several_data_blocks")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import pkgutil
 import re
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -26,7 +29,7 @@ from pipeline.files.lock import file_lock
 from pipeline.files.storage import StorageError
 from pipeline.sources import Unreadable
 from tests.support import build_runs as runs
-from tests.support.places import DATA
+from tests.support.places import DATA, ROOT
 
 TRANSCRIPT = DATA / "endings.txt"
 """Command lines; what each says on stderr; its status in brackets."""
@@ -307,3 +310,31 @@ def test_a_ctrl_c_while_the_process_ends_is_not_answered_any_more(
     finally:
         signal.signal(signal.SIGINT, before)
     assert end.value.code == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_ends_though_a_module_that_it_loads_swallows_the_interruption(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    (tmp_path / "swallows.py").write_text(
+        "import os, time\n"
+        "try:\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "    time.sleep(5)\n"
+        "except BaseException:\n"
+        "    pass\n"
+        "def main(arguments):\n"
+        "    print('went on')\n"
+    )
+    begin = "from pipeline.commands.start import start; start('swallows', [])"
+    ended = subprocess.run(
+        [sys.executable, "-c", begin],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 130
+    assert ended.stdout == ""
+    assert ended.stderr == "interrupted before anything was begun\n"

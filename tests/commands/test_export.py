@@ -24,10 +24,11 @@ from pipeline.built.stored_chains import StoredChain, read_entries
 from pipeline.chain import Chain
 from pipeline.export.atoms import shortest, thousandths
 from pipeline.export.chain_ids import distinct, with_own_ids
+from pipeline.export.cif_values import quoted
 from pipeline.export.command import main
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
-from pipeline.export.mmcif import mmcif_text, quoted
+from pipeline.export.mmcif import mmcif_text
 from pipeline.export.pdb import pdb_text
 from pipeline.export.read_back import differences
 from pipeline.residues import RESTYPES

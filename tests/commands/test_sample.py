@@ -345,7 +345,8 @@ def test_files_are_read_back_by_three_readers_with_the_same_coordinates(
     found = sample.structure
     expected = found.positions[found.mask]
     with_gemmi = gemmi.read_structure(str(path))
-    xyz = [atom.pos.tolist() for c in with_gemmi[0] for r in c for atom in r]
+    # OXT comes back from the input, and a structure has no slot for it.
+    xyz = [a.pos.tolist() for c in with_gemmi[0] for r in c for a in r if a.name != "OXT"]
     np.testing.assert_allclose(xyz, expected, atol=0.00051)
     assert len(with_gemmi[0]) == len(sample.problem.labels)
     b = np.array([r[0].b_iso for c in with_gemmi[0] for r in c])
@@ -355,7 +356,8 @@ def test_files_are_read_back_by_three_readers_with_the_same_coordinates(
         atoms = biotite_pdbx.get_structure(biotite_pdbx.CIFFile.read(path), model=1)
     else:
         atoms = biotite_pdb.PDBFile.read(path).get_structure(model=1)
-    np.testing.assert_allclose(atoms.coord, expected, atol=0.00051)
+    coordinates = atoms.coord[atoms.atom_name != "OXT"]
+    np.testing.assert_allclose(coordinates, expected, atol=0.00051)
     chains = read_chains(path.read_bytes(), sample.name).chains
     ours = np.concatenate(
         [Structure.from_chain(c).positions[Structure.from_chain(c).mask] for c in chains]

@@ -42,7 +42,7 @@ def ubiquitin_lines() -> list[str]:
 
 
 def is_backbone(line: str) -> bool:
-    return line[12:16].strip() in ("N", "CA", "C", "O")
+    return line[12:16].strip() in ("N", "CA", "C", "O", "OXT")
 
 
 def with_other_side_chains(lines: list[str]) -> list[str]:

@@ -1,0 +1,321 @@
+"""What a packed file has of its input beside new side chains, and what is said of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gemmi
+import pytest
+import torch
+
+from model.errors import CannotLoad
+from model.sample import Sampler, Samples
+from model.sample.sampler import read_problems
+from model.tasks import Request
+from model.tasks.inputs import InputError
+from model.trained_network import load_network
+from pipeline.errors import UsageError
+from pipeline.export.bonds import bonds_between
+from pipeline.export.mmcif import mmcif_text
+from pipeline.export.pdb import pdb_text
+from pipeline.parsing import read_chains
+from tests.support import structure_text as text
+from tests.support.sample_network import (
+    is_backbone,
+    small_network,
+    ubiquitin_lines,
+    write_pdb,
+)
+
+KINDS = ["cif", "pdb"]
+
+
+@pytest.fixture(scope="module")
+def flow() -> Sampler:
+    torch.set_num_threads(1)
+    return Sampler(small_network(), device="cpu")
+
+
+def first(n: int) -> list[str]:
+    return [line for line in ubiquitin_lines() if int(line[22:26]) <= n]
+
+
+def number_of(line: str) -> str:
+    return line[22:26].strip()
+
+
+def named(lines: list[str], number: str, comp: str) -> list[str]:
+    """The lines, one residue of which has another name."""
+    return [
+        f"HETATM{line[6:17]}{comp}{line[20:]}" if number_of(line) == number else line
+        for line in lines
+    ]
+
+
+def atom(
+    name: str, comp: str, number: int, like: str, shift: float = 0.0, altloc: str = " "
+) -> str:
+    """A HETATM beside the atom of another line."""
+    x = float(like[30:38]) + shift
+    return f"HETATM 9000 {name:<4}{altloc}{comp:>3} A{number:>4}    {x:8.3f}{like[38:76]} {name[1]}"
+
+
+def packed(flow: Sampler, path: Path, lines: list[str], kind: str, **more: object) -> Path:
+    """The file of a packing of these lines."""
+    samples = pack(flow, path, lines, **more)
+    out = path.with_name(f"out.{kind}")
+    samples[0].save(out)
+    return out
+
+
+def pack(flow: Sampler, path: Path, lines: list[str], **more: object) -> Samples:
+    given = write_pdb(path, lines)
+    return flow.sample("packing", input=given, steps=1, **more)  # type: ignore[arg-type]
+
+
+def atoms_of(path: Path) -> dict[tuple[str, str, str, str], tuple[float, ...]]:
+    """(number, residue, atom, altloc) → place, of the first model."""
+    return {
+        (str(r.seqid), r.name, a.name, a.altloc.strip("\0")): tuple(
+            round(v, 3) for v in a.pos.tolist()
+        )
+        for chain in gemmi.read_structure(str(path))[0]
+        for r in chain
+        for a in r
+    }
+
+
+def said_of(path: Path, lines: list[str], **more: object) -> list[str]:
+    said: list[str] = []
+    request = Request("packing", input=write_pdb(path, lines), **more)  # type: ignore[arg-type]
+    _, errors = read_problems(request, said.append)
+    return said + [str(error) for error in errors]
+
+
+# ---- what comes back ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_second_oxygen_of_the_end_comes_back(flow: Sampler, tmp_path: Path, kind: str) -> None:
+    lines = ubiquitin_lines()[-60:]
+    (end,) = (line for line in lines if line[12:16].strip() == "OXT")
+    place = tuple(float(end[k : k + 8]) for k in (30, 38, 46))
+    found = atoms_of(packed(flow, tmp_path / "a.pdb", lines, kind))
+    assert found["76", "GLY", "OXT", ""] == place
+    # Programs of molecular dynamics call both otherwise.
+    renamed = [
+        line.replace(" OXT ", " OT2 ").replace(" O  ", " OT1") if number_of(line) == "76" else line
+        for line in lines
+    ]
+    assert atoms_of(packed(flow, tmp_path / "b" / "a.pdb", renamed, kind)) == found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_d_amino_acid_stays_as_it_is_under_its_name(
+    flow: Sampler, tmp_path: Path, kind: str
+) -> None:
+    lines = named(first(9), "5", "DVA")
+    samples = pack(flow, tmp_path / "a.pdb", lines)
+    samples[0].save(out := tmp_path / f"out.{kind}")
+    expected = {
+        name: tuple(float(line[k : k + 8]) for k in (30, 38, 46))
+        for line in lines
+        if number_of(line) == "5" and (name := line[12:16].strip())
+    }
+    found = atoms_of(out)
+    assert {k[2]: v for k, v in found.items() if k[:2] == ("5", "DVA")} == expected
+    assert ("5", "VAL") not in {k[:2] for k in found}
+    entity = gemmi.read_structure(str(out))
+    entity.setup_entities()
+    assert entity[0][0].get_polymer()[4].name == "DVA", "it is a residue of the chain"
+    said = said_of(tmp_path / "a.pdb", lines)
+    assert any("stay as they are" in s and s.endswith("known type: DVA") for s in said)
+    assert samples[0].residues()[4]["predicted_error"] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_residue_of_no_known_type_stays_and_one_with_a_parent_is_made(
+    flow: Sampler, tmp_path: Path, kind: str
+) -> None:
+    lines = named(named(first(9), "4", "XQZ"), "7", "TPO")
+    lines += [atom(" P  ", "TPO", 7, lines[-1], 1.0)]
+    lines.sort(key=lambda line: int(line[22:26]))
+    found = atoms_of(packed(flow, tmp_path / "a.pdb", lines, kind))
+    before = {line[12:16].strip() for line in lines if number_of(line) == "4"}
+    assert {k[2] for k in found if k[1] == "XQZ"} == before
+    assert {k[1] for k in found if k[0] == "7"} == {"THR"}
+    said = " ".join(said_of(tmp_path / "a.pdb", lines))
+    assert "known type: XQZ" in said
+    assert "modified residues are made as their parents: TPO" in said
+    assert "left out: 1 atom that the parents of modified residues lack (TPO)" in said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_residue_without_occupancy_is_packed(flow: Sampler, tmp_path: Path, kind: str) -> None:
+    lines = [
+        f"{line[:54]}  0.00{line[60:]}" if number_of(line) == "4" else line for line in first(9)
+    ]
+    assert atoms_of(packed(flow, tmp_path / "a.pdb", lines, kind)) == atoms_of(
+        packed(flow, tmp_path / "b" / "a.pdb", first(9), kind)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_caps_at_the_ends_of_a_chain_come_back(flow: Sampler, tmp_path: Path, kind: str) -> None:
+    lines = first(4)
+    head = "SEQRES   1 A    6  ACE MET GLN ILE PHE NH2"
+    ends = [atom(" C  ", "ACE", 0, lines[0], -1.3), atom(" N  ", "NH2", 5, lines[-1], 1.3)]
+    found = atoms_of(packed(flow, tmp_path / "a.pdb", [head, ends[0], *lines, ends[1]], kind))
+    assert {k[:3] for k in found} >= {("0", "ACE", "C"), ("5", "NH2", "N")}
+    assert {k[0] for k in found} == set("012345")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_only_leaves_has_its_alternates_and_modifications(
+    flow: Sampler, tmp_path: Path, kind: str
+) -> None:
+    lines = named(first(9), "7", "TPO")
+    of_2 = [line for line in lines if number_of(line) == "2" and not is_backbone(line)]
+    at = lines.index(of_2[0])
+    lines[at : at + len(of_2)] = [f"{line[:16]}A{line[17:54]}  0.60{line[60:]}" for line in of_2]
+    lines[at:at] = [
+        f"{line[:16]}B{line[17:30]}{float(line[30:38]) + 1:8.3f}{line[38:54]}  0.40{line[60:]}"
+        for line in of_2
+    ]
+    found = atoms_of(packed(flow, tmp_path / "a.pdb", lines, kind, only="A4"))
+    before = atoms_of(tmp_path / "a.pdb")
+    stays = {key: xyz for key, xyz in before.items() if key[0] != "4"}
+    assert {key: xyz for key, xyz in found.items() if key[0] != "4"} == stays
+    assert {key[3] for key in found if key[0] == "2"} == {"", "A", "B"}
+    said = " ".join(said_of(tmp_path / "a.pdb", lines))
+    assert "left out: alternate locations of 1 residue" in said
+    assert "alternate" not in " ".join(said_of(tmp_path / "a.pdb", lines, only="A4"))
+    whole = pack(flow, tmp_path / "a.pdb", lines)[0].metrics()
+    assert whole["left_out"] == "alternate locations of 1 residue"
+
+
+def test_what_is_read_of_no_file_is_counted(tmp_path: Path) -> None:
+    lines = [f"{line[:78]}1-" if k in (3, 5) else line for k, line in enumerate(first(4))]
+    models = [
+        "MODEL        1",
+        *lines,
+        "ENDMDL",
+        "MODEL        2",
+        *lines,
+        "ENDMDL",
+        "CONECT    1    2",
+    ]
+    said = said_of(tmp_path / "a.pdb", models)
+    assert said == ["a.pdb: left out: 2 formal charges and 1 CONECT record"]
+    structure = gemmi.read_structure(str(tmp_path / "a.pdb"))
+    structure.make_mmcif_document().write_file(str(tmp_path / "a.cif"))
+    told: list[str] = []
+    read_problems(Request("packing", input=tmp_path / "a.cif"), told.append)
+    assert told == ["a.cif: left out: 2 formal charges"]
+
+
+# ---- bonds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_disulphides_are_listed_where_sulphurs_are_near(tmp_path: Path, kind: str) -> None:
+    def cysteine(number: int, x: str) -> list[text.Atom]:
+        atoms = text.residue("CYS", number, names=("N", "CA", "C", "O", "CB", "SG"))
+        return [*atoms[:-1], text.replace(atoms[-1], xyz=(x, "9.000", "9.000"), element="S")]
+
+    for far, n in (("12.050", 1), ("13.000", 0)):
+        lines = [*cysteine(1, "10.000"), *text.residue("ALA", 2), *cysteine(3, far)]
+        chains = read_chains(text.pdb_text(lines, "END").encode(), "a").chains
+        write = pdb_text if kind == "pdb" else mmcif_text
+        path = tmp_path / f"{n}.{kind}"
+        path.write_text(write(chains, kept={}))
+        found = gemmi.read_structure(str(path)).connections
+        assert [c.type for c in found] == [gemmi.ConnectionType.Disulf] * n
+        ends = [(str(c.partner1), str(c.partner2)) for c in found]
+        assert ends == [("A/CYS 1/SG", "A/CYS 3/SG")] * n
+        assert len(bonds_between(chains, {}, [], [])) == n
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bond_to_a_ligand_is_listed_while_its_atoms_are_near(
+    flow: Sampler, tmp_path: Path, kind: str
+) -> None:
+    lines = first(9)
+    (tip,) = (line for line in lines if number_of(line) == "6" and line[12:16].strip() == "NZ")
+    (oxygen,) = (line for line in lines if number_of(line) == "3" and line[12:16].strip() == "O")
+    ligand = [atom(" C1 ", "LIG", 99, tip, 1.4), atom(" C2 ", "LIG", 99, oxygen, 1.4)]
+    head = [
+        "LINK         NZ  LYS A   6                 C1  LIG A  99     1555   1555  1.40",
+        "LINK         O   ILE A   3                 C2  LIG A  99     1555   1555  1.40",
+        "LINK         CD  LYS A   6                 C7  LIG A  99     1555   1555  1.40",
+        "LINK         NZ  LYS A   6                 C1  LIG A  99     1555   3655  1.40",
+    ]
+    lines = [*head, *lines, "TER", *ligand]
+
+    def bonds(**more: object) -> set[tuple[str, str]]:
+        out = packed(flow, tmp_path / "a.pdb", lines, kind, **more)
+        found = gemmi.read_structure(str(out)).connections
+        assert all(c.type == gemmi.ConnectionType.Covale for c in found)
+        return {(c.partner1.atom_name, c.partner2.atom_name) for c in found}
+
+    assert bonds(only="A2") == {("NZ", "C1"), ("O", "C2")}
+    assert bonds() == {("O", "C2")}, "the network puts the tip elsewhere"
+
+
+# ---- what cannot be -----------------------------------------------------------------------------
+
+
+def test_a_named_residue_that_cannot_be_made_is_an_error_that_names_it(
+    flow: Sampler, tmp_path: Path
+) -> None:
+    lines = [
+        line
+        for line in named(first(9), "7", "DTH")
+        if not (number_of(line) == "5" and line[12:16].strip() == "N")
+    ]
+    path = tmp_path / "a.pdb"
+    for only, why in (
+        ("A5", r"A5 has no backbone \(N, CA, C\); leave"),
+        ("A4-5", r"cannot be made: A5 has no backbone"),
+        ("A7", "A7 is DTH, a D-amino acid"),
+    ):
+        with pytest.raises(InputError, match=why):
+            pack(flow, path, lines, only=only)
+    # Within a range of many it is said, and they are made.
+    said = " ".join(said_of(path, lines, only="A4-8"))
+    assert "--only names residues that stay as they are: A5, A7" in said
+    assert len(pack(flow, path, lines, only="A4-8")) == 1
+
+
+def test_an_ending_that_means_no_format_is_refused(flow: Sampler, tmp_path: Path) -> None:
+    samples = pack(flow, tmp_path / "a.pdb", first(4))
+    with pytest.raises(UsageError, match=r"x.xyz should end with .cif, .mmcif, .pdb, .ent"):
+        samples[0].save(tmp_path / "x.xyz")
+    with pytest.raises(UsageError, match="format is one of cif, pdb, found 'xyz'"):
+        samples.save(tmp_path / "out", format="xyz")  # type: ignore[arg-type]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pdb"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"number": "3"}, "number is a whole number, found '3'"),
+        ({"number": 1.5}, "number is a whole number, found 1.5"),
+        ({"temperature": "0.1"}, "temperature is a number, found '0.1'"),
+        ({"input": 5}, "input is a path, found 5"),
+        ({"chains": 5}, "chains is a list of texts, found 5"),
+        ({"chains": ["A", 1]}, "chains is a list of texts"),
+        ({"no_relax": 1}, "no_relax is a bool, found 1"),
+        ({"seed": None}, "seed is a whole number, found None"),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_told_by_name(
+    flow: Sampler, given: dict[str, object], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told.replace("[", r"\[")):
+        flow.sample("packing", **({"input": "a.pdb"} | given))  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_is_a_path_or_a_name() -> None:
+    with pytest.raises(CannotLoad, match="found 5"):
+        load_network(5)  # type: ignore[arg-type]
