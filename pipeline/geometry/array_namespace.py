@@ -7,6 +7,9 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+# A tuple, since torch.compile follows no union of types.
+_OF_NUMPY = (np.ndarray, np.generic)
+
 
 def array_namespace(*arrays: Any) -> Any:
     """The module of functions for some arrays: NumPy, or what `array_api_compat` has for torch.
@@ -18,6 +21,6 @@ def array_namespace(*arrays: Any) -> Any:
     ----------
     arrays : arrays, numbers or None
     """
-    if all(isinstance(a, np.ndarray | np.generic) or a is None for a in arrays):
+    if all(isinstance(a, _OF_NUMPY) or a is None for a in arrays):
         return np
     return array_api_compat.array_namespace(*arrays)
