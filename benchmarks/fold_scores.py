@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.files.atomic import appears_whole
 from pipeline.split.folds import Folds
 from pipeline.split.same_fold import tm_score
 
@@ -40,7 +41,7 @@ class FoldScores:
     ----------
     folds : Folds
     kept : Path, optional
-        A file (``.npz``) of an earlier run with the same folds; it is written, too.
+        A file (of NumPy's ``.npz``) of an earlier run with the same folds; it is written, too.
     """
 
     def __init__(self, folds: Folds, kept: Path | None = None):
@@ -85,4 +86,5 @@ class FoldScores:
         if self._kept is not None:
             pairs = np.array(list(self._known), np.int32).reshape(-1, 2)
             values = np.array(list(self._known.values())).reshape(-1, 2)
-            np.savez(self._kept, pairs=pairs, values=values)
+            with appears_whole(self._kept, self._kept.parent) as whole, open(whole, "wb") as file:
+                np.savez(file, pairs=pairs, values=values)

@@ -176,8 +176,7 @@ class Answers:
                 )
         except (OSError, ValueError, KeyError) as error:
             raise SystemExit(
-                f"error: {path} cannot be read ({error!r}): remove it, and give --peer-python to "
-                "ask again"
+                f"error: {path} cannot be read ({error!r}): remove it, and it is asked again"
             ) from None
 
 
@@ -200,8 +199,8 @@ class AnswerStore:
         if not record.is_file():
             if folder.is_dir() and any(folder.iterdir()):
                 raise SystemExit(
-                    f"error: {folder} is not empty and has no {RECORD}: give --peer-answers a "
-                    "folder that this script made, or one that is not there yet"
+                    f"error: {folder} is not empty and has no {RECORD}: give a folder that this "
+                    "script made, or one that is not there yet"
                 )
             folder.mkdir(parents=True, exist_ok=True)
             with appears_whole(record, folder) as temporary:
@@ -214,7 +213,7 @@ class AnswerStore:
         if kept != about:
             raise SystemExit(
                 f"error: the answers in {folder} are of {kept}, and these are {about}: give "
-                "--peer-answers another folder"
+                "another folder"
             )
         return cls(folder)
 

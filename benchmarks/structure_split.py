@@ -148,7 +148,8 @@ def main() -> None:
     ]
     rng = np.random.default_rng(0)
     drawn: set[tuple[int, int]] = set()
-    while len(drawn) < given.pairs:
+    held_apart = (n * n - sum(int(np.sum(split == s)) ** 2 for s in set(split.tolist()))) // 2
+    while len(drawn) < min(given.pairs, held_apart):
         a, b = sorted(rng.integers(0, n, 2).tolist())
         if split[a] != split[b]:
             drawn.add((a, b))

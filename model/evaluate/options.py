@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.flow.tasks import Task
+from model.tasks import TASK_RECORDS
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
 from pipeline.files.place import Place
@@ -109,6 +110,10 @@ class EvaluateOptions:
         ):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"{dashed(name)} is not negative")
+        if self.step_noise is not None and not any(
+            TASK_RECORDS[task].hides_frames for task in self.tasks or TASK_RECORDS
+        ):
+            raise UsageError("--step-noise is for tasks that make backbones")
         if self.step_noise is not None and self.noise_scale is not None:
             raise UsageError(
                 "--step-noise replaces the noise that --noise-scale is for: give one of them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from model.tasks import TASK_RECORDS, Output, Problem, Request, Task
 from model.tasks.inputs import InputError, read_inputs
 from model.tasks.residue_ranges import remarks
 from model.tasks.unconditional import parse_length, unconditional_problem
-from model.trained_network import device_named, load_network, load_packer
+from model.trained_network import device_named, load_network, load_packer, untrained_for
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.words import several
 from pipeline.errors import UsageError
@@ -40,6 +41,8 @@ class Sampler:
         Of the checkpoint; without it, predicted errors are what rotamers tell.
     packer : FlowNetwork, optional
         Another network that makes side chains, whose error scale it then is.
+    info : CheckpointInfo, optional
+        Of the checkpoint: who asks for what the network has never learned is warned.
 
     Examples
     --------
@@ -55,8 +58,10 @@ class Sampler:
         device: str | None = None,
         error_scale: ErrorScale = UNSCALED,
         packer: torch.nn.Module | None = None,
+        info: CheckpointInfo | None = None,
     ):
         self.error_scale = error_scale
+        self._info = info
         self.device = device_named(device)
         self.network: Network = network.eval().to(self.device)
         self.packer: Network | None = None if packer is None else packer.eval().to(self.device)
@@ -97,6 +102,7 @@ class Sampler:
             device=device,
             error_scale=info.error_scale if packer is None else packer[1].error_scale,
             packer=None if packer is None else packer[0],
+            info=info,
         )
 
     def sample(
@@ -221,6 +227,8 @@ class Sampler:
             batch_size=batch_size,
         )
         check_request(request)
+        if self._info is not None and (sentence := untrained_for(self._info, task)):
+            warnings.warn(sentence, stacklevel=2)
         problems, errors = read_problems(request)
         if errors:
             raise errors[0]

@@ -59,7 +59,8 @@ USUAL = {
 
 
 HELP = {
-    "config": "tiny, base or large, or a YAML file of options; the command line wins over it.",
+    "config": "tiny, packing, design, generation, finetune, base or large, or a YAML file of "
+    "options; the command line wins over it.",
     "print_config": "Print the options, all others applied, as YAML for --config, and stop.",
     "seed_everything": "Of what the network begins with.",
     "ckpt_path": "Checkpoint that a run is continued from, such as RUN/checkpoints/last.ckpt.",

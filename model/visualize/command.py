@@ -54,7 +54,7 @@ def visualize(options: VisualizeOptions) -> None:
     """
     options.check()
     heads = options.heads or [0]
-    network, info = load_network(options.ckpt)
+    network, info = load_network(options.ckpt, options.task)
     check_choice(network, options.layers, heads)
     batch = collate([find_chain(options, info.network.c_embedding)])
     noisy = noisy_protein(batch, options)

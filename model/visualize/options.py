@@ -23,7 +23,8 @@ class VisualizeOptions:
     out_dir
         Folder for three PNGs per layer and head.
     ckpt
-        Checkpoint of model.train; without it, the small one that comes with the package.
+        Checkpoint of model.train, or packing or design, the small networks that come with the
+        package; without it, the one for the task.
     task
         What the network is given: packing hides side chains, design types too, inpainting all but a
         motif, unconditional everything.

@@ -39,7 +39,7 @@ def with_interfaces(layout: Layout, record: PartRecord) -> PartRecord:
         layout.folder.delete(layout.record(record.number))
         name = layout.describe(layout.shard(record.number))
         raise UnfinishedBuild(
-            f"{name} is damaged; run the same command again to build it anew"
+            f"{name} is damaged; run the same build, or its --part, again to make it anew"
         ) from error
     inputs = [
         replace(r, flags=[*r.flags, "interfaces_left_out"])

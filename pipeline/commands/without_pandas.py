@@ -27,9 +27,9 @@ class _NoPandas(MetaPathFinder):
 def _importer() -> str:
     """The module whose code imports something now."""
     frame = sys._getframe(2)
-    while "importlib" in frame.f_globals["__name__"] and frame.f_back is not None:
+    while "importlib" in (name := str(frame.f_globals.get("__name__", ""))) and frame.f_back:
         frame = frame.f_back
-    return str(frame.f_globals["__name__"])
+    return name
 
 
 def without_pandas() -> None:

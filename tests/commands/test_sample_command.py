@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from model.checkpoint import CheckpointInfo, checkpoint_named, own_networks, save_flow
+from model.sample import Sampler
 from model.sample.command import main
 from model.sample.sampler import read_problems
 from model.tasks.request import Request
@@ -262,6 +263,8 @@ def test_a_network_that_never_saw_the_task_says_so(
     assert "never for" not in capsys.readouterr().err
     assert run(path, tmp_path / "designed", "--task", "design", *words) == 0
     assert "trained for packing, never for design" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="never for design"):
+        Sampler.load(path).sample(task="design", input=UBIQUITIN, steps=2)
 
 
 def test_the_network_of_the_package_packs_ubiquitin(
