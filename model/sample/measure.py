@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from model.metrics import Structure
+from model.sample.structure_file import chains_of, kept_of
 from model.tasks import TASK_RECORDS, Output, Problem, numbers_alone
-from pipeline.export.bonds import DISULPHIDE
-from pipeline.residues import RESTYPES, SLOT_OF_NAME
-
-_CYS = RESTYPES.index("CYS")
-_SG = SLOT_OF_NAME[_CYS]["SG"]
+from pipeline.export.bonds import bonds_between, once_each
 
 
 def measure(problem: Problem, output: Output) -> dict[str, Any]:
@@ -33,7 +27,7 @@ def measure(problem: Problem, output: Output) -> dict[str, Any]:
     measures |= numbers_alone(problem, output)
     if record.takes_others:
         measures |= {
-            "n_disulphides": n_disulphides(output.structure),
+            "n_disulphides": n_disulphides(problem, output),
             "left_out": problem.left_out,
         }
     if record.is_comparable(problem):
@@ -44,8 +38,7 @@ def measure(problem: Problem, output: Output) -> dict[str, Any]:
     return measures
 
 
-def n_disulphides(structure: Structure) -> int:
-    """Pairs of cysteines whose SG are near enough for a bond."""
-    sulphur = structure.positions[(structure.aatype == _CYS) & structure.mask[:, _SG], _SG]
-    distances = np.linalg.norm(sulphur[:, None] - sulphur, axis=-1)
-    return int(np.count_nonzero(np.triu(distances <= DISULPHIDE, 1)))
+def n_disulphides(problem: Problem, output: Output) -> int:
+    """Pairs of residues with a disulphide in the file of a sample, D-cysteines among them."""
+    bonds = bonds_between(chains_of(problem, output), kept_of(problem), [], [])
+    return len(once_each(bonds))

@@ -346,7 +346,7 @@ def read_problems(
             continue
         notes = list(structure.notes)
         try:
-            notes += remarks(ranges, structure)
+            notes += remarks(ranges, structure, keeps_types=record.flows)
             made = [
                 record.problem(request, one, structure)
                 for one in _numbered(name, request.number, first=0 if request.motifbench else 1)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model.tasks import TASK_RECORDS, Output, Problem
 from pipeline.chain import Chain, EntryMetadata
+from pipeline.export.atoms import Kept
 from pipeline.export.chain_ids import Kind, with_own_ids
 from pipeline.export.mmcif import mmcif_text
 from pipeline.export.others import OtherResidue, other_residues, with_ids_of
@@ -55,7 +56,9 @@ def structure_text(
             for number, positions in enumerate(states, start=1)
             for chain in chains_of(problem, output, positions=positions, model=number)
         ]
-    named = with_own_ids(chains, kind)
+    kept = kept_of(problem)
+    whole = {label: [row for row, own in of.items() if own.whole] for label, of in kept.items()}
+    named = with_own_ids(chains, kind, whole)
     pairs = list(zip(chains, named.chains, strict=True))
     ids = {old.auth_asym_id: new.auth_asym_id for old, new in pairs}
     others: list[OtherResidue] = []
@@ -65,16 +68,21 @@ def structure_text(
     lines = [*named.lines(), *(f"chain {new} is chain {old}" for old, new in changed.items())]
     said = [named.sentence()] if named.sentence() else []
     said += [f"what is in chain {old} is written as chain {new}" for old, new in changed.items()]
-    labels = [chain.label_asym_id for chain in problem.labels]
     write = pdb_text if kind == "pdb" else mmcif_text
     text = write(
         named.chains,
         others=others,
-        kept=dict(zip(labels, problem.kept, strict=False)),
+        kept=kept,
         connections=_renamed(problem, {new.label_asym_id: new for _, new in pairs}, ids | changed),
         comment="\n".join([COMMENT, *lines]),
     )
     return text, "; ".join(said)
+
+
+def kept_of(problem: Problem) -> dict[str, Kept]:
+    """``label_asym_id`` → what is written of a chain as it was read."""
+    labels = [chain.label_asym_id for chain in problem.labels]
+    return dict(zip(labels, problem.kept, strict=False))
 
 
 def _renamed(

@@ -108,7 +108,7 @@ class InputStructure:
             name=name,
             chains=tuple(chains),
             structure=structure,
-            resolved=np.concatenate([chain.resolved for chain in chains]) & ~_is_torn(structure),
+            resolved=np.concatenate([chain.resolved for chain in chains]) & ~is_torn(structure),
             auth_seq_id=np.concatenate([chain.auth_seq_id for chain in chains]).astype(np.int64),
             ins_code=np.concatenate([chain.ins_code for chain in chains]),
             numbered=np.asarray(structure.mask.any(1)),
@@ -329,7 +329,7 @@ class _Attempt:
         return replace(structure, numbered=structure.numbered | known)
 
 
-def _is_torn(structure: Structure) -> NDArray[np.bool_]:
+def is_torn(structure: Structure) -> NDArray[np.bool_]:
     """(L,) N or C is too far from CA to be the residue's; the flow makes nothing there."""
     x = structure.positions
     far = np.linalg.norm(x[:, [0, 2]] - x[:, 1:2], axis=-1) > BACKBONE_REACH

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.tasks.inputs import InputStructure
+from pipeline.commands.words import several
 from pipeline.export.others import KeptResidue, OtherAtom
 from pipeline.parsing.atom_table import ChainAtoms
 from pipeline.residues import component
@@ -38,10 +39,11 @@ def kept_of_chain(own: ChainAtoms, stays: NDArray[np.bool_]) -> dict[int, KeptRe
     ----------
     own : ChainAtoms
     stays : (L,) bool
-        Residues that come back whole, alternates and all. Of the others OXT does.
+        Residues that come back whole, alternates and all. Of the others OXT does: that of the
+        conformer that is read, or else one that is there in all of them, or any.
     """
-    oxygen = _is_terminal_oxygen(own)
-    some = own.select(stays[own.row] | oxygen)
+    some = own.select(stays[own.row] | _is_terminal_oxygen(own))
+    some = some.select(np.lexsort((_rank(some, own, stays), some.row)).astype(np.int64))
     atoms = some.atoms
     # Of a residue that is told to be of several types, those atoms that are read decide.
     comps: dict[int, str] = {}
@@ -54,7 +56,7 @@ def kept_of_chain(own: ChainAtoms, stays: NDArray[np.bool_]) -> dict[int, KeptRe
     found: dict[int, list[OtherAtom]] = {}
     hetero: dict[int, bool] = {}
     for k, row in enumerate(some.row.tolist()):
-        if comp_ids[k] != comps[row] or (not stays[row] and row in found):
+        if comp_ids[k] != comps[row] if stays[row] else row in found:
             continue
         name, altloc, occupancy = names[k], altlocs[k], occupancies[k]
         if not stays[row]:
@@ -68,13 +70,36 @@ def kept_of_chain(own: ChainAtoms, stays: NDArray[np.bool_]) -> dict[int, KeptRe
     }
 
 
-def without_slot(own: ChainAtoms, kept: Mapping[int, KeptResidue]) -> list[OtherAtom]:
-    """Atoms that come back and that a `Chain` has no place for; of alternates, none."""
-    slots = own.select(own.in_slot & np.isin(own.row, list(kept)))
+def _rank(some: ChainAtoms, own: ChainAtoms, stays: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Which of the terminal oxygens of a residue is the first choice; what stays is as it was."""
+    read = own.select(own.in_slot & (own.atoms.altloc != b""))
+    conformers = set(zip(read.row.tolist(), read.atoms.altloc.tolist(), strict=True))
+    pairs = zip(some.row.tolist(), some.atoms.altloc.tolist(), strict=True)
+    is_read = np.array([pair in conformers for pair in pairs], bool)
+    rank = np.select([is_read, some.atoms.altloc == b""], [0, 1], 2)
+    return np.asarray(np.where(stays[some.row], 0, rank))
+
+
+def beside_network(
+    own: ChainAtoms, kept: Mapping[int, KeptResidue], seen: NDArray[np.bool_]
+) -> list[OtherAtom]:
+    """Atoms that come back and that the network does not see.
+
+    Parameters
+    ----------
+    own : ChainAtoms
+    kept : mapping
+        Of `kept_of_chain`.
+    seen : (L,) bool
+        Residues with a frame: of these, atoms that a `Chain` has no place for, without alternates
+        of what it has. Of the others that stay, all; what is added to the rest is left out.
+    """
+    slots = own.select(own.in_slot & np.isin(own.row, list(kept)) & seen[own.row])
     taken = set(zip(slots.row.tolist(), slots.atoms.name.astype("U").tolist(), strict=True))
     return [
         atom
         for row, residue in kept.items()
+        if residue.whole or seen[row]
         for atom in residue.atoms
         if (row, atom.name) not in taken
     ]
@@ -82,25 +107,30 @@ def without_slot(own: ChainAtoms, kept: Mapping[int, KeptResidue]) -> list[Other
 
 def lost_of_chains(structure: InputStructure, stays: NDArray[np.bool_]) -> list[str]:
     """What of the chains does not come back: phrases with numbers."""
-    alternates, atoms = 0, 0
-    parents: Counter[str] = Counter()
+    alternates = 0
+    # Of modified residues, and of others: how many atoms, and the names of their residues.
+    atoms = {True: 0, False: 0}
+    names: dict[bool, list[str]] = {True: [], False: []}
     for number, own in enumerate(structure.own):
         mine = structure.structure.chain_index == number
         made = ~stays[mine][own.row] & ~own.in_slot & ~_is_terminal_oxygen(own)
         other_place = own.atoms.altloc != b""
         alternates += len(np.unique(own.row[made & other_place]))
         rest = made & ~other_place & structure.resolved[mine][own.row]
-        atoms += int(rest.sum())
-        first = np.unique(own.row[rest], return_index=True)[1]
-        parents.update(own.atoms.comp_id[rest][first].astype("U").tolist())
+        _, first, n_atoms = np.unique(own.row[rest], return_index=True, return_counts=True)
+        comps = own.atoms.comp_id[rest][first].astype("U").tolist()
+        for comp, n in zip(comps, n_atoms.tolist(), strict=True):
+            atoms[is_modified(comp)] += n
+            names[is_modified(comp)].append(comp)
     said = []
     if alternates:
-        said.append(f"alternate locations of {alternates:,} residue{'s' * (alternates != 1)}")
-    if atoms:
-        said.append(
-            f"{atoms:,} atom{'s' * (atoms != 1)} that the parents of modified residues lack "
-            f"({counted(parents.elements())})"
-        )
+        said.append(f"alternate locations of {several(alternates, 'residue')}")
+    for modified, why in (
+        (True, "that the parents of modified residues lack"),
+        (False, "without a place"),
+    ):
+        if atoms[modified]:
+            said.append(f"{several(atoms[modified], 'atom')} {why} ({counted(names[modified])})")
     return said
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from model.tasks.contigs import Contigs, draw_contigs, parse_contigs
@@ -48,6 +49,11 @@ def check_case(contigs: Contigs, structure: InputStructure) -> None:
         chain = structure.find_chain(segment.chain)
         assert chain is not None
         ident = structure.chain_ids[chain]
+        if ident != segment.chain:
+            raise UsageError(
+                f"--motifbench: {segment.chain} is the label_asym_id of chain {ident}, and "
+                f"MotifBench knows the author's ids; write {replace(segment, chain=ident)}"
+            )
         n = len(find_rows(segment, structure))
         if n != lengths[chain]:
             raise UsageError(

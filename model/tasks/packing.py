@@ -37,8 +37,8 @@ def packing_problem(request: Request, name: str, structure: InputStructure) -> P
     if request.only is not None:
         named, ends = _named(request, structure)
         lacking = ends & (stays | ~structure.resolved)
-        if lacking.any() or not (named & ~stays & structure.resolved).any():
-            raise InputError(_why_not(named & (stays | ~structure.resolved), structure))
+        if lacking.any():
+            raise InputError(_why_not(lacking, structure))
         stays = stays | ~(named & structure.resolved)
         _check_types_stay(stays, given.aatype, structure)
     untouched = stays if stays.any() else None
@@ -81,7 +81,10 @@ def _cannot_be_made(structure: InputStructure, aatype: NDArray[np.int64]) -> NDA
             f"stays as it is, and {ONE_LETTER[aatype[row]]} by --sequence"
         )
     known = np.array([comp != "" for comp in comps], bool)
-    return np.asarray(mirrored | ((aatype == UNKNOWN) & known))
+    unknown = (aatype == UNKNOWN) & known
+    # A sequence that is given for what is resolved has no letters for the rest.
+    unknown &= structure.resolved | (structure.structure.aatype == UNKNOWN)
+    return np.asarray(mirrored | unknown)
 
 
 def _named(

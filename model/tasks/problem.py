@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from model.flow.tasks import Task
 from model.metrics import Structure
-from model.tasks.inputs import InputStructure
-from model.tasks.kept_residues import kept_of_chain, without_slot
+from model.tasks.inputs import InputStructure, is_torn
+from model.tasks.kept_residues import beside_network, kept_of_chain
 from pipeline.chain import Chain
 from pipeline.errors import UsageError
 from pipeline.export.others import KeptResidue
@@ -120,8 +120,9 @@ class Problem:
         if self.others is not None:
             x.append(self.others.coords / 1000.0)
             elements += self.others.element.astype("U").tolist()
-        for own, kept in zip(self.own, self.kept, strict=True):
-            for atom in without_slot(own, kept):
+        seen = self.has_frame & ~is_torn(self.given)
+        for number, (own, kept) in enumerate(zip(self.own, self.kept, strict=True)):
+            for atom in beside_network(own, kept, seen[self.given.chain_index == number]):
                 x.append(np.array([atom.xyz]) / 1000.0)
                 elements.append(atom.element)
         return np.concatenate(x), elements

@@ -153,12 +153,14 @@ def _row_of(
     )
 
 
-def remarks(ranges: Sequence[ResidueRange], structure: InputStructure) -> list[str]:
+def remarks(
+    ranges: Sequence[ResidueRange], structure: InputStructure, *, keeps_types: bool = True
+) -> list[str]:
     """What somebody who named these ranges should know of what they name.
 
     Residues that differ from an end by their insertion code alone are not in: ``A50-52`` ends with
-    residue 52, and 52A is behind it. A chain may be named by its ``label_asym_id``. Of residues
-    whose type is not known (X), nothing but the backbone can be kept.
+    residue 52, and 52A is behind it. A chain may be named by its ``label_asym_id``. If what is
+    named keeps its type, then of residues whose type is not known (X) the backbone alone does.
 
     Raises
     ------
@@ -181,7 +183,8 @@ def remarks(ranges: Sequence[ResidueRange], structure: InputStructure) -> list[s
         if left.any():
             there = ", ".join(structure.number(row) for row in np.flatnonzero(left))
             said.append(f"{str(residues)!r} does not name {there}")
-    if (unknown := named & (structure.structure.aatype == UNKNOWN) & structure.resolved).any():
+    unknown = named & (structure.structure.aatype == UNKNOWN) & structure.resolved
+    if keeps_types and unknown.any():
         there = ", ".join(structure.describe(row) for row in np.flatnonzero(unknown))
         said.append(f"what type {there} is of is not known: backbones are kept, types are not")
     return [f"{structure.name}: {sentence}" for sentence in dict.fromkeys(said)]

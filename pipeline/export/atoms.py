@@ -81,9 +81,17 @@ def file_atoms(chain: Chain, kept: Kept) -> Iterator[FileAtom]:
             for k in range(begin, end):
                 name, element = atoms.names[k], atoms.elements[k]
                 yield FileAtom(row, name, element, "", names[row], hetero, coords[k], 100)
-        for a in () if own is None else own.atoms:
+        # What is added to a residue that is left out is left out, too.
+        for a in own.atoms if own is not None and (own.whole or begin < end) else ():
             yield FileAtom(row, a.name, a.element, a.altloc, names[row], hetero, a.xyz, a.occupancy)
         begin = end
+
+
+def rows_with_atoms(chain: Chain, kept: Kept) -> NDArray[np.bool_]:
+    """(L,) bool: rows that a file has atoms of, be it of a residue without an atom in any slot."""
+    there = np.asarray(chain.atom14_mask > 0)
+    there[[row for row, own in kept.items() if own.whole]] = True
+    return there
 
 
 def residue_names(chain: Chain, kept: Kept | None = None) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -92,7 +92,9 @@ def distinct(ids: Sequence[str]) -> list[str]:
     return found
 
 
-def with_own_ids(chains: Sequence[Chain], kind: Kind) -> Changed:
+def with_own_ids(
+    chains: Sequence[Chain], kind: Kind, kept: Mapping[str, Collection[int]] | None = None
+) -> Changed:
     """Give each chain of an entry (in all its models) an author's id of its own, and each residue
     of a chain a number.
 
@@ -102,6 +104,8 @@ def with_own_ids(chains: Sequence[Chain], kind: Kind) -> Changed:
     kind : {"cif", "pdb"}
         In a PDB file an id is one printable character; chains with a longer one get letters that
         no chain of the entry has.
+    kept : mapping, optional
+        ``label_asym_id`` → rows that are written though the chain may have no atom of them.
 
     Raises
     ------
@@ -114,7 +118,12 @@ def with_own_ids(chains: Sequence[Chain], kind: Kind) -> Changed:
     if kind == "pdb" and not all(map(fits_pdb, own.values())):
         own = _in_letters(own, chains[0].entry_id)
         why = "a PDB file has one letter for each"
-    unclear = {_key(chain) for chain in chains if _has_equal_numbers(chain)}
+    rows = kept or {}
+    unclear = {
+        _key(chain)
+        for chain in chains
+        if _has_equal_numbers(chain, rows.get(chain.label_asym_id, ()))
+    }
     return Changed(
         chains=[_named(chain, own[_key(chain)], _key(chain) in unclear) for chain in chains],
         ids={
@@ -137,8 +146,9 @@ def _named(chain: Chain, ident: str, anew: bool) -> Chain:
     return chain
 
 
-def _has_equal_numbers(chain: Chain) -> bool:
+def _has_equal_numbers(chain: Chain, kept: Collection[int]) -> bool:
     there = chain.atom14_mask > 0
+    there[[*kept]] = True
     places = chain.auth_seq_id[there].astype(np.int64) * 256 + chain.ins_code[there]
     return len(np.unique(places)) < len(places)
 

@@ -20,8 +20,8 @@ from pipeline.export.atoms import (
     entity_names,
     file_atoms,
     insertion_codes,
-    kept_names,
     residue_names,
+    rows_with_atoms,
     shortest,
     thousandths,
 )
@@ -279,27 +279,34 @@ class _Entities:
     def _sequences(self) -> str:
         """Whole sequences; chains without one leave it to their atoms.
 
-        Where a chain has another residue than its entity, both are listed: the first stands.
+        Where chains have other residues than their entity, or differ, all are listed: the first
+        stands.
         """
         rows: list[tuple[str, str, str, str]] = []
         for entity in self._entities:
             sequence = entity.chains[0].entity_sequence
             if sequence is None:
                 continue
+            # By place: names of the residue that the sequence tells, and of others.
+            own: dict[int, list[str]] = {}
             others: dict[int, list[str]] = {}
-            own: dict[int, str] = {}
             for chain in entity.chains:
-                own |= kept_names(chain, self.kept(chain))
-                members = sequence_string(chain.aatype)
-                for number, letter in zip(chain.residue_index.tolist(), members, strict=True):
-                    letters = others.setdefault(number, [])
-                    if letter != sequence[number - 1] and letter not in letters:
-                        letters.append(letter)
-            for number, letter in enumerate(sequence, start=1):
-                more = others.get(number, [])
-                names = entity_names(letter + "".join(more))
-                for name in [own[number]] if number in own and not more else names:
-                    rows.append((entity.ident, str(number), name, "y" if more else "n"))
+                kept = self.kept(chain)
+                for number, letter, name, there in zip(
+                    chain.residue_index.tolist(),
+                    sequence_string(chain.aatype),
+                    residue_names(chain, kept),
+                    rows_with_atoms(chain, kept).tolist(),
+                    strict=True,
+                ):
+                    if letter != sequence[number - 1]:
+                        others.setdefault(number, []).append(name)
+                    elif there:
+                        own.setdefault(number, []).append(name)
+            for number, name in enumerate(entity_names(sequence), start=1):
+                names = dict.fromkeys(own.get(number, [name]) + others.get(number, []))
+                hetero = "y" if len(names) > 1 else "n"
+                rows += [(entity.ident, str(number), one, hetero) for one in names]
         return loop(
             "entity_poly_seq",
             ("entity_id", "num", "mon_id", "hetero"),

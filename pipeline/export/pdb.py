@@ -20,10 +20,11 @@ from pipeline.export.atoms import (
     file_atoms,
     insertion_codes,
     kept_names,
+    rows_with_atoms,
     shortest,
     thousandths,
 )
-from pipeline.export.bonds import Bond, bonds_between
+from pipeline.export.bonds import Bond, bonds_between, once_each
 from pipeline.export.chain_ids import LETTERS, fits_pdb
 from pipeline.export.ellipsoids import Ellipsoids
 from pipeline.export.errors import ExportError
@@ -31,6 +32,7 @@ from pipeline.export.others import OtherResidue
 from pipeline.parsing.entry_info import Connection
 
 MAX_SERIAL = 99_999
+_MAX_DISULPHIDES = 999
 _MAX_U = 9_999_999
 _MIN_U = -999_999
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
@@ -70,13 +72,13 @@ def pdb_text(
     ExportError
         The chains do not fit the format.
     """
-    _check_chains(chains)
+    _check_chains(chains, kept or {})
     drawn = [] if ellipsoids is None else list(zip(chains, ellipsoids, strict=True))
     ids = _ellipsoid_ids(chains) if drawn else {}
     lines = [*_header(chains, ids, comment, kept or {})]
     if kept is not None:
         last = [chain for chain in chains if chain.model == chains[-1].model]
-        lines += _bonds(bonds_between(last, kept, others, connections))
+        lines += _bonds(bonds_between(last, kept, others, connections), chains[0].entry_id)
     models = list(dict.fromkeys(chain.model for chain in chains))
     several = models != [1]
     for model in models:
@@ -103,7 +105,7 @@ def _too_much(name: str, why: str) -> ExportError:
     return ExportError(f"{name} {why}; write mmCIF (--format cif), which has no such limit")
 
 
-def _check_chains(chains: Sequence[Chain]) -> None:
+def _check_chains(chains: Sequence[Chain], kept: Mapping[str, Kept]) -> None:
     seen: dict[tuple[int, str], str] = {}
     for chain in chains:
         ident = chain.auth_asym_id
@@ -112,7 +114,7 @@ def _check_chains(chains: Sequence[Chain]) -> None:
         other = seen.setdefault((chain.model, ident), chain.uid)
         if other != chain.uid:
             raise _too_much(chain.uid, f"and {other} both have the author's chain id {ident!r}")
-        numbers = chain.auth_seq_id[chain.atom14_mask > 0]
+        numbers = chain.auth_seq_id[rows_with_atoms(chain, kept.get(chain.label_asym_id, {}))]
         low, high = int(numbers.min(initial=0)), int(numbers.max(initial=0))
         if low < -999 or high > 9999:
             raise _too_much(
@@ -186,7 +188,11 @@ def _header(
     for line in (part for remark in remarks for part in wrap(_ascii(remark), 68)):
         yield f"REMARK   6 {line}"
     chains = {chain.auth_asym_id: chain for chain in reversed(entry)}
-    missing = [line for c in reversed(chains.values()) for line in _missing_residues(c)]
+    missing = [
+        line
+        for c in reversed(chains.values())
+        for line in _missing_residues(c, kept.get(c.label_asym_id, {}))
+    ]
     if missing:
         yield "REMARK 465"
         yield "REMARK 465 MISSING RESIDUES"
@@ -217,7 +223,7 @@ def _sequence(chain: Chain, kept: Kept) -> Iterator[str]:
         yield f"SEQRES {number:>3} {_letter(chain.auth_asym_id)} {len(names):>4}  {line}"
 
 
-def _missing_residues(chain: Chain) -> list[str]:
+def _missing_residues(chain: Chain, kept: Kept) -> list[str]:
     """REMARK 465 of a chain: what tells readers where its residues stand in SEQRES.
 
     The author's numbers of missing residues are not stored. They are counted on from the residues
@@ -225,7 +231,7 @@ def _missing_residues(chain: Chain) -> list[str]:
     """
     if chain.entity_sequence is None:
         return []
-    numbers = _numbers_of_missing(chain)
+    numbers = _numbers_of_missing(chain, kept)
     if numbers is None:
         return []
     names = entity_names(chain.entity_sequence)
@@ -236,9 +242,9 @@ def _missing_residues(chain: Chain) -> list[str]:
     ]
 
 
-def _numbers_of_missing(chain: Chain) -> dict[int, int] | None:
+def _numbers_of_missing(chain: Chain, kept: Kept) -> dict[int, int] | None:
     """Place in the entity sequence → author number, of residues without atoms."""
-    there = chain.atom14_mask > 0
+    there = rows_with_atoms(chain, kept)
     index, auth = chain.residue_index[there].tolist(), chain.auth_seq_id[there].tolist()
     codes = chain.ins_code[there].tolist()
     n = len(chain.entity_sequence or "")
@@ -258,13 +264,18 @@ def _numbers_of_missing(chain: Chain) -> dict[int, int] | None:
 # ---- atoms --------------------------------------------------------------------------------------
 
 
-def _bonds(bonds: Sequence[Bond]) -> Iterator[str]:
-    """SSBOND and LINK; a bond between what has no room in their columns is left out."""
+def _bonds(bonds: Sequence[Bond], entry_id: str) -> Iterator[str]:
+    """SSBOND, which knows no alternates and so tells a pair of residues once, and LINK."""
     number = 0
-    for bond in bonds:
+    for bond in once_each(bonds):
         one, other = bond.one, bond.other
         if bond.kind == "disulf":
             number += 1
+            if number > _MAX_DISULPHIDES:
+                raise _too_much(
+                    entry_id,
+                    f"has more than {_MAX_DISULPHIDES} disulphides, as many as a PDB file numbers",
+                )
             a, b = (
                 f"{e.comp_id:>3} {_letter(e.auth_asym_id)} {e.auth_seq_id:>4}{e.ins_code:1}"
                 for e in (one, other)
@@ -284,6 +295,10 @@ def _padded(name: str, element: str) -> str:
     return f"{name:<4}" if len(element) == 2 or len(name) > 3 else f" {name:<3}"
 
 
+def _is_too_wide(name: str, altloc: str, *xyz: str) -> bool:
+    return len(name) > 4 or len(altloc) > 1 or max(map(len, xyz)) > 8
+
+
 def _add_chain(lines: list[str], chain: Chain, kept: Kept, serial: int) -> int:
     letter = _letter(chain.auth_asym_id)
     places = [
@@ -296,7 +311,7 @@ def _add_chain(lines: list[str], chain: Chain, kept: Kept, serial: int) -> int:
         x, y, z = map(thousandths, atom.xyz)
         last = f"{atom.comp_id:>3} {places[atom.row]}"
         name = _padded(atom.name, atom.element)
-        if len(name) > 4 or len(atom.comp_id) > 3 or len(x) > 8 or len(y) > 8 or len(z) > 8:
+        if len(atom.comp_id) > 3 or _is_too_wide(name, atom.altloc, x, y, z):
             raise _too_much(last, f"has an atom {atom.name} that does not fit the columns")
         lines.append(
             f"{'HETATM' if atom.hetero else 'ATOM':<6}{serial:>5} {name}{atom.altloc:1}{last}   "
@@ -340,7 +355,7 @@ def _add_residue(lines: list[str], residue: OtherResidue, serial: int) -> int:
     for atom in residue.atoms:
         name = _padded(atom.name, atom.element)
         x, y, z = map(thousandths, atom.xyz)
-        if len(name) > 4 or max(len(x), len(y), len(z)) > 8:
+        if _is_too_wide(name, atom.altloc, x, y, z):
             raise _too_much(place, f"has an atom {atom.name} that does not fit the columns")
         lines.append(
             f"{record:<6}{serial:>5} {name}{atom.altloc:1}{place}   {x:>8}{y:>8}{z:>8}"

@@ -114,8 +114,8 @@ class ChainAtoms:
     row: NDArray[np.int64]
     in_slot: NDArray[np.bool_]
 
-    def select(self, which: NDArray[np.bool_]) -> ChainAtoms:
-        """Some of the atoms."""
+    def select(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> ChainAtoms:
+        """Some of the atoms (a mask or indices), in the order given."""
         return ChainAtoms(self.atoms.select(which), self.row[which], self.in_slot[which])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import gemmi
@@ -11,8 +12,12 @@ import pytest
 
 from model.metrics import rmsd, superpose
 from model.sample.command import main
-from model.tasks.motif_bench import placements
+from model.tasks.contigs import parse_contigs
+from model.tasks.inputs import InputStructure, read_inputs
+from model.tasks.motif_bench import check_case, placements
 from model.tasks.request import Request
+from pipeline.errors import UsageError
+from tests.support.odd_inputs import numbered, write
 from tests.support.sample_network import (
     is_backbone,
     save_small_network,
@@ -134,6 +139,16 @@ def test_a_case_whose_name_motifbench_could_not_split_is_refused(
     path = write_pdb(tmp_path / "my_own_motif.pdb", motif_lines())
     assert run(ckpt, tmp_path / "out", path, "--format", "pdb") == 2
     assert "rename my_own_motif" in capsys.readouterr().err
+
+
+def test_a_chain_is_named_as_motifbench_names_it(tmp_path: Path) -> None:
+    atoms = numbered("1ubi.pdb.zst", [str(k) for k in range(1, 7)])
+    path = write(tmp_path, "cif", [replace(a, chain="A", asym="Q") for a in atoms])
+    ((_, structure),) = read_inputs(path.rename(path.with_stem("01_1UBQ")))
+    assert isinstance(structure, InputStructure)
+    check_case(parse_contigs("5/A1-6/5"), structure)
+    with pytest.raises(UsageError, match=r"Q is the label_asym_id of chain A, .* write A1-6"):
+        check_case(parse_contigs("5/Q1-6/5"), structure)
 
 
 def test_a_folder_of_scaffolds_is_of_one_case(

@@ -5,21 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import gemmi
+import numpy as np
 import pytest
 import torch
 
 from model.errors import CannotLoad
 from model.sample import Sampler, Samples
+from model.sample.measure import n_disulphides
 from model.sample.sampler import read_problems
-from model.tasks import Request
-from model.tasks.inputs import InputError
+from model.sample.structure_file import structure_text
+from model.tasks import Output, Problem, Request
+from model.tasks.inputs import InputError, is_torn
 from model.trained_network import load_network
 from pipeline.errors import UsageError
 from pipeline.export.bonds import bonds_between
+from pipeline.export.chain_ids import Kind
 from pipeline.export.mmcif import mmcif_text
 from pipeline.export.pdb import pdb_text
 from pipeline.parsing import read_chains
+from pipeline.sources import decompress
 from tests.support import structure_text as text
+from tests.support.places import EXAMPLES
 from tests.support.sample_network import (
     is_backbone,
     small_network,
@@ -90,6 +96,29 @@ def said_of(path: Path, lines: list[str], **more: object) -> list[str]:
     request = Request("packing", input=write_pdb(path, lines), **more)  # type: ignore[arg-type]
     _, errors = read_problems(request, said.append)
     return said + [str(error) for error in errors]
+
+
+def unchanged(path: Path, lines: list[str], **more: object) -> tuple[Problem, Output]:
+    """A packing that finds every side chain where it was."""
+    request = Request("packing", input=write_pdb(path, lines), **more)  # type: ignore[arg-type]
+    ((problem,), errors) = read_problems(request)
+    assert not errors
+    n, given = len(problem), problem.given
+    stays = np.zeros(n, bool) if problem.untouched is None else problem.untouched
+    mask = given.mask & (stays | (problem.has_frame & ~is_torn(given)))[:, None]
+    made = given.with_atoms(given.positions, mask)
+    return problem, Output(made, np.zeros(n), np.zeros(n), None, np.zeros(n, bool), [])
+
+
+def text_of(path: Path, lines: list[str], kind: Kind = "pdb", **more: object) -> list[str]:
+    """The lines of the file of such a packing."""
+    return structure_text(*unchanged(path, lines, **more), kind)[0].splitlines()
+
+
+def without(lines: list[str], number: str, name: str) -> list[str]:
+    return [
+        line for line in lines if not (number_of(line) == number and line[12:16].strip() == name)
+    ]
 
 
 # ---- what comes back ----------------------------------------------------------------------------
@@ -214,6 +243,95 @@ def test_what_is_read_of_no_file_is_counted(tmp_path: Path) -> None:
     assert told == ["a.cif: left out: 2 formal charges"]
 
 
+@pytest.mark.parametrize("comp", ["CRO", "UNK"])
+def test_a_residue_without_a_backbone_that_stays_is_there_and_in_the_way(
+    tmp_path: Path, comp: str
+) -> None:
+    lines = named(first(9), "5", comp)
+    if comp == "CRO":  # its atoms have other names
+        names = {" N  ": " N1 ", " CA ": " CA1", " C  ": " C1 ", " O  ": " O3 ", " CB ": " CB1"}
+        lines = [
+            line[:12] + names.get(line[12:16], line[12:16]) + line[16:]
+            if number_of(line) == "5"
+            else line
+            for line in lines
+        ]
+    else:
+        lines = without(lines, "5", "N")
+    comps = list({number_of(line): line[17:20] for line in lines}.values())
+    path, before = tmp_path / "a.pdb", [line for line in lines if number_of(line) == "5"]
+    found = text_of(path, [*text.seqres("A", comps), *lines])
+    assert [line[12:54] for line in found if line[17:26] == f"{comp} A   5"] == [
+        line[12:54] for line in before
+    ]
+    assert not any(line.startswith("REMARK 465") for line in found)
+    x, _ = unchanged(path, [*text.seqres("A", comps), *lines])[0].beside()
+    assert len(x) == len(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_comes_back_of_an_end_that_is_torn(tmp_path: Path, kind: Kind) -> None:
+    lines = [
+        f"{line[:30]}{float(line[30:38]) + 8:8.3f}{line[38:]}"
+        if number_of(line) == "76" and line[12:16].strip() == "N"
+        else line
+        for line in ubiquitin_lines()[-60:]
+    ]
+    path = tmp_path / "a.pdb"
+    found, (problem, _) = text_of(path, lines, kind), unchanged(path, lines)
+    assert not any(" OXT " in line for line in found)
+    assert len(problem.beside()[0]) == 0
+
+
+def test_the_second_oxygen_is_that_of_the_conformer_that_is_written(tmp_path: Path) -> None:
+    lines = []
+    for line in ubiquitin_lines()[-60:]:
+        if number_of(line) == "76" and line[12:16].strip() in ("C", "O", "OXT"):
+            x = float(line[30:38])
+            lines.append(f"{line[:16]}A{line[17:54]}  0.30{line[60:]}")
+            lines.append(f"{line[:16]}B{line[17:30]}{x + 1:8.3f}{line[38:54]}  0.70{line[60:]}")
+        else:
+            lines.append(line)
+    written = text_of(tmp_path / "a.pdb", lines)
+    found = [line[12:54] for line in written if line[:4] == "ATOM" and number_of(line) == "76"]
+    of_b = [f"{line[12:16]} {line[17:54]}" for line in lines if line[16] == "B"]
+    assert found[-3:] == of_b
+
+
+def test_a_sequence_of_what_has_a_backbone_leaves_the_rest_out(tmp_path: Path) -> None:
+    lines, path = without(first(9), "5", "N"), tmp_path / "a.pdb"
+    said = said_of(path, lines, sequence="MQIFKTLT")
+    assert said == ["a: 1 of 9 residues have no backbone (N, CA, C) and are left out"]
+    found = text_of(path, lines, sequence="MQIFKTLT")
+    numbers = {number_of(line) for line in found if line.startswith(("ATOM", "HETATM"))}
+    assert numbers == set("12346789")
+
+
+def test_an_atom_too_many_of_a_standard_residue_is_not_one_of_a_modified_residue(
+    tmp_path: Path,
+) -> None:
+    lines = first(9)
+    at = next(k for k, line in enumerate(lines) if number_of(line) == "3")
+    lines.insert(at, atom(" CX ", "ILE", 3, lines[at], 1.2).replace("HETATM", "ATOM  "))
+    said = said_of(tmp_path / "a.pdb", lines)
+    assert said == ["a.pdb: left out: 1 atom without a place (ILE)"]
+
+
+def test_the_sequence_of_an_entity_has_the_names_of_all_its_chains(tmp_path: Path) -> None:
+    lines = named(first(4), "1", "MSE")
+    comps = list({number_of(line): line[17:20] for line in lines}.values())
+    copy = [
+        f"{line[:21]}B{line[22:30]}{float(line[30:38]) + 100:8.3f}{line[38:]}" for line in lines
+    ]
+    given = [*text.seqres("A", comps), *text.seqres("B", comps), *lines, "TER", *copy]
+    found = "\n".join(text_of(tmp_path / "a.pdb", given, "cif", only="B1"))
+    block = gemmi.cif.read_string(found).sole_block()
+    rows = [(*row,) for row in block.find("_entity_poly_seq.", ["num", "mon_id", "hetero"])]
+    assert rows[:3] == [("1", "MSE", "y"), ("1", "MET", "y"), ("2", "GLN", "n")]
+    sites = block.find("_atom_site.", ["label_seq_id", "label_comp_id"])
+    assert {row[1] for row in sites if row[0] == "1"} == {"MSE", "MET"}
+
+
 # ---- bonds --------------------------------------------------------------------------------------
 
 
@@ -262,28 +380,48 @@ def test_a_bond_to_a_ligand_is_listed_while_its_atoms_are_near(
     assert bonds() == {("O", "C2")}, "the network puts the tip elsewhere"
 
 
+@pytest.mark.parametrize("only", [None, "A5"])
+def test_disulphides_are_counted_as_they_are_listed(tmp_path: Path, only: str | None) -> None:
+    data = decompress((EXAMPLES / "1ejg.pdb.gz").read_bytes(), 1 << 24).decode()
+    lines = []
+    for line in data.splitlines():
+        if not line.startswith("ATOM") or line[76:78].strip() == "H" or line[16] not in " A":
+            continue
+        line = f"{line[:16]} {line[17:54]}  1.00{line[60:]}"
+        if line[17:20] == "CYS" and number_of(line) == "3":
+            line = f"HETATM{line[6:17]}DCY{line[20:]}"
+        if line[12:16].strip() == "SG" and number_of(line) in ("3", "40"):
+            moved = f"{line[:16]}B{line[17:30]}{float(line[30:38]) + 0.3:8.3f}{line[38:]}"
+            lines += [f"{line[:16]}A{line[17:]}", moved]
+        else:
+            lines.append(line)
+    found = text_of(tmp_path / "a.pdb", lines, only=only)
+    listed = [line for line in found if line.startswith("SSBOND")]
+    pairs = [(int(line[17:21]), int(line[31:35])) for line in listed]
+    assert pairs == [(3, 40), (4, 32), (16, 26)]
+    assert len(pairs) == n_disulphides(*unchanged(tmp_path / "a.pdb", lines, only=only))
+
+
 # ---- what cannot be -----------------------------------------------------------------------------
 
 
 def test_a_named_residue_that_cannot_be_made_is_an_error_that_names_it(
     flow: Sampler, tmp_path: Path
 ) -> None:
-    lines = [
-        line
-        for line in named(first(9), "7", "DTH")
-        if not (number_of(line) == "5" and line[12:16].strip() == "N")
-    ]
+    lines = without(named(first(9), "7", "DTH"), "5", "N")
     path = tmp_path / "a.pdb"
     for only, why in (
         ("A5", r"A5 has no backbone \(N, CA, C\); leave"),
         ("A4-5", r"cannot be made: A5 has no backbone"),
         ("A7", "A7 is DTH, a D-amino acid"),
+        ("A5-8", r"cannot be made: A5 has no backbone \(N, CA, C\); leave"),
     ):
         with pytest.raises(InputError, match=why):
             pack(flow, path, lines, only=only)
     # Within a range of many it is said, and they are made.
     said = " ".join(said_of(path, lines, only="A4-8"))
     assert "--only names residues that stay as they are: A5, A7" in said
+    assert "types are not" not in said, "what stays keeps its name"
     assert len(pack(flow, path, lines, only="A4-8")) == 1
 
 
