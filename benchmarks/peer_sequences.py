@@ -176,7 +176,8 @@ class Answers:
                 )
         except (OSError, ValueError, KeyError) as error:
             raise SystemExit(
-                f"error: {path} cannot be read ({error!r}): remove it, and it is asked again"
+                f"error: {path} cannot be read ({error!r}): remove it, and it "
+                "is asked again (of the peer with --peer-python)"
             ) from None
 
 
