@@ -115,7 +115,7 @@ def predicates(draw: st.DrawFn, index: pa.Table) -> str:
         word = draw(st.sampled_from(["like", "ILIKE"]))
         return f"{name} {maybe_not}{word} {draw(patterns(index, column))}"
     signs = ["=", "==", "!=", "<>"] + (["<", "<=", ">", ">="] if kind != "bool" else [])
-    # DuckDB takes a number with an exponent for a double, and so all others of a list with it, whose
+    # DuckDB takes a number with an exponent for a double, and all others of a list with it, whose
     # decimals are then none of a column of float32.
     alone = [st.just("1e2")] if kind == "number" else []
     sides = [name, draw(st.one_of(values, other, *alone))]
