@@ -88,8 +88,7 @@ def upgrade(options: UpgradeOptions, console: Console | None = None) -> None:
         pairs = f"{layout.interfaces}: {several(made.n_pairs, 'pair')} of chains in contact"
         print_rows(console, [("added", pairs)])
         if made.left_out:
-            text = f"{', '.join(made.left_out[:NAMED])}: too many atoms in one place"
-            print_rows(console, [("left out", text)])
+            print_rows(console, [("left out", told_of_crowded(made.left_out))])
     if is_index_new:
         print_rows(console, [("added", f"columns of quality to {layout.index}")])
     if not added and (made is not None or is_index_new):
@@ -108,6 +107,14 @@ def upgrade(options: UpgradeOptions, console: Console | None = None) -> None:
         ("digest", f"{dataset.build.digest}, as before"),
     ]
     print_rows(console, rows)
+
+
+def told_of_crowded(entries: Sequence[str]) -> str:
+    """How many entries have no interfaces, and the first of them."""
+    some = ", ".join(entries[:NAMED])
+    if len(entries) > NAMED:
+        some = f"{len(entries):,} entries, such as {some}"
+    return f"{some}: too many atoms in one place"
 
 
 def _interfaces(options: UpgradeOptions, layout: Layout, console: Console) -> Made | None:

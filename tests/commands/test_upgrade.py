@@ -227,3 +227,11 @@ def test_a_reader_that_wants_the_column_says_what_adds_it(old: Path) -> None:
         ShardDataset(old, columns=["aatype", "three_di"])[0]
     assert main([str(old), "--quiet"]) == 0
     assert len(ShardDataset(old, columns=["aatype", "three_di"])[0]["three_di"]) == 40
+
+
+def test_of_many_entries_without_interfaces_the_first_are_named_and_all_are_counted() -> None:
+    names = [f"{k}abc" for k in range(1, 8)]
+    assert upgrade_command.told_of_crowded(names[:2]) == "1abc, 2abc: too many atoms in one place"
+    assert upgrade_command.told_of_crowded(names) == (
+        "7 entries, such as 1abc, 2abc, 3abc, 4abc, 5abc: too many atoms in one place"
+    )
