@@ -39,7 +39,7 @@ from pipeline.built.latest_plan import keep_plan
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, make_plan
 from pipeline.built.reading import Reading
-from pipeline.built.records import InputRecord, PartRecord, read_record
+from pipeline.built.records import InputRecord, PartRecord, read_record, write_record
 from pipeline.built.tables import finalise
 from pipeline.crew.build_part import build_part
 from pipeline.report.gather import gather
@@ -291,7 +291,7 @@ def _write_shard(layout: Layout, part: Part, template: pa.Table, reading: Readin
         ],
         drops=[],
     )
-    record.write(layout.root / layout.record(part.number), layout.scratch)
+    write_record(layout, record)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.built.layout import Layout
-from pipeline.files.atomic import appears_whole
 from pipeline.files.storage import StorageError
 from pipeline.interfaces import INTERFACES_SCHEMA
 from pipeline.sources.discover import Discovery
@@ -92,11 +91,6 @@ class PartRecord:
     def has_transient_failures(self) -> bool:
         return any(r.transient for r in self.inputs)
 
-    def write(self, path: Path, scratch: Path) -> None:
-        """Write as JSON, atomically."""
-        with appears_whole(path, scratch) as temporary:
-            temporary.write_text(self.to_json(), encoding="utf-8")
-
     def to_json(self) -> str:
         """As text, for `from_json`."""
         values = _attributes(self)
@@ -175,15 +169,22 @@ def read_record(layout: Layout, number: int) -> PartRecord | None:
     return PartRecord.from_json(text)
 
 
-def write_record(layout: Layout, record: PartRecord) -> None:
+def write_record(layout: Layout, record: PartRecord, scratch: Path | None = None) -> None:
     """Put the record of a part into the output folder; it appears whole.
+
+    Parameters
+    ----------
+    layout : Layout
+    record : PartRecord
+    scratch : Path, optional
+        Where it is written first; that of the layout, if it is not given.
 
     Raises
     ------
     StorageError, OSError
     """
     name = layout.record(record.number)
-    with layout.folder.appears_whole(name, layout.scratch) as path:
+    with layout.folder.appears_whole(name, scratch or layout.scratch) as path:
         path.write_text(record.to_json(), encoding="utf-8")
 
 

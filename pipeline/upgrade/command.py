@@ -21,7 +21,7 @@ from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.dataset_lock import locked
 from pipeline.built.layout import Layout
 from pipeline.built.output_folder import layout_of
-from pipeline.built.records import PartRecord
+from pipeline.built.records import PartRecord, write_record
 from pipeline.built.upgrade_mark import upgrading
 from pipeline.commands.command_line import parse_options
 from pipeline.commands.console import print_rows, standard_console
@@ -184,5 +184,5 @@ class _Upgrade:
         record = PartRecord.read(place)
         if record is not None and record.shard_sha256 in (listed.sha256, sha256):
             changed = dataclasses.replace(record, shard_sha256=sha256, shard_bytes=size)
-            changed.write(place, self._scratch)
+            write_record(self._layout, changed, self._scratch)
         return dataclasses.replace(listed, sha256=sha256, bytes=size)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.layout import Layout
-from pipeline.built.records import PartRecord
+from pipeline.built.records import PartRecord, write_record
 from pipeline.built.stored_chains import read_entries
 from pipeline.built.tables import write_table
 from pipeline.chain import Chain
@@ -119,7 +119,7 @@ def _write(table: pa.Table, dataset: BuiltDataset, layout: Layout) -> None:
         if record is not None and record.shard_sha256 == shard.sha256:
             entries = pa.array({r.entry_id for r in record.inputs if r.entry_id}, pa.string())
             rows = table.filter(pc.is_in(table["entry_id"], entries))
-            dataclasses.replace(record, interfaces=rows).write(path, layout.scratch)
+            write_record(layout, dataclasses.replace(record, interfaces=rows))
     with appears_whole(layout.root / layout.interfaces, layout.scratch) as temporary:
         write_table(table, temporary)
     summary = dataclasses.replace(dataset.build, interfaces_digest=interfaces_digest(table))

@@ -28,7 +28,7 @@ from pipeline.built.errors import UnfinishedBuild
 from pipeline.built.latest_plan import latest_plan
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, read_plan
-from pipeline.built.records import DropRecord, InputRecord, PartRecord
+from pipeline.built.records import DropRecord, InputRecord, PartRecord, write_record
 from pipeline.built.tables import finalise
 from pipeline.files.atomic import publish
 from pipeline.files.place import Place
@@ -350,7 +350,7 @@ class _Repair:
                 publish(self.stage.root / self.layout.shard(record.number), place)
                 self._done.replaced.append(f"shards/{record.shard}")
             if not is_kept:
-                record.write(path, self.stage.scratch)
+                write_record(self.layout, record, self.stage.scratch)
         for name in names:  # build.json is the last
             publish(self.stage.root / name, self.layout.root / name)
             self._done.replaced.append(name)
