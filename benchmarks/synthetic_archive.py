@@ -42,6 +42,8 @@ from pipeline.built.reading import Reading
 from pipeline.built.records import InputRecord, PartRecord, read_record, write_record
 from pipeline.built.tables import finalise
 from pipeline.crew.build_part import build_part
+from pipeline.files.place import Place
+from pipeline.interfaces import joined
 from pipeline.report.gather import gather
 from pipeline.report.page import render
 from pipeline.shards.writer import ROWS_PER_GROUP
@@ -139,7 +141,7 @@ def index(scratch: Path, n: int, clock: Clock) -> int:
     records = _records(layout, parts)
     with clock:
         summary = finalise(layout, parts, records, [], reading)
-    assert summary["counts"]["chains"] == n
+    assert summary.counts.chains == n
     return sum((layout.root / name).stat().st_size for name in layout.results)
 
 
@@ -175,7 +177,7 @@ def update(scratch: Path, n: int, clock: Clock) -> int:
     with clock:
         entries = group_entries(today)
         earlier = EarlierBuild(layout, reading)
-        nowhere = scratch / "in"  # a changed file cannot be read, and counts as changed
+        nowhere = Place(scratch / "in")  # a changed file cannot be read, and counts as changed
         found = update_plan(earlier.parts, entries, partial(earlier.holds_the_same, nowhere))
         earlier.renew(found)
         kept = finished_parts(layout, found.parts, reading)
@@ -290,6 +292,7 @@ def _write_shard(layout: Layout, part: Part, template: pa.Table, reading: Readin
             for entry_id, file in zip(ids, part.files, strict=True)
         ],
         drops=[],
+        interfaces=joined([]),
     )
     write_record(layout, record)
 
