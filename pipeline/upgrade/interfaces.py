@@ -7,7 +7,7 @@ for, each pair gets the surface that it buries, which takes longer than all the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.built.layout import Layout
-from pipeline.built.records import PartRecord, write_record
+from pipeline.built.records import InputRecord, PartRecord, records_table, write_record
+from pipeline.built.shard_interfaces import batches_of, flagged
 from pipeline.built.stored_chains import read_entries
 from pipeline.built.tables import write_table
 from pipeline.chain import Chain
@@ -26,8 +27,6 @@ from pipeline.files.atomic import appears_whole
 from pipeline.geometry.neighbours import close_pairs
 from pipeline.interfaces import find_interfaces, interfaces_digest, joined
 from pipeline.residues import ATOM14_ELEMENT, VAN_DER_WAALS_RADII
-
-BATCH_RESIDUES = 16_384
 
 PROBE = 1.4
 """Å, the radius of a water."""
@@ -82,7 +81,8 @@ def add_interfaces(
     left_out: set[str] = set()
     index = dataset.index()
     done = 0
-    for chains in _batches(dataset, index):
+    entries = read_entries(dataset, index)
+    for chains in batches_of((stored.chain for stored in entry) for entry in entries):
         if known is None:
             table, crowded = find_interfaces(chains, None)
             left_out |= crowded
@@ -93,35 +93,28 @@ def add_interfaces(
         done += len(chains)
         line.show(done, f"{done:,}/{index.num_rows:,} chains")
     made = joined(tables)
-    _write(made, dataset, layout)
+    _write(made, left_out, dataset, layout)
     return Made(made.num_rows, sorted(left_out))
 
 
-def _batches(dataset: BuiltDataset, index: pa.Table) -> Iterator[list[Chain]]:
-    """Chains of whole entries."""
-    chains: list[Chain] = []
-    n_residues = 0
-    for entry in read_entries(dataset, index):
-        chains += [stored.chain for stored in entry]
-        n_residues += sum(len(stored.chain) for stored in entry)
-        if n_residues >= BATCH_RESIDUES:
-            yield chains
-            chains, n_residues = [], 0
-    if chains:
-        yield chains
-
-
-def _write(table: pa.Table, dataset: BuiltDataset, layout: Layout) -> None:
-    # The records first: a build that goes on from them makes the same table.
+def _write(table: pa.Table, left_out: set[str], dataset: BuiltDataset, layout: Layout) -> None:
+    # The records first: a build that goes on from them makes the same tables.
     for shard in dataset.build.shards:
         path = layout.root / layout.state / shard.name.replace(".parquet", ".json")
         record = PartRecord.read(path)
         if record is not None and record.shard_sha256 == shard.sha256:
             entries = pa.array({r.entry_id for r in record.inputs if r.entry_id}, pa.string())
             rows = table.filter(pc.is_in(table["entry_id"], entries))
-            write_record(layout, dataclasses.replace(record, interfaces=rows))
-    with appears_whole(layout.root / layout.interfaces, layout.scratch) as temporary:
-        write_table(table, temporary)
+            inputs = flagged(record.inputs, left_out)
+            write_record(layout, dataclasses.replace(record, inputs=inputs, interfaces=rows))
+    tables = {layout.interfaces: table}
+    if left_out:
+        rows = dataset.table(layout.inputs).to_pylist()
+        inputs = flagged((InputRecord(**row) for row in rows), left_out)
+        tables[layout.inputs] = records_table(InputRecord, inputs)
+    for name, content in tables.items():
+        with appears_whole(layout.root / name, layout.scratch) as temporary:
+            write_table(content, temporary)
     summary = dataclasses.replace(dataset.build, interfaces_digest=interfaces_digest(table))
     with appears_whole(layout.root / layout.build_json, layout.scratch) as temporary:
         temporary.write_text(summary.to_json(), encoding="utf-8")

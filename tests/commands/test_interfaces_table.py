@@ -89,6 +89,14 @@ def make_old(dataset: Path) -> None:
         path.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def left_out(dataset: Path) -> set[str]:
+    """Entries whose files have the flag, each once."""
+    inputs = pq.read_table(dataset / "inputs.parquet").to_pylist()
+    flags = {r["entry_id"]: r["flags"].count("interfaces_left_out") for r in inputs}
+    assert set(flags.values()) <= {0, 1}
+    return {entry for entry, n in flags.items() if n}
+
+
 def problems(dataset: Path) -> list[str]:
     return [str(p) for p in check_dataset(Layout(dataset), Thoroughness(n_jobs=1)).damage]
 
@@ -164,9 +172,7 @@ def test_entries_with_too_many_atoms_in_one_place_are_flagged_and_kept(
     found = build(built / "in", tmp_path / "out")
     assert found["digest"] == summary(built / "out")["digest"]
     assert table(tmp_path / "out").num_rows == 0
-    inputs = pq.read_table(tmp_path / "out" / "inputs.parquet").to_pylist()
-    flagged = {r["entry_id"] for r in inputs if "interfaces_left_out" in r["flags"]}
-    assert flagged == {"d0", "d1", "d2"}
+    assert left_out(tmp_path / "out") == {"d0", "d1", "d2"}
 
 
 def test_an_update_renews_the_rows_of_what_changed(here: Path) -> None:
@@ -243,6 +249,33 @@ def test_an_upgrade_makes_the_table_from_shards(
     (here / "in" / "d3.pdb").write_text(runs.dimer(20, seed=9))
     build(here / "in", here / "out", update=True)
     assert table(here / "out")["entry_id"].to_pylist() == ["d0", "d1", "d2", "d3"]
+
+
+def test_an_upgrade_flags_the_files_of_entries_that_it_leaves_out(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    make_old(here / "out")
+    monkeypatch.setattr("pipeline.geometry.neighbours.MAX_PAIRS", 1)
+    was = pq.read_table(here / "out" / "inputs.parquet")
+    assert upgrade([str(here / "out"), "--quiet"]) == 0
+    assert "d0, d1, d2: too many atoms in one place" in capfd.readouterr().out
+    now = pq.read_table(here / "out" / "inputs.parquet")
+    assert now.drop_columns(["flags"]).equals(was.drop_columns(["flags"]))
+    assert left_out(here / "out") == {"d0", "d1", "d2"}
+    assert problems(here / "out") == []
+    # The records have the flags: a build that goes on finds its tables as it would write them.
+    written = (here / "out" / "inputs.parquet").read_bytes()
+    build(here / "in", here / "out")
+    assert (here / "out" / "inputs.parquet").read_bytes() == written
+
+
+def test_a_resumed_build_of_before_flags_the_same_files(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_old(here / "out")
+    monkeypatch.setattr("pipeline.geometry.neighbours.MAX_PAIRS", 1)
+    build(here / "in", here / "out")
+    assert left_out(here / "out") == {"d0", "d1", "d2"}
 
 
 def test_an_upgrade_that_is_interrupted_begins_again(
