@@ -14,6 +14,7 @@ from pipeline.built.plan import Part
 from pipeline.built.records import InputRecord, PartRecord
 from pipeline.built.shard_interfaces import with_interfaces
 from pipeline.built.tables import finalise
+from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.words import several
 from pipeline.report import write_report
 
@@ -51,16 +52,21 @@ def conclude(
 def _with_interfaces(run: Run, records: Sequence[PartRecord]) -> list[PartRecord]:
     """The records, with what those lack that an older version of the program left."""
     n = sum(record.interfaces is None for record in records)
-    if n:
-        run.tell(
-            f"interfaces: found from the shards of {several(n, 'part')} that were built before "
-            "there was such a table; what ligands and nucleic acids their chains touch stays "
-            "unknown (null)"
-        )
-    return [
-        with_interfaces(run.layout, record) if record.interfaces is None else record
-        for record in records
-    ]
+    if not n:
+        return list(records)
+    run.tell(
+        f"interfaces: found from the shards of {several(n, 'part')} that were built before there "
+        "was such a table; what ligands and nucleic acids their chains touch stays unknown (null)"
+    )
+    whole, done = [], 0
+    with ProgressLine(run.console, run.options.quiet, "interfaces", n) as line:
+        for record in records:
+            if record.interfaces is None:
+                line.show(done, f"{done:,}/{n:,} parts")
+                record = with_interfaces(run.layout, record)
+                done += 1
+            whole.append(record)
+    return whole
 
 
 def announce(run: Run, finished: Finished) -> bool:

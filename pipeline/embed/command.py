@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ class _Work:
         another since it was upgraded. The dataset's digest is that of what is in the rows."""
         if before is None or before.get("digest") != self._about["digest"]:
             return False
-        wanted = self._dataset.table("index.parquet", ["chain_uid", "row_group"]).take(part.rows)
+        wanted = self._index.take(part.rows)
         uids, groups = [], []
         path = self.folder.join(f"{self.home}/{part.name}")
         try:
@@ -211,6 +212,11 @@ class _Work:
         except (OSError, ValueError, pa.ArrowException):
             return False
         return (uids, groups) == tuple(column.to_pylist() for column in wanted.columns)
+
+    @cached_property
+    def _index(self) -> pa.Table:
+        """Which chains are where; read once, for it may have millions of rows."""
+        return self._dataset.table("index.parquet", ["chain_uid", "row_group"])
 
     def _metadata(self, part: Part) -> dict[str, str]:
         """Of a part that is there; nothing if it is not, or is none."""

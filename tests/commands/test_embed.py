@@ -354,7 +354,9 @@ def test_running_it_again_changes_nothing_and_remakes_a_damaged_part(
     }
 
 
-def test_embeddings_are_kept_when_their_shards_are_upgraded(several: Path, checkpoint: Path):
+def test_embeddings_are_kept_when_their_shards_are_upgraded(
+    several: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+):
     summary = json.loads((several / "build.json").read_text())
     for listed in summary["shards"]:
         path = several / "shards" / listed["name"]
@@ -365,7 +367,18 @@ def test_embeddings_are_kept_when_their_shards_are_upgraded(several: Path, check
     home = embed(several, checkpoint)
     before = {p.name: p.stat().st_mtime_ns for p in home.glob("*.parquet")}
     assert upgrade([str(several), "--quiet"]) == 0
+    reads = []
+    original = BuiltDataset.table
+
+    def counted(dataset: BuiltDataset, name: str, *columns: list[str]) -> pa.Table:
+        reads.append(name)
+        return original(dataset, name, *columns)
+
+    monkeypatch.setattr(BuiltDataset, "table", counted)
     embed(several, checkpoint)
+    # To find the parts, and to compare all of them with what it says.
+    assert len(before) > 2
+    assert reads == ["index.parquet"] * 2
     assert {p.name: p.stat().st_mtime_ns for p in home.glob("*.parquet")} == before
     listed, shards = json.loads((home / "embedding.json").read_text())["parts"], several / "shards"
     assert [part["shard_sha256"] for part in listed] == [

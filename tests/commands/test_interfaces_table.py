@@ -15,6 +15,7 @@ import pytest
 from biotite.structure import AtomArray, sasa
 
 import pipeline.build.build_parts
+import pipeline.commands.progress_line
 import pipeline.crew.batches
 import pipeline.upgrade.interfaces
 import tests.support.build_runs as runs
@@ -188,15 +189,19 @@ def test_an_update_renews_the_rows_of_what_changed(here: Path) -> None:
 
 
 def test_a_dataset_of_before_gets_the_table_when_it_is_resumed(
-    here: Path, built: Path, capfd: pytest.CaptureFixture
+    here: Path, built: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pipeline.commands.progress_line, "PLAIN_SECONDS", 0.0)
     make_old(here / "out")
     assert problems(here / "out") == []
     assert BuiltDataset.open(here / "out").interfaces() is None
     shards = runs.shards(here / "out")
     build(here / "in", here / "out")
     assert runs.shards(here / "out") == shards
-    assert f"from the shards of {len(shards)} parts" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert f"from the shards of {len(shards)} parts" in said
+    for k in range(len(shards)):
+        assert f"{k}/{len(shards)} parts\n" in said
     made, was = table(here / "out"), table(built / "out")
     assert all(made[name].null_count == 3 for name in BESIDE)
     assert made.drop_columns(BESIDE).equals(was.drop_columns(BESIDE))
