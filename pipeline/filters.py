@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -36,7 +36,14 @@ Property = Literal[
 
 
 def _rule(
-    default: Any = None, *, share: bool = False, day: bool = False, up_to: str | None = None
+    default: Any = None,
+    *,
+    share: bool = False,
+    day: bool = False,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    up_to: str | None = None,
 ) -> Any:
     """A rule with what its value must be.
 
@@ -46,11 +53,27 @@ def _rule(
         From 0 to 1.
     day
         YYYY-MM-DD.
+    least, above, most
+        From and to which number, or above which. Beyond, nothing would be kept, or everything.
     up_to
         The rule whose value is the other end of what is kept. A day there is no more kept, a number
         is.
     """
-    return field(default=default, metadata={"share": share, "day": day, "up_to": up_to})
+    limits = {"least": least, "above": above, "most": most}
+    return field(default=default, metadata={"share": share, "day": day, "up_to": up_to, **limits})
+
+
+def _check_range(name: str, value: float, rule: Mapping[str, Any]) -> None:
+    least, above, most = rule["least"], rule["above"], rule["most"]
+    too_low = (least is not None and value < least) or (above is not None and value <= above)
+    if too_low or (most is not None and value > most):
+        wanted = f"above {above}" if least is None else f"of at least {least}"
+        if most is not None:
+            wanted = f"from {least} to {most}"
+        raise UsageError(
+            f"{dashed(name)} {value:g} is out of range: give a number {wanted}, or leave the "
+            "option out to drop nothing by it"
+        )
 
 
 _LATER = frozenset(
@@ -137,29 +160,29 @@ class Filters:
         deposition-date, release-date, oligomer, plddt, r-free, data-completeness.
     """
 
-    min_length: int = _rule(1, up_to="max_length")
-    max_length: int | None = None
-    min_resolved: int = _rule(1, up_to="max_length")
+    min_length: int = _rule(1, least=0, up_to="max_length")
+    max_length: int | None = _rule(least=1)
+    min_resolved: int = _rule(1, least=0, up_to="max_length")
     min_fraction_resolved: float = _rule(0.0, share=True)
-    max_resolution: float | None = None
+    max_resolution: float | None = _rule(above=0)
     methods: list[str] | None = None
     deposited_after: str | None = _rule(day=True, up_to="deposited_before")
     deposited_before: str | None = _rule(day=True)
     released_after: str | None = _rule(day=True, up_to="released_before")
     released_before: str | None = _rule(day=True)
-    min_oligomer: int | None = _rule(up_to="max_oligomer")
-    max_oligomer: int | None = None
+    min_oligomer: int | None = _rule(least=0, up_to="max_oligomer")
+    max_oligomer: int | None = _rule(least=1)
     max_coil_fraction: float | None = _rule(share=True)
-    max_radius_of_gyration: float | None = None
-    min_plddt: float | None = None
+    max_radius_of_gyration: float | None = _rule(above=0)
+    min_plddt: float | None = _rule(least=0, most=100)
     max_fraction_x: float | None = _rule(share=True)
-    max_breaks: int | None = None
+    max_breaks: int | None = _rule(least=0)
     max_r_free: float | None = _rule(share=True)
     min_data_completeness: float | None = _rule(share=True)
     max_zero_occupancy_fraction: float | None = _rule(share=True)
-    max_clashes: float | None = None
+    max_clashes: float | None = _rule(least=0)
     max_ramachandran_outlier_fraction: float | None = _rule(share=True)
-    max_chirality_errors: int | None = None
+    max_chirality_errors: int | None = _rule(least=0)
     drop_unknown: list[Property] | None = None
 
     def check(self) -> None:
@@ -177,6 +200,13 @@ class Filters:
                 check_share(name, value)
             if rule.metadata.get("day"):
                 check_day(name, value)
+            if isinstance(value, int | float):
+                _check_range(name, value, rule.metadata)
+        if any(not method.strip() for method in self.methods or ()):
+            raise UsageError(
+                "--methods has an empty name, which every method has in it: give a part of one "
+                "(x-ray, nmr, electron), or leave the option out"
+            )
         for name, (rule, low) in given.items():
             up_to = rule.metadata.get("up_to")
             if up_to not in given:

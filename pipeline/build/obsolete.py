@@ -15,6 +15,11 @@ from pipeline.sources import Entry
 
 _OBSLTE = re.compile(r"OBSLTE\s+(\d\d-[A-Z]{3}-\d\d)\s+(\w{4,12})((?:\s+\w{4,12})*)\s*$")
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}$")
+_HEADING = re.compile(r"#|LIST OF OBSOLETE|entry_id(\s*,\s*superseded_by)?$", re.IGNORECASE)
+_FORMS = (
+    "Give the PDB's obsolete.dat, or a list with an entry a line, and after a comma what "
+    "supersedes it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +45,33 @@ class Obsolete:
         Raises
         ------
         UsageError
-            The file cannot be read, or a line is none of these.
+            The file cannot be read, lists nothing, or a line is none of these.
         """
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError:
-            raise UsageError(f"--obsolete {path}: is no text in UTF-8") from None
+            raise UsageError(
+                f"--obsolete {path}: is no text in UTF-8; give the list unpacked. {_FORMS}"
+            ) from None
         except OSError as error:
-            raise UsageError(f"--obsolete {path}: {error.strerror}") from error
+            raise UsageError(f"--obsolete {path}: {error.strerror}. {_FORMS}") from error
         found: dict[str, tuple[str, ...]] = {}
         for number, line in enumerate(lines, 1):
             stripped = line.strip()
-            is_heading = stripped.lower().startswith(("list of obsolete", "entry_id", "#"))
-            if not stripped or is_heading:
+            if not stripped or _HEADING.match(stripped):
                 continue
             told = _OBSLTE.match(stripped)
             if told is not None:
                 entry, after = told[2], told[3].split()
             else:
-                entry, *rest = next(csv.reader([stripped]))
-                entry, after = entry.strip(), " ".join(rest).split()
+                entry, after = _listed(stripped)
                 if not all(map(_ID.match, (entry, *after))):
-                    raise UsageError(
-                        f"--obsolete {path}, line {number}: give entries, one a line, and after a "
-                        "comma what supersedes them; or the PDB's obsolete.dat"
-                    )
+                    raise UsageError(f"--obsolete {path}, line {number}: is no entry. {_FORMS}")
             found[entry_key(entry)] = tuple(map(entry_key, after))
+        if not found:
+            raise UsageError(
+                f"--obsolete {path}: lists no entry. {_FORMS}; or leave the option out"
+            )
         return cls(found)
 
     def part(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[InputRecord]]:
@@ -99,3 +105,15 @@ class Obsolete:
 def _keys(entry_id: str) -> tuple[str, str]:
     """An id as it is, and without the folders that qualify it."""
     return entry_key(entry_id), entry_key(entry_id.rpartition("/")[2])
+
+
+def _listed(line: str) -> tuple[str, list[str]]:
+    """The entry of a line of CSV, and what supersedes it; ``""`` if it is no CSV.
+
+    The heading of another table, such as a manifest's ``entry_id,chain``, is no entry either.
+    """
+    try:
+        entry, *rest = next(csv.reader([line]))
+    except csv.Error:
+        return "", []
+    return "" if entry.strip().lower() == "entry_id" else entry.strip(), " ".join(rest).split()

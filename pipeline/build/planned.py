@@ -63,14 +63,18 @@ def plan_parts(run: Run) -> Planned:
     """
     options = run.options
     options.check()
+    # Before the search, which may take hours.
+    obsolete = None if options.obsolete is None else Obsolete.read(options.obsolete)
     try:
         inputs = discover(options.pdb_dir, options.pdb_list, exclude=[run.layout.place])
     except SourceError as error:
         raise UsageError(str(error)) from error
     entries, others = group_entries(inputs.files), records_beside(inputs)
-    if options.obsolete is not None:
-        entries, left_out = Obsolete.read(options.obsolete).part(entries)
+    if obsolete is not None:
+        entries, left_out = obsolete.part(entries)
         others += left_out
+        n, n_listed = len({r.entry_id for r in left_out}), len(obsolete.successors)
+        run.tell(f"obsolete: {n:,} of {n_listed:,} listed entries found in the input and left out")
     part_bytes = options.part_size * MEBIBYTE
     earlier = EarlierBuild(run.layout, run.reading) if options.update else None
     if earlier is not None and earlier.parts:

@@ -373,6 +373,39 @@ def test_a_rule_that_cannot_be_meant_is_refused(rules: dict[str, Any], why: str)
     assert str(error.value) == why
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("min_plddt", 170.0, "170 is out of range: give a number from 0 to 100"),
+        ("min_plddt", -1.0, "-1 is out of range: give a number from 0 to 100"),
+        ("max_resolution", 0.0, "0 is out of range: give a number above 0"),
+        ("max_radius_of_gyration", -0.5, "-0.5 is out of range: give a number above 0"),
+        ("max_length", 0, "0 is out of range: give a number of at least 1"),
+        ("max_oligomer", 0, "0 is out of range: give a number of at least 1"),
+    ],
+)
+def test_a_limit_that_every_chain_or_none_keeps_is_refused(
+    name: str, value: float, wanted: str
+) -> None:
+    with pytest.raises(UsageError) as error:
+        Filters(**{name: value}).check()
+    option = "--" + name.replace("_", "-")
+    assert str(error.value) == f"{option} {wanted}, or leave the option out to drop nothing by it"
+
+
+@pytest.mark.parametrize(
+    "rule", [f for f in fields(Filters) if f.name[:3] in ("min", "max")], ids=lambda f: f.name
+)
+def test_no_limit_is_below_nothing(rule: Field[Any]) -> None:
+    with pytest.raises(UsageError, match="--" + rule.name.replace("_", "-")):
+        Filters(**{rule.name: -1}).check()
+
+
+def test_a_method_of_no_letters_is_refused() -> None:
+    with pytest.raises(UsageError, match="--methods has an empty name"):
+        Filters(methods=["x-ray", " "]).check()
+
+
 def test_rules_that_leave_something_are_not_refused() -> None:
     Filters().check()
     Filters(
@@ -380,6 +413,9 @@ def test_rules_that_leave_something_are_not_refused() -> None:
         max_length=2,
         min_fraction_resolved=1.0,
         max_coil_fraction=0.0,
+        min_plddt=100.0,
+        max_breaks=0,
+        max_clashes=0.0,
         released_after="2020-01-05",
         released_before="2020-01-06",
     ).check()

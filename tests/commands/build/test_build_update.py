@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -289,16 +290,41 @@ def test_the_list_of_obsolete_entries_is_read_in_the_pdbs_form_and_as_csv(tmp_pa
 def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
     path = tmp_path / "obsolete.dat"
     path.write_text("1abc\n<html>\n")
-    with pytest.raises(UsageError, match="line 2"):
+    with pytest.raises(UsageError, match=r"line 2: is no entry\. Give the PDB's obsolete\.dat"):
         Obsolete.read(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "lists no entry"),
+        (b" LIST OF OBSOLETE COORDINATE ENTRIES AND SUCCESSORS\n\n", "lists no entry"),
+        (b"entry_id,superseded_by\n", "lists no entry"),
+        # A manifest says what to keep; read as this list, it would do the reverse.
+        (b"entry_id,chain\n1abc,A\n", "line 1: is no entry"),
+        (b"\x1f\x8b\x08\x00packed", "is no text in UTF-8; give the list unpacked"),
+        (b'1abc,"' + b"x" * 200_000 + b'"\n', "line 1: is no entry"),
+        (b"data_1ABC\n#\n_entry.id   1ABC\n", "line 3: is no entry"),
+    ],
+)
+def test_a_file_that_is_no_list_of_obsolete_entries_says_what_is_wanted(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    path = tmp_path / "obsolete.dat"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=re.escape(said)) as error:
+        Obsolete.read(path)
+    assert str(error.value).startswith(f"--obsolete {path}")
+    assert "obsolete.dat, or a list with an entry a line" in str(error.value)
+
+
 def test_obsolete_entries_are_left_out_and_counted_by_name(
-    source: Path, out: Path, tmp_path: Path
+    source: Path, out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     listed = tmp_path / "obsolete.csv"
-    listed.write_text("p004,p001\n")
+    listed.write_text("p004,p001\n9xyz\n")
     found = update(source, out, obsolete=listed)
+    assert "obsolete: 1 of 2 listed entries found" in capfd.readouterr().out
     row = runs.inputs(out)["p004.pdb"]
     assert (row["status"], row["reason"]) == ("skipped", "obsolete")
     assert "superseded by p001" in row["message"]
