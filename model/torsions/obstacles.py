@@ -19,8 +19,9 @@ METAL = 0.8
 which overlap does not count then."""
 
 BOND = (1.2, 2.0)
-"""Å: N, O or S of a side chain that is so far from a carbon of a ligand is bonded to it, as
-asparagines are to glycans, cysteines to haem and lysines to pyridoxal phosphate."""
+"""Å: N, O or S of a side chain that is so far from a carbon or a boron of a ligand is bonded to it,
+as asparagines are to glycans, cysteines to haem, lysines to pyridoxal phosphate and serines to
+boronic acids."""
 
 REACH = 12.0
 """Å from CB, farther than the tip of an arginine and the radii of two atoms."""
@@ -41,13 +42,13 @@ class Obstacles(TensorRecord):
         Å, in the coordinates of the protein.
     radii : (B, M) float
         Å; 0 where there is no atom.
-    carbon : (B, M) bool
+    bonding : (B, M) bool
         A side chain may be bonded to it.
     """
 
     positions: Tensor
     radii: Tensor
-    carbon: Tensor
+    bonding: Tensor
 
     @classmethod
     def of(cls, atoms: Sequence[tuple[Tensor, Sequence[str]]]) -> Obstacles | None:
@@ -56,13 +57,13 @@ class Obstacles(TensorRecord):
         if most == 0:
             return None
         positions = torch.zeros(len(atoms), most, 3)
-        radii, carbon = torch.zeros(2, len(atoms), most)
+        radii, bonding = torch.zeros(2, len(atoms), most)
         for b, (x, elements) in enumerate(atoms):
             n, symbols = len(elements), [element.upper() for element in elements]
             positions[b, :n] = x
             radii[b, :n] = torch.tensor([VAN_DER_WAALS_RADII.get(e, METAL) for e in symbols])
-            carbon[b, :n] = torch.tensor([e == "C" for e in symbols])
-        return cls(positions, radii, carbon.bool())
+            bonding[b, :n] = torch.tensor([e in ("B", "C") for e in symbols])
+        return cls(positions, radii, bonding.bool())
 
 
 def overlap_with_obstacles(
@@ -99,7 +100,7 @@ def overlap_with_obstacles(
             obstacles.radii[item, atom][:, None, None],
         )
         bonding = _BONDING.of(types)[:, None, 5:]
-        bonding = bonding & obstacles.carbon[item, atom][:, None, None]
+        bonding = bonding & obstacles.bonding[item, atom][:, None, None]
         apart = squared(atoms, place)
         bonded = bonding & (apart > BOND[0] ** 2) & (apart < BOND[1] ** 2)
         found = torch.where(bonded, 0.0, found)

@@ -82,10 +82,12 @@ for _array in (CHI_MASK, CHI_SLOTS, CHI_PI_PERIODIC, SYMMETRIC_SLOTS):
 
 VAN_DER_WAALS_RADII: Mapping[str, float] = {
     "H": 1.20,
+    "B": 1.92,
     "C": 1.70,
     "N": 1.55,
     "O": 1.52,
     "F": 1.47,
+    "SI": 2.10,
     "P": 1.80,
     "S": 1.80,
     "CL": 1.75,
@@ -94,4 +96,5 @@ VAN_DER_WAALS_RADII: Mapping[str, float] = {
     "I": 1.98,
 }
 """Å, by element symbol in capitals. A. Bondi, J. Phys. Chem. 68, 441 (1964), table I,
-doi:10.1021/j100785a001."""
+doi:10.1021/j100785a001; boron, which it lacks: M. Mantina et al., J. Phys. Chem. A 113, 5806
+(2009), doi:10.1021/jp8111556."""

@@ -156,6 +156,10 @@ def beside(at: tuple[float, float, float], element: str) -> Obstacles:
         ("S", 2.05, "ZN", 0),
         ("S", 1.0, "ZN", 1),
         ("S", 2.05, "CL", 1),
+        # No metals, though a table of few elements may lack them.
+        ("S", 2.1, "B", 1),
+        ("S", 1.45, "B", 0),
+        ("S", 2.3, "SI", 1),
     ],
 )
 def test_side_chains_go_round_obstacles_but_may_be_bonded_to_them(

@@ -170,8 +170,8 @@ def test_the_symmetric_swap_of_slots_follows_the_names_and_undoes_itself() -> No
         np.testing.assert_array_equal(swapped[swapped], np.arange(14))
 
 
-def test_radii_of_protein_elements_are_those_of_bondi() -> None:
-    for element in "CNOS":
+def test_radii_are_those_of_bondi_and_of_mantina() -> None:
+    for element in ("C", "N", "O", "S", "B", "SI"):
         assert VAN_DER_WAALS_RADII[element] == pytest.approx(info.vdw_radius_single(element))
 
 
