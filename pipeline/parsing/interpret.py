@@ -28,7 +28,7 @@ from pipeline.residues import (
     atom_indices,
     sequence_string,
 )
-from pipeline.residues.components import is_name_of_standard
+from pipeline.residues.components import is_glycosylated_in_glycam, is_name_of_standard
 
 _BITS = (1 << np.arange(N_SLOTS)).astype(np.uint16)
 
@@ -89,6 +89,11 @@ def interpret(
     runs = Runs(atoms)
     geometry = BackboneGeometry(atoms, runs)
     flags = [f"numbers_guessed:{n_guessed}"] if n_guessed else []
+    flags += [
+        f"glycam_name:{known.comp_id}:{np.count_nonzero(runs.comp == k)}"
+        for k, known in enumerate(runs.components)
+        if known is not None and is_glycosylated_in_glycam(known)
+    ]
     table = polymer_residues(atoms, runs, geometry, info, flags)
     metadata = _with_counts(info.metadata, runs, table)
     if table is None:

@@ -110,23 +110,33 @@ _PROTEIN_NAMES: dict[str, str] = {
     for name in names.split()
 }
 
+# GLYCAM (Kirschner et al. 2008, J. Comput. Chem. 29, 622): residues that carry a glycan. The CCD
+# has NLN for norleucine amide and OLT for O-methylthreonine.
+_GLYCAM_NAMES = {"NLN": "ASN", "OLS": "SER", "OLT": "THR"}
+_PROTEIN_NAMES |= _GLYCAM_NAMES
+
 # AMBER writes terminal residues with a letter in front: NALA, CHIE.
 _PROTEIN_NAMES |= {
     end + name: parent
     for name, parent in [
         *((name, name) for name in RESTYPES),
-        *((name, _PROTEIN_NAMES[name]) for name in ("CYX", "HID", "HIE", "HIP")),
+        *((name, _PROTEIN_NAMES[name]) for name in ("CYX", "HID", "HIE", "HIP", *_GLYCAM_NAMES)),
     ]
     for end in "NC"
 }
+_GLYCOSYLATED = frozenset(end + name for name in _GLYCAM_NAMES for end in ("", "N", "C"))
 
 # Some writers do not use capitals. The CCD does, so a lower-case name proves nothing by itself.
 _PROTEIN_NAMES |= {form: name for name in RESTYPES for form in (name.lower(), name.capitalize())}
 
 _TERMINAL_OXYGENS = frozenset({"OXT", "OT", "OT1", "OT2", "OC1", "OC2", "O1", "O2", "O'", "O''"})
 
-# A residue cut off at CG would fit both homoserine (HSE of the CCD) and histidine (of CHARMM).
-_TELLING_ATOMS = {"HSE": frozenset({"ND1", "CD2", "CE1", "NE2"})}
+# A residue cut off at CG would fit both homoserine (HSE of the CCD) and histidine (of CHARMM), and
+# both norleucine amide (NLN of the CCD) and asparagine (of GLYCAM).
+_TELLING_ATOMS = {
+    "HSE": frozenset({"ND1", "CD2", "CE1", "NE2"}),
+    "NLN": frozenset({"OD1", "ND2"}),
+}
 
 # CHARMM; AMBER (DA, DA5, RA, RA5, A5 …; DA to DT are in the CCD); PDB files before version 3.
 _NUCLEIC_NAMES = frozenset(
@@ -159,6 +169,11 @@ def override_names() -> frozenset[str]:
 def is_name_of_standard(comp_id: str) -> bool:
     """Whether the name means one of the twenty amino acids, in some program if not in the CCD."""
     return comp_id in _AATYPES or comp_id in _PROTEIN_NAMES
+
+
+def is_glycosylated_in_glycam(known: Component) -> bool:
+    """Whether it is an ASN, SER or THR under the name that GLYCAM gives to one with a glycan."""
+    return known.comp_id in _GLYCOSYLATED and not known.is_modified
 
 
 def _agrees_with_protein(comp_id: str, atoms: frozenset[str]) -> bool:

@@ -42,6 +42,7 @@ from pipeline.residues import (
     sequence_string,
 )
 from pipeline.residues import generate_components as generator
+from pipeline.residues.components import is_glycosylated_in_glycam
 
 STANDARD = pytest.mark.parametrize("restype", RESTYPES)
 
@@ -428,6 +429,7 @@ HISTIDINE = ("N", "CA", "C", "O", "CB", "CG", "ND1", "CD2", "CE1", "NE2")
         *((name, "HIS") for name in ("HSD", "HSE", "HSP", "HID", "HIE", "HIP", "HISD", "NHIE")),
         *(("CYX", "CYS"), ("CYM", "CYS"), ("CYS2", "CYS"), ("ASH", "ASP"), ("GLH", "GLU")),
         *(("LYN", "LYS"), ("LYP", "LYS"), ("ARN", "ARG"), ("TYM", "TYR"), ("CILE", "ILE")),
+        *(("NLN", "ASN"), ("OLS", "SER"), ("OLT", "THR"), ("COLS", "SER"), ("NNLN", "ASN")),
         *(("NALA", "ALA"), ("CGLY", "GLY"), ("phe", "PHE"), ("Trp", "TRP")),
     ],
 )
@@ -464,6 +466,21 @@ def test_atoms_that_fit_homoserine_and_histidine_alike_leave_it_homoserine() -> 
     assert whole is not None
     assert RESTYPES[cut_off.aatype] == "SER"
     assert RESTYPES[whole.aatype] == "HIS"
+
+
+def test_atoms_tell_the_glycosylated_residues_of_glycam_from_the_dictionary_s() -> None:
+    for comp_id, parent in (("NLN", "LEU"), ("OLT", "THR")):
+        known = component(comp_id, ccd_heavy_atoms(comp_id))
+        assert known is not None
+        assert (RESTYPES[known.aatype], known.is_modified) == (parent, True)
+        assert not is_glycosylated_in_glycam(known)
+        assert component(comp_id) == known
+    cut_off = component("NLN", ["N", "CA", "C", "O", "CB", "CG"])
+    assert cut_off is not None
+    assert RESTYPES[cut_off.aatype] == "LEU"
+    asparagine = component("NLN", ["N", "CA", "C", "O", "CB", "CG", "ND2"])
+    assert asparagine is not None
+    assert is_glycosylated_in_glycam(asparagine)
 
 
 def test_the_four_letter_names_need_no_atoms() -> None:

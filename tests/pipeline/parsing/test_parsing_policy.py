@@ -210,6 +210,25 @@ def test_residues_without_a_readable_number_are_counted_on():
     assert parsed.flags == ["numbers_guessed:3"]
 
 
+@BOTH
+def test_residues_with_a_glycan_under_the_names_of_glycam_are_what_their_atoms_say(kind):
+    backbone = ("N", "CA", "C", "O", "CB")
+    atoms = [
+        *residue("NLN", 1, names=(*backbone, "CG", "OD1", "ND2")),
+        *residue("OLS", 2, names=(*backbone, "OG")),
+        *residue("OLT", 3, names=(*backbone, "OG1", "CG2")),
+        *residue("NLN", 4, names=(*backbone, "CG", "OD1", "ND2")),
+    ]
+    parsed = read(in_format(kind, atoms))
+    assert sequence(parsed) == "NSTN"
+    assert parsed.chains[0].n_modified == 0
+    assert sorted(parsed.flags) == ["glycam_name:NLN:2", "glycam_name:OLS:1", "glycam_name:OLT:1"]
+    # Norleucine amide, by its atoms.
+    other = read(in_format(kind, residue("NLN", 1, names=(*backbone, "CG", "CD", "CE", "NXT"))))
+    assert sequence(other) == "L"
+    assert other.flags == []
+
+
 def test_sequence_and_atoms_that_disagree_fall_back_to_author_numbers_with_a_flag():
     text = pdb_text(seqres("A", ["TRP", "TRP", "TRP"]), chain(["ALA", "GLY"], first=7), "TER")
     parsed = read(text)
