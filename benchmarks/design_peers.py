@@ -49,6 +49,7 @@ from design_measures import (
     total_variation,
 )
 from network_sequences import OURS, Effort, ask_network
+from peer_command import check_peer_options, peer_status_of
 from peer_sequences import PEER, TEMPERATURES, Answers, AnswerStore, Question, ask_peer, scored_rows
 from resampling import Measure, Resampled, said
 
@@ -56,7 +57,6 @@ from model.checkpoint import checkpoint_named
 from model.evaluate.held_out import COLUMNS, items_of, spread
 from model.tasks import TASK_RECORDS
 from model.trained_network import default_for, load_network, open_dataset, untrained_for
-from pipeline.errors import Failure, UsageError
 from pipeline.residues import RESTYPES
 
 NATURE = "nature"
@@ -265,34 +265,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes of this network")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args(arguments)
-    if options.peer_python is not None:
-        if not os.access(options.peer_python, os.X_OK):
-            parser.error(f"--peer-python {options.peer_python} cannot be run")
-        # The folder that the peer runs in is another.
-        options.peer_python = options.peer_python.absolute()
-    for name, least in (
-        ("limit", 1),
-        ("mutations", 0),
-        ("steps", 1),
-        ("likelihood_steps", 1),
-        ("workers", 1),
-    ):
-        if (value := getattr(options, name)) is not None and value < least:
-            word = "--" + name.replace("_", "-")
-            parser.error(f"{word} is at least {least}, found {value}")
+    check_peer_options(
+        parser, options, limit=1, mutations=0, steps=1, likelihood_steps=1, workers=1
+    )
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        print_tables(parse(arguments))
-    except KeyboardInterrupt:
-        print("interrupted: what was answered is kept", file=sys.stderr)
-        return 130
-    except (Failure, UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+    return peer_status_of(lambda: print_tables(parse(arguments)))
 
 
 if __name__ == "__main__":

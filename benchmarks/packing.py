@@ -14,13 +14,11 @@ more.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import fcntl
 import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -35,6 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pyarrow.parquet as pq
 import torch
 import yaml
+from child_process import end_with_parent
 from packing_runs import Folder, Run, Settings, keep_settings
 from packing_table import Results, draw_curves, markdown
 
@@ -48,7 +47,6 @@ TOLERATED_SPREAD = 0.02
 MARGIN = 60.0
 """Seconds before the end at which training stops: starting, validating and saving take some."""
 WATCH_SECONDS = 0.5
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -236,12 +234,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, **one, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _die_with_parent() -> None:
-    """Nothing trains on unwatched, however this process ends (Linux)."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 @contextmanager
 def locked(work: Path) -> Iterator[IO[str]]:
     """The folder is this process's and its children's alone.
@@ -328,7 +320,7 @@ class Workers:
                 stderr=log,
                 env=environment(),
                 start_new_session=True,  # a Ctrl-C is for this process, which passes it on
-                preexec_fn=_die_with_parent,
+                preexec_fn=end_with_parent,
                 pass_fds=[self.lock.fileno()],
             )
         self._active[run] = (job, process, time.monotonic())

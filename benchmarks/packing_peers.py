@@ -41,6 +41,7 @@ from packing_measures import (
     measured,
     only,
 )
+from peer_command import check_peer_options, peer_status_of
 from peer_structures import Packed, Store, run_peer
 from resampling import Measure, Resampled, said
 
@@ -51,7 +52,6 @@ from model.sample.run import Drawing, run_problems
 from model.tasks import TASK_RECORDS, Problem, Request
 from model.trained_network import load_network, open_dataset
 from pipeline.dataset import ShardDataset
-from pipeline.errors import Failure, UsageError
 from pipeline.residues import ATOM14_EXISTS
 from pipeline.residues.side_chains import place_side_chains
 
@@ -222,29 +222,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args(arguments)
-    if options.peer_python is not None:
-        if options.peer_structures is None:
-            parser.error("--peer-python needs --peer-structures DIR, where its structures are kept")
-        if not os.access(options.peer_python, os.X_OK):
-            parser.error(f"--peer-python {options.peer_python} cannot be run")
-        # The folder that the peer runs in is another.
-        options.peer_python = options.peer_python.absolute()
-    for name in ("limit", "passes"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            parser.error(f"--{name} is at least 1, found {value}")
+    if options.peer_python is not None and options.peer_structures is None:
+        parser.error("--peer-python needs --peer-structures DIR, where its structures are kept")
+    check_peer_options(parser, options, limit=1, passes=1)
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        print_tables(parse(arguments))
-    except KeyboardInterrupt:
-        print("interrupted: what the peer has packed is kept", file=sys.stderr)
-        return 130
-    except (Failure, UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+    return peer_status_of(lambda: print_tables(parse(arguments)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from child_process import end_with_parent_alone
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -49,7 +50,13 @@ def run_script(
         for file, name in named.items():
             np.savez(source / file, **questions[name])  # type: ignore[arg-type]
         words = [str(python), str(script), str(source), str(destination)]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=scratch) as process:
+        with subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=scratch,
+            preexec_fn=end_with_parent_alone,
+        ) as process:
             try:
                 assert process.stdout is not None
                 for line in process.stdout:

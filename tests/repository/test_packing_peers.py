@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -158,6 +164,51 @@ def test_a_peer_that_fails_is_named(chain: Structure, stub: Path) -> None:
     peer_structures.SCRIPT.write_text("raise SystemExit(3)")
     with pytest.raises(SystemExit, match=r"status 3.*--help"):
         packed_by(stub, chain)
+
+
+ASKS = """\
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from peer_command import peer_status_of
+from peer_process import run_script
+question = {"a": {}}
+script = Path(sys.argv[2])
+sys.exit(peer_status_of(lambda: run_script(Path(sys.executable), script, question, print)))
+"""
+NEVER_ANSWERS = """\
+import os, time
+from pathlib import Path
+Path(__file__).with_name("pid").write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("TERM", 130), ("INT", 130), ("KILL", -9)])
+def test_a_peer_ends_with_the_command_that_asks_it(tmp_path: Path, how: str, status: int) -> None:
+    script, pid = tmp_path / "peer.py", tmp_path / "pid"
+    script.write_text(NEVER_ANSWERS)
+    words = [sys.executable, "-c", ASKS, str(ROOT / "benchmarks"), str(script)]
+    command = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        child = psutil.Process(int(_soon(lambda: pid.exists() and pid.read_text())))
+        command.send_signal(getattr(signal, f"SIG{how}"))
+        said = command.communicate(timeout=60)[1]
+    finally:
+        command.kill()
+    assert command.returncode == status
+    if how != "KILL":
+        assert said == "interrupted: what was answered is kept, and the same command goes on\n"
+    _soon(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def _soon(happens: Callable[[], Any]) -> Any:
+    """What comes of a call, once it is something."""
+    deadline = time.monotonic() + 60
+    while not (found := happens()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
 
 
 # ---- what is kept -------------------------------------------------------------------------------
