@@ -7,6 +7,7 @@ from pathlib import Path
 
 from model.flow.tasks import Task
 from model.tasks import TASK_RECORDS
+from pipeline.commands.checks import check_at_least
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
 from pipeline.files.place import Place
@@ -97,10 +98,7 @@ class EvaluateOptions:
         ------
         UsageError
         """
-        for name in ("steps", "batch_size", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{dashed(name)} is at least 1, found {value}")
+        check_at_least(self, steps=1, batch_size=1, limit=1)
         for name in (
             "temperature",
             "noise_scale",

@@ -9,6 +9,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from model.tasks import TASK_RECORDS, Request
 from model.tasks.motif_bench import check_files
+from pipeline.commands.checks import check_at_least
 from pipeline.commands.words import dashed
 from pipeline.errors import UsageError
 
@@ -90,10 +91,7 @@ def check_request(request: Request) -> None:
     if request.task not in TASK_RECORDS:
         known = ", ".join(TASK_RECORDS)
         raise UsageError(f"--task is one of {known}, found {request.task!r}")
-    for name in ("number", "steps", "best_of", "batch_size"):
-        value = getattr(request, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{dashed(name)} is at least 1, found {value}")
+    check_at_least(request, number=1, steps=1, best_of=1, batch_size=1)
     for name in ("temperature", "noise_scale", "step_noise"):
         value = getattr(request, name)
         if value is not None and not 0 <= value < float("inf"):

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.flow.likelihood import ORDERS
-from pipeline.commands.words import dashed
-from pipeline.errors import UsageError
+from pipeline.commands.checks import check_at_least
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,4 @@ class ScoreOptions:
         ------
         UsageError
         """
-        for name in ("orders", "steps", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{dashed(name)} is at least 1, found {value}")
+        check_at_least(self, orders=1, steps=1, batch_size=1)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.commands.checks import check_at_least
 from pipeline.commands.words import MEBIBYTE
 from pipeline.errors import UsageError
 from pipeline.filters import Filters
@@ -83,7 +82,8 @@ class Reading:
         ------
         UsageError
         """
-        check_at_least(self, max_file_size=1, max_memory=0)
+        if self.max_file_size < 1:
+            raise UsageError("--max-file-size is at least 1 MiB")
         if self.max_memory and self.max_memory < MIN_MEMORY * MEBIBYTE:
             raise UsageError(
                 f"--max-memory must be at least {MIN_MEMORY} MiB, without which nothing is built; "

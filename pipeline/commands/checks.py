@@ -10,15 +10,15 @@ from pipeline.errors import UsageError
 
 
 def check_at_least(options: object, **least: int) -> None:
-    """Of each option that is named, the least value.
+    """Of each option that is named, the least value; one that is None was not given.
 
     Raises
     ------
     UsageError
     """
     for name, bound in least.items():
-        if getattr(options, name) < bound:
-            raise UsageError(f"{dashed(name)} must be at least {bound}")
+        if (value := getattr(options, name)) is not None and value < bound:
+            raise UsageError(f"{dashed(name)} is at least {bound}, found {value}")
 
 
 def check_share(name: str, value: float) -> None:

@@ -458,7 +458,7 @@ def test_a_build_does_not_go_on_in_the_folder_of_a_subset(
         (["--list", "table.csv"], 2, "the first line of a CSV names a column"),
         (["--list", "binary"], 2, "is no text"),
         (["--list", "unknown.txt"], 1, "no chain is in the list"),
-        (["--shard-size", "0"], 2, "--shard-size must be at least 1"),
+        (["--shard-size", "0"], 2, "--shard-size is at least 1, found 0"),
         (["--wher", "x"], 2, "did you mean --where?"),
     ],
 )
