@@ -1,8 +1,46 @@
 "use strict";
 const get = id => document.getElementById(id);
-const SCENES = JSON.parse(get("data").textContent);
+const {types: TYPES, scenes: SCENES} = JSON.parse(get("data").textContent);
 const SCENE = get("scene");
 let data = SCENES[0], selected = null;
+
+// Rows of so many numbers, each a step from the one of the row before if it is told as a step.
+function rows(numbers, width, unit, areSteps) {
+  const found = [], sum = new Array(width).fill(0);
+  for (let k = 0; k < numbers.length; k += width)
+    found.push(sum.map((v, c) => (sum[c] = (areSteps ? v : 0) + numbers[k + c]) / unit));
+  return found;
+}
+// Columns → the residues of a scene, and the mmCIF of its atoms, which is what the viewer reads.
+function unpacked(scene) {
+  const numbers = rows(scene.numbers, 1, 1, true), b = rows(scene.b, 1, 10);
+  const atoms = rows(scene.atoms, 3, 100, true), centres = rows(scene.centres, 3, 1e4, true);
+  const covariances = rows(scene.covariances, 6, 1e4), axes = rows(scene.axes, 3, 100);
+  const unresolved = new Set(scene.unresolved), lines = [];
+  const chains = scene.n_residues.flatMap((n, chain) => new Array(n).fill(chain));
+  let atom = 0, ellipsoid = 0;
+  const residues = chains.map((chain, row) => {
+    const [name, ...names] = TYPES[scene.types[row]], code = scene.codes[row] || "";
+    const [number] = numbers[row], mask = scene.masks[row];
+    names.forEach((atomName, slot) => {
+      if (mask !== undefined && !(mask >> slot & 1)) return;
+      lines.push(`ATOM ${atom + 1} ${atomName[0]} ${atomName} ${name} ${chain} ${number} ` +
+                 `${code || "?"} ${atoms[atom].join(" ")}`);
+      atom++;
+    });
+    const residue = {row, chain, name, number, code, sse: Number(scene.sse[row]), b: b[row][0]};
+    if (!unresolved.has(row)) {
+      residue.centre = centres[ellipsoid];
+      residue.covariance = covariances[ellipsoid];
+      residue.axes = axes[ellipsoid++];
+    }
+    return residue;
+  });
+  const items = ["group_PDB", "id", "type_symbol", "auth_atom_id", "auth_comp_id", "auth_asym_id",
+                 "auth_seq_id", "pdbx_PDB_ins_code", "Cartn_x", "Cartn_y", "Cartn_z"];
+  const head = items.map(item => `_atom_site.${item}`);
+  return {...scene, residues, structure: ["data_scene", "loop_", ...head, ...lines, "#"].join("\n")};
+}
 
 // Palettes that the colour-blind can tell apart (Okabe and Ito 2008; Crameri's batlow for numbers).
 const KINDS = {
@@ -140,7 +178,7 @@ function start() {
     const byPlace = new Map();
     const place = (chain, number, code) => chain + "|" + number + "|" + (code || "").trim();
     for (const residue of data.residues)
-      byPlace.set(place(data.chains[residue.chain], residue.number, residue.code), residue);
+      byPlace.set(place(residue.chain, residue.number, residue.code), residue);
     const known = data.residues;
     for (const atom of model.selectedAtoms({})) {
       const residue = byPlace.get(place(atom.chain, atom.resi, atom.icode));
@@ -186,7 +224,7 @@ function start() {
   const look = () => {
     const at = get("at").value;
     viewer.resize(); // the lines above the canvas may have grown
-    viewer.zoomTo(at === "" ? {} : {chain: data.chains[Number(at)]});
+    viewer.zoomTo(at === "" ? {} : {chain: at});
     const shown = data.residues.filter(r => r.centre && (at === "" || r.chain === Number(at)));
     const centres = shown.map(({centre: [x, y, z]}) => ({x, y, z}));
     const box = SCENE.getBoundingClientRect();
@@ -212,7 +250,7 @@ function start() {
     try { name = decodeURIComponent(name); } catch { /* no name of a chain, then */ }
     const found = SCENES.findIndex(scene => scene.name === name);
     if (found >= 0) get("which").value = String(found);
-    data = SCENES[Number(get("which").value)];
+    data = unpacked(SCENES[Number(get("which").value)]);
     show();
   };
   get("which").replaceChildren(...SCENES.map((s, k) => new Option(s.name, String(k))));

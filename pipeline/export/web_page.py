@@ -19,14 +19,23 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipeline.built.stored_chains import StoredChain
-from pipeline.export.atoms import insertion_codes, residue_names
+from pipeline.export.atoms import RESIDUE_NAMES, insertion_codes
 from pipeline.export.errors import ExportError
-from pipeline.export.mmcif import mmcif_text
+from pipeline.residues import AATYPE_OF_LETTER, ATOM14_NAMES, sequence_string
 
 VIEWER = "3dmol@2.5.5/build/3Dmol-min.js"
 """Package, version and file of npm."""
 
 VIEWER_SHA256 = "f7cc78921ae72e7623e89cdd111434f58c2efddd2ffda1cd212644b406fb8016"
+
+_TYPES = {
+    letter: [RESIDUE_NAMES[k], *filter(None, ATOM14_NAMES[k])]
+    for letter, k in AATYPE_OF_LETTER.items()
+}
+"""Letter → name of the residue, and of its atoms in the order of the bits of ``atom14_mask``."""
+
+_WHOLE = [(1 << sum(map(bool, names))) - 1 for names in ATOM14_NAMES]
+"""By ``aatype``, the mask of all of its atoms."""
 
 
 def bundled_viewer() -> str:
@@ -76,7 +85,8 @@ def web_page(scenes: Sequence[Sequence[StoredChain]], viewer_script: str | None 
         autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
     script = bundled_viewer() if viewer_script is None else viewer_script
-    data = json.dumps([_scene(chains) for chains in scenes], separators=(",", ":"))
+    content = {"types": _TYPES, "scenes": [_scene(chains) for chains in scenes]}
+    data = json.dumps(content, separators=(",", ":"))
     page = environment.from_string(resource("page.html.jinja")).render(
         title=scenes[0][0].chain.entry_id,
         style=Markup(resource("page.css")),
@@ -91,14 +101,25 @@ def web_page(scenes: Sequence[Sequence[StoredChain]], viewer_script: str | None 
 
 
 def _scene(chains: Sequence[StoredChain]) -> dict[str, Any]:
-    """What the page knows of chains that it shows together."""
+    """What the page knows of chains that it shows together: texts, and residues in columns.
+
+    Numbers are integers in the unit that ``page.js`` names, those of places less the place before.
+    What hardly a residue has is told by its row alone.
+    """
     first = chains[0].chain
     about = first.metadata
     names = [stored.chain.auth_asym_id for stored in chains]
-    residues: list[dict[str, Any]] = []
-    for number, stored in enumerate(chains):
-        residues += _residues(stored, number, len(residues))
-    b_factors = [r["b"] for r in residues if r["there"]]
+    chain = [stored.chain for stored in chains]
+    aatype = np.concatenate([c.aatype for c in chain])
+    mask = np.concatenate([c.atom14_mask for c in chain])
+    resolved = np.concatenate([c.resolved for c in chain])
+    number = np.concatenate([c.auth_seq_id for c in chain])
+    b_factor = np.concatenate([c.b_factor for c in chain]).astype(np.float64)
+    centre = np.concatenate([stored.centroid for stored in chains])[resolved]
+    covariance = np.concatenate([stored.covariance for stored in chains])[resolved]
+    codes = [code for c in chain for code in insertion_codes(c)]
+    whole = np.array(_WHOLE, np.uint16)[aatype]
+    there = b_factor[mask > 0].round(2)
     is_plddt = about.confidence_kind == "plddt"
     told = [" ".join((about.title or "").split()), (about.method or "").lower()]
     if about.resolution is not None:
@@ -108,37 +129,23 @@ def _scene(chains: Sequence[StoredChain]) -> dict[str, Any]:
         "name": first.uid,
         "title": first.entry_id,
         "subtitle": " · ".join(filter(None, told)),
-        "structure": mmcif_text([stored.chain for stored in chains]),
         "chains": names,
-        "residues": residues,
-        "b_range": [0, 100] if is_plddt else [min(b_factors), max(b_factors)],
+        "n_residues": [len(c) for c in chain],
+        "types": sequence_string(aatype),
+        "sse": "".join(map(str, np.concatenate([stored.sse for stored in chains]).tolist())),
+        "numbers": _steps(number.astype(np.int64)),
+        "codes": {k: code for k, code in enumerate(codes) if code},
+        "masks": {k: int(mask[k]) for k in np.flatnonzero(mask != whole).tolist()},
+        "unresolved": np.flatnonzero(~resolved).tolist(),
+        "b": _integers(b_factor, 10),
+        "atoms": _steps(_rounded(np.concatenate([c.coords for c in chain]), 0.1)),
+        "centres": _steps(_rounded(centre, 10_000)),
+        "covariances": _integers(covariance, 10_000),
+        "axes": _integers(_semi_axes(covariance), 100),
+        "b_range": [0, 100] if is_plddt else [there.min(), there.max()],
         "b_name": "pLDDT" if is_plddt else "B-factor",
         "b_unit": "" if is_plddt else " Å²",
     }
-
-
-def _residues(stored: StoredChain, chain: int, begin: int) -> list[dict[str, Any]]:
-    """What the page knows of each row; unresolved ones have no centre."""
-    found = []
-    names, codes = residue_names(stored.chain), insertion_codes(stored.chain)
-    axes = _semi_axes(stored.covariance)
-    for k in range(len(stored.chain)):
-        residue = {
-            "row": begin + k,
-            "chain": chain,
-            "name": names[k],
-            "number": int(stored.chain.auth_seq_id[k]),
-            "code": codes[k],
-            "there": bool(stored.chain.atom14_mask[k]),
-            "sse": int(stored.sse[k]),
-            "b": round(float(stored.chain.b_factor[k]), 2),
-        }
-        if stored.chain.resolved[k]:
-            residue["centre"] = _rounded(stored.centroid[k])
-            residue["covariance"] = _rounded(stored.covariance[k])
-            residue["axes"] = _rounded(axes[k])
-        found.append(residue)
-    return found
 
 
 def _semi_axes(covariance: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -147,5 +154,14 @@ def _semi_axes(covariance: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.sqrt(np.maximum(np.linalg.eigvalsh(matrices), 0))[:, ::-1]
 
 
-def _rounded(values: NDArray[np.floating[Any]]) -> list[float]:
-    return [round(float(v), 4) for v in values]
+def _rounded(values: NDArray[Any], times: float) -> NDArray[np.int64]:
+    return np.rint(values.astype(np.float64) * times).astype(np.int64)
+
+
+def _integers(values: NDArray[Any], times: float) -> list[int]:
+    return _rounded(values, times).ravel().tolist()
+
+
+def _steps(values: NDArray[np.int64]) -> list[int]:
+    """Each row less the one before, the first as it is: fewer digits."""
+    return np.diff(values, axis=0, prepend=np.zeros_like(values[:1])).ravel().tolist()

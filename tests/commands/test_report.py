@@ -485,7 +485,7 @@ def test_outliers_can_be_looked_at_in_a_page_beside_the_report(
     page, chains = Page(out / "report.html"), (out / "report-chains.html").read_text()
     data = re.search(r'(?s)<script type="application/json" id="data">(.*?)</script>', chains)
     assert data
-    names = [scene["name"] for scene in json.loads(data[1])]
+    names = [scene["name"] for scene in json.loads(data[1])["scenes"]]
     # First in the table of outliers, then in the gallery.
     links = list(dict.fromkeys(page.links))
     assert links == [f"report-chains.html#{name}" for name in names]
