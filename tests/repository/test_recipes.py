@@ -141,8 +141,9 @@ FILTER = Recipe(
     edits={
         "pipeline/filters.py": [
             (
-                "    max_breaks: int | None = None\n",
-                "    max_breaks: int | None = None\n    max_modified: int | None = None\n",
+                "    max_breaks: int | None = _rule(least=0)\n",
+                "    max_breaks: int | None = _rule(least=0)\n"
+                "    max_modified: int | None = _rule(least=0)\n",
             ),
             (
                 "    drop_unknown\n        Properties",
