@@ -109,9 +109,8 @@ def _write(table: pa.Table, left_out: set[str], dataset: BuiltDataset, layout: L
             write_record(layout, dataclasses.replace(record, inputs=inputs, interfaces=rows))
     tables = {layout.interfaces: table}
     if left_out:
-        rows = dataset.table(layout.inputs).to_pylist()
-        inputs = flagged((InputRecord(**row) for row in rows), left_out)
-        tables[layout.inputs] = records_table(InputRecord, inputs)
+        before = (InputRecord(**row) for row in dataset.table(layout.inputs).to_pylist())
+        tables[layout.inputs] = records_table(InputRecord, flagged(before, left_out))
     for name, content in tables.items():
         with appears_whole(layout.root / name, layout.scratch) as temporary:
             write_table(content, temporary)
