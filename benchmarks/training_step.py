@@ -1,10 +1,12 @@
 """What a step of training costs: processor time, and what is kept for the backward pass.
 
-    python benchmarks/training_step.py DATASET [--residues 512] [--length 128] [--markdown]
+    python benchmarks/training_step.py DATASET [--config packing|design] [--residues 512]
+        [--length 128] [--markdown]
 
-One batch of chains of a dataset that have about the length, cropped to it; the network of
-`packing.yaml`, one thread, time of the process. A step is as many passes as training draws on
-average, the last of them with gradients. *Without neighbours* leaves out the pair features of
+One batch of chains of a dataset that have about the length, cropped to it; the network and the
+optimizer of `packing.yaml` or `design.yaml`, and this task; one thread, time of the process. A step
+is as many passes as training draws on average, the last of them with gradients, and one of the
+optimizer. *Without neighbours* leaves out the pair features of
 neighbours (`model.network.neighbours`), which is what they cost.
 """
 
@@ -23,6 +25,7 @@ import torch
 import yaml
 from build_speed import describe_machine, format_table
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from model.flow import (
     TASKS,
@@ -40,10 +43,11 @@ from model.flow.tasks import held_for
 from model.losses import FlowLoss
 from model.network import FlowNetwork, NetworkConfig
 from model.train.command import COLUMNS
+from model.train.optimizer import OptimizerConfig, build_optimizer
 from pipeline.batching import collate
 from pipeline.dataset import ContiguousCrop, ShardDataset
 
-CONFIG = Path(__file__).parents[1] / "model" / "configs" / "packing.yaml"
+CONFIGS = Path(__file__).parents[1] / "model" / "configs"
 
 
 class Nothing(nn.Module):
@@ -53,8 +57,10 @@ class Nothing(nn.Module):
         return z
 
 
-def batch_of(path: Path, residues: int, length: int) -> tuple[NoisyProtein, Target]:
-    """A packing of as many chains as have so many residues together."""
+def batch_of(
+    path: Path, residues: int, length: int, task: str = "packing"
+) -> tuple[NoisyProtein, Target]:
+    """As many chains as have so many residues together."""
     dataset = ShardDataset(
         path, columns=COLUMNS, where=f"length >= {length}", crop=ContiguousCrop(length), seed=0
     )
@@ -62,7 +68,7 @@ def batch_of(path: Path, residues: int, length: int) -> tuple[NoisyProtein, Targ
     batch = collate([dataset[k] for k in range(number)])
     clean = clean_from_batch(batch)
     noise = draw_noise(batch["chain_uid"], batch["lengths"], clean.mask.shape[1], 0, 1)
-    tasks = torch.full((number,), TASKS.index("packing"))
+    tasks = torch.full((number,), TASKS.index(task))
     held = held_for(tasks, clean, noise)
     return Flow().corrupt(clean, draw_times(held, noise), noise)
 
@@ -94,9 +100,15 @@ def kept_bytes(work: Callable[[], object]) -> int:
 
 
 def measure(
-    network: FlowNetwork, noisy: NoisyProtein, target: Target, repeats: int, half: bool
-) -> tuple[float, float, float, int]:
-    """Seconds of a pass, of the last pass with its gradients, and of a mean step; bytes kept."""
+    network: FlowNetwork,
+    optimizer: Optimizer,
+    noisy: NoisyProtein,
+    target: Target,
+    repeats: int,
+    half: bool,
+) -> tuple[float, float, float, float, int]:
+    """Seconds of a pass, of the last pass with its gradients, of the optimizer, and of a mean step;
+    bytes kept."""
     loss = FlowLoss()
 
     def predicted(given: NoisyProtein) -> Prediction:
@@ -117,29 +129,35 @@ def measure(
         forward().backward()
 
     one, last = seconds(earlier, repeats), seconds(step, repeats)
-    mean = (PASSES - 1) / 2 * one + last
-    return one, last, mean, kept_bytes(forward)
+    kept = kept_bytes(forward)
+    update = seconds(optimizer.step, repeats)
+    mean = (PASSES - 1) / 2 * one + last + update
+    return one, last, update, mean, kept
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
+    parser.add_argument("--config", choices=("packing", "design"), default="packing")
     parser.add_argument("--residues", type=int, default=512)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    noisy, target = batch_of(options.dataset, options.residues, options.length)
-    settings = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["model"]["network"]
+    noisy, target = batch_of(options.dataset, options.residues, options.length, options.config)
+    path = CONFIGS / f"{options.config}.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
     rows = []
     for title in ("with neighbours", "with neighbours, bf16", "without neighbours"):
         torch.manual_seed(0)
-        network = FlowNetwork(NetworkConfig(**settings))
+        network = FlowNetwork(NetworkConfig(**settings["network"]))
         if title.startswith("without"):
             network.pairs.neighbours = Nothing()  # type: ignore[assignment]
-        one, last, mean, kept = measure(
-            network, noisy, target, options.repeats, half=title.endswith("bf16")
+        optimizer, _ = build_optimizer(network, OptimizerConfig(**settings["optimizer"]), 1000)
+        half = title.endswith("bf16")
+        one, last, update, mean, kept = measure(
+            network, optimizer, noisy, target, options.repeats, half
         )
         rows.append(
             (
@@ -147,15 +165,17 @@ def main() -> None:
                 f"{sum(p.numel() for p in network.parameters()):,}",
                 f"{one:.3f}",
                 f"{last:.3f}",
+                f"{update:.3f}",
                 f"{mean:.3f}",
                 f"{int(noisy.mask.sum()) / mean:.0f}",
                 f"{kept / 2**20:.0f}",
             )
         )
     print("\n".join(f"- {line}" for line in describe_machine()))
-    print(f"\n{len(noisy.mask)} × {noisy.mask.shape[1]} residues\n")
+    print(f"\n{options.config}, {len(noisy.mask)} × {noisy.mask.shape[1]} residues\n")
     header = (
-        *("network", "parameters", "a pass, s", "the last, with gradients, s", "mean step, s"),
+        *("network", "parameters", "a pass, s", "the last, with gradients, s", "optimizer, s"),
+        "mean step, s",
         *("residues per s", "kept for gradients, MiB"),
     )
     print(format_table(header, rows, options.markdown))

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.attention import native
 from model.attention.gaussians import HeadGaussians
 from model.attention.heads import Heads
 from model.attention.precision import without_autocast
+from model.compiled_c import is_off
 
 ROW_NUMBERS = 4
 """Kept of each row and head: mean of g (or centre of z), spread, top and sum of the softmax."""
@@ -52,7 +52,7 @@ def is_usable(tensor: Tensor) -> bool:
     return (
         tensor.device.type == "cuda"
         and tensor.dtype == torch.float32
-        and not native.is_off()
+        and not is_off()
         and _is_installed()
         and torch.version.hip is None
         and torch.cuda.get_device_capability(tensor.device) >= OLDEST

@@ -19,6 +19,7 @@ from torch import Tensor
 from model.attention import gpu, native, tiled
 from model.attention.gaussians import HeadGaussians
 from model.attention.heads import Heads
+from model.compiled_c import SWITCH, is_off
 
 MODULES: dict[str, ModuleType] = {"tiled": tiled, "triton": gpu}
 """Those that have `forward`, `backward` and `ROW_NUMBERS`."""
@@ -64,8 +65,8 @@ def describe(device: torch.device) -> str:
     if native.is_usable(example):
         return "C on the CPU"
     why = (
-        f"{native.SWITCH}=0"
-        if native.is_off()
+        f"{SWITCH}=0"
+        if is_off()
         else ("there is no C compiler" if device.type == "cpu" else "there is no Triton for it")
     )
     return f"torch on {device.type}, which is slower ({why})"

@@ -41,6 +41,9 @@ def pair_distances(frames: FrameValue, target: Target, counts: Tensor) -> Tensor
         Hidden residues.
     """
     b, n = counts.shape
+    if counts.device.type == "cpu" and not bool(counts.any()):
+        # Of packing and design nothing is hidden. A GPU would have to be waited for to know.
+        return frames[1].new_zeros(b, n)
     points = to_global(frames[0], frames[1], _without_ca(frames[2]))
     truth = to_global(target.rotations, target.translations, _without_ca(target.backbone))
     known = target.frame_mask

@@ -10,12 +10,14 @@ import math
 import torch
 from torch import Tensor, nn
 
+from model.attention.precision import linear_in_full
 from model.flow.backbone import oxygen_torsion
 from model.flow.slots import N_SIDECHAIN, existing_slots
 from model.flow.state import NoisyProtein
 from model.gaussian_rigid import GaussianRigid
 from model.network.config import NetworkConfig
 from model.network.neighbours import NeighbourEdges
+from model.on_device import Constant
 from model.torsions import N_BINS
 from model.torsions.angles import N_CHI, dihedral
 from pipeline.geometry.frames import to_global
@@ -34,6 +36,9 @@ MAX_RELATIVE = 32
 
 DISTANCE_EDGES = (3.0, 4.5, 6.0, 7.5, 9.0, 11.0, 13.0, 15.0, 18.0, 21.0, 25.0, 30.0, 40.0)
 """Å, between the bins of Cα distances."""
+
+_HELD = Constant(torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+"""Whether the frames of both, and of either residue are held: of none, of one, of both."""
 
 
 class NodeEmbedding(nn.Module):
@@ -131,21 +136,29 @@ class PairEmbedding(nn.Module):
         # 0 is for residues of other chains, which have no place along this one.
         relative = torch.where(same, apart.clamp(-beyond, beyond) + beyond + 1, 0)
         z = self.relative(relative)
-        z = z + self.distance(self._bins(noisy.state.translations))
+        z.add_(nn.functional.embedding(self._kinds(noisy), self._table()))
+        return self.norm(self.neighbours(z, noisy))
+
+    def _kinds(self, noisy: NoisyProtein) -> Tensor:
+        """(B, N, N) rows of `_table`."""
+        kinds = self._bins(noisy.state.translations) * self.earlier.num_embeddings
         earlier = noisy.self_conditioning
         if earlier is not None:
-            bins = torch.where(
-                earlier.given[:, None, None], self._bins(earlier.translations) + 1, 0
-            )
-            z = z + self.earlier(bins)
-        else:
-            z = z + self.earlier(torch.zeros(1, dtype=torch.int64, device=z.device))
+            bins = self._bins(earlier.translations) + 1
+            kinds = kinds + torch.where(earlier.given[:, None, None], bins, 0)
         # Whether a distance is measured or noise depends on the frames of both residues.
-        held = (noisy.times.frames == 1).to(z.dtype)
-        both = held[:, :, None] * held[:, None, :]
-        either = torch.maximum(held[:, :, None], held[:, None, :])
-        z = z + self.held(torch.stack([both, either], -1))
-        return self.norm(self.neighbours(z, noisy))
+        held = (noisy.times.frames == 1).long()
+        return kinds * len(_HELD) + (held[:, :, None] + held[:, None, :])
+
+    def _table(self) -> Tensor:
+        """(14 · 15 · 3, c_z) sums of what distance, earlier distance and held frames tell.
+
+        An array of all pairs is written and read many times slower than this table is made.
+        """
+        distance = self.distance.weight
+        numbers = torch.arange(self.earlier.num_embeddings, device=distance.device)
+        held = linear_in_full(self.held, _HELD.like(distance), distance.dtype)
+        return (distance[:, None, None] + self.earlier(numbers)[:, None] + held).flatten(0, 2)
 
     def _bins(self, points: Tensor) -> Tensor:
         squared = sum((points[:, :, None, k] - points[:, None, :, k]).square() for k in range(3))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.flow.state import NoisyProtein
+from model.network.radial import N_BASES, radial_product
 from model.on_device import Constant
 from model.torsions import build
 from model.torsions.angles import N_CHI
@@ -21,13 +22,6 @@ from pipeline.residues.geometry import GROUP
 
 N_POINTS = 5
 """N, CA, C, O and a virtual CB; of glycine as well, since a real one would tell the type."""
-
-N_BASES = 12
-NEAREST_BASIS, FURTHEST_BASIS = 2.0, 15.75
-"""Å: centres of the basis functions, which are 1.25 Å apart."""
-
-REACH = 2.5
-"""Å from its centre at which a basis function (1 − d²/reach²)² ends."""
 
 OUT_OF_REACH = 1e5
 """Å, a coordinate."""
@@ -51,8 +45,6 @@ class NeighbourEdges(nn.Module):
         Residues whose virtual CB are nearest, the residue itself among them.
     """
 
-    centres: Tensor
-
     def __init__(self, c_z: int, n_neighbours: int):
         super().__init__()
         self.n_neighbours = n_neighbours
@@ -60,13 +52,11 @@ class NeighbourEdges(nn.Module):
         self.backbone = nn.Linear(N_POINTS * N_POINTS * N_BASES, c_z, bias=False)
         # What is earlier may not be there: no bias.
         self.side_chain = nn.Linear(N_POINTS * N_CHI * N_BASES, c_z, bias=False)
-        centres = torch.linspace(NEAREST_BASIS, FURTHEST_BASIS, N_BASES)
-        self.register_buffer("centres", centres, persistent=False)
 
     # Geometry without gradients is not what a compiler speeds up.
     @torch.compiler.disable
     def forward(self, z: Tensor, noisy: NoisyProtein) -> Tensor:
-        """`z` (B, N, N, c_z) with the features of near pairs added."""
+        """`z` (B, N, N, c_z) with the features of near pairs added in place."""
         state, mask = noisy.state, noisy.mask
         nothing = state.backbone.new_zeros(*mask.shape, N_CHI)
         unknown = torch.full_like(state.sequence, UNKNOWN)
@@ -80,26 +70,18 @@ class NeighbourEdges(nn.Module):
         way = to_local(state.rotations, state.translations, of_others[:, :, :, 1])
         away = torch.sqrt(way.square().sum(-1, keepdim=True) + 1e-4)
         edges = self.orientation(torch.cat([turned.flatten(-2), way / away], -1))
-        edges = edges + self.backbone(self._bases(points, of_others))
+        edges = edges + radial_product(points, of_others, self.backbone.weight)
         side_chains = self._side_chains(noisy)
         if side_chains is not None:
-            edges = edges + self.side_chain(self._bases(points, _take(side_chains, neighbours)))
+            of_others = _take(side_chains, neighbours)
+            edges = edges + radial_product(points, of_others, self.side_chain.weight)
         else:
             # Nothing, of which the layer is nevertheless a part: on several devices every weight
             # must have its gradient in every step.
             nothing_there = edges.new_zeros(1, 1, 1, self.side_chain.in_features)
             edges = edges + self.side_chain(nothing_there)
         edges = torch.where(there[..., None], edges, 0.0).to(z.dtype)
-        return z.scatter_add(2, neighbours[..., None].expand_as(edges), edges)
-
-    @torch.no_grad()
-    def _bases(self, points: Tensor, of_others: Tensor) -> Tensor:
-        """(B, N, K, P · Q · 12) of the distances of points (B, N, P, 3) to (B, N, K, Q, 3)."""
-        squared = _squared(points[:, :, None, :, None], of_others[:, :, :, None])
-        distance = torch.sqrt(squared + 1e-4) / REACH
-        # A bump that ends: tails of a Gaussian are numbers too small for the processor's fast way.
-        bump = (distance[..., None] - self.centres / REACH).square_()
-        return torch.sub(1.0, bump, out=bump).clamp_(min=0.0).square_().flatten(-3)
+        return z.scatter_add_(2, neighbours[..., None].expand_as(edges), edges)
 
     def _side_chains(self, noisy: NoisyProtein) -> Tensor | None:
         """Centres (B, N, 4, 3) of what each χ turns, given or earlier; out of reach without atoms.

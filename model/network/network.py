@@ -11,22 +11,19 @@ from model.attention import build_attention
 from model.attention.gaussian_attention import Implementation
 from model.attention.precision import linear_in_full
 from model.flow.frames import MAX_AMPLIFIED_TIME
-from model.flow.slots import existing_slots
 from model.flow.state import NoisyProtein, Prediction
 from model.gaussian_rigid import GaussianRigid
 from model.network.config import NetworkConfig
+from model.network.ellipsoids import Ellipsoids
 from model.network.embed import NodeEmbedding, PairEmbedding
 from model.torsions import (
     N_BINS,
     ChiDistribution,
     ChiHead,
-    Rotamers,
-    build,
     independent,
     library_rotamers,
 )
 from model.torsions.angles import N_CHI
-from pipeline.geometry.gaussians import rotamer_moments
 from pipeline.residues import N_TYPES
 
 STEP = 3.0
@@ -133,12 +130,16 @@ class FlowNetwork(nn.Module):
         # Geometry stays in float32 (or float64), whatever autocast makes of the rest, and so do the
         # layers that coordinates come from: 16 bits are 0.03 Å of a step of 10 Å.
         dtype = state.rotations.dtype
+        # Where all frames are held (packing, design), attention need not find out what would move
+        # them. A GPU would have to be waited for to know.
+        all_held = mask.device.type == "cpu" and not bool(frames_hidden.any())
         reach = (1 - times.frames.clamp(max=MAX_AMPLIFIED_TIME))[..., None]
         rotations, translations = state.rotations, state.translations
         rotamers = library_rotamers(state.sequence, dtype)
         if noisy.self_conditioning is not None:
             rotamers = noisy.self_conditioning.rotamers.or_else(rotamers)
-        rigid = self._ellipsoids(noisy, rotations, translations, rotamers)
+        ellipsoids = Ellipsoids(noisy)
+        rigid = ellipsoids.of(rotations, translations, rotamers)
         s = self.nodes(noisy, rigid)
         z = self.pairs(noisy)
         chi_of_blocks: list[Tensor] = []
@@ -157,7 +158,10 @@ class FlowNetwork(nn.Module):
                 logits = block.torsions(features).to(dtype).unflatten(-1, (N_CHI, N_BINS))
                 chi_of_blocks.append(logits)
                 taken = ChiDistribution(logits.detach(), state.sequence, independent, dtype)
-                rigid = self._ellipsoids(noisy, rotations, translations, taken.rotamers())
+                places = (rotations, translations)
+                if all_held:
+                    places = (state.rotations, state.translations)
+                rigid = ellipsoids.of(*places, taken.rotamers())
         s = self.norm(s)
         none = s.new_zeros(*mask.shape, 0, N_CHI, N_BINS, dtype=dtype)
         return Prediction(
@@ -176,30 +180,6 @@ class FlowNetwork(nn.Module):
         last = {"update_frames", "torsions"}
         of_blocks = [m for b in self.blocks for name, m in b.named_children() if name in last]
         return [self.torsion, self.chi.out, self.types, self.confidence, *of_blocks]
-
-    def _ellipsoids(
-        self,
-        noisy: NoisyProtein,
-        rotations: Tensor,
-        translations: Tensor,
-        rotamers: Rotamers,
-    ) -> GaussianRigid:
-        """Of atoms that are given, or of what hidden side chains are taken for."""
-        state, mask = noisy.state, noisy.mask
-        body = existing_slots(state.sequence)
-        given = GaussianRigid.from_frames(
-            rotations, translations, state.backbone, state.atoms, body, mask
-        )
-        built = build(rotamers.chi, state.sequence, state.backbone, mask)
-        mean, std = rotamer_moments(state.backbone, built, body, rotamers.weight)
-        expected = GaussianRigid.from_moments(rotations, translations, mean, std, mask)
-        hidden = (noisy.times.atoms < 1)[..., None]
-        return GaussianRigid(
-            rotations,
-            translations,
-            torch.where(hidden, expected.local_mean, given.local_mean),
-            torch.where(hidden, expected.log_scale, given.log_scale),
-        )
 
 
 def _zero(linear: nn.Linear) -> nn.Linear:

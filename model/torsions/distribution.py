@@ -21,8 +21,8 @@ HARMONICS = 3
 """Of the χ that come before: 3χ tells wells apart."""
 
 Conditional = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]
-"""(features (B, N, C), k, χ before it (B, N, R, k)) → logits and offsets (B, N, R, 36) of χ_k; R
-may be 1."""
+"""(features (…, C), k, χ before it (…, R, k)) → logits and offsets (…, R, 36) of χ_k; R may be 1.
+Dots are B, N, or the residues that have a χ_k."""
 
 
 class ChiHead(nn.Module):
@@ -109,17 +109,25 @@ class ChiDistribution(TensorRecord):
         weight = free[..., :1].to(self.dtype)
         # A residue of a known type without torsions has one rotamer.
         weight = torch.where((self.sequence < len(_KNOWN))[..., None], 1.0, weight)
-        marginals = []
+        marginal = chi.new_zeros(b, n, N_CHI, N_BINS)
         for k in range(N_CHI):
-            exists = free[..., k, None]
-            logits, offsets = self.conditional(self.features, k, chi)
-            turns = periodic[..., k, None].expand(logits.shape[:-1])
+            # Few residues have a χ3. To know which, a GPU would have to be waited for: it asks all.
+            asked = (free[..., k],) if free.device.type == "cpu" else (slice(None), slice(None))
+            exists = free[..., k][asked][..., None]
+            of_asked = weight[asked]
+            logits, offsets = self.conditional(self.features[asked], k, chi[asked])
+            turns = periodic[..., k][asked][..., None].expand(logits.shape[:-1])
             p = log_probabilities(logits, turns).exp()
-            marginals.append(torch.where(exists, (weight[..., None] * p).sum(-2), 0.0))
+            share = (of_asked[..., None] * p).sum(-2)
+            marginal[(*asked, ..., k, slice(None))] = torch.where(exists, share, 0.0)
+            # One angle where there is no such torsion, whatever it is.
+            angles = chi.new_zeros(*weight.shape, N_WELLS)
+            mass = torch.zeros_like(angles)
+            mass[..., 0] = 1.0
             # Where no χ tells of another, one is asked once for all that come before.
-            angles, mass = (x.expand(*weight.shape, N_WELLS) for x in wells(p, offsets, turns))
-            first = torch.arange(N_WELLS, device=mass.device) == 0
-            mass = torch.where(exists[..., None], mass, first.to(mass.dtype))
+            found = (x.expand(*of_asked.shape, N_WELLS) for x in wells(p, offsets, turns))
+            for into, value in zip((angles, mass), found, strict=True):
+                into[asked] = torch.where(exists[..., None], value, into[asked])
             weight = (weight[..., None] * mass).flatten(-2)
             chi = torch.cat(
                 [
@@ -132,9 +140,7 @@ class ChiDistribution(TensorRecord):
                 weight, kept = weight.topk(number, -1)
                 chi = chi.gather(-2, kept[..., None].expand(*kept.shape, k + 1))
         total = weight.sum(-1, keepdim=True)
-        return Rotamers(
-            chi, weight / torch.where(total > 0, total, 1.0), torch.stack(marginals, -2)
-        )
+        return Rotamers(chi, weight / torch.where(total > 0, total, 1.0), marginal)
 
     @torch.no_grad()
     def draw(self, uniform: Tensor, temperature: float) -> Tensor:

@@ -12,6 +12,7 @@ neighbours in the array; differentiable under torch. Masked atoms may hold anyth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -265,7 +266,9 @@ def rotamer_moments(
 def _flat(xp: Any, array: Array, n_last: int) -> Array:
     """The first two of the last `n_last` axes as one."""
     first = array.ndim - n_last
-    return xp.reshape(array, (*array.shape[:first], -1, *array.shape[first + 2 :]))
+    # Not −1, which of no residues at all may be any number.
+    both = math.prod(array.shape[first : first + 2])
+    return xp.reshape(array, (*array.shape[:first], both, *array.shape[first + 2 :]))
 
 
 def residue_gaussians(

@@ -19,8 +19,13 @@ from model.flow import (
     draw_times,
 )
 from model.flow.product import self_conditioning
+from model.flow.slots import existing_slots
 from model.flow.tasks import held_for
+from model.gaussian_rigid import GaussianRigid
 from model.network import BlockInput, FlowNetwork, NetworkConfig
+from model.network.ellipsoids import Ellipsoids
+from model.torsions import build, free_chi
+from pipeline.geometry.gaussians import rotamer_moments
 from tests.support.flow_batches import UIDS, batch_of, three_proteins, unresolved
 
 
@@ -230,3 +235,68 @@ def test_an_attention_that_is_entered_is_one_of_the_configuration(
 def test_sizes_below_one_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         NetworkConfig(**{name: 0})
+
+
+@torch.no_grad()
+def test_what_is_told_of_a_pair_is_the_sum_of_what_each_feature_tells() -> None:
+    network = small()
+    noisy = noisy_for("inpainting")
+    noisy = replace(noisy, self_conditioning=self_conditioning(noisy, network(noisy)))
+    pairs, earlier = network.pairs, noisy.self_conditioning
+    assert earlier is not None
+    held = noisy.times.frames == 1
+    both, either = (f(held[:, :, None], held[:, None]) for f in (torch.minimum, torch.maximum))
+    assert (
+        len({(int(a), int(b)) for a, b in zip(both.flatten(), either.flatten(), strict=True)}) == 3
+    )
+    expected = (
+        pairs.distance(pairs._bins(noisy.state.translations))
+        + pairs.earlier(pairs._bins(earlier.translations) + 1)
+        + pairs.held(torch.stack([both, either], -1).float())
+    )
+    found = torch.nn.functional.embedding(pairs._kinds(noisy), pairs._table())
+    assert (found - expected).abs().max() < 1e-6
+
+
+def test_no_earlier_prediction_is_no_feature_and_learns_nothing() -> None:
+    network = small()
+    network(noisy_for("design")).logits.square().sum().backward()
+    gradient = network.pairs.earlier.weight.grad
+    assert gradient is not None
+    assert not gradient[0].any()
+    again = noisy_for("design")
+    again = replace(again, self_conditioning=self_conditioning(again, network(again)))
+    network(again).logits.square().sum().backward()
+    assert not gradient[0].any()
+    assert gradient[1:].any()
+
+
+@pytest.mark.parametrize("task", ["packing", "design"])
+@torch.no_grad()
+def test_a_side_chain_that_does_not_turn_is_one_conformation_of_all_its_rotamers(task: str) -> None:
+    network, noisy = small(), noisy_for(task)
+    rotamers = network(noisy).chi.rotamers()
+    state, body = noisy.state, existing_slots(noisy.state.sequence)
+    built = build(rotamers.chi, state.sequence, state.backbone, noisy.mask)
+    expected = rotamer_moments(state.backbone, built, body, rotamers.weight)
+    hidden = noisy.mask & (noisy.times.atoms < 1)
+    turning = free_chi(state.sequence)[..., 0]
+    assert (turning & hidden).any()
+    assert (~turning & hidden).any()
+    frames = (state.rotations, state.translations)
+    found = Ellipsoids(noisy).of(*frames, rotamers)
+    wanted = GaussianRigid.from_moments(*frames, *expected, noisy.mask)
+    assert (found.local_mean - wanted.local_mean)[hidden].abs().max() < 1e-5
+    assert (found.log_scale - wanted.log_scale)[hidden].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("task", ["packing", "design"])
+def test_what_moves_frames_has_a_gradient_of_zero_where_all_are_held(task: str) -> None:
+    network, noisy = small(), noisy_for(task)
+    prediction = network(noisy)
+    assert torch.equal(prediction.translations, noisy.state.translations)
+    sum(told(prediction)[name].square().sum() for name in told(prediction)).backward()
+    for block in network.blocks:
+        for parameter in block.update_frames.parameters():
+            assert parameter.grad is not None
+            assert not parameter.grad.any()

@@ -99,12 +99,13 @@ def with_garbage(clean: Clean, held: Held) -> Clean:
 
 def certain(chi: torch.Tensor, sequence: torch.Tensor, sharpness: float = 50.0) -> ChiDistribution:
     """A distribution about these torsions (B, N, 4), the narrower the sharper."""
-    periodic = periodic_chi(sequence)
+    features = torch.cat([chi, periodic_chi(sequence).to(chi.dtype)], -1)
 
     def conditional(
         features: torch.Tensor, k: int, before: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        _, away = smoothed(features[..., k], periodic[..., k])
+        chi, periodic = features.chunk(2, -1)
+        _, away = smoothed(chi[..., k], periodic[..., k] > 0)
         return (-sharpness * away.square())[..., None, :], away[..., None, :]
 
-    return ChiDistribution(chi, sequence, conditional, chi.dtype)
+    return ChiDistribution(features, sequence, conditional, chi.dtype)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from model.attention import gpu, native, operator
 from model.attention.gaussians import HeadGaussians
 from model.attention.heads import Heads
+from model.compiled_c import SWITCH
 from model.gaussian_rigid import GaussianRigid
 from tests.support.attention_inputs import Inputs, largest, layer, random_inputs
 from tests.support.devices import DEVICE, interpreted_or_on_gpu
@@ -384,7 +385,7 @@ def test_a_cpu_takes_c_and_where_there_is_none_torch(monkeypatch: pytest.MonkeyP
     assert operator.describe(cpu) == "C on the CPU"
     monkeypatch.setattr(native, "_library", lambda dtype: None)
     assert operator.describe(cpu) == "torch on cpu, which is slower (there is no C compiler)"
-    monkeypatch.setenv(native.SWITCH, "0")
+    monkeypatch.setenv(SWITCH, "0")
     assert operator.describe(cpu) == "torch on cpu, which is slower (ELLIPSOID_FLOW_NATIVE=0)"
     assert operator.chosen(torch.zeros(1)) == "tiled"
 

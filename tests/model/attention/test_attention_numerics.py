@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from model.attention import ATTENTIONS, FrameAttention, native, operator, oracle, tiled
 from model.attention.gaussians import HeadGaussians
 from model.attention.heads import Heads
+from model.compiled_c import SWITCH
 from tests.support.attention_inputs import SIZES, Inputs, largest, layer, random_inputs
 
 FAR = 200.0
@@ -25,7 +26,7 @@ HAS_NATIVE = native.is_usable(torch.zeros(1))
 def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Both ways in which a tile's overlap is computed."""
     if request.param == "torch":
-        monkeypatch.setenv(native.SWITCH, "0")
+        monkeypatch.setenv(SWITCH, "0")
     elif not HAS_NATIVE:
         pytest.skip("there is no C compiler here")
     assert native.is_usable(torch.zeros(1)) == (request.param == "compiled")
