@@ -24,8 +24,8 @@ from pipeline.built.output_folder import layout_of, make_private
 from pipeline.built.plan import Part
 from pipeline.built.tables import versions
 from pipeline.crew.crew import Crew, Job, WorkersFail
-from pipeline.crew.process_seat import ProcessSeat
 from pipeline.crew.progress import ProgressNote
+from pipeline.crew.seat import Seat
 from pipeline.files.place import Place
 from pipeline.files.storage import StorageError
 from pipeline.sources.discover import sizes_and_times
@@ -215,15 +215,15 @@ def _work_folder(layout: Layout, token: str) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-_idle: list[ProcessSeat] = []
+_idle: list[Seat] = []
 _guard = threading.Lock()
 
 
 @contextlib.contextmanager
-def _warm_seat() -> Iterator[ProcessSeat]:
+def _warm_seat() -> Iterator[Seat]:
     """A seat that an earlier part has used, or a new one."""
     with _guard:
-        seat = _idle.pop() if _idle else ProcessSeat()
+        seat = _idle.pop() if _idle else Seat()
     yield seat
     with _guard:  # after an exception it has been stopped
         _idle.append(seat)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import resource
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -19,8 +18,6 @@ from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
-from joblib import cpu_count
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from pipeline.built.errors import OutputError
 from pipeline.built.layout import Layout
@@ -30,7 +27,7 @@ from pipeline.built.records import PartRecord, read_record
 from pipeline.crew import memory_limit
 from pipeline.crew.build_part import build_assigned, try_file
 from pipeline.crew.progress import COMPUTING, IDLE, ProgressNote
-from pipeline.crew.seat import POLL_SECONDS, LokySeat, Seat, WorkersFail, stop_all
+from pipeline.crew.seat import POLL_SECONDS, Seat, WorkerDied, WorkersFail, stop_all
 from pipeline.files.place import Place
 
 GRACE_SECONDS = 20.0
@@ -43,11 +40,13 @@ MAX_BLANKS = 3
 RETRY_SECONDS = 60.0
 """Failed files are tried again for as long as the build took, and at least so long."""
 
-_FILES_PER_WORKER = 16  # 7 pipes and sockets in loky 3.6; some room
+_FILES_PER_WORKER = 8  # two pipes, and two more while it starts; some room
 
 
 def available_jobs() -> int:
     """Processes worth starting: cores that this process may use, by affinity, cgroup and Slurm."""
+    from joblib import cpu_count  # some 25 ms, where the number of processes is given
+
     jobs = cpu_count()
     value = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if value.isdigit() and int(value):
@@ -119,7 +118,7 @@ class Crew:
     on_done: Callable[[PartRecord], None]
     on_poll: Callable[[list[ProgressNote]], None]
     on_event: Callable[[str, dict[str, Any]], None]
-    make_seat: Callable[[], Seat] = field(default_factory=lambda: LokySeat)
+    make_seat: Callable[[], Seat] = Seat
     keep_seats: bool = False
 
     def run(self, parts: Iterable[Part]) -> None:
@@ -136,10 +135,6 @@ class Crew:
             return
         n_seats = max(1, min(self.n_jobs, len(tasks)))
         _allow_open_files(n_seats * _FILES_PER_WORKER)
-        # A worker that has grown is replaced by loky, which need not trouble anybody.
-        warnings.filterwarnings(
-            "ignore", message="A worker stopped while some jobs", module=".*loky"
-        )
         self._layout = Layout(self.job.out_dir, self.job.work)
         self._transient: list[tuple[_Task, dict[str, str | None]]] = []
         seats = [self.make_seat() for _ in range(n_seats)]
@@ -206,7 +201,7 @@ class Crew:
             future.result()
         except (OutputError, WorkersFail):
             raise
-        except BrokenProcessPool as error:
+        except WorkerDied as error:
             record = self._record(task)
             if record is None:
                 self._blame(task, error)
@@ -265,7 +260,7 @@ class Crew:
             when = "while it wrote its shard" if note is not None else "before it read a file"
             raise WorkersFail(
                 f"the worker process that was to build {task.part.name} died {task.blanks} times, "
-                f"the last time {when}: is there enough memory? ({_first_line(error)})"
+                f"the last time {when}: is there enough memory? ({error})"
             ) from error
 
     def _verdict(self, hung: bool) -> tuple[str, str]:
@@ -357,9 +352,3 @@ def _kill(pid: int) -> bool:
     except psutil.Error:
         return False
     return True
-
-
-def _first_line(error: Exception) -> str:
-    cause = error.__cause__
-    lines = str(cause if cause is not None else error).strip().strip('"').strip().splitlines()
-    return lines[-1 if cause is not None else 0].strip() if lines else type(error).__name__

@@ -1,33 +1,30 @@
 """The place of one worker process of this machine: how it starts, and how it ends.
 
-Workers are joblib's (loky). Each has an executor of its own, so that when one dies the others go
-on, and it is known which part it had.
+The process stands behind a pair of pipes, `pipeline.crew.worker`. So a seat can be in a thread and
+in a daemon, as those of a cluster's workers are. These outlive a build: their process is kept warm
+between parts, and goes by itself when there has been nothing to do for a while.
 """
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
+import pickle
+import queue
 import signal
+import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from typing import Any, Protocol
+from typing import Any
 
-from joblib.externals.loky import ProcessPoolExecutor
-from joblib.externals.loky.process_executor import BrokenProcessPool
-
-from pipeline.commands.without_pandas import without_pandas
+from pipeline.crew.worker import INTERRUPTS, receive, send
 from pipeline.errors import Failure
 
 POLL_SECONDS = 0.2
 
-THREAD_SECONDS = 5.0
-"""So long at the most are loky's threads waited for; they need a few thousandths."""
+IDLE_SECONDS = 60.0
 
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1"
@@ -38,73 +35,42 @@ _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "
 
 WORKER_ENVIRONMENT = {**_ONE_THREAD, **_ALLOCATOR}
 
-_PR_SET_PDEATHSIG = 1
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-
 
 class WorkersFail(Failure):
     """Workers die, or raise what they should not, and no input is to blame."""
 
 
-class Seat(Protocol):
-    """The place of a worker process, replaced when it dies."""
+class WorkerDied(Exception):
+    """A worker process ended before it replied."""
+
+
+class Seat:
+    """A worker process, replaced when it dies."""
+
+    def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._idle_seconds = idle_seconds
+        self._guard = threading.Lock()
+        self._thread: _Keeper | None = None
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Run a function in the worker; `BrokenProcessPool` if that dies of it."""
+        """Run a function in the worker; `WorkerDied` if that dies of it, `WorkersFail` if none can
+        be started."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        message = pickle.dumps((function, arguments))
+        with _interrupts_held(), self._guard:
+            if self._thread is None or not self._thread.takes(future, message):
+                self._thread = _Keeper(self._idle_seconds)
+                self._thread.takes(future, message)
+                self._thread.start()
+        return future
 
     def stop(self) -> None:
         """Kill the worker, and wait until it is gone."""
-
-
-class LokySeat:
-    """A worker process, replaced when it dies."""
-
-    def __init__(self) -> None:
-        self._executor: ProcessPoolExecutor | None = None
-        self._latest: Future[Any] | None = None
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Run a function in the worker."""
-        try:
-            with _interrupts_held():
-                self._latest = self._submit(function, *arguments)
-                return self._latest
-        except OSError as error:
-            raise WorkersFail(f"a worker process cannot be started: {error}") from error
-
-    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        if self._executor is not None:
-            try:
-                return self._executor.submit(function, *arguments)
-            except BrokenProcessPool:
-                self.stop()
-        self._executor = ProcessPoolExecutor(
-            max_workers=1,
-            initializer=start_worker,
-            initargs=(os.getpid(),),
-            env=WORKER_ENVIRONMENT,
-        )
-        return self._executor.submit(function, *arguments)
-
-    def stop(self) -> None:
-        """Kill the worker, and wait until it and the threads that spoke to it are gone."""
-        executor, self._executor = self._executor, None
-        if executor is None:
-            return
-        # loky's manager thread fails over a function that it has not taken up when it is told to
-        # end (KeyError, loky 3.6), and leaves its queues behind.
-        deadline = time.monotonic() + THREAD_SECONDS
-        while not self._is_taken_up() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        # loky does not wait for the thread that feeds the worker. It holds the last semaphores: if
-        # the process ends while it lets go of them, their tracker complains.
-        feeder = getattr(executor._call_queue, "_thread", None)
-        executor.shutdown(wait=True, kill_workers=True)
-        if feeder is not None:
-            feeder.join(THREAD_SECONDS)
-
-    def _is_taken_up(self) -> bool:
-        return self._latest is None or self._latest.running() or self._latest.done()
+        with self._guard:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.end()
 
 
 def stop_all(seats: Iterable[Seat]) -> None:
@@ -114,53 +80,115 @@ def stop_all(seats: Iterable[Seat]) -> None:
             seat.stop()
 
 
-def start_worker(parent: int) -> None:
-    """What a worker does first: it leaves Ctrl-C to its parent, ends when its parent does, and does
-    not spread over other cores."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
-    _end_with(parent)
-    without_pandas()
-    import pyarrow as pa
+class _Keeper(threading.Thread):
+    """Starts a worker, and lives as long as that may: Linux ends a process that wants to end with
+    its parent when the *thread* ends that started it."""
 
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
+    def __init__(self, idle_seconds: float) -> None:
+        super().__init__(daemon=True)
+        self._idle_seconds = idle_seconds
+        self._requests: queue.SimpleQueue[tuple[Future[Any], bytes] | None] = queue.SimpleQueue()
+        self._guard = threading.Lock()
+        self._is_over = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def takes(self, future: Future[Any], message: bytes) -> bool:
+        """Hand over a request; false if this one has ended."""
+        with self._guard:
+            if not self._is_over:
+                self._requests.put((future, message))
+            return not self._is_over
+
+    def end(self) -> None:
+        with self._guard:
+            self._is_over = True
+            self._requests.put(None)
+            if self._process is not None:
+                self._process.kill()
+        self.join()
+
+    def run(self) -> None:
+        # Ctrl-C goes to the whole process group. A worker starts with what is blocked here, so it
+        # leaves that to its parent from its first moment on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+        try:
+            while (request := self._next()) is not None:
+                future, message = request
+                try:
+                    future.set_result(self._ask(message))
+                except BaseException as error:
+                    future.set_exception(error)
+        finally:
+            if self._process is not None:
+                _end(self._process)
+
+    def _next(self) -> tuple[Future[Any], bytes] | None:
+        try:
+            return self._requests.get(timeout=self._idle_seconds)
+        except queue.Empty:
+            with self._guard:
+                self._is_over = self._requests.empty()
+            return None if self._is_over else self._requests.get()
+
+    def _ask(self, message: bytes) -> Any:
+        with self._guard:
+            if self._is_over:
+                raise WorkerDied("the worker was stopped")
+            if self._process is None or self._process.poll() is not None:
+                self._process = _start()
+            process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            send(process.stdin, message)
+            reply = receive(process.stdout)
+        except OSError:
+            reply = None
+        if reply is None:
+            _end(process)
+            raise WorkerDied(f"the worker ended with status {process.returncode}")
+        value, error, has_grown = pickle.loads(reply)
+        if has_grown:
+            _end(process)
+        if error is not None:
+            raise error
+        return value
 
 
-def _end_with(parent: int) -> None:
-    """Die at once when the parent does: somebody may start the build again, and two writers of the
-    same parts could leave a shard of the one beside a record of the other."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    else:
-        threading.Thread(target=_wait_for_end_of, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:
-        os._exit(1)
+def _start() -> subprocess.Popen[bytes]:
+    # Not what its working folder would mislead it to, but what this process finds, it loads.
+    path = [str(folder) for folder in sys.path]
+    code = f"import sys; sys.path[:] = {path}; from pipeline.crew.worker import work"
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", f"{code}; work({os.getpid()})"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **WORKER_ENVIRONMENT},
+        )
+    except OSError as error:
+        raise WorkersFail(f"a worker process cannot be started: {error}") from error
 
 
-def _wait_for_end_of(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
-    os._exit(1)
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        with contextlib.suppress(OSError):  # what was still to be written has no reader
+            pipe.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """What interrupts the block interrupts after it; a process begun in it does not hear of it.
-
-    The parent must not leave a worker half-started, and Ctrl-C, which goes to the whole process
-    group, is the parent's to answer from a worker's first moment on: it starts with what is blocked
-    here.
-    """
-    # Python's tracker process, which loky starts if it must, unblocks them when it is started.
-    resource_tracker.ensure_running()
+    """What interrupts the block interrupts after it: no seat is left half-started or half-ended."""
     held: list[int] = []
     handlers = {}
     if threading.current_thread() is threading.main_thread():
         # Blocking is not enough: another thread may get the signal, and Python answers it in this.
-        for number in _INTERRUPTS:
+        for number in INTERRUPTS:
             handlers[number] = signal.signal(number, lambda n, _: held.append(n))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
     finally:

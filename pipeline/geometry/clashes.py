@@ -174,7 +174,8 @@ def _heaps(
     apart = np.abs(residue[begin] - own) > 1
     apart |= np.abs(residue[end - 1] - own) > 1
     apart |= end - begin > 2
-    return _Heaps(order + first, atom[apart], begin[apart], end[apart])
+    kept = np.flatnonzero(apart)
+    return _Heaps(order + first, atom[kept], begin[kept], end[kept])
 
 
 def _clashing(

@@ -77,24 +77,22 @@ def _bands(
     """(depth, element) of each stretch of one kind."""
     joined = np.diff(rows) == 1
     step = -(-len(rows) // MOST_POINTS)
+    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(shown, axis=0)])
     begins = [0, *(k + 1 for k in range(len(rows) - 1) if not joined[k] or sse[k] != sse[k + 1])]
     for begin, end in pairwise([*begins, len(rows)]):
         kind = int(sse[begin])
         # A stretch reaches to the next one, unless the chain is broken between.
         reach = end + (end < len(rows) and bool(joined[end - 1]))
-        inside = list(range(begin, reach, step))
-        if inside[-1] != reach - 1:
-            inside.append(reach - 1)
+        inside = np.minimum(np.arange(begin, reach - 1 + step, step), reach - 1)
+        if len(inside) < 2:
+            continue
         width = _SMOOTHED[kind]
-        curve = [
-            shown[max(begin, k - width) : min(reach, k + width + 1)].mean(axis=0) for k in inside
-        ]
-        at = place(np.array(curve)[:, :2]).astype(int)
-        moves = np.diff(at, axis=0).tolist()
-        d = f"M{at[0][0]} {at[0][1]}l" + " ".join(f"{x} {y}" for x, y in moves) if moves else ""
-        if d:
-            depth = float(np.mean([c[2] for c in curve]))
-            yield depth, element("path", class_=_KINDS[kind], d=d)
+        low, high = np.maximum(inside - width, begin), np.minimum(inside + width + 1, reach)
+        curve = (sums[high] - sums[low]) / (high - low)[:, None]
+        at = place(curve[:, :2]).astype(int)
+        moves = " ".join(f"{x} {y}" for x, y in np.diff(at, axis=0).tolist())
+        d = f"M{at[0, 0]} {at[0, 1]}l{moves}"
+        yield float(curve[:, 2].mean()), element("path", class_=_KINDS[kind], d=d)
 
 
 def _ellipsoids(
@@ -103,17 +101,15 @@ def _ellipsoids(
     """(depth, element) of some ellipsoids."""
     rows = np.flatnonzero(stored.chain.resolved)
     sigma = stored.covariance[rows].astype(np.float64)
-    matrices = sigma[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
-    some = set(range(0, len(rows), -(-len(rows) // MOST_ELLIPSOIDS)))
-    some.add(int(np.argmax(sigma[:, 0] + sigma[:, 3] + sigma[:, 5])))
-    for k in sorted(some):
-        turned = view @ matrices[k] @ view.T
-        values, vectors = np.linalg.eigh(turned[:2, :2])
-        x, y, z = view @ (stored.centroid[rows[k]] - centre)
-        cx, cy = place(np.array([x, y])).astype(int)
-        rx, ry = np.rint(np.sqrt(np.maximum(values[::-1], 0)) * scale).astype(int)
-        angle = round(float(-np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))))
-        yield (
-            float(z),
-            element("ellipse", cx=cx, cy=cy, rx=rx, ry=ry, transform=f"rotate({angle} {cx} {cy})"),
-        )
+    largest = int(np.argmax(sigma[:, 0] + sigma[:, 3] + sigma[:, 5]))
+    some = sorted({*range(0, len(rows), -(-len(rows) // MOST_ELLIPSOIDS)), largest})
+    matrices = sigma[some][:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
+    values, vectors = np.linalg.eigh((view @ matrices @ view.T)[:, :2, :2])
+    radii = np.rint(np.sqrt(np.maximum(values[:, ::-1], 0)) * scale).astype(int)
+    angles = np.rint(-np.degrees(np.arctan2(vectors[:, 1, 1], vectors[:, 0, 1]))).astype(int)
+    away = (stored.centroid[rows[some]] - centre) @ view.T
+    at = place(away[:, :2]).astype(int)
+    columns = (column.tolist() for column in (away[:, 2], at, radii, angles))
+    for depth, (cx, cy), (rx, ry), angle in zip(*columns, strict=True):
+        turn = f"rotate({angle} {cx} {cy})"
+        yield depth, element("ellipse", cx=cx, cy=cy, rx=rx, ry=ry, transform=turn)

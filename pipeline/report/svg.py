@@ -18,8 +18,11 @@ def element(name: str, *content: str, **attributes: object) -> str:
     words = [name]
     for key, value in attributes.items():
         if value is not None:
-            text = coordinate(value) if isinstance(value, float) else str(value)
-            words.append(f'{key.rstrip("_").replace("_", "-")}="{escape(text)}"')
+            if isinstance(value, float):
+                value = coordinate(value)
+            elif not isinstance(value, int):
+                value = escape(str(value))
+            words.append(f'{key.rstrip("_").replace("_", "-")}="{value}"')
     inside = "".join(content)
     return f"<{' '.join(words)}>{inside}</{name}>" if inside else f"<{' '.join(words)}/>"
 

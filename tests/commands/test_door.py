@@ -25,7 +25,7 @@ from ellipsoid_flow.examples import main as examples
 from pipeline.commands.software import version_line
 from pipeline.commands.start import start
 from pipeline.commands.words import DESTRUCTIVE, dashed
-from pipeline.crew.process_seat import ProcessSeat
+from pipeline.crew.seat import Seat
 from pipeline.extras import EXTRAS, MissingPackage, check_installed, explained
 from tests.support import build_runs as runs
 from tests.support.places import EXAMPLES, ROOT
@@ -168,7 +168,7 @@ def test_a_worker_of_a_cluster_is_not_misled_by_files_where_it_runs(
 ) -> None:
     (tmp_path / "pipeline.py").write_text(SHADOW)
     monkeypatch.chdir(tmp_path)
-    seat = ProcessSeat()
+    seat = Seat()
     try:
         assert seat.submit(os.getpid).result(60) != os.getpid()
     finally:

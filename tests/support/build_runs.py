@@ -175,7 +175,7 @@ class Command:
 
     def workers(self) -> list[psutil.Process]:
         """Worker processes."""
-        return [p for p in self.family() if "popen_loky" in " ".join(_arguments(p))]
+        return [p for p in self.family() if "pipeline.crew.worker" in " ".join(_arguments(p))]
 
 
 def _arguments(process: psutil.Process) -> list[str]:

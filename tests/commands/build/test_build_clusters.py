@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 import pipeline.crew.cluster_crew
 import pipeline.crew.clusters
@@ -29,7 +28,7 @@ from pipeline.crew.cluster_crew import ClusterCrew
 from pipeline.crew.cluster_task import Order, build_on_cluster, lease
 from pipeline.crew.clusters import WorkerLost
 from pipeline.crew.crew import Job, WorkersFail
-from pipeline.crew.process_seat import ProcessSeat
+from pipeline.crew.seat import Seat, WorkerDied
 from pipeline.files.place import Place
 from pipeline.sources import discover, group_entries
 from tests.support import build_runs as runs
@@ -47,48 +46,48 @@ SECONDS = 300
 
 
 @pytest.fixture
-def seat() -> Iterator[ProcessSeat]:
-    seat = ProcessSeat()
+def seat() -> Iterator[Seat]:
+    seat = Seat()
     yield seat
     seat.stop()
 
 
-def test_a_seat_runs_calls_in_one_process_that_is_not_this_one(seat: ProcessSeat) -> None:
+def test_a_seat_runs_calls_in_one_process_that_is_not_this_one(seat: Seat) -> None:
     first, second = (seat.submit(os.getpid).result(SECONDS) for _ in range(2))
     assert first == second != os.getpid()
 
 
-def test_a_seat_hands_on_what_a_call_raises(seat: ProcessSeat) -> None:
+def test_a_seat_hands_on_what_a_call_raises(seat: Seat) -> None:
     with pytest.raises(ZeroDivisionError):
         seat.submit(divmod, 1, 0).result(SECONDS)
     assert seat.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
 
 
-def test_what_a_call_prints_does_not_disturb_the_replies(seat: ProcessSeat) -> None:
+def test_what_a_call_prints_does_not_disturb_the_replies(seat: Seat) -> None:
     assert seat.submit(os.write, 1, b"a library's greeting\n").result(SECONDS) == 21
     assert seat.submit(print, "hello").result(SECONDS) is None
 
 
 def test_a_process_that_dies_is_told_from_one_that_fails_and_is_replaced(
-    seat: ProcessSeat,
+    seat: Seat,
 ) -> None:
-    with pytest.raises(BrokenProcessPool):
+    with pytest.raises(WorkerDied):
         seat.submit(os._exit, 3).result(SECONDS)
     assert seat.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
 
 
-def test_stopping_a_seat_ends_what_it_does(seat: ProcessSeat) -> None:
+def test_stopping_a_seat_ends_what_it_does(seat: Seat) -> None:
     pid = seat.submit(os.getpid).result(SECONDS)
     future = seat.submit(time.sleep, 1000)
     time.sleep(0.1)
     seat.stop()
     assert wait([future], SECONDS).done
-    assert isinstance(future.exception(), BrokenProcessPool)
+    assert isinstance(future.exception(), WorkerDied)
     assert not psutil.pid_exists(pid)
 
 
 def test_an_idle_process_goes_and_comes_back() -> None:
-    seat = ProcessSeat(idle_seconds=0.2)
+    seat = Seat(idle_seconds=0.2)
     first = seat.submit(os.getpid).result(SECONDS)
     wait_until(lambda: not psutil.pid_exists(first), SECONDS)
     assert seat.submit(os.getpid).result(SECONDS) != first

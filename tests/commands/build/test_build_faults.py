@@ -195,7 +195,7 @@ def test_allow_failures_makes_the_status_0(tmp_path: Path, capfd: pytest.Capture
     [
         ("def ShardWriter(*_): os._exit(3)", "while it wrote its shard"),
         (
-            "if 'popen_loky' in open('/proc/self/cmdline').read(): os._exit(3)",
+            "if 'pipeline.crew.worker' in open('/proc/self/cmdline').read(): os._exit(3)",
             "before it read a file",
         ),
         ("def build_assigned(*_): raise KeyError('mind')", "please report it (KeyError: 'mind')"),

@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from joblib.externals.loky.process_executor import ShutdownExecutorError, _ExecutorManagerThread
 
 from pipeline.build.command import main
 from pipeline.built.errors import UnfinishedBuild
-from pipeline.crew.seat import LokySeat
+from pipeline.crew import worker
+from pipeline.crew.seat import Seat, WorkerDied
 from tests.support import build_runs as runs
 from tests.support.build_runs import SMALL_PARTS, Command, on_reading, run, wait_until
 
@@ -146,7 +146,7 @@ def killing_at(count: int, moment: str) -> dict[str, str]:
             f"        if _count == {count} and {moment!r} == 'after': _replace_dies()\n"
             "def _replace_dies():\n"
             "    import os, signal, sys\n"
-            "    if 'popen_loky' in ' '.join(open('/proc/self/cmdline').read().split(chr(0))):\n"
+            "    if 'pipeline.crew.worker' in open('/proc/self/cmdline').read():\n"
             "        return\n"
             "    os.killpg(os.getpid(), signal.SIGKILL)\n"
             "os = _Os()\n"
@@ -245,25 +245,29 @@ def test_ctrl_c_while_the_process_ends_shows_no_traceback(
 def test_a_worker_may_be_stopped_before_it_has_taken_up_its_part(
     is_new: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait_for_news = _ExecutorManagerThread.wait_result_broken_or_wakeup
-
-    def slowly(manager: _ExecutorManagerThread) -> tuple:
-        news = wait_for_news(manager)
-        time.sleep(0.05)  # as on a machine with much to do
-        return news
-
     said: list[threading.ExceptHookArgs] = []
     before = set(threading.enumerate())
     monkeypatch.setattr(threading, "excepthook", said.append)
-    monkeypatch.setattr(_ExecutorManagerThread, "wait_result_broken_or_wakeup", slowly)
-    seat = LokySeat()
+    seat = Seat()
     if not is_new:
         seat.submit(time.sleep, 0).result()
     future = seat.submit(time.sleep, 60)
     seat.stop()
     assert said == []
-    assert isinstance(future.exception(), ShutdownExecutorError)
+    assert isinstance(future.exception(), WorkerDied)
     assert set(threading.enumerate()) == before
+
+
+def test_a_worker_that_holds_much_more_than_at_first_is_replaced() -> None:
+    seat, numbers = Seat(), []
+    try:
+        for size in (1, worker.MAX_GROWTH):  # as some large file leaves it behind
+            seat.submit(exec, f"import os; os.held = bytes([1]) * {size}").result()
+            numbers += [seat.submit(os.getpid).result() for _ in range(2)]
+    finally:
+        seat.stop()
+    first, again, second, last = numbers
+    assert first == again != second == last
 
 
 def test_ctrl_c_while_modules_are_loaded_shows_no_traceback(
