@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -370,11 +371,13 @@ def print_table(given: argparse.Namespace) -> None:
         for what in ("proteinmpnn", "nearest", "pairs")
     }
     if given.peer_python is not None or kept["proteinmpnn"].numbers:
+        tell("asking ProteinMPNN for designs")
+        structures = [structure for group in groups.values() for structure in group.structures]
+        found = iter(design_surprises(kept["proteinmpnn"], given.peer_python, structures))
         for name, group in groups.items():
-            tell(f"designing for {name}")
-            found = design_surprises(kept["proteinmpnn"], given.peer_python, group.structures)
-            columns[name]["surprise"] = [float(np.mean(of)) for of in found]
-            columns[name]["least"] = [min(of) for of in found]
+            of_group = list(islice(found, len(group.structures)))
+            columns[name]["surprise"] = [float(np.mean(of)) for of in of_group]
+            columns[name]["least"] = [min(of) for of in of_group]
     # With noise they are the same folds.
     of_sets = {name: group for name, group in groups.items() if name != NOISED}
     if not given.no_novelty:
