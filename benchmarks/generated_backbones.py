@@ -40,6 +40,7 @@ from model.metrics import (
     pairwise_tm,
 )
 from model.metrics.backbones import CA_STEP, STEP_TOLERANCE
+from model.metrics.torsions import dihedral
 from model.sample.samples import FASTA, METRICS, OPTIONS, RESIDUES
 from model.tasks.inputs import InputError, read_inputs
 from model.tasks.motif_bench import SCAFFOLD_INFO
@@ -199,6 +200,9 @@ def measures(structure: Structure) -> dict[str, float]:
     steps = np.linalg.norm(np.diff(structure.ca, axis=0), axis=1)[both]
     bonds = np.linalg.norm(x[1:, 0] - x[:-1, 2], axis=1)[both & mask[1:, 0] & mask[:-1, 2]]
     backbone = structure.with_atoms(x, mask & (np.arange(mask.shape[1]) < BACKBONE))
+    phi = dihedral(x[:-1, 2], x[1:, 0], x[1:, 1], x[1:, 2])[
+        both & mask[1:, :3].all(1) & mask[:-1, 2]
+    ]
     pairs = clashes(
         backbone.positions, backbone.mask, structure.aatype, structure.chain_index, backbone=True
     )
@@ -206,6 +210,7 @@ def measures(structure: Structure) -> dict[str, float]:
         "trans": share(np.abs(steps - CA_STEP) <= STEP_TOLERANCE),
         "cis": share(np.abs(steps - CIS_STEP) <= STEP_TOLERANCE),
         "breaks": share(bonds > MAX_PEPTIDE_BOND),
+        "phi": share(phi < 0),
         "clashes": 100 * len(pairs.below(0.9)) / n,
         "bumps": 100 * found.n_bumps / n,
         "helix": found.helix,
@@ -269,6 +274,7 @@ SHOWN: dict[str, tuple[str, int]] = {
     "trans": ("CA–CA 3.8 ± 0.1 Å", 3),
     "cis": ("CA–CA 2.95 ± 0.1 Å (cis)", 3),
     "breaks": ("C–N over 2.5 Å", 3),
+    "phi": ("φ below 0°", 3),
     "bumps": ("CA pairs below 3.6 Å, per 100 residues", 1),
     "clashes": ("backbone clashes at 90 %, per 100 residues", 1),
     "helix": ("helix", 2),

@@ -55,6 +55,7 @@ def test_a_native_chain_looks_like_one() -> None:
     # One of its steps is longer than 3.9 Å.
     assert found["trans"] == pytest.approx(74 / 75)
     assert found["breaks"] == found["cis"] == found["clashes"] == found["bumps"] == 0
+    assert 0.85 < found["phi"] < 1
     assert 0.1 < found["helix"] < 0.5
     assert 0.1 < found["strand"] < 0.6
 
@@ -71,6 +72,14 @@ def test_a_chain_that_is_torn_has_a_break_and_one_that_is_pressed_clashes() -> N
     assert pressed["clashes"] > 50
     assert pressed["bumps"] > 50
     assert pressed["trans"] == 0
+
+
+def test_a_mirror_image_is_seen_by_its_torsions_alone() -> None:
+    native = ubiquitin()
+    mirrored = measures(native.with_atoms(native.positions * [1.0, 1.0, -1.0]))
+    whole = measures(native)
+    assert mirrored["phi"] == pytest.approx(1 - whole["phi"])
+    assert mirrored["trans"] == whole["trans"]
 
 
 def test_side_chains_are_not_looked_at() -> None:

@@ -20,7 +20,9 @@ def session(run: Path, number: int, steps: range, seconds: float) -> None:
 
     folder = run / "csv" / f"version_{number}"
     folder.mkdir(parents=True)
-    lines = ["step,train/loss,train/translation,tasks/packing,tasks/inpainting,tasks/unconditional,val/loss"]
+    lines = [
+        "step,train/loss,train/translation,tasks/packing,tasks/inpainting,tasks/unconditional,val/loss"
+    ]
     with SummaryWriter(str(run / "tensorboard" / f"version_{number}")) as writer:
         began = time.time()
         for k, step in enumerate(steps):
