@@ -1,29 +1,38 @@
 """Are generated backbones proteins? Geometry, folds, diversity and novelty, beside native chains.
 
-    python benchmarks/generated_backbones.py DATASET ode=out/new cold=out/cold [--markdown]
+    python benchmarks/generated_backbones.py DATASET ode=out/new cold=out/cold --answers KEPT \
+        --peer-python PYTHON [--markdown]
 
 Each NAME=FOLDER is a folder of structure files, as `model.sample` leaves it, and a column of the
 table. The first column is that of native chains which are not trained on, one for each file of the
-first folder, as near as there are in length. README.md says what is measured.
+first folder, as near as there are in length; the second one has the same chains with noise on each
+atom of the backbone, as a scale. KEPT holds what takes long: a run that was interrupted goes on,
+and one with another folder measures only that. PYTHON is that of ProteinMPNN's environment, which
+`design_peers.py --help` says how to make. README.md says what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from backbone_likelihood import DESIGNS, design_surprises
+from backbone_novelty import Known, Trace, novelties, trace_of
 from build_speed import describe_machine, format_table
+from kept_numbers import KeptNumbers, key_of
 from numpy.typing import NDArray
 
 from model.metrics import (
     Interval,
     Structure,
-    aligned_tm_scores,
     clashes,
     diversity,
     generation_metrics,
@@ -31,41 +40,35 @@ from model.metrics import (
     pairwise_tm,
 )
 from model.metrics.backbones import CA_STEP, STEP_TOLERANCE
+from model.metrics.torsions import dihedral
 from model.sample.samples import FASTA, METRICS, OPTIONS, RESIDUES
 from model.tasks.inputs import InputError, read_inputs
 from model.tasks.motif_bench import SCAFFOLD_INFO
 from pipeline.dataset import ShardDataset
 from pipeline.errors import Failure, UsageError
-from pipeline.geometry.three_di import three_di
 from pipeline.residues import MAX_PEPTIDE_BOND
 from pipeline.split.mmseqs import MMseqs
-from pipeline.split.similar_letters import search_letters
 
 NATIVE = "native chains"
+NOISE = 0.5
+"""Å, standard deviation in each coordinate."""
+
+NOISED = f"native, {NOISE:g} Å of noise"
 TABLES = (FASTA, METRICS, OPTIONS, RESIDUES, SCAFFOLD_INFO)
 """What `model.sample` leaves beside structures."""
 
 CIS_STEP = 2.95
 """Å between the CA on both sides of a cis peptide."""
 
+MOTIF = "motif_rmsd"
 BACKBONE = 4
 """Slots of N, CA, C and O."""
 
 ALIKE = 5
 """Native chains, the nearest in length, whose radius of gyration a sample's is compared with."""
 
-CANDIDATES = 10
-"""Training chains that TM-align compares with a backbone, those whose 3Di letters align best …"""
-
-AT_LARGE = 20
-"""… and of all others so many, evenly spaced among those that are long enough."""
-
-LEAST_SHARE = 0.5
-"""Of a backbone's length, a training chain has so many residues, or it cannot be of its fold."""
-
 RESAMPLES = 1000
 
-Trace = NDArray[np.float64]
 Columns = dict[str, list[float]]
 
 
@@ -78,7 +81,7 @@ class Group:
     names : list of str
     structures : list of Structure
     given : dict
-        Numbers of these that others have measured: the motif's RMSD, likelihoods.
+        Numbers of these that others have measured: the motif's RMSD.
     """
 
     names: list[str]
@@ -91,7 +94,7 @@ class Group:
 
     @property
     def traces(self) -> list[Trace]:
-        return [structure.ca[structure.has_ca] for structure in self.structures]
+        return [trace_of(structure) for structure in self.structures]
 
 
 def read_group(folder: Path, limit: int | None = None) -> Group:
@@ -116,36 +119,29 @@ def read_group(folder: Path, limit: int | None = None) -> Group:
         raise UsageError(f"{folder} has no structure files that can be read")
     group = Group(names[:limit], structures[:limit])
     if (folder / METRICS).is_file():
-        group.given = of_names(folder / METRICS, group.names, only=("motif_rmsd",))
+        group.given = motif_errors(folder / METRICS, group.names)
     return group
 
 
-def of_names(path: Path, names: Sequence[str], only: Sequence[str] | None = None) -> Columns:
-    """Columns of numbers of a table with a column ``name``; NaN where a name has none.
+def motif_errors(path: Path, names: Sequence[str]) -> Columns:
+    """The motif's RMSD of samples, NaN where a name has none; nothing where the table has none.
 
     Raises
     ------
     UsageError
-        There is no table, it has no such column, or what should be a number is none.
+        There is no table, or what should be a number is none.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
+        if not rows or not {"name", MOTIF} <= set(rows[0]):
+            return {}
+        values = {row["name"]: float(row[MOTIF] or "nan") for row in rows}
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    if not rows or "name" not in rows[0]:
-        raise UsageError(f"{path} has no column 'name', and so no structures that it tells of")
-    wanted = [c for c in rows[0] if c != "name" and (only is None or c in only)]
-    found: Columns = {}
-    for column in wanted:
-        try:
-            values = {row["name"]: float(row[column] or "nan") for row in rows}
-        except (TypeError, ValueError):
-            raise UsageError(
-                f"{path}: the column {column!r} has values that are no numbers"
-            ) from None
-        found[column] = [values.get(name, float("nan")) for name in names]
-    return found
+    except (TypeError, ValueError):
+        raise UsageError(f"{path}: the column {MOTIF!r} has values that are no numbers") from None
+    return {MOTIF: [values.get(name, float("nan")) for name in names]}
 
 
 def native_group(datasets: Sequence[ShardDataset], lengths: Sequence[int]) -> Group:
@@ -178,6 +174,21 @@ def native_group(datasets: Sequence[ShardDataset], lengths: Sequence[int]) -> Gr
     return group
 
 
+def noised(group: Group, seed: int = 0) -> Group:
+    """The same backbones with normal noise of `NOISE` on each coordinate."""
+    random = np.random.default_rng(seed)
+    return Group(
+        group.names,
+        [
+            structure.with_atoms(
+                structure.positions + NOISE * random.normal(size=structure.positions.shape),
+                structure.mask,
+            )
+            for structure in group.structures
+        ],
+    )
+
+
 # ---- measures of a structure -------------------------------------------------------------------
 
 
@@ -189,6 +200,9 @@ def measures(structure: Structure) -> dict[str, float]:
     steps = np.linalg.norm(np.diff(structure.ca, axis=0), axis=1)[both]
     bonds = np.linalg.norm(x[1:, 0] - x[:-1, 2], axis=1)[both & mask[1:, 0] & mask[:-1, 2]]
     backbone = structure.with_atoms(x, mask & (np.arange(mask.shape[1]) < BACKBONE))
+    phi = dihedral(x[:-1, 2], x[1:, 0], x[1:, 1], x[1:, 2])[
+        both & mask[1:, :3].all(1) & mask[:-1, 2]
+    ]
     pairs = clashes(
         backbone.positions, backbone.mask, structure.aatype, structure.chain_index, backbone=True
     )
@@ -196,10 +210,12 @@ def measures(structure: Structure) -> dict[str, float]:
         "trans": share(np.abs(steps - CA_STEP) <= STEP_TOLERANCE),
         "cis": share(np.abs(steps - CIS_STEP) <= STEP_TOLERANCE),
         "breaks": share(bonds > MAX_PEPTIDE_BOND),
+        "phi": share(phi < 0),
         "clashes": 100 * len(pairs.below(0.9)) / n,
         "bumps": 100 * found.n_bumps / n,
         "helix": found.helix,
         "strand": found.strand,
+        "coil": found.coil,
         "radius": found.radius_of_gyration,
     }
 
@@ -221,65 +237,11 @@ def relative_radii(group: Group, radii: Sequence[float], natives: Columns) -> li
 # ---- measures of sets --------------------------------------------------------------------------
 
 
-def letters_of(structure: Structure) -> str:
-    """3Di of the residues that have a CA."""
-    starts = np.flatnonzero(np.diff(structure.chain_index, prepend=-1))
-    offsets = np.append(starts, len(structure)).astype(np.int64)
-    resolved = structure.mask[:, :3].all(1)
-    letters = three_di(structure.positions, structure.mask, resolved, offsets)
-    return letters[structure.has_ca].tobytes().decode("ascii")
-
-
-def nearest_tm(
-    traces: Sequence[Trace], known: Sequence[Trace], candidates: Sequence[Sequence[int]]
-) -> list[float]:
-    """TM-score by a backbone's own length to the nearest of its candidates and of some others.
-
-    Parameters
-    ----------
-    traces, known : sequence of (L, 3) float
-        CA of backbones, and of training chains.
-    candidates : sequence of sequence of int
-        For each backbone, training chains that may be like it.
-    """
-    lengths = np.array([len(trace) for trace in known])
-    found = []
-    for trace, likely in zip(traces, candidates, strict=True):
-        long = np.flatnonzero(lengths >= LEAST_SHARE * len(trace))
-        spread = long[
-            np.unique(np.linspace(0, len(long) - 1, min(AT_LARGE, len(long))).astype(int))
-        ]
-        tried = dict.fromkeys([*likely, *spread.tolist()])
-        found.append(max((aligned_tm_scores(trace, known[k])[0] for k in tried), default=np.nan))
-    return found
-
-
-@dataclass
-class Known:
-    """Training chains: CA in Å, and letters of 3Di."""
-
-    traces: list[Trace] = field(default_factory=list)
-    letters: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, dataset: ShardDataset) -> Known:
-        """Letters are made here, so that datasets from before there were any can be asked, too."""
-        known = cls()
-        for k in range(len(dataset)):
-            structure = Structure.from_item(dataset[k])
-            known.traces.append(structure.ca[structure.has_ca])
-            known.letters.append(letters_of(structure))
-        return known
-
-
-def candidates_of(letters: Sequence[str], known: Known, mmseqs: MMseqs) -> list[list[int]]:
-    """For each text the training chains whose letters align best with it."""
-    hits = search_letters(mmseqs, letters, known.letters, threads=1)
-    found: list[list[int]] = [[] for _ in letters]
-    for query, target in hits.pairs.tolist():
-        if len(found[query]) < CANDIDATES:
-            found[query].append(target)
-    return found
+def compared_pairs(kept: KeptNumbers, traces: Sequence[Trace]) -> NDArray[np.float64]:
+    """`pairwise_tm`."""
+    n = len(traces)
+    key = key_of(*traces)
+    return np.array(kept.of(key, lambda: pairwise_tm(traces).ravel().tolist())).reshape(n, n)
 
 
 def pair_interval(scores: NDArray[np.float64], seed: int = 0) -> Interval:
@@ -312,15 +274,18 @@ SHOWN: dict[str, tuple[str, int]] = {
     "trans": ("CA–CA 3.8 ± 0.1 Å", 3),
     "cis": ("CA–CA 2.95 ± 0.1 Å (cis)", 3),
     "breaks": ("C–N over 2.5 Å", 3),
+    "phi": ("φ below 0°", 3),
     "bumps": ("CA pairs below 3.6 Å, per 100 residues", 1),
     "clashes": ("backbone clashes at 90 %, per 100 residues", 1),
     "helix": ("helix", 2),
     "strand": ("strand", 2),
+    "coil": ("neither", 2),
     "radius": ("radius of gyration, Å", 1),
     "relative": ("over native", 2),
-    "novelty": ("TM to nearest training chain", 2),
-    "known": ("with 3Di candidates", 2),
-    "motif_rmsd": ("motif RMSD, Å", 2),
+    "novelty": ("TM-score to the nearest training chain", 2),
+    "surprise": (f"ProteinMPNN's −log p of its {DESIGNS} designs, per residue, mean", 2),
+    "least": ("the same of the likeliest design", 2),
+    MOTIF: ("motif RMSD, Å", 2),
 }
 
 
@@ -334,25 +299,21 @@ def said(interval: Interval, digits: int) -> str:
 def table(
     groups: dict[str, Group],
     columns: dict[str, Columns],
-    compared: int,
-    tell: Callable[[str], None] = lambda sentence: None,
+    pairs: dict[str, NDArray[np.float64]],
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows: a measure each, a column for each group."""
-    shown = {name: SHOWN.get(name, (name, 2)) for c in columns.values() for name in c}
-    order = [name for name in SHOWN if name in shown] + [n for n in shown if n not in SHOWN]
     rows = [["structures", *(str(len(group.names)) for group in groups.values())]]
-    for name in order:
-        label, digits = shown[name]
-        cells = [said(mean_interval(c.get(name, [])), digits) for c in columns.values()]
-        rows.append([label, *cells])
-    pairs, clusters = ["TM-score of pairs"], ["clusters at TM-score 0.5"]
-    for label, group in groups.items():
-        tell(f"comparing {label} with each other")
-        scores = pairwise_tm(group.traces[:compared])
-        found = diversity(scores)
-        pairs.append(said(pair_interval(scores), 2))
-        clusters.append(f"{found.n_clusters} of {found.n}")
-    return ["", *groups], [*rows, pairs, clusters]
+    for name, (label, digits) in SHOWN.items():
+        if any(name in of for of in columns.values()):
+            cells = [said(mean_interval(of.get(name, [])), digits) for of in columns.values()]
+            rows.append([label, *cells])
+    of_pairs, clusters = ["TM-score of pairs"], ["clusters at TM-score 0.5"]
+    for group in groups:
+        scores = pairs.get(group)
+        found = None if scores is None else diversity(scores)
+        of_pairs.append("" if scores is None else said(pair_interval(scores), 2))
+        clusters.append("" if found is None else f"{found.n_clusters} of {found.n}")
+    return ["", *groups], [*rows, of_pairs, clusters]
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -362,11 +323,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--splits", nargs="+", default=["test", "val"], help="of native chains")
     parser.add_argument("--train", default="train", help="split that novelty is measured against")
     parser.add_argument("--no-novelty", action="store_true", help="leave it out: no MMseqs2, no TM")
+    parser.add_argument("--answers", type=Path, help="a folder that keeps what takes long")
     parser.add_argument(
-        "--likelihoods",
-        type=Path,
-        help="a CSV file with the column name and columns of numbers, such as ProteinMPNN's "
-        "log-likelihood of each backbone's sequences; a row of the table for each column",
+        "--peer-python", type=Path, help="asks ProteinMPNN what --answers has no answer to"
     )
     parser.add_argument("--limit", type=int, help="structures of each folder")
     parser.add_argument("--compared", type=int, default=100, help="structures in pairs, at most")
@@ -375,6 +334,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in ("limit", "compared"):
         if getattr(given, name) is not None and getattr(given, name) < 1:
             raise UsageError(f"--{name} is at least 1, found {getattr(given, name)}")
+    if given.peer_python is not None:
+        if not os.access(given.peer_python, os.X_OK):
+            raise UsageError(f"--peer-python {given.peer_python} cannot be run")
+        # The folder that the peer runs in is another.
+        given.peer_python = given.peer_python.absolute()
     return given
 
 
@@ -395,38 +359,67 @@ def read_groups(words: Sequence[str], limit: int | None) -> dict[str, Group]:
     return {name: read_group(folder, limit) for name, folder in folders.items()}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    given = parsed(arguments)
+def tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
-    def tell(sentence: str) -> None:
-        print(sentence, file=sys.stderr, flush=True)
 
+def print_table(given: argparse.Namespace) -> None:
     made = read_groups(given.groups, given.limit)
     held_out = [opened(given.dataset, split) for split in given.splits]
-    first = next(iter(made.values()))
-    groups = {NATIVE: native_group(held_out, first.lengths), **made}
+    native = native_group(held_out, next(iter(made.values())).lengths)
+    groups = {NATIVE: native, NOISED: noised(native), **made}
     columns = {name: columns_of(group) for name, group in groups.items()}
     for name, group in groups.items():
         radii = columns[name]["radius"]
         columns[name]["relative"] = relative_radii(group, radii, columns[NATIVE])
-        if given.likelihoods is not None:
-            columns[name] |= of_names(given.likelihoods, group.names)
+    kept = {
+        what: KeptNumbers.opened(given.answers, f"{what}.json")
+        for what in ("proteinmpnn", "nearest", "pairs")
+    }
+    if given.peer_python is not None or kept["proteinmpnn"].numbers:
+        tell("asking ProteinMPNN for designs")
+        structures = [structure for group in groups.values() for structure in group.structures]
+        found = iter(design_surprises(kept["proteinmpnn"], given.peer_python, structures))
+        for name, group in groups.items():
+            of_group = list(islice(found, len(group.structures)))
+            columns[name]["surprise"] = [float(np.mean(of)) for of in of_group]
+            columns[name]["least"] = [min(of) for of in of_group]
+    # With noise they are the same folds.
+    of_sets = {name: group for name, group in groups.items() if name != NOISED}
     if not given.no_novelty:
         mmseqs, trained = MMseqs.find(), opened(given.dataset, given.train)
-        tell(f"reading {len(trained):,} training chains")
-        known = Known.of(trained)
-        for name, group in groups.items():
+
+        @cache
+        def known() -> Known:
+            tell(f"reading {len(trained):,} training chains")
+            return Known.of(trained)
+
+        about = f"{trained.digest} {given.train}"
+        for name, group in of_sets.items():
             tell(f"comparing {name} with training chains")
-            likely = candidates_of([letters_of(s) for s in group.structures], known, mmseqs)
-            columns[name]["novelty"] = nearest_tm(group.traces, known.traces, likely)
-            columns[name]["known"] = [float(bool(some)) for some in likely]
-    header, rows = table(groups, columns, given.compared, tell)
-    print("\n".join(describe_machine()))
+            columns[name]["novelty"] = novelties(
+                kept["nearest"], group.structures, about, known, mmseqs
+            )
+    pairs = {}
+    for name, group in of_sets.items():
+        tell(f"comparing {name} with each other")
+        pairs[name] = compared_pairs(kept["pairs"], group.traces[: given.compared])
+    header, rows = table(groups, columns, pairs)
+    print("\n".join(f"{'- ' if given.markdown else ''}{line}" for line in describe_machine()))
     print(f"\n{format_table(header, rows, given.markdown)}")
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> int:
     try:
-        main()
+        print_table(parsed(arguments))
+    except KeyboardInterrupt:
+        tell("interrupted: what --answers holds is kept")
+        return 130
     except (UsageError, Failure) as error:
-        sys.exit(f"error: {error}")
+        tell(f"error: {error}")
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,6 +15,7 @@ from peer_process import run_script
 from peer_structures import peer_input
 
 from model.flow.likelihood import ORDERS, decoding_order
+from model.metrics import Structure
 from model.tasks import Problem
 from pipeline.files.atomic import appears_whole
 from pipeline.residues import ONE_LETTER, UNKNOWN, sequence_string
@@ -67,22 +68,45 @@ def orders_of(problem: Problem) -> NDArray[np.int64]:
     return np.stack([np.append(rows[order], rest) for order in orders])
 
 
-def peer_questions(question: Question) -> dict[str, NDArray[Any]]:
-    """All that the peer is told: arrays of `proteinmpnn.answers`.
+def backbone_alone(
+    chain: Structure, uid: str, temperatures: Sequence[float]
+) -> dict[str, NDArray[Any]]:
+    """A question for designs of a backbone, and nothing else.
 
-    The backbone, and the sequences that it is to score. Of a residue without one of N, CA, C and O
-    it is told no type.
+    Parameters
+    ----------
+    chain : Structure
+        Types and side chains are not read.
+    uid : str
+        Draws are a function of it.
+    temperatures : sequence of float
+        A design of each.
 
     Returns
     -------
     dict
         What `peer_structures.peer_input` has of the backbone of R residues, ``temperatures`` (T,),
-        ``sequences`` (S,), ``orders`` (orders, R) and ``mutations``.
+        ``sequences`` (S,), ``orders`` (orders, R) and ``mutations``; no sequence, and no order.
+    """
+    told = peer_input(chain, uid)
+    del told["sequence"]
+    return told | {
+        "temperatures": np.array(temperatures, float),
+        "sequences": np.array([], dtype=str),
+        "orders": np.zeros((0, len(told["rows"])), np.int64),
+        "mutations": np.array(False),
+    }
+
+
+def peer_questions(question: Question) -> dict[str, NDArray[Any]]:
+    """All that the peer is told: arrays of `proteinmpnn.answers`, those of `backbone_alone`.
+
+    The backbone, and the sequences that it is to score. Of a residue without one of N, CA, C and O
+    it is told no type.
     """
     problem = question.problem
-    told = peer_input(problem.given, problem.name)
+    told = backbone_alone(problem.given, problem.name, question.temperatures)
     rows = told["rows"]
-    del told["sequence"]
     place = np.full(len(problem), -1)
     place[rows] = np.arange(len(rows))
     orders = place[orders_of(problem)]
@@ -90,7 +114,6 @@ def peer_questions(question: Question) -> dict[str, NDArray[Any]]:
     seen = [np.where(told["mask"], types[rows], UNKNOWN) for types in question.sequences]
     letters = [sequence_string(types) for types in seen]
     return told | {
-        "temperatures": np.array(question.temperatures, float),
         "sequences": np.array(letters, dtype=str),
         "orders": orders,
         "mutations": np.array(question.mutations),

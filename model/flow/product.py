@@ -209,18 +209,21 @@ class Flow:
             Of the sequence.
         constraints : TypeConstraints, optional
         fresh : (B, N, 3) float, optional
-            Å; noise for a stochastic step of the translations (`Frames.step`). It is centred here
-            where the protein is.
+            Å; noise for a stochastic step of the translations (`Frames.step`). It is centred and
+            turned where the protein is.
         """
         options = (noisy.times, next_times, draws, temperature)
         state = noisy.state
         frames = self.frames.to_clean(noisy, prediction)
         sequence = self.sequence.step(state, prediction.logits, *options, constraints=constraints)
+        free = None
         if fresh is not None:
-            anchored = ((noisy.times.frames == 1) & noisy.mask).any(1)
-            centre = torch.where(anchored[:, None], 0.0, _mean(fresh, noisy.mask))
+            free = ~((noisy.times.frames == 1) & noisy.mask).any(1)
+            centre = torch.where(free[:, None], _mean(fresh, noisy.mask), 0.0)
             fresh = fresh - centre[:, None]
-        rotations, translations, backbone = self.frames.step(state, frames, *options, fresh)
+        rotations, translations, backbone = self.frames.step(
+            state, frames, *options, fresh, free=free
+        )
         return replace(
             noisy,
             state=ProteinState(rotations, translations, backbone, state.atoms, sequence),

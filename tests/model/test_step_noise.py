@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import roma
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from model.flow import Clean, NoisyProtein, Prediction, Times, clean_from_batch, draw_noise
 from model.flow.backbone import ideal_backbone
-from model.flow.frames import PRIOR_STD, Frames
+from model.flow.frames import PRIOR_STD, Frames, turned_onto
 from model.flow.generate import Generated, generate
 from model.flow.state import ProteinState
 from model.flow.tasks import TASKS, held_for
@@ -22,7 +23,14 @@ MEAN = torch.tensor([3.0, -5.0, 8.0], dtype=torch.float64)
 N = 5_000
 
 
-def stepped(x: Tensor, x1: Tensor, t: float, u: float, fresh: Tensor | None) -> Tensor:
+def stepped(
+    x: Tensor,
+    x1: Tensor,
+    t: float,
+    u: float,
+    fresh: Tensor | None,
+    free: Tensor | None = None,
+) -> Tensor:
     """Translations after a step from time t to u."""
     shape = x.shape[:-1]
     identity = torch.eye(3, dtype=x.dtype).expand(*shape, 3, 3)
@@ -33,7 +41,7 @@ def stepped(x: Tensor, x1: Tensor, t: float, u: float, fresh: Tensor | None) -> 
     at = [torch.full(shape, time, dtype=x.dtype) for time in (t, u)]
     times = [Times(a, torch.ones(shape), torch.ones(shape)) for a in at]
     clean = (identity, x1, backbone)
-    return Frames().step(state, clean, *times, torch.zeros(()), 1.0, fresh)[1]
+    return Frames().step(state, clean, *times, torch.zeros(()), 1.0, fresh, free=free)[1]
 
 
 def oracle(x: Tensor, t: float, sd: float) -> Tensor:
@@ -137,6 +145,48 @@ def test_two_steps_towards_one_prediction_are_one_step(times: list[float]) -> No
     assert torch.allclose(first**2 + second**2, at_once**2, atol=1e-9)
 
 
+def noise_of_training(x1: Tensor, n: int) -> Tensor:
+    """(n, N, 3) normal noise as a protein meets it that was turned onto it."""
+    g = torch.Generator().manual_seed(2)
+    noise = torch.randn(n, *x1.shape, generator=g, dtype=x1.dtype) * PRIOR_STD
+    return turned_onto(x1.expand_as(noise), noise)
+
+
+def share_of(x1: Tensor, noise: Tensor) -> float:
+    """How much of a protein there is in noise, on average."""
+    return float(((noise * x1).sum((1, 2)) / x1.square().sum()).mean())
+
+
+def test_new_noise_has_the_share_of_the_protein_that_noise_has_in_training() -> None:
+    n, g = 300, torch.Generator().manual_seed(3)
+    x1 = torch.randn(20, 3, generator=g, dtype=torch.float64) * 7
+    x1 = x1 - x1.mean(0)
+    wanted = noise_of_training(x1, n)
+    found = {}
+    for free in (None, torch.ones(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)):
+        z, clean = wanted, x1.expand(n, -1, -1)
+        for t, u in ((0.1, 0.2), (0.2, 0.4), (0.4, 0.5)):
+            fresh = torch.randn(n, 20, 3, generator=g, dtype=torch.float64) * PRIOR_STD
+            z = (stepped(t * clean + (1 - t) * z, clean, t, u, fresh, free) - u * clean) / (1 - u)
+        found[None if free is None else bool(free.all())] = z
+    assert share_of(x1, wanted) > 0.3
+    assert share_of(x1, found[True]) == pytest.approx(share_of(x1, wanted), rel=0.1)
+    # Of the noise that there was, a ninth is left.
+    for without in (None, False):
+        assert abs(share_of(x1, found[without])) < 0.2 * share_of(x1, wanted)
+    for z in found.values():
+        assert spread(z.reshape(-1, 3)) == pytest.approx(PRIOR_STD, rel=0.02)
+
+
+def test_points_are_turned_onto_others_as_well_as_any_rotation_can() -> None:
+    g = torch.Generator().manual_seed(4)
+    still = torch.randn(3, 12, 3, generator=g, dtype=torch.float64)
+    angles = torch.randn(3, 3, generator=g, dtype=torch.float64)
+    moved = still @ roma.rotvec_to_rotmat(angles).transpose(1, 2)
+    assert torch.allclose(turned_onto(still, moved), still, atol=1e-9)
+    assert torch.equal(turned_onto(still, torch.zeros_like(still)), torch.zeros_like(still))
+
+
 # ---- the sampler --------------------------------------------------------------------------------
 
 
@@ -191,6 +241,24 @@ def test_a_new_protein_stays_centred_and_a_motif_where_it_is() -> None:
     assert torch.equal(kept, (still.state.translations == clean.translations).all(-1) & clean.mask)
     assert kept.any(1).all()
     assert not kept[clean.mask].all()
+
+
+@pytest.mark.parametrize(("task", "all_free"), [("unconditional", True), ("inpainting", False)])
+def test_noise_is_turned_onto_proteins_of_which_nothing_is_held(
+    task: str, all_free: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, step = [], Frames.step
+
+    def watched(self: Frames, *args: object, free: Tensor | None) -> object:
+        seen.append(free)
+        return step(self, *args, free=free)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Frames, "step", watched)
+    made(task, clean_from_batch(batch_of(*three_proteins())), step_noise=1.0, relax=False)
+    assert len(seen) == 6
+    for free in seen:
+        assert free is not None
+        assert free.tolist() == [all_free] * 3
 
 
 def test_a_backbone_that_is_given_feels_no_step_noise() -> None:
