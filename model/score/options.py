@@ -27,7 +27,7 @@ class ScoreOptions:
         package.
     chains
         Author's ids of the chains that are read, such as A B; all of them without it. Of several
-        chains with one id, A is the first and A.2 the second.
+        chains with one id, A is the first and A.2 the second; one without an id is _.
     sequence
         Another sequence that is scored on the same backbone, beside the one of the file. Chains are
         separated by ":"; what is X is not scored.
