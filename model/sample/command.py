@@ -14,7 +14,7 @@ from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.termination import FAILURE, OK, end_with, say, status_of
-from pipeline.commands.words import several
+from pipeline.commands.words import none_can, several
 from pipeline.export.errors import ExportError
 
 
@@ -56,7 +56,7 @@ def sample(options: SampleOptions) -> int:
     for error in errors:
         say(f"failed: {error}")
     if not problems:
-        return end_with(f"error: none of {len(errors)} inputs can be used", FAILURE)
+        return end_with(f"error: {none_can(len(errors), 'input', 'be used')}", FAILURE)
     network, info = load_network(options.ckpt, options.request.task)
     if sentence := untrained_for(info, options.request.task):
         note(sentence)
@@ -90,8 +90,9 @@ def sample(options: SampleOptions) -> int:
     if not options.quiet:
         print(f"{options.out_dir}: {several(len(samples), 'sample')}, {', '.join(tables)}")
     if doubted := sum(bool(made.verdict) for made in samples.values()):
+        which = f"{doubted} of {several(len(samples), 'sample')}"
         note(
-            f"{doubted} of {several(len(samples), 'sample')} cannot be right, as is said above; "
+            f"{which if len(samples) > 1 else 'the sample'} cannot be right, as is said above; "
             "a network that was trained for longer, and for this task, does better"
         )
     if unfit:

@@ -32,7 +32,8 @@ class ScoreOptions:
         Another sequence that is scored on the same backbone, beside the one of the file. Chains are
         separated by ":"; what is X is not scored.
     fasta
-        A file of such sequences. Chains of a record are separated by ":" or "/".
+        A file of such sequences. Chains of a record are separated by ":" or "/"; records of one
+        sample, as model.sample writes them, are put together.
     orders
         Random orders of decoding whose mean the likelihood is.
     steps
