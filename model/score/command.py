@@ -84,6 +84,8 @@ def score(options: ScoreOptions) -> int:
             rows += [one.row() | {"network": scorer.about} for one in scores]
             written(options.out_dir / SCORES, partial(write_csv, rows=list(rows)))
             if not options.quiet:
+                for doubt in dict.fromkeys(doubt for one in scores for doubt in one.doubts()):
+                    say(f"note: {doubt}")
                 for one in scores:
                     print(_sentence(one), flush=True)
     for failed in errors + misfits:

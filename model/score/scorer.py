@@ -158,7 +158,7 @@ class Scorer:
         problem = TASK_RECORDS[TASK].problem(Request(TASK), structure.name, structure)
         network, types = watched(self.network), torch.from_numpy(aatype)
         backbone = backbone_of(problem, self.device)
-        log_p = estimated(
+        log_p, weights = estimated(
             network,
             backbone,
             types,
@@ -174,6 +174,7 @@ class Scorer:
             sequence_name=sequence_name,
             aatype=aatype,
             of_orders=log_p.double().numpy(),
+            weights=weights.double().numpy(),
             conditional=None if given is None else given.double().numpy(),
         )
 

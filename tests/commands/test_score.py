@@ -172,6 +172,25 @@ def test_an_estimate_takes_fewer_evaluations(
     assert few.total != all_.total
 
 
+def test_a_residue_that_an_estimate_never_asked_has_no_likelihood(
+    ckpt: Path, short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--steps", "1", "--orders", "1", "--seed", "3", "--no-mutations"]
+    assert run(ckpt, short, tmp_path / "out", *few) == 0
+    found = [r["log_likelihood"] for r in rows(tmp_path / "out" / "short_residues.csv")]
+    never = found.count("")
+    assert 0 < never < N
+    assert all(float(value) < -1 for value in found if value)
+    (of_sequence,) = rows(tmp_path / "out" / "scores.csv")
+    # The estimate of the whole is that of the mean of those that were asked.
+    mean = np.mean([float(value) for value in found if value])
+    assert float(of_sequence["score"]) == pytest.approx(-mean, rel=1e-4)
+    assert of_sequence["n_scored"] == str(N)
+    said = capsys.readouterr().err
+    assert f"note: short: {never} of {N} residues never were hidden, and have no" in said
+    assert "note: short: how far the estimate may be off is not known from one order" in said
+
+
 def test_a_network_that_never_designed_is_refused(
     short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
