@@ -58,7 +58,8 @@ def answers_of(network: FlowNetwork, question: Question, effort: Effort) -> Answ
     backbone = backbone_of(problem)
     for aatype in question.sequences:
         steps = effort.likelihood_steps or len(aatype)
-        log_p = estimated(network, backbone, torch.from_numpy(aatype), problem.name, steps=steps)
+        types = torch.from_numpy(aatype)
+        log_p, _ = estimated(network, backbone, types, problem.name, steps=steps)
         found.log_p[sequence_string(aatype)] = _where(scored, log_p.numpy())
     if question.mutations:
         given = conditionals(network, backbone, torch.from_numpy(question.sequences[0])).numpy()

@@ -193,7 +193,7 @@ def _likelihood(
     """(L,) log p of the types of nature, mean over orders."""
     assert problem.reference is not None
     steps = options.likelihood_steps
-    log_p = estimated(
+    log_p, _ = estimated(
         network,
         backbone_of(problem, device),
         torch.from_numpy(problem.reference.aatype),

@@ -168,7 +168,7 @@ def estimated(
     seed: int = 0,
     passes: int = 1,
     batch_size: int = 8,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """What `chain_rule` is on average over orders, from a few evaluations of the network.
 
     Of each order so many turns are drawn, one of each of `steps` equal stretches. At each, the
@@ -177,16 +177,25 @@ def estimated(
     that is hidden at turn t of n is so with probability (n − t)/n, whose inverse is its weight.
     Sums are much more certain than single residues.
 
-    Parameters, result
-    ------------------
+    Parameters
+    ----------
     As `chain_rule`. With as many steps as residues or more, that is the result.
+
+    Returns
+    -------
+    log_p : (orders, N) float32
+        Sums over residues estimate the log-likelihood. Zero where a residue never was hidden.
+    weight : (orders, N) float32
+        What the predictions of a residue weigh together, one on average. Their mean, which is the
+        estimate for a residue by itself, is the sum of log_p through that of the weights.
     """
     rows = _counted(backbone, types)
     n = len(rows)
     options = {"orders": orders, "seed": seed, "passes": passes, "batch_size": batch_size}
     if steps >= n:
-        return chain_rule(network, backbone, types, uid, **options)
-    found = torch.full((orders, len(types)), torch.nan)
+        exact = chain_rule(network, backbone, types, uid, **options)
+        return exact, torch.where(exact.isnan(), torch.nan, 1.0)
+    found, weights = torch.full((2, orders, len(types)), torch.nan)
     for number in range(orders):
         order = rows[decoding_order(uid, n, seed, number)]
         g = generator(seed, _TURN, f"{uid} order {number}")
@@ -199,7 +208,8 @@ def estimated(
         of_type = log_p[:, rows, types[rows]]
         weight = (n / (n - turns))[:, None] * ~revealed[:, rows]
         found[number, rows] = (weight * of_type).mean(0)
-    return found
+        weights[number, rows] = weight.mean(0)
+    return found, weights
 
 
 def conditionals(

@@ -8,13 +8,15 @@ from model.output_folder import make_folder
 from model.sample.options import SampleOptions
 from model.sample.sampler import Sampler, read_problems
 from model.sample.samples import Sample, save_structures, save_tables
-from model.tasks import TASK_RECORDS
+from model.sample.structure_file import check_fits
+from model.tasks import TASK_RECORDS, Problem
 from model.trained_network import default_for, load_network, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.termination import FAILURE, OK, end_with, say, status_of
-from pipeline.commands.words import several
+from pipeline.commands.words import none_can, several
+from pipeline.export.chain_ids import Kind
 from pipeline.export.errors import ExportError
 
 
@@ -56,7 +58,10 @@ def sample(options: SampleOptions) -> int:
     for error in errors:
         say(f"failed: {error}")
     if not problems:
-        return end_with(f"error: none of {len(errors)} inputs can be used", FAILURE)
+        return end_with(f"error: {none_can(len(errors), 'input', 'be used')}", FAILURE)
+    problems, unfit = _fitting(problems, options.format)
+    if not problems:
+        return end_with(f"error: {none_can(unfit, 'sample', 'be written')}", FAILURE)
     network, info = load_network(options.ckpt, options.request.task)
     if sentence := untrained_for(info, options.request.task):
         note(sentence)
@@ -69,7 +74,6 @@ def sample(options: SampleOptions) -> int:
         note("the network was trained with embeddings; --esm MODEL gives them")
     make_folder(options.out_dir, options.overwrite)
     samples = {}
-    unfit = 0
     with ProgressLine(standard_console(), options.quiet, "sampling") as line:
         run = flow.run(options.request, problems, trajectory=options.trajectory, line=line)
         for k, made in run:
@@ -84,14 +88,17 @@ def sample(options: SampleOptions) -> int:
                 note(f"{made.name}.{options.format}: {changed}")
             if not options.quiet:
                 print(f"{options.out_dir / made.name}.{options.format}: {_told(made)}", flush=True)
+    if not samples:
+        return end_with(f"error: {none_can(unfit, 'sample', 'be written')}", FAILURE)
     settings = to_yaml(options)
     done = [samples[k] for k in sorted(samples)]
     tables = save_tables(done, options.out_dir, settings, options.request)
     if not options.quiet:
         print(f"{options.out_dir}: {several(len(samples), 'sample')}, {', '.join(tables)}")
     if doubted := sum(bool(made.verdict) for made in samples.values()):
+        which = f"{doubted} of {several(len(samples), 'sample')}"
         note(
-            f"{doubted} of {several(len(samples), 'sample')} cannot be right, as is said above; "
+            f"{which if len(samples) > 1 else 'the sample'} cannot be right, as is said above; "
             "a network that was trained for longer, and for this task, does better"
         )
     if unfit:
@@ -99,6 +106,24 @@ def sample(options: SampleOptions) -> int:
     if errors:
         say(f"{several(len(errors), 'input')} could not be used")
     return FAILURE if unfit or errors else OK
+
+
+def _fitting(problems: Sequence[Problem], format: Kind) -> tuple[list[Problem], int]:
+    """Problems whose samples fit the format, and how many others there are, which are told."""
+    fitting: list[Problem] = []
+    unfit: dict[tuple[str, int], bool] = {}
+    for problem in problems:
+        # Samples of one input and size are written alike; mmCIF takes all.
+        alike = problem.source or problem.name, len(problem)
+        if format != "cif" and alike not in unfit:
+            try:
+                check_fits(problem, format)
+            except ExportError as error:
+                say(f"failed: {error}")
+                unfit[alike] = True
+        if not unfit.setdefault(alike, False):
+            fitting.append(problem)
+    return fitting, len(problems) - len(fitting)
 
 
 def _told(made: Sample) -> str:

@@ -217,7 +217,7 @@ def _kind_of(path: Path) -> Kind:
 def save_tables(
     samples: Sequence[Sample], out_dir: Path, options: str, request: Request
 ) -> list[str]:
-    """Sequences, metrics and the options that made them; the names of the tables."""
+    """Sequences, metrics and the options that made them; the names of the tables that are there."""
     write(out_dir / FASTA, "".join(_records(samples)))
     rows = same_columns([sample.metrics() for sample in samples])
     residues = [row for sample in samples for row in sample.residues()]
@@ -228,7 +228,7 @@ def save_tables(
         if table:
             written(out_dir / name, partial(write_csv, rows=table))
     write(out_dir / OPTIONS, options)
-    return [FASTA, *tables]
+    return [FASTA, *(name for name, table in tables.items() if table)]
 
 
 def same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -242,6 +242,9 @@ def _records(samples: Sequence[Sample]) -> Iterator[str]:
         told = {"task": sample.problem.task, **sample.design_scores()}
         told["predicted_error"] = f"{sample.predicted_error:.2f}"
         title = " ".join(f"{name}={value}" for name, value in told.items())
+        # `model.score` puts the chains of a sample together by these two.
+        name = "_".join(sample.name.split())
         for chain in sample.chains:
-            sequence = sequence_string(chain.aatype)
-            yield fasta_record(f"{sample.name}_{chain.auth_asym_id}", title, sequence)
+            ident, sequence = chain.auth_asym_id, sequence_string(chain.aatype)
+            of = f"sample={name} chain={ident}"
+            yield fasta_record(f"{sample.name}_{ident}", f"{title} {of}", sequence)

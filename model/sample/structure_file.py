@@ -16,7 +16,7 @@ from pipeline.export.mmcif import mmcif_text
 from pipeline.export.others import OtherResidue, other_residues, with_ids_of
 from pipeline.export.pdb import pdb_text
 from pipeline.parsing.entry_info import BondedAtom, Connection
-from pipeline.residues import ATOM14_EXISTS, N_SLOTS, sequence_string
+from pipeline.residues import AATYPE_OF_LETTER, ATOM14_EXISTS, N_SLOTS, sequence_string
 
 COMMENT = "written by model.sample; B-factors are predicted errors of the residues in Angstrom"
 MAX_ERROR = 999.0
@@ -77,6 +77,30 @@ def structure_text(
         comment="\n".join([COMMENT, *lines]),
     )
     return text, "; ".join(said)
+
+
+def check_fits(problem: Problem, kind: Kind) -> None:
+    """See that samples of a problem fit the format, as far as that is known before they are made.
+
+    Raises
+    ------
+    ExportError
+    """
+    types = np.where(problem.held_sequence, problem.given.aatype, AATYPE_OF_LETTER["G"])
+    there = problem.has_frame | ~problem.held_frames
+    mask = ATOM14_EXISTS[types] & there[:, None]
+    if problem.untouched is not None:
+        mask[problem.untouched] = problem.given.mask[problem.untouched]
+    nothing = np.zeros(len(problem))
+    stand_in = Output(
+        structure=replace(problem.given, aatype=types, mask=mask),
+        predicted_error=nothing,
+        rotamer_probability=nothing,
+        log_probabilities=None,
+        drawn=nothing > 0,
+        trajectory=[],
+    )
+    structure_text(problem, stand_in, kind)
 
 
 def kept_of(problem: Problem) -> dict[str, Kept]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model.flow.state import Network, NoisyProtein, Prediction
 from model.metrics import write_csv
 from model.output_folder import make_folder, write, written
+from model.score.given_sequences import GivenSequence, read_fasta, sequences_on, told_apart
 from model.score.heat_map import heat_map
 from model.score.options import ScoreOptions
-from model.score.scorer import Scorer, sequences_on
+from model.score.scorer import Scorer
 from model.score.sequence_score import Row, SequenceScore
 from model.tasks.inputs import InputError, InputStructure, read_inputs
 from model.visualize.draw import save_png
@@ -19,8 +23,7 @@ from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.termination import FAILURE, OK, end_with, say, status_of
-from pipeline.commands.words import several
-from pipeline.errors import UsageError
+from pipeline.commands.words import none_can, several
 
 SCORES = "scores.csv"
 GIVEN = "sequence"
@@ -53,33 +56,39 @@ def score(options: ScoreOptions) -> int:
     Failure, OSError
     """
     options.check()
-    others = {} if options.fasta is None else read_fasta(options.fasta)
+    others = [] if options.fasta is None else read_fasta(options.fasta)
     if options.sequence is not None:
-        others = {GIVEN: options.sequence, **others}
+        others.insert(0, GivenSequence.of(GIVEN, "--sequence", options.sequence))
+    others, notes = told_apart(others, options.fasta)
+    for note in () if options.quiet else notes:
+        say(f"note: {note}")
     structures, errors = _read(options)
     if not structures:
         for failed in errors:
             say(f"failed: {failed}")
-        return end_with(f"error: none of {several(len(errors), 'input')} can be used", FAILURE)
+        return end_with(f"error: {none_can(len(errors), 'input', 'be used')}", FAILURE)
     scorer = Scorer.load(options.ckpt, device=options.device)
     make_folder(options.out_dir, options.overwrite)
     if not options.quiet:
         print(f"network: {scorer.about}", flush=True)
     rows: list[Row] = []
+    misfits: list[InputError] = []
     with ProgressLine(standard_console(), options.quiet, "scoring") as line:
         for structure in structures:
-            try:
-                scores = _score_one(scorer, structure, others, options, line)
-            except InputError as error:
-                errors.append(error)
+            sequences = dict(sequences_on(structure, others))
+            misfits += [why for why in sequences.values() if isinstance(why, InputError)]
+            scores = _score_one(scorer, structure, sequences, options, line)
+            if not scores:
                 continue
             save_tables(scores, options.out_dir)
             rows += [one.row() | {"network": scorer.about} for one in scores]
             written(options.out_dir / SCORES, partial(write_csv, rows=list(rows)))
             if not options.quiet:
+                for doubt in dict.fromkeys(doubt for one in scores for doubt in one.doubts()):
+                    say(f"note: {doubt}")
                 for one in scores:
                     print(_sentence(one), flush=True)
-    for failed in errors:
+    for failed in errors + misfits:
         say(f"failed: {failed}")
     if not rows:
         return end_with("error: no sequence could be scored", FAILURE)
@@ -88,37 +97,9 @@ def score(options: ScoreOptions) -> int:
         print(f"{options.out_dir}: {several(len(rows), 'sequence')}, {SCORES}")
     if errors:
         say(f"{several(len(errors), 'input')} could not be used")
-    return FAILURE if errors else OK
-
-
-def read_fasta(path: Path) -> dict[str, str]:
-    """Name → sequence of each record.
-
-    Raises
-    ------
-    UsageError
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise UsageError(f"--fasta {path} cannot be read: {reason}") from error
-    found: dict[str, str] = {}
-    name = ""
-    for line in (line.strip() for line in lines):
-        if line.startswith(">"):
-            name = (line[1:].split() or [f"record {len(found) + 1}"])[0].rstrip(",")
-            if name in found:
-                raise UsageError(f"--fasta {path} has two records of the name {name}")
-            found[name] = ""
-        elif line and not found:
-            raise UsageError(f"--fasta {path}: {line[:20]!r} stands before the first line with >")
-        elif line:
-            found[name] += line
-    empty = [name for name, text in found.items() if not text]
-    if empty or not found:
-        raise UsageError(f"--fasta {path} has no sequence" + (f" of {empty[0]}" if empty else ""))
-    return found
+    if misfits:
+        say(f"{several(len(misfits), 'sequence')} could not be scored")
+    return FAILURE if errors or misfits else OK
 
 
 def save_tables(scores: Sequence[SequenceScore], folder: Path) -> None:
@@ -159,11 +140,11 @@ def _read(options: ScoreOptions) -> tuple[list[InputStructure], list[InputError]
 def _score_one(
     scorer: Scorer,
     structure: InputStructure,
-    others: dict[str, str],
+    sequences: Mapping[str, NDArray[np.int64] | InputError],
     options: ScoreOptions,
     line: ProgressLine,
 ) -> list[SequenceScore]:
-    sequences = sequences_on(structure, others)
+    fitting = {k: found for k, found in sequences.items() if not isinstance(found, InputError)}
     n = int(structure.resolved.sum())
     each = options.orders * min(n, options.steps or n) + n * (not options.no_mutations)
     done = 0
@@ -173,7 +154,7 @@ def _score_one(
             nonlocal done
             prediction = network(noisy)
             done += len(noisy.mask)
-            total = each * len(sequences)
+            total = each * len(fitting)
             told = f"{structure.name}, evaluation {done:,} of {total:,}"
             line.show(min(done, total), told, total=total)
             return prediction
@@ -192,7 +173,7 @@ def _score_one(
             batch_size=options.batch_size,
             watched=watched,
         )
-        for name, aatype in sequences.items()
+        for name, aatype in fitting.items()
     ]
 
 

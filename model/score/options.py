@@ -26,12 +26,13 @@ class ScoreOptions:
         package.
     chains
         Author's ids of the chains that are read, such as A B; all of them without it. Of several
-        chains with one id, A is the first and A.2 the second.
+        chains with one id, A is the first and A.2 the second; one without an id is _.
     sequence
         Another sequence that is scored on the same backbone, beside the one of the file. Chains are
         separated by ":"; what is X is not scored.
     fasta
-        A file of such sequences. Chains of a record are separated by ":" or "/".
+        A file of such sequences. Chains of a record are separated by ":" or "/"; records of one
+        sample, as model.sample writes them, are put together.
     orders
         Random orders of decoding whose mean the likelihood is.
     steps

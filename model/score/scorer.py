@@ -14,12 +14,11 @@ from model.errors import CannotLoad
 from model.flow.likelihood import ORDERS, conditionals, estimated
 from model.flow.state import Network
 from model.sample.run import backbone_of
-from model.score.sequence_score import OWN, SequenceScore
+from model.score.given_sequences import GivenSequence, sequences_on
+from model.score.sequence_score import SequenceScore
 from model.tasks import TASK_RECORDS, Request, Task
 from model.tasks.inputs import InputError, InputStructure, read_inputs
-from model.tasks.sequences import spread
 from model.trained_network import default_for, device_named, load_network, untrained_for
-from pipeline.residues import UNKNOWN
 
 TASK: Task = "design"
 """What a network must have been trained for."""
@@ -110,11 +109,13 @@ class Scorer:
         ------
         InputError
         """
-        found = []
+        others, found = [GivenSequence.of(k, k, text) for k, text in (sequences or {}).items()], []
         for _, structure in read_inputs(Path(input), chains):
             if isinstance(structure, InputError):
                 raise structure
-            for name, aatype in sequences_on(structure, sequences or {}).items():
+            for name, aatype in sequences_on(structure, others):
+                if isinstance(aatype, InputError):
+                    raise aatype
                 found.append(
                     self.of(
                         structure,
@@ -157,7 +158,7 @@ class Scorer:
         problem = TASK_RECORDS[TASK].problem(Request(TASK), structure.name, structure)
         network, types = watched(self.network), torch.from_numpy(aatype)
         backbone = backbone_of(problem, self.device)
-        log_p = estimated(
+        log_p, weights = estimated(
             network,
             backbone,
             types,
@@ -173,29 +174,9 @@ class Scorer:
             sequence_name=sequence_name,
             aatype=aatype,
             of_orders=log_p.double().numpy(),
+            weights=weights.double().numpy(),
             conditional=None if given is None else given.double().numpy(),
         )
-
-
-def sequences_on(
-    structure: InputStructure, others: Mapping[str, str]
-) -> dict[str, NDArray[np.int64]]:
-    """Name → (L,) types: those of the file, if it tells any, and others.
-
-    Raises
-    ------
-    InputError
-        A sequence does not fit, or there is none.
-    """
-    own = structure.structure.aatype
-    found = {OWN: own} if ((own < UNKNOWN) & structure.resolved).any() else {}
-    for name, text in others.items():
-        found[name] = spread(text.replace("/", ":"), structure, f"sequence {name}")
-        if not ((found[name] < UNKNOWN) & structure.resolved).any():
-            raise InputError(f"sequence {name} has no type where {structure.name} has a backbone")
-    if not found:
-        raise InputError(f"{structure.name} has no residue types; give --sequence or --fasta")
-    return found
 
 
 def _told(name: str, info: CheckpointInfo) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.tasks.inputs import InputStructure
+from pipeline.commands.words import several
 from pipeline.residues import N_TYPES, ONE_LETTER
 from pipeline.short_repr import short_repr
 
@@ -30,7 +31,9 @@ class SequenceScore:
     aatype : (L,) int64
         What is scored; 20 where it is not.
     of_orders : (orders, L) float64
-        log p of each type when its turn came; NaN where nothing is scored.
+        log p of each type when its turn came, or the estimate of it; NaN where nothing is scored.
+    weights : (orders, L) float64
+        Of estimates, see `model.flow.likelihood.estimated`; 1 where they are exact.
     conditional : (L, 20) float64 or None
         log p of the twenty types given the types of all other residues.
     """
@@ -39,6 +42,7 @@ class SequenceScore:
     sequence_name: str
     aatype: NDArray[np.int64]
     of_orders: NDArray[np.float64]
+    weights: NDArray[np.float64]
     conditional: NDArray[np.float64] | None = None
 
     __repr__ = short_repr
@@ -55,8 +59,25 @@ class SequenceScore:
 
     @property
     def log_likelihood(self) -> NDArray[np.float64]:
-        """(L,) of each residue, mean over orders."""
-        return np.asarray(self.of_orders.mean(0))
+        """(L,) of each residue, mean over orders; NaN also where an estimate never asked."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.of_orders.sum(0) / self.weights.sum(0))
+
+    def doubts(self) -> list[str]:
+        """What to say of an estimate that is made of little."""
+        found, n_orders = [], len(self.of_orders)
+        never = int((self.scored & (self.weights == 0).all(0)).sum())
+        if never:
+            found.append(
+                f"{never} of {several(int(self.scored.sum()), 'residue')} never were hidden, and "
+                "have no log_likelihood of their own; more --steps or --orders ask them, too"
+            )
+        if n_orders == 1 and (self.weights[:, self.scored] != 1).any():
+            found.append(
+                "how far the estimate may be off is not known from one order (sd_over_orders); "
+                "give more --orders, or all steps"
+            )
+        return [f"{self.name}: {sentence}" for sentence in found]
 
     @property
     def total(self) -> float:

@@ -1,8 +1,8 @@
 """Contigs: what is kept of an input and what is made around it, in RFdiffusion's notation.
 
-``10-20/A45-60/15/0 B1-30``: segments of a chain are separated by ``/``; ``A45-60`` are residues of
-the input, ``15`` are new residues, ``10-20`` as many new ones as are drawn from that range; ``/0``
-and a blank end a chain.
+``10-20/A45-60/15/0 B``: segments of a chain are separated by ``/``; ``A45-60`` are residues of
+the input, ``B`` is a whole chain of it, ``15`` are new residues, ``10-20`` as many new ones as are
+drawn from that range; ``/0`` and a blank end a chain.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def _segment(token: str, word: str) -> Segment:
     if residues is None:
         raise UsageError(
             f"--contigs: {token!r} is neither a number of new residues (15 or 10-20) nor residues "
-            "of the input (A45-60, A52A-60, or 1:45-60 for a chain whose id is not of letters)"
+            "of the input (A45-60, A52A-60, A for a whole chain, 1:45-60 for one whose id is not "
+            "of letters, _45-60 for one without an id)"
         )
     return residues
 

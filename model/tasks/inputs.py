@@ -19,6 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.export.chain_ids import distinct
 from pipeline.export.others import other_residues
 from pipeline.files.place import Place
+from pipeline.interfaces.measure import ATOM_DISTANCE
 from pipeline.parsing import ParsedEntry, ParseError, read_chains
 from pipeline.parsing.atom_table import AtomTable, ChainAtoms
 from pipeline.parsing.entry_info import Connection
@@ -39,6 +40,9 @@ from pipeline.sources import (
 MAX_BYTES = 1 << 30
 
 LIST_SUFFIXES = (".txt", ".list")
+
+BLANK_ID = "_"
+"""What a chain is called that has no id in its PDB file."""
 
 _SHOWN = 8
 """Names of ligands that a sentence lists."""
@@ -299,10 +303,12 @@ class _Attempt:
         others, own = parsed.others, parsed.of_chains
         if chains is not None:
             place = {chain.uid: k for k, chain in enumerate(named)}
-            named = _chosen(named, chains, name)
+            every, wanted = named, _separated(chains, named)
+            named = _chosen(named, wanted, name)
+            notes += _left_beside(named, every, name)
             notes += [
                 f"{name}: {ident} is the label_asym_id of chain {chain.auth_asym_id}"
-                for ident, chain in zip(chains, named, strict=True)
+                for ident, chain in zip(wanted, named, strict=True)
                 if ident != chain.auth_asym_id
             ]
             places = [place[chain.uid] for chain in named]
@@ -398,6 +404,43 @@ def _with_own_ids(found: Sequence[Chain], name: str) -> tuple[list[Chain], list[
     return chains, notes
 
 
+def told_ids(ids: Sequence[str]) -> str:
+    """Ids of chains as people write them: a PDB file may have none."""
+    blank = " (the file has no chain id there: write _)" if BLANK_ID in ids else ""
+    return " ".join(ids) + blank
+
+
+def _separated(wanted: Sequence[str], found: Sequence[Chain]) -> list[str]:
+    """Ids that are separated by commas, too; an id may have one."""
+    return [
+        ident
+        for word in wanted
+        for ident in ([word] if _find(found, word) is not None else word.split(","))
+        if ident
+    ]
+
+
+def _left_beside(kept: Sequence[Chain], every: Sequence[Chain], name: str) -> list[str]:
+    """A sentence about chains that are not read and touch those that are."""
+    from scipy.spatial import cKDTree
+
+    mine = {chain.uid for chain in kept}
+    near = cKDTree(np.concatenate([chain.coords for chain in kept]))
+    touching = [
+        chain.auth_asym_id
+        for chain in every
+        if chain.uid not in mine
+        and np.isfinite(near.query(chain.coords, distance_upper_bound=ATOM_DISTANCE)[0]).any()
+    ]
+    if not touching:
+        return []
+    which = several(len(touching), "chain")
+    return [
+        f"{name}: --chains leaves out {which} within {ATOM_DISTANCE / 1000:g} Å of those that are "
+        f"read, and the network does not see what is left out: {' '.join(touching)}"
+    ]
+
+
 def _find(chains: Sequence[Chain], ident: str) -> int | None:
     for ids in (
         [chain.auth_asym_id for chain in chains],
@@ -413,7 +456,7 @@ def _chosen(found: Sequence[Chain], wanted: Sequence[str], name: str) -> list[Ch
     for ident in wanted:
         row = _find(found, ident)
         if row is None:
-            there = " ".join(chain.auth_asym_id for chain in found)
+            there = told_ids([chain.auth_asym_id for chain in found])
             raise InputError(f"{name} has no chain {ident}; it has {there}")
         if row in rows:
             raise InputError(f"--chains: chain {ident} of {name} is named twice")

@@ -95,7 +95,8 @@ def _named(
     for residues in _only(request):
         rows = find_rows(residues, structure)
         named[rows] = True
-        ends[rows[[0, -1]]] = True
+        if not residues.is_whole:
+            ends[rows[[0, -1]]] = True
     return named & structure.numbered, ends
 
 

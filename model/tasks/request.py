@@ -24,7 +24,7 @@ class Request:
         packing and design, a backbone is enough.
     chains
         Author's ids of the chains of the input that are read, such as A B; all of them without it.
-        Of several chains with one id, A is the first and A.2 the second.
+        Of several chains with one id, A is the first and A.2 the second; one without an id is _.
     lengths
         Residues of the proteins to make from nothing; 80+60 is a protein of two chains.
     sequence
@@ -36,7 +36,7 @@ class Request:
     fixed
         Design: residues that keep their type and side chain, such as A10-20,A35,A52A, by the
         author's chain ids, numbers and insertion codes; 1:10-20 for a chain whose id is not of
-        letters.
+        letters, _10-20 for one without an id. A chain alone, such as B or 1:, is all of it.
     partial_sequence
         Design: types that are given, one letter per residue and "_" or X where the type is free;
         chains are separated by ":".
@@ -49,11 +49,12 @@ class Request:
         them; -inf leaves a type out, inf takes it.
     tied
         Design: residues that get the same type, for homo-oligomers. "A1-50,B1-50|A60,B60" ties A1
-        to B1, A2 to B2 …, and A60 to B60; "chains" ties residues of one number in all chains.
+        to B1, A2 to B2 …, and A60 to B60; "A,B" ties residues of one number in these chains, and
+        "chains" in all of them, which then have to be one protein.
     contigs
         Inpainting: what to make, in RFdiffusion's notation. "10-20/A45-60/15/0 B1-30" is 10 to 20
         new residues, residues 45 to 60 of chain A of the input, 15 new residues; then a second
-        chain, residues 1 to 30 of chain B.
+        chain, residues 1 to 30 of chain B. B alone is all of chain B.
     motifbench
         Inpainting: leave what MotifBench scores. Each chain of the input, such as 01_1LDB.pdb, is a
         segment of the motif and is kept whole; samples are 01_1LDB_0, 01_1LDB_1, …, and

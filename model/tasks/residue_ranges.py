@@ -1,4 +1,4 @@
-"""Residues of an input by chain and author's number: ``A10-20,A35``, ``A52A``, ``1:10-20``."""
+"""Residues by chain and author's number: ``A10-20,A35``, ``A52A``, ``1:10-20``; ``B``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.tasks.inputs import InputStructure
+from model.tasks.inputs import InputStructure, told_ids
 from pipeline.errors import UsageError
 from pipeline.residues import UNKNOWN
 
@@ -17,6 +17,7 @@ from pipeline.residues import UNKNOWN
 _RANGE = re.compile(
     r"(?:([A-Za-z_]+)|([^\s:,/]+):)(-?\d+)([A-Za-z]?)(?:-(-?\d+)([A-Za-z]?))?", re.ASCII
 )
+_CHAIN = re.compile(r"([A-Za-z_]+)|([^\s:,/]+):", re.ASCII)
 _LETTERS = re.compile("[A-Za-z_]+")
 _SHOWN = 6
 """Parts that a sentence lists."""
@@ -24,38 +25,50 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class ResidueRange:
-    """Residues `first` to `last` of a chain, both included.
+    """Residues `first` to `last` of a chain, both included; or all of it, without numbers.
 
     `first_code` and `last_code` are their insertion codes, ``""`` where they have none.
     """
 
     chain: str
-    first: int
-    last: int
+    first: int | None = None
+    last: int | None = None
     first_code: str = ""
     last_code: str = ""
 
     def __str__(self) -> str:
         chain = self.chain if _LETTERS.fullmatch(self.chain) else f"{self.chain}:"
+        if self.is_whole:
+            return chain
         first, last = (f"{number}{code}" for number, code in self.ends)
         return f"{chain}{first}" if first == last else f"{chain}{first}-{last}"
 
     @property
-    def ends(self) -> tuple[tuple[int, str], tuple[int, str]]:
-        """Number and insertion code of the first and of the last residue."""
+    def is_whole(self) -> bool:
+        """Whether it is all of the chain."""
+        return self.first is None or self.last is None
+
+    @property
+    def ends(self) -> tuple[tuple[int, str], ...]:
+        """Number and insertion code of the first and of the last residue; nothing for a chain."""
+        if self.first is None or self.last is None:
+            return ()
         return (self.first, self.first_code), (self.last, self.last_code)
 
 
 def parse_residue_range(token: str) -> ResidueRange | None:
-    """The range that a word such as ``A10-20``, ``A35`` or ``A52A`` names; None if it is none.
+    """The range that a word such as ``A10-20``, ``A52A`` or ``B`` names; None if it names none.
 
-    A chain id that is not of letters ends with a colon: ``1:10-20``, ``A.2:10-20``.
+    A chain id that is not of letters ends with a colon: ``1:10-20``, ``A.2:10-20``, ``A.2:``.
 
     Raises
     ------
     UsageError
         It ends before it begins.
     """
+    whole = _CHAIN.fullmatch(token)
+    if whole is not None:
+        return ResidueRange(whole[1] or whole[2])
     match = _RANGE.fullmatch(token)
     if match is None:
         return None
@@ -84,7 +97,8 @@ def parse_ranges(text: str, option: str) -> list[ResidueRange]:
         if residues is None:
             raise UsageError(
                 f"{option}: {token!r} names no residues; write chain and numbers, as in "
-                "A10-20,A35,A52A, or 1:10-20 for a chain whose id is not of letters"
+                "A10-20,A35,A52A, 1:10-20 for a chain whose id is not of letters, _10-20 for one "
+                "without an id, or the chain alone for all of it"
             )
         found.append(residues)
     return found
@@ -103,8 +117,10 @@ def find_rows(residues: ResidueRange, structure: InputStructure) -> NDArray[np.i
     if chain is None:
         raise UsageError(
             f"{str(residues)!r}: {structure.name} has no chain {residues.chain}; it has "
-            f"{' '.join(structure.chain_ids)}"
+            f"{told_ids(structure.chain_ids)}"
         )
+    if residues.first is None or residues.last is None:
+        return np.flatnonzero(structure.structure.chain_index == chain)
     begin, end = (_row_of(e, residues, chain, structure) for e in residues.ends)
     if end < begin:
         raise UsageError(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from model.metrics import Structure
 from model.tasks.inputs import InputError, InputStructure
+from pipeline.commands.words import several
 from pipeline.residues import AATYPE_OF_LETTER, ONE_LETTER, UNKNOWN
 
 
@@ -22,18 +23,21 @@ def retyped(given: Structure, aatype: NDArray[np.int64]) -> Structure:
 
 def spread(text: str, structure: InputStructure, option: str, free: str = "X") -> NDArray[np.int64]:
     """(L,) types of letters, one for each residue or for each resolved residue of every chain."""
-    parts = [part.strip() for part in text.split(":")]
+    # A stop codon has no residue.
+    parts = [part.strip().removesuffix("*") for part in text.split(":")]
     if len(parts) != len(structure.chains):
         raise InputError(
-            f"{option} has {len(parts)} chains (separated by ':') and {structure.name} has "
-            f"{len(structure.chains)}"
+            f"{option} has {several(len(parts), 'chain')} (separated by ':') and {structure.name} "
+            f"has {len(structure.chains)}"
         )
     aatype = []
     for part, chain in zip(parts, structure.chains, strict=True):
         known = set(ONE_LETTER) | set(free)
         for letter in part.upper():
             if letter not in known:
-                raise InputError(f"{option}: {letter!r} is no residue type")
+                raise InputError(
+                    f"{option}: {letter!r} is no residue type; where none is known write X"
+                )
         letters = [AATYPE_OF_LETTER.get(c, UNKNOWN) for c in part.upper()]
         types = np.full(len(chain), UNKNOWN, np.int64)
         if len(letters) == len(chain):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
 
@@ -85,13 +86,14 @@ def read_biases(path: Path) -> list[Bias]:
 
 def _of_json(text: str, path: Path) -> Iterator[tuple[str, str, object]]:
     try:
-        table = json.loads(text)
+        # Pairs, for a residue may be named twice: its biases add up.
+        table = json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError as error:
         raise UsageError(f"--bias {path} is no JSON: {error}; write it {_EXPECTED}") from error
-    for residues, biases in table.items():
-        if not isinstance(biases, Mapping):
+    for residues, biases in table:
+        if not (isinstance(biases, list) and all(isinstance(b, tuple) for b in biases)):
             raise UsageError(f"--bias {path}: {residues} has {biases!r}; write it {_EXPECTED}")
-        for letter, value in biases.items():
+        for letter, value in biases:
             yield residues, letter, value
 
 
@@ -164,26 +166,22 @@ def ties_of(text: str | None, structure: InputStructure) -> NDArray[np.int64] | 
     Raises
     ------
     UsageError
-        Ranges of one group differ in size, or the input has not what is named.
+        Ranges of one group differ in size, the input has not what is named, or ``chains`` would tie
+        different proteins.
     """
     if text is None:
         return None
     n = len(structure.structure)
     ties = np.arange(n)
     if text == CHAINS:
-        number = [structure.number(row) if structure.numbered[row] else None for row in range(n)]
-        first: dict[str, int] = {}
-        for row, name in enumerate(number):
-            if name is not None:
-                ties[row] = first.setdefault(name, row)
-        if (structure.structure.chain_index == structure.structure.chain_index[ties]).all():
-            raise UsageError(
-                f"--tied {CHAINS}: no two chains of {structure.name} have residues of one number; "
-                "write which are tied, such as A1-50,B101-150"
-            )
-        return ties
+        return _ties_of_chains(structure)
     for group in parse_tied(text):
         rows = [find_rows(residues, structure) for residues in group]
+        if len(rows) > 1 and all(residues.is_whole for residues in group):
+            index = structure.structure.chain_index
+            pairs = _of_one_number([int(index[r[0]]) for r in rows], structure)
+            ties = _joined(ties, [pair for pair in pairs if len(pair) > 1])
+            continue
         if len({len(r) for r in rows}) != 1 or len(rows) < 2:
             sizes = " and ".join(
                 f"{residues} has {len(r)}" for residues, r in zip(group, rows, strict=True)
@@ -192,11 +190,76 @@ def ties_of(text: str | None, structure: InputStructure) -> NDArray[np.int64] | 
                 f"--tied: {structure.name}: {sizes} residues; what is tied is two or more of one "
                 "size, such as A1-50,B1-50, and groups are separated by |"
             )
-        for together in np.stack(rows, 1):
-            # A residue may be tied to others already: then all of them are.
-            those = np.isin(ties, ties[together])
-            ties[those] = ties[those].min()
+        ties = _joined(ties, np.stack(rows, 1).tolist())
     return ties
+
+
+def _joined(ties: NDArray[np.int64], groups: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    ties = ties.copy()
+    for together in groups:
+        # A residue may be tied to others already: then all of them are.
+        those = np.isin(ties, ties[list(together)])
+        ties[those] = ties[those].min()
+    return ties
+
+
+def _ties_of_chains(structure: InputStructure) -> NDArray[np.int64]:
+    """Residues of one number and insertion code are tied, over all chains.
+
+    Raises
+    ------
+    UsageError
+        No two chains have a number in common, or two that have are not one protein.
+    """
+    aatype, chain = structure.structure.aatype, structure.structure.chain_index
+    ties, n = np.arange(len(chain)), len(structure.chains)
+    known, agree = np.zeros((2, n, n), np.int64)
+    for alike in _of_one_number(range(n), structure):
+        ties[alike] = alike[0]
+        for a, b in combinations(alike, 2):
+            if max(aatype[a], aatype[b]) < N_TYPES:
+                known[chain[a], chain[b]] += 1
+                agree[chain[a], chain[b]] += aatype[a] == aatype[b]
+    if (chain == chain[ties]).all():
+        raise UsageError(
+            f"--tied {CHAINS}: no two chains of {structure.name} have residues of one number; "
+            "write which are tied, such as A1-50,B101-150"
+        )
+    different = np.argwhere(2 * agree < known)
+    if len(different):
+        a, b = different[0].tolist()
+        one, other = structure.chain_ids[a], structure.chain_ids[b]
+        raise UsageError(
+            f"--tied {CHAINS}: {one} and {other} of {structure.name} are not one protein: of the "
+            f"{known[a, b]} numbers that both have, residues are of one type at {agree[a, b]}; "
+            f"{_advice((known > 0) & (2 * agree >= known), structure)}"
+        )
+    return ties
+
+
+def _of_one_number(chains: Sequence[int], structure: InputStructure) -> list[list[int]]:
+    """Rows of these chains, those of one number and insertion code together."""
+    rows: dict[str, list[int]] = {}
+    within = np.isin(structure.structure.chain_index, chains) & structure.numbered
+    for row in np.flatnonzero(within).tolist():
+        rows.setdefault(structure.number(row), []).append(row)
+    return list(rows.values())
+
+
+def _advice(same: NDArray[np.bool_], structure: InputStructure) -> str:
+    """What to write, of (C, C) chains that are one protein."""
+    groups: list[list[int]] = []
+    for k in range(len(same)):
+        group = next((g for g in groups if all(same[other, k] for other in g)), None)
+        if group is None:
+            groups.append([k])
+        else:
+            group.append(k)
+    ids = [str(ResidueRange(ident)) for ident in structure.chain_ids]
+    alike = [",".join(ids[k] for k in group) for group in groups if len(group) > 1]
+    if alike:
+        return f"name the chains that are: --tied {'|'.join(alike)!r}"
+    return "leave --tied out, or name what is tied, such as A1-5,B1-5"
 
 
 def check_ties(

@@ -16,6 +16,11 @@ def several(n: int, thing: str, things: str | None = None) -> str:
     return f"{n:,} {thing if n == 1 else things or thing + 's'}"
 
 
+def none_can(n: int, thing: str, what: str) -> str:
+    """none of 3 inputs can be used; the input cannot be used"""
+    return f"none of {several(n, thing)} can {what}" if n > 1 else f"the {thing} cannot {what}"
+
+
 def listed(parts: Sequence[str]) -> str:
     """one, two and three"""
     return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)

@@ -115,7 +115,7 @@ def _check_chains(chains: Sequence[Chain], kept: Mapping[str, Kept]) -> None:
         if other != chain.uid:
             raise _too_much(chain.uid, f"and {other} both have the author's chain id {ident!r}")
         numbers = chain.auth_seq_id[rows_with_atoms(chain, kept.get(chain.label_asym_id, {}))]
-        low, high = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+        low, high = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
         if low < -999 or high > 9999:
             raise _too_much(
                 chain.uid,
@@ -123,7 +123,8 @@ def _check_chains(chains: Sequence[Chain], kept: Mapping[str, Kept]) -> None:
             )
         if not 0 <= chain.model <= 9999:
             raise _too_much(chain.uid, "has a model number over 9999")
-        low, high = int(chain.coords.min(initial=0)), int(chain.coords.max(initial=0))
+        coords = chain.coords
+        low, high = (int(coords.min()), int(coords.max())) if len(coords) else (0, 0)
         if low < -999_999 or high > 9_999_999:
             raise _too_much(
                 chain.uid,

@@ -145,6 +145,10 @@ def test_a_file_of_biases_is_json_or_csv_and_adds_up(
     expected[[1, 2, 3, 5], LETTERS.index("G")] = [0.7, 1, 1, 1]
     assert np.allclose(of_json, expected)
     assert bias_of(None, None, structure) is None
+    twice = written('{"A2": {"G": 1, "G": 2, "C": 5}, "A2": {"G": 4}}')
+    found = bias_of(None, twice, structure)
+    assert found is not None
+    assert found[1, [LETTERS.index("G"), LETTERS.index("C")]].tolist() == [7, 5]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +162,8 @@ def test_a_file_of_biases_is_json_or_csv_and_adds_up(
         ({"A2": {"G": float("nan")}}, "which is no number"),
         ("a,b\n1,2\n", r"begins with \['a', 'b'\]"),
         ({"A99": {"G": 1}}, "has no residue 99"),
-        ({"here": {"G": 1}}, "'here' names no residues"),
+        ({"here!": {"G": 1}}, "'here!' names no residues"),
+        ({"here": {"G": 1}}, "'here': one has no chain here; it has A"),
         ({"A2": dict.fromkeys(LETTERS, "-inf")}, "no type is left for A2 of one"),
     ],
 )
@@ -263,7 +268,8 @@ def test_ties_join_over_residues_that_they_share(dimer: Path) -> None:
         ("A1-3,B1-2", "A1-3 has 3 and B1-2 has 2 residues"),
         ("A1-3", "A1-3 has 3 residues; what is tied is two or more"),
         ("A1,B99", "has no residue 99"),
-        ("all", "'all' names no residues"),
+        ("all!", "'all!' names no residues"),
+        ("all", "'all': dimer has no chain all; it has A B"),
     ],
 )
 def test_ties_that_do_not_fit_are_refused(
@@ -279,6 +285,68 @@ def test_ties_and_biases_that_exclude_each_other_are_refused(
     path = written({"A1": {"G": "inf"}, "B1": {"A": "inf"}})
     with pytest.raises(UsageError, match="A1 of dimer and what it is tied to"):
         flow.sample("design", input=dimer, tied="chains", bias=path, **FEW)
+
+
+def other_lines(chain: str, number: int = 1) -> list[str]:
+    """Other residues of ubiquitin, under the numbers from `number` on, 70 Å away."""
+    return [
+        f"{line[:21]}{chain}{int(line[22:26]) - 30 + number:4d}{line[26:30]}"
+        f"{float(line[30:38]) + 70:8.3f}{line[38:]}"
+        for line in ubiquitin_lines()
+        if 30 <= int(line[22:26]) < 30 + N
+    ]
+
+
+def test_chains_of_different_proteins_are_not_tied_by_their_numbers(tmp_path: Path) -> None:
+    two = write_pdb(tmp_path / "two.pdb", [*lines_of("A"), *other_lines("B")])
+    agree = sum(a == b for a, b in zip("MQIFVKTLTG", "IQDKEGIPPD", strict=True))
+    with pytest.raises(UsageError) as caught:
+        ties_of("chains", structure_of(two))
+    assert str(caught.value).startswith(
+        f"--tied chains: A and B of two are not one protein: of the 10 numbers that both have, "
+        f"residues are of one type at {agree}; leave --tied out, or name what is tied"
+    )
+    lines = [*lines_of("A", "C"), *other_lines("B"), "TER", *other_lines("D")]
+    four = structure_of(write_pdb(tmp_path / "four.pdb", lines))
+    with pytest.raises(UsageError) as caught:
+        ties_of("chains", four)
+    assert str(caught.value).endswith("name the chains that are: --tied 'A,C|B,D'")
+    # What it says to write does what was meant.
+    ties = ties_of("A,C|B,D", four)
+    assert ties is not None
+    assert ties.reshape(4, N).tolist() == [[*range(k, k + N)] for k in (0, 0, 2 * N, 2 * N)]
+
+
+def test_whole_chains_are_tied_by_number(tmp_path: Path) -> None:
+    lines = [*lines_of("A"), *(x for x in lines_of("B", first=3) if x != "TER")]
+    ties = ties_of("A,B", structure_of(write_pdb(tmp_path / "shifted.pdb", lines)))
+    assert ties is not None
+    assert ties[N:].tolist() == [*range(2, N), N + 8, N + 9]
+    same = ties_of("chains", structure_of(tmp_path / "shifted.pdb"))
+    assert same is not None
+    assert same.tolist() == ties.tolist()
+
+
+def test_a_chain_alone_names_all_its_residues(
+    flow: Sampler, dimer: Path, written: Callable[[object], Path]
+) -> None:
+    own = structure_of(dimer)
+    (made,) = flow.sample("design", input=dimer, fixed="B", **FEW)
+    assert made.sequences["B"] == "MQIFVKTLTG"
+    held = own.structure.mask[N:]
+    assert np.array_equal(made.structure.positions[N:][held], own.structure.positions[N:][held])
+    bias = bias_of(None, written({"B:": {"G": 1}, "A2": {"G": 2}}), own)
+    assert bias is not None
+    assert bias[:, LETTERS.index("G")].tolist() == [0, 2, *[0] * (N - 2), *[1] * N]
+
+
+def test_a_chain_without_an_id_is_called_by_a_dash_below(tmp_path: Path) -> None:
+    structure = structure_of(write_pdb(tmp_path / "blank.pdb", lines_of(" ")))
+    with pytest.raises(UsageError, match=r"no chain A; it has _ \(the file has no chain id there"):
+        ties_of("A1,A2", structure)
+    ties = ties_of("_1,_2", structure)
+    assert ties is not None
+    assert ties[1] == 0
 
 
 def test_one_chain_is_no_homo_oligomer(flow: Sampler, one: Path) -> None:

@@ -175,7 +175,7 @@ def test_perplexity_is_that_of_the_types_of_nature_whatever_is_designed(
         problem = TASK_RECORDS["design"].held_out(test[uid], 0)
         assert problem.reference is not None
         types = torch.from_numpy(problem.reference.aatype)
-        log_p = estimated(network, backbone_of(problem), types, uid, steps=20).numpy()
+        log_p = estimated(network, backbone_of(problem), types, uid, steps=20)[0].numpy()
         scored = ~np.isnan(log_p).any(0)
         expected = np.exp(-log_p[:, scored].mean())
         assert float(row["design.perplexity"]) == pytest.approx(expected, rel=1e-4)

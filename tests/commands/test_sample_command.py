@@ -143,6 +143,14 @@ def test_a_sample_that_does_not_fit_the_format_costs_only_itself(
     assert captured.err.splitlines()[-1] == "1 sample could not be written"
     assert [p.name for p in (tmp_path / "out").glob("*.pdb")] == ["1as5_1.pdb"]
     assert "1as5_1" in (tmp_path / "out" / "metrics.csv").read_text()
+    # Where nothing is left, no network is read and no folder is made.
+    alone = ["--task", "design", "--input", str(folder / "wide.cif"), "--format", "pdb"]
+    more = ("--number", "2", "--quiet")
+    assert run(tmp_path / "none.ckpt", tmp_path / "alone", *alone, *more) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert "has residue numbers from 120" in said[0]
+    assert said[1:] == ["error: none of 2 samples can be written"]
+    assert not (tmp_path / "alone").exists()
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -15,9 +15,11 @@ from pipeline.errors import UsageError
 from tests.support.odd_inputs import ENTRIES, moved, numbered, write
 
 RANGES = st.builds(
-    lambda chain, first, more, codes: ResidueRange(chain, first, first + more, *codes),
+    lambda chain, first, more, codes: (
+        ResidueRange(chain) if first is None else ResidueRange(chain, first, first + more, *codes)
+    ),
     st.text("ABab_19.-", min_size=1, max_size=3),
-    st.integers(-20, 2000),
+    st.one_of(st.none(), st.integers(-20, 2000)),
     st.integers(0, 300),
     st.tuples(st.sampled_from(["", "A", "b"]), st.sampled_from(["", "A", "C"])),
 )
@@ -80,6 +82,7 @@ A = ResidueRange
         ("A-2A--1B", ((A("A", -2, -1, "A", "B"),),)),
         ("A.2:5-10", ((A("A.2", 5, 10),),)),
         ("A-2:5B", ((A("A-2", 5, 5, "B", "B"),),)),
+        ("5/A/A.2:/3", ((Free(5, 5), A("A"), A("A.2"), Free(3, 3)),)),
         (
             "10-20/A45-60/15/0 B1-30",
             ((Free(10, 20), A("A", 45, 60), Free(15, 15)), (A("B", 1, 30),)),
@@ -140,9 +143,10 @@ def test_fixed_residues_are_ranges_and_single_ones() -> None:
         A("A", 52, 52, "A", "A"),
         A("1", 52, 52, "", "B"),
     ]
+    assert parse_ranges("B,1:,A5", "--fixed") == [A("B"), A("1"), A("A", 5, 5)]
 
 
-@pytest.mark.parametrize("token", ["10-20", "A", "A5xy", "A.25", "A5A6"])
+@pytest.mark.parametrize("token", ["10-20", "7", "A5xy", "A.25", "A5A6"])
 def test_what_names_no_residues_is_named(token: str) -> None:
     with pytest.raises(UsageError, match=f"--only: '{token}' names no residues"):
         parse_ranges(f"A1,{token}", "--only")
@@ -165,3 +169,22 @@ def test_a_label_names_a_chain_that_no_author_calls_so(tmp_path: Path, entry: st
     assert isinstance(chosen, InputStructure)
     assert chosen.chain_ids == ["H.2"]
     assert chosen.notes[-1] == "odd.cif: A-2 is the label_asym_id of chain H.2"
+
+
+def test_chains_are_separated_by_blanks_or_commas_and_those_that_touch_are_told_of(
+    tmp_path: Path,
+) -> None:
+    atoms = []
+    for k, (author, x) in enumerate((("A", 0.0), ("B", 60.0), ("C", 6.0), ("D", 120.0))):
+        part = numbered(ENTRIES[0], [str(number) for number in range(1, 11)])
+        atoms += moved(part, x, chain=author, asym="ABCD"[k])
+    path = write(tmp_path, "cif", atoms)
+    found = [next(read_inputs(path, chains))[1] for chains in (["A,D"], ["A", "D"], ["A,B", "C"])]
+    for structure, ids in zip(found, ("AD", "AD", "ABC"), strict=True):
+        assert isinstance(structure, InputStructure)
+        assert structure.chain_ids == list(ids)
+        told = [
+            "odd.cif: --chains leaves out 1 chain within 5 Å of those that are read, and the "
+            "network does not see what is left out: C"
+        ]
+        assert list(structure.notes) == ([] if "C" in ids else told)

@@ -215,7 +215,9 @@ def test_what_only_names_has_to_be_there(flow: Sampler, tmp_path: Path) -> None:
     path = write_pdb(tmp_path / "a.pdb", first(12))
     with pytest.raises(UsageError, match="no residue 40"):
         flow.sample("packing", input=path, only="A40")
-    with pytest.raises(UsageError, match="--only: 'ten' names no residues"):
+    with pytest.raises(UsageError, match="--only: '10' names no residues"):
+        flow.sample("packing", input=path, only="10")
+    with pytest.raises(UsageError, match="'ten': a has no chain ten; it has A"):
         flow.sample("packing", input=path, only="ten")
     with pytest.raises(UsageError, match="--only is for --task packing"):
         flow.sample("design", input=path, only="A4")

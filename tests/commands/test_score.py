@@ -13,9 +13,11 @@ import torch
 from model.checkpoint import CheckpointInfo, save_flow
 from model.errors import CannotLoad
 from model.flow.likelihood import chain_rule, conditionals
+from model.sample.command import main as make_samples
 from model.sample.run import backbone_of
 from model.score import Scorer
-from model.score.command import main, read_fasta
+from model.score.command import main
+from model.score.given_sequences import read_fasta
 from model.tasks import Request
 from model.tasks.design import design_problem
 from model.tasks.inputs import InputStructure, read_inputs
@@ -170,6 +172,25 @@ def test_an_estimate_takes_fewer_evaluations(
     assert few.total != all_.total
 
 
+def test_a_residue_that_an_estimate_never_asked_has_no_likelihood(
+    ckpt: Path, short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--steps", "1", "--orders", "1", "--seed", "3", "--no-mutations"]
+    assert run(ckpt, short, tmp_path / "out", *few) == 0
+    found = [r["log_likelihood"] for r in rows(tmp_path / "out" / "short_residues.csv")]
+    never = found.count("")
+    assert 0 < never < N
+    assert all(float(value) < -1 for value in found if value)
+    (of_sequence,) = rows(tmp_path / "out" / "scores.csv")
+    # The estimate of the whole is that of the mean of those that were asked.
+    mean = np.mean([float(value) for value in found if value])
+    assert float(of_sequence["score"]) == pytest.approx(-mean, rel=1e-4)
+    assert of_sequence["n_scored"] == str(N)
+    said = capsys.readouterr().err
+    assert f"note: short: {never} of {N} residues never were hidden, and have no" in said
+    assert "note: short: how far the estimate may be off is not known from one order" in said
+
+
 def test_a_network_that_never_designed_is_refused(
     short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,8 +223,8 @@ def test_of_a_folder_only_bad_files_are_not_scored(
     [
         (["--orders", "0"], "--orders is at least 1"),
         (["--fasta", "nowhere.fasta"], "--fasta nowhere.fasta cannot be read"),
-        (["--sequence", "AAA"], "sequence sequence has 3 letters for chain A of short"),
-        (["--sequence", "A" * N + ":A"], "has 2 chains"),
+        (["--sequence", "AAA"], "failed: --sequence has 3 letters for chain A of short"),
+        (["--sequence", "A" * N + ":A"], "--sequence has 2 chains (separated by ':') and short"),
         (["--chains", "Q"], "short.pdb has no chain Q; it has A"),
     ],
 )
@@ -225,13 +246,80 @@ def test_wrong_options_end_with_a_sentence(
         ("", "has no sequence"),
         (">a\n>b\nAC\n", "has no sequence of a"),
         ("AC\n>a\nAC\n", "stands before the first line with >"),
-        (">a\nAC\n>a\nAC\n", "two records of the name a"),
     ],
 )
 def test_a_fasta_that_is_none_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "x.fasta").write_text(text)
     with pytest.raises(UsageError, match=sentence):
         read_fasta(tmp_path / "x.fasta")
+
+
+def test_a_bad_record_is_named_and_the_others_are_scored(
+    ckpt: Path, short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fasta = tmp_path / "some.fa"
+    fasta.write_text(f">ends\n{'A' * N}*\n>short\nAC\n>aligned\n{'A' * (N - 1)}-\n")
+    few = ["--steps", "1", "--no-mutations"]
+    assert run(ckpt, short, tmp_path / "out", "--fasta", str(fasta), *few) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert f"failed: record short of {fasta} has 2 letters for chain A of short" in said[-3]
+    assert f"failed: record aligned of {fasta}: '-' is no residue type" in said[-2]
+    assert said[-1] == "2 sequences could not be scored"
+    table = rows(tmp_path / "out" / "scores.csv")
+    assert [row["sequence"] for row in table] == ["input", "ends"]
+    assert table[1]["n_scored"] == str(N)
+
+
+def test_records_of_one_name_and_of_the_name_of_another_sequence_are_told_apart(
+    ckpt: Path, short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fasta = tmp_path / "some.fa"
+    heads = ["input", "T=0.1, sample=1, score=1.1", "T=0.1, sample=2, score=1.2", "sequence"]
+    fasta.write_text("".join(f">{head}\n{'ACDE'[k] * N}\n" for k, head in enumerate(heads)))
+    few = ["--steps", "1", "--no-mutations", "--sequence", "W" * N]
+    assert run(ckpt, short, tmp_path / "out", "--fasta", str(fasta), *few) == 0
+    table = rows(tmp_path / "out" / "short_residues.csv")
+    types = {row["sequence"]: row["type"] for row in table if row["residue"] == "1"}
+    assert types == {"input": "M", "sequence": "W"} | {
+        "input.2": "A", "T=0.1": "C", "T=0.1.2": "D", "sequence.2": "E"
+    }  # fmt: skip
+    assert (
+        f"note: {fasta}: names that are taken already: input is called input.2, T=0.1 is called "
+        "T=0.1.2, sequence is called sequence.2"
+    ) in capsys.readouterr().err
+
+
+def test_designs_of_a_complex_are_scored_from_the_file_that_design_leaves(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [x for x in ubiquitin_lines() if int(x[22:26]) <= N]
+    far = [f"{x[:21]}B{x[22:30]}{float(x[30:38]) + 40:8.3f}{x[38:]}" for x in lines]
+    both = write_pdb(tmp_path / "a b.pdb", [*lines, "TER", *far[:40]])
+    words = ["--input", str(both), "--ckpt", str(ckpt), "--steps", "2", "--number", "2"]
+    design = ["--task", "design", "--out-dir", str(tmp_path / "d"), "--device", "cpu"]
+    assert make_samples([*words, *design]) == 0
+    fasta = tmp_path / "d" / "sequences.fasta"
+    (tmp_path / "turned.fa").write_text(
+        "".join(f">{x}" for x in fasta.read_text().split(">")[:0:-1])
+    )
+    few = ["--steps", "1", "--no-mutations"]
+    for name, given in (("s", fasta), ("t", tmp_path / "turned.fa")):
+        assert run(ckpt, both, tmp_path / name, "--fasta", str(given), *few) == 0
+    designed = rows(tmp_path / "d" / "residues.csv")
+    for name in ("s", "t"):
+        scored = rows(tmp_path / name / "a b_residues.csv")
+        for k in (1, 2):
+            of_k = [
+                (r["chain"], r["residue"], r["type"]) for r in scored if r["sequence"] == f"a_b_{k}"
+            ]
+            made = [
+                (r["chain"], r["residue"], r["type"]) for r in designed if r["name"] == f"a b_{k}"
+            ]
+            assert of_k == made
+            assert {chain for chain, _, _ in made} == {"A", "B"}
+    capsys.readouterr()
+    assert run(ckpt, both, tmp_path / "a", "--fasta", str(fasta), *few, "--chains", "A") == 1
+    assert f"sample a_b_1 of {fasta} is of chains A B, and a b has A" in capsys.readouterr().err
 
 
 def test_complexes_are_scored_as_one(ckpt: Path, tmp_path: Path) -> None:

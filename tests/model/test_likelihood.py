@@ -185,10 +185,11 @@ def test_an_estimate_is_right_on_average_and_exact_with_all_steps() -> None:
     clean, network = clean_protein(), toy(N)
     backbone, types = backbone_alone(clean), clean.sequence[0]
     exact = chain_rule(network, backbone, types, UID, orders=2)
-    all_steps = estimated(network, backbone, types, UID, steps=7, orders=2)
+    all_steps, weight = estimated(network, backbone, types, UID, steps=7, orders=2)
     torch.testing.assert_close(exact, all_steps, equal_nan=True, atol=0, rtol=0)
     many = chain_rule(network, backbone, types, UID, orders=150, batch_size=64)
-    few = estimated(network, backbone, types, UID, steps=2, orders=500, batch_size=64)
+    assert torch.equal(weight.nan_to_num(7), torch.where(exact.isnan(), 7.0, 1.0))
+    few, weight = estimated(network, backbone, types, UID, steps=2, orders=500, batch_size=64)
     sums = few.nansum(1)
     error = float(sums.std() / len(sums) ** 0.5) + float(many.nansum(1).std() / 150**0.5)
     assert abs(float(sums.mean() - many.nansum(1).mean())) < 4 * error
@@ -197,6 +198,15 @@ def test_an_estimate_is_right_on_average_and_exact_with_all_steps() -> None:
     known = ~many[0].isnan()
     spread = few[:, known].std(0) / len(few) ** 0.5 + many[:, known].std(0) / 150**0.5
     assert ((few[:, known].mean(0) - many[:, known].mean(0)).abs() < 5 * spread + 1e-6).all()
+    assert (weight[:, known].mean(0) - 1).abs().max() < 0.2
+    # Weighed by themselves, they are certain sooner; and what was never hidden is not a zero.
+    weighed = few[:, known].sum(0) / weight[:, known].sum(0)
+    assert ((weighed - many[:, known].mean(0)).abs() < 5 * spread + 1e-6).all()
+    once, weight = estimated(network, backbone, types, UID, steps=1, orders=9)
+    never = weight[:, known] == 0
+    assert never.any()
+    assert (once[:, known][never] == 0).all()
+    assert (once[:, known][~never] < 0).all()
 
 
 def test_conditionals_are_the_last_turn_of_an_order(network: FlowNetwork) -> None:
