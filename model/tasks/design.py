@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.metrics import PLACES, design_metrics
 from model.tasks.inputs import InputError, InputStructure
+from model.tasks.kept_residues import counted, is_d, lost_of_chains
 from model.tasks.problem import Output, Problem, held_out_problem, labels_of
 from model.tasks.record import Row, TaskRecord, numbers
 from model.tasks.request import Request, check_input
@@ -20,6 +22,7 @@ from model.tasks.type_preferences import (
     ties_of,
     typed_together,
 )
+from pipeline.commands.words import listed
 from pipeline.errors import UsageError
 from pipeline.residues import ONE_LETTER, UNKNOWN
 
@@ -36,6 +39,7 @@ def design_problem(request: Request, name: str, structure: InputStructure) -> Pr
     """
     given = structure.structure
     n = len(given)
+    stays = _without_backbone(structure)
     kept = np.zeros(n, bool)
     for residues in _fixed(request):
         kept[find_rows(residues, structure)] = True
@@ -70,9 +74,34 @@ def design_problem(request: Request, name: str, structure: InputStructure) -> Pr
         labels=labels_of(structure, keep_sequence=False),
         reference=structure.structure,
         source=structure.name,
+        untouched=stays if stays.any() else None,
+        others=structure.others,
+        own=structure.own,
+        connections=structure.connections,
+        left_out=listed([*structure.left_out, *lost_of_chains(structure, stays)]),
         bias=bias,
         ties=ties,
     )
+
+
+def _without_backbone(structure: InputStructure) -> NDArray[np.bool_]:
+    """(L,) What packing leaves as it is, if no type can be made for it: chromophores, say."""
+    names = structure.comp_ids
+    unknown = (structure.structure.aatype == UNKNOWN) & (np.array(names) != "")
+    return np.asarray((is_d(names) | unknown) & ~structure.resolved)
+
+
+def design_notes(request: Request, problem: Problem, structure: InputStructure) -> list[str]:
+    """What stays that somebody may think is made, and what does not come back."""
+    said = []
+    untouched = problem.untouched
+    stays = np.zeros(len(problem), bool) if untouched is None else untouched
+    if (left := _without_backbone(structure)).any():
+        names = counted(structure.comp_ids[row] for row in np.flatnonzero(left))
+        said.append(f"stay as they are in the file, for they have no backbone: {names}")
+    if problem.left_out:
+        said.append(f"left out: {problem.left_out}")
+    return [f"{structure.file or structure.name}: {sentence}" for sentence in said]
 
 
 def _check(request: Request) -> None:
@@ -114,6 +143,8 @@ DESIGN = TaskRecord(
     check=_check,
     ranges=_fixed,
     problem=design_problem,
+    takes_others=True,
+    notes=design_notes,
     held_out=lambda item, seed: held_out_problem("design", item, frames=True),
     compare=_compare,
     shown={"recovery": "recovery", "score": "score of the designs"},

@@ -1,0 +1,135 @@
+"""What a designed file has of its input beside what is designed, and what is said of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+import torch
+
+from model.sample import Sample, Sampler
+from model.sample.sampler import read_problems
+from model.tasks import Problem, Request
+from tests.support.sample_network import is_backbone, small_network, ubiquitin_lines, write_pdb
+
+FEW = {"steps": 1, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def flow() -> Sampler:
+    torch.set_num_threads(1)
+    return Sampler(small_network(), device="cpu")
+
+
+def first(n: int) -> list[str]:
+    return [line for line in ubiquitin_lines() if int(line[22:26]) <= n]
+
+
+def number_of(line: str) -> str:
+    return line[22:26].strip()
+
+
+def named(lines: list[str], number: str, comp: str) -> list[str]:
+    """The lines, one residue of which has another name."""
+    return [
+        f"HETATM{line[6:17]}{comp}{line[20:]}" if number_of(line) == number else line
+        for line in lines
+    ]
+
+
+def beside(name: str, comp: str, number: int, xyz: tuple[float, ...]) -> str:
+    """A HETATM of a residue of one atom."""
+    x, y, z = xyz
+    at = f"{x:8.3f}{y:8.3f}{z:8.3f}"
+    return f"HETATM 9000 {name:<4} {comp:>3} A{number:>4}    {at}  1.00  0.00          {name[:2]}"
+
+
+def design(flow: Sampler, path: Path, lines: list[str], **more: object) -> Sample:
+    (made,) = flow.sample("design", input=write_pdb(path, lines), **FEW | more)  # type: ignore
+    return made
+
+
+def read(path: Path, lines: list[str], **more: object) -> tuple[Problem, list[str]]:
+    """The problem, and what is said of it."""
+    said: list[str] = []
+    request = Request("design", input=write_pdb(path, lines), **more)  # type: ignore[arg-type]
+    ((problem,), errors) = read_problems(request, said.append)
+    assert not errors
+    return problem, said
+
+
+def atoms_of(path: Path) -> dict[tuple[str, str, str], tuple[float, ...]]:
+    """(number, residue, atom) → place."""
+    return {
+        (str(r.seqid), r.name, a.name): tuple(round(v, 3) for v in a.pos.tolist())
+        for chain in gemmi.read_structure(str(path))[0]
+        for r in chain
+        for a in r
+    }
+
+
+def saved(made: Sample, path: Path) -> dict[tuple[str, str, str], tuple[float, ...]]:
+    made.save(path)
+    return atoms_of(path)
+
+
+# ---- beside the chains
+
+
+@pytest.mark.parametrize("kind", ["cif", "pdb"])
+def test_ligands_and_caps_come_back_in_their_places_and_waters_are_counted(
+    flow: Sampler, tmp_path: Path, kind: str
+) -> None:
+    path, chain = tmp_path / "a.pdb", first(4)
+    more = [
+        beside(" C  ", "ACE", 0, (26.3, 24.0, 1.5)),
+        *chain,
+        "TER",
+        beside("ZN  ", "ZN", 99, (40.0, 20.0, 5.0)),
+        beside(" O  ", "HOH", 100, (50.0, 20.0, 5.0)),
+    ]
+    lines = ["SEQRES   1 A    5  ACE MET GLN ILE PHE", *more]
+    made = design(flow, path, lines)
+    found = saved(made, tmp_path / f"out.{kind}")
+    assert found["99", "ZN", "ZN"] == (40.0, 20.0, 5.0)
+    assert found["0", "ACE", "C"] == (26.3, 24.0, 1.5)
+    assert not any(comp == "HOH" for _, comp, _ in found)
+    _, said = read(path, lines)
+    assert said == [
+        "a.pdb: comes back in its place, and is in the way: ACE, ZN",
+        "a.pdb: left out: 1 water",
+    ]
+    assert made.metrics()["left_out"] == "1 water"
+
+
+def test_designed_side_chains_avoid_what_is_beside_them(flow: Sampler, tmp_path: Path) -> None:
+    path, lines = tmp_path / "a.pdb", first(6)
+    free = design(flow, path, lines)
+    row = next(k for k, letter in enumerate(free.sequences["A"]) if letter in "RKQEMLHFYW")
+    tip = int(np.flatnonzero(free.structure.mask[row])[-1])
+    place = free.structure.positions[row, tip]
+    away = design(flow, path, [*lines, "TER", beside(" C1 ", "LIG", 99, tuple(place))])
+    assert away.sequences == free.sequences
+    assert np.linalg.norm(away.structure.positions[row, tip] - place) > 1.5
+    backbone = np.arange(14) < 4
+    both = free.structure.mask & backbone
+    assert np.array_equal(away.structure.positions[both], free.structure.positions[both])
+
+
+def test_a_chromophore_without_a_backbone_stays_where_it_is(tmp_path: Path) -> None:
+    names = {" N  ": " N1 ", " CA ": " CA1", " C  ": " C1 ", " O  ": " O3 ", " CB ": " CB1"}
+    lines = [
+        line[:12] + names.get(line[12:16], line[12:16]) + line[16:]
+        if number_of(line) == "5"
+        else line
+        for line in named(first(9), "5", "CRO")
+    ]
+    head = "SEQRES   1 A    9  MET GLN ILE PHE CRO LYS THR LEU THR"
+    problem, said = read(tmp_path / "a.pdb", [head, *lines])
+    assert said == ["a.pdb: stay as they are in the file, for they have no backbone: CRO"]
+    assert problem.untouched is not None
+    assert np.flatnonzero(problem.untouched).tolist() == [4]
+    x, _ = problem.beside()
+    assert len(x) == sum(number_of(line) == "5" for line in lines)
