@@ -13,6 +13,7 @@ from model.flow.tasks import hold_motif
 from model.metrics import Structure, fold_metrics
 from model.tasks.contigs import Contigs, draw_contigs, parse_contigs
 from model.tasks.inputs import InputStructure
+from model.tasks.kept_residues import completed, notes_of_kept
 from model.tasks.motif_bench import check_case
 from model.tasks.problem import Output, Problem, count_within, held_out_problem, new_labels
 from model.tasks.record import Row, TaskRecord, numbers
@@ -80,6 +81,7 @@ def inpainting_problem(request: Request, name: str, structure: InputStructure) -
         chain_index=chains,
     )
     complete = motif & (given.aatype < UNKNOWN)
+    untouched = complete & ~completed(structure)[at]
     return Problem(
         name=name,
         task="inpainting",
@@ -90,7 +92,17 @@ def inpainting_problem(request: Request, name: str, structure: InputStructure) -
         labels=new_labels(np.bincount(chains).tolist()),
         reference=given,
         source=structure.name,
+        untouched=untouched if untouched.any() else None,
     )
+
+
+def inpainting_notes(request: Request, problem: Problem, structure: InputStructure) -> list[str]:
+    """Which residues of the parts that are kept lack atoms."""
+    kept = np.zeros(len(structure.structure), bool)
+    for residues in _kept(request):
+        kept[find_rows(residues, structure)] = True
+    kept &= structure.structure.aatype < UNKNOWN
+    return [f"{structure.name}: {said}" for said in notes_of_kept(kept, structure, "--contigs")]
 
 
 def _check_resolved(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
@@ -164,6 +176,7 @@ INPAINTING = TaskRecord(
     check=_check,
     ranges=_kept,
     problem=inpainting_problem,
+    notes=inpainting_notes,
     held_out=_held_out,
     takes_whole_input=False,
     hides_frames=True,

@@ -146,6 +146,11 @@ class InputStructure:
                 named[start + row] = comp
         return named
 
+    @property
+    def is_nameless(self) -> NDArray[np.bool_]:
+        """(L,) Residues whose name says nothing, or is not known."""
+        return np.isin(self.comp_ids, ["", "UNK"])
+
     def describe(self, row: int | np.integer) -> str:
         """A residue as people call it, such as A45."""
         return f"{self.chain_id(row)}{self.number(row)}"

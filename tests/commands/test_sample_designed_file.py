@@ -12,7 +12,7 @@ import torch
 from model.sample import Sample, Sampler
 from model.sample.sampler import read_problems
 from model.tasks import Problem, Request
-from tests.support.sample_network import is_backbone, small_network, ubiquitin_lines, write_pdb
+from tests.support.sample_network import small_network, ubiquitin_lines, write_pdb
 
 FEW = {"steps": 1, "seed": 1}
 
@@ -128,8 +128,81 @@ def test_a_chromophore_without_a_backbone_stays_where_it_is(tmp_path: Path) -> N
     ]
     head = "SEQRES   1 A    9  MET GLN ILE PHE CRO LYS THR LEU THR"
     problem, said = read(tmp_path / "a.pdb", [head, *lines])
-    assert said == ["a.pdb: stay as they are in the file, for they have no backbone: CRO"]
+    assert said == ["a.pdb: stay as they are in the file, for they have no backbone (N, CA, C): A5"]
     assert problem.untouched is not None
     assert np.flatnonzero(problem.untouched).tolist() == [4]
     x, _ = problem.beside()
     assert len(x) == sum(number_of(line) == "5" for line in lines)
+
+
+# ---- what is fixed
+
+
+def of_residue(lines: list[str], number: str) -> dict[str, tuple[float, ...]]:
+    return {
+        line[12:16].strip(): tuple(float(line[k : k + 8]) for k in (30, 38, 46))
+        for line in lines
+        if number_of(line) == number
+    }
+
+
+@pytest.mark.parametrize("kind", ["cif", "pdb"])
+def test_a_fixed_residue_that_lacks_atoms_keeps_those_that_it_has_and_a_note_names_it(
+    flow: Sampler, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "a.pdb"
+    lines = [
+        line
+        for line in first(8)
+        # The tip of Lys 6, and of Ile 3 all beyond CB.
+        if (number_of(line), line[12:16].strip()) not in {("6", "CE"), ("6", "NZ")}
+        and not (number_of(line) == "3" and line[13:15] in ("CG", "CD"))
+    ]
+    made = design(flow, path, lines, fixed="A3-6")
+    found = saved(made, tmp_path / f"out.{kind}")
+    assert {k[2]: v for k, v in found.items() if k[:2] == ("6", "LYS")} == of_residue(lines, "6")
+    of_3 = {k[2]: v for k, v in found.items() if k[:2] == ("3", "ILE")}
+    assert of_3.items() >= of_residue(lines, "3").items(), "CB among them"
+    assert of_3.keys() - of_residue(lines, "3").keys() == {"CG1", "CG2", "CD1"}
+    beta, gamma = (np.array(of_3[name]) for name in ("CB", "CG1"))
+    assert 1.3 < np.linalg.norm(gamma - beta) < 1.8
+    assert made.sequences["A"][2:6] == "IFVK"
+    _, said = read(path, lines, fixed="A3-6")
+    assert said == [
+        "a.pdb: --fixed: what the file lacks of these residues is made: A3 (CG1 CG2 CD1)",
+        "a.pdb: --fixed: residues that lack atoms stay without them: A6 (CE NZ)",
+    ]
+    assert made.residues()[5]["predicted_error"] == 0
+
+
+@pytest.mark.parametrize("fixed", [None, "A76"])
+def test_the_second_oxygen_of_the_end_comes_back(
+    flow: Sampler, tmp_path: Path, fixed: str | None
+) -> None:
+    lines = ubiquitin_lines()[-30:]
+    found = saved(design(flow, tmp_path / "a.pdb", lines, fixed=fixed), tmp_path / "out.pdb")
+    (oxygen,) = (xyz for (number, _, name), xyz in found.items() if (number, name) == ("76", "OXT"))
+    assert oxygen == of_residue(lines, "76")["OXT"]
+
+
+@pytest.mark.parametrize("kind", ["cif", "pdb"])
+def test_residues_that_are_none_of_the_twenty_are_designed_by_name_or_kept_if_fixed(
+    flow: Sampler, tmp_path: Path, kind: str
+) -> None:
+    path, lines = (
+        tmp_path / "a.pdb",
+        named(named(named(first(8), "3", "DIL"), "5", "TPO"), "7", "XQZ"),
+    )
+    made = design(flow, path, lines, fixed="A3,A7")
+    found = saved(made, tmp_path / f"out.{kind}")
+    for number, comp in (("3", "DIL"), ("7", "XQZ")):
+        kept = {k[2]: v for k, v in found.items() if k[:2] == (number, comp)}
+        assert kept == of_residue(lines, number)
+    assert not {"TPO"} & {k[1] for k in found}
+    assert made.sequences["A"][6] == "X"
+    assert read(path, lines, fixed="A3,A7")[1] == [
+        "a.pdb: residues that are none of the twenty are designed like others, as one of these, "
+        "L: TPO; --fixed keeps what it names as it is",
+        "a.pdb: left out: 1 atom that the parents of modified residues lack (TPO)",
+    ]
+    assert "L: DIL, TPO, XQZ; --fixed" in read(path, lines)[1][0]
