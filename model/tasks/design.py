@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.metrics import PLACES, design_metrics
+from model.tasks.chain_breaks import closed_up
 from model.tasks.inputs import InputError, InputStructure
 from model.tasks.kept_residues import (
     completed,
@@ -133,6 +134,8 @@ def design_notes(request: Request, problem: Problem, structure: InputStructure) 
             "residues that are none of the twenty are designed like others, as one of these, L: "
             f"{counted(others)}; --fixed keeps what it names as it is"
         )
+    if broken := closed_up(structure):
+        said.append(broken)
     if problem.left_out:
         said.append(f"left out: {problem.left_out}")
     return [f"{structure.file or structure.name}: {sentence}" for sentence in said]

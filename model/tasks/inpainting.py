@@ -11,6 +11,7 @@ from model.flow.clean import BATCH_KEYS, clean_from_batch
 from model.flow.noise import draw_noise
 from model.flow.tasks import hold_motif
 from model.metrics import Structure, fold_metrics
+from model.tasks.chain_breaks import peptide_bonds
 from model.tasks.contigs import Contigs, draw_contigs, parse_contigs
 from model.tasks.inputs import InputStructure
 from model.tasks.kept_residues import completed, notes_of_kept
@@ -109,16 +110,15 @@ def _check_resolved(residues: ResidueRange, rows: list[int], structure: InputStr
     missing = [row for row in rows if not structure.resolved[row]]
     if missing:
         raise UsageError(
-            f"--contigs: {str(residues)!r}: {len(missing)} of its residues have no backbone in "
-            f"{structure.name}; keep the parts around them, with new residues between"
+            f"--contigs: {str(residues)!r}: {len(missing)} of its residues have no backbone (N, CA "
+            f"and C with occupancy and coordinates) in {structure.name}; keep the parts around "
+            "them, with new residues between"
         )
 
 
 def _check_bonded(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
     """See that a kept part is one piece: what is missing within it would be closed up."""
-    positions = structure.structure.positions[rows]
-    gap = positions[1:, 0] - positions[:-1, 2]
-    distance = np.sqrt((gap**2).sum(-1))
+    distance = peptide_bonds(structure)[rows[:-1]]
     broken = np.flatnonzero(distance > MAX_PEPTIDE_BOND)
     if not len(broken):
         return

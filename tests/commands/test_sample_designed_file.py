@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import gemmi
@@ -11,7 +12,9 @@ import torch
 
 from model.sample import Sample, Sampler
 from model.sample.sampler import read_problems
+from model.sample.samples import save_tables
 from model.tasks import Problem, Request
+from pipeline.errors import UsageError
 from tests.support.sample_network import small_network, ubiquitin_lines, write_pdb
 
 FEW = {"steps": 1, "seed": 1}
@@ -206,3 +209,61 @@ def test_residues_that_are_none_of_the_twenty_are_designed_by_name_or_kept_if_fi
         "a.pdb: left out: 1 atom that the parents of modified residues lack (TPO)",
     ]
     assert "L: DIL, TPO, XQZ; --fixed" in read(path, lines)[1][0]
+
+
+def test_where_nothing_is_made_no_number_is_told(flow: Sampler, tmp_path: Path) -> None:
+    made = design(flow, tmp_path / "a.pdb", first(6), fixed="A1-6")
+    assert "all is given, and nothing made" in repr(made)
+    options = Request("design", input=tmp_path / "a.pdb", fixed="A1-6")
+    for name in save_tables([made], tmp_path, "", options):
+        assert "nan" not in (tmp_path / name).read_text().lower()
+    head = (tmp_path / "sequences.fasta").read_text().splitlines()[0]
+    assert head == ">a_1_A task=design"
+
+
+# ---- what is not there
+
+
+def without_occupancy(lines: list[str], number: str) -> list[str]:
+    return [
+        f"{line[:54]}  0.00{line[60:]}" if number_of(line) == number else line for line in lines
+    ]
+
+
+def test_residues_without_occupancy_are_designed_and_kept_like_others(
+    flow: Sampler, tmp_path: Path
+) -> None:
+    path, lines = tmp_path / "a.pdb", without_occupancy(first(8), "5")
+    made = design(flow, path, lines, fixed="A5")
+    assert len(made.sequences["A"]) == 8
+    assert made.structure.mask.any(1).all()
+    assert made.sequences["A"][4] == "V"
+    assert read(path, lines, fixed="A4-5")[1] == []
+
+
+def test_a_residue_without_coordinates_is_named_and_counted(tmp_path: Path) -> None:
+    lines = [
+        f"{line[:30]}{'nan':>8}{'nan':>8}{'nan':>8}{line[54:]}" if number_of(line) == "5" else line
+        for line in first(8)
+    ]
+    _, said = read(tmp_path / "a.pdb", lines, fixed="A4-5")
+    assert "a.pdb: --fixed names residues without atoms, which are left out: A5" in said
+    assert "a: 1 of 8 residues have no backbone (N, CA, C) and are left out" in said
+
+
+def test_a_part_without_occupancy_is_no_part_to_build_around_and_is_not_called_missing(
+    tmp_path: Path,
+) -> None:
+    path = write_pdb(tmp_path / "a.pdb", without_occupancy(first(8), "5"))
+    with pytest.raises(UsageError, match=r"1 of its residues have no backbone .*with occupancy"):
+        read_problems(Request("inpainting", input=path, contigs="3/A4-6/3"))
+
+
+def test_a_break_that_the_sequence_does_not_show_is_named(tmp_path: Path) -> None:
+    chain = [line for line in first(12) if int(number_of(line)) not in range(5, 8)]
+    _, said = read(tmp_path / "a.pdb", chain)
+    (note,) = said
+    assert note.startswith("a.pdb: is broken, and sequences are closed up without X there, ")
+    assert re.search(r"between A4 and A8 \(C–N \d+\.\d Å; by their numbers 3 missing\)$", note)
+    comps = "MET GLN ILE PHE VAL LYS THR LEU THR GLY LYS THR"
+    assert read(tmp_path / "a.pdb", [f"SEQRES   1 A   12  {comps}", *chain])[1] == []
