@@ -128,5 +128,5 @@ def _fitting(problems: Sequence[Problem], format: Kind) -> tuple[list[Problem], 
 
 def _told(made: Sample) -> str:
     """What is said of a sample behind the name of its file."""
-    told = f"{made.size()}, predicted error {made.predicted_error:.2f} Å"
+    told = f"{made.size()}, {made.told_error}"
     return f"{told}; {made.verdict}" if made.verdict else told

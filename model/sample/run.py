@@ -326,8 +326,10 @@ def _finished(
     given = problem.given
     kept = np.zeros_like(present)
     kept[:, :4] = (problem.anchor & mask)[:, None]
-    complete = (given.mask | ~ATOM14_EXISTS[given.aatype]).all(1)
-    kept[:, 4:] = (problem.anchor & problem.held_atoms & complete & mask)[:, None]
+    lacks = ATOM14_EXISTS[given.aatype] & ~given.mask
+    # What a side chain has in part was made anew; CB alone is where the rest was made on.
+    in_part = lacks[:, 4:].any(1) & given.mask[:, 5:].any(1)
+    kept[:, 4:] = (problem.anchor & problem.held_atoms & ~in_part & mask)[:, None]
     kept &= given.mask & present
     if problem.untouched is not None:
         untouched = problem.untouched[:, None]

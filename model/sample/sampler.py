@@ -17,7 +17,7 @@ from model.sample.progress import SamplingProgress
 from model.sample.run import Drawing, Network, run_problems
 from model.sample.samples import Sample, Samples
 from model.tasks import TASK_RECORDS, Output, Problem, Request, Task
-from model.tasks.inputs import InputError, read_inputs
+from model.tasks.inputs import InputError, InputStructure, read_inputs
 from model.tasks.residue_ranges import remarks
 from model.tasks.unconditional import parse_length, unconditional_problem
 from model.trained_network import device_named, load_network, load_packer, untrained_for
@@ -359,14 +359,8 @@ def read_problems(
             unfit = unfit or error
             errors.append(InputError(f"{name}: {error}"))
         else:
-            partial, lacking = request.only is not None, structure.numbered & ~structure.resolved
-            if not partial and made[0].untouched is not None:
-                lacking &= ~made[0].untouched
-            if (missing := int(lacking.sum())) and record.takes_whole_input:
-                notes.append(
-                    f"{name}: {missing} of {len(structure.resolved)} residues have no backbone "
-                    f"(N, CA, C) and {'stay as they are' if partial else 'are left out'}"
-                )
+            if record.takes_whole_input:
+                notes += _without_backbone(request, made[0], structure)
         finally:
             for note in notes:
                 report(note)
@@ -378,6 +372,18 @@ def read_problems(
     if unfit is not None and len(errors) == 1 and not problems and request.input.is_file():
         raise unfit  # one file was asked for, and not what it has
     return problems, errors
+
+
+def _without_backbone(request: Request, problem: Problem, structure: InputStructure) -> list[str]:
+    partial, lacking = request.only is not None, structure.numbered & ~structure.resolved
+    if not partial and problem.untouched is not None:
+        lacking &= ~problem.untouched
+    if not (missing := int(lacking.sum())):
+        return []
+    return [
+        f"{structure.name}: {missing} of {len(lacking)} residues have no backbone (N, CA, C) and "
+        f"{'stay as they are' if partial else 'are left out'}"
+    ]
 
 
 def _from_nothing(request: Request) -> list[Problem]:

@@ -50,8 +50,7 @@ class Sample:
 
     def __repr__(self) -> str:
         size = self.size()
-        error = f"predicted error {self.predicted_error:.2f} Å"
-        return f"Sample({self.name}: {self.problem.task}, {size}, {error})"
+        return f"Sample({self.name}: {self.problem.task}, {size}, {self.told_error})"
 
     @property
     def name(self) -> str:
@@ -82,6 +81,13 @@ class Sample:
         """Mean predicted error in Å of what was made."""
         return self.output.mean_error(self.problem)
 
+    @property
+    def told_error(self) -> str:
+        """The predicted error in words."""
+        if np.isnan(self.predicted_error):
+            return "all is given, and nothing made"
+        return f"predicted error {self.predicted_error:.2f} Å"
+
     def metrics(self) -> dict[str, Any]:
         """What can be measured, as a row of ``metrics.csv``."""
         row = {
@@ -92,10 +98,11 @@ class Sample:
         return self._measures | row | {"verdict": self.verdict}
 
     def design_scores(self) -> dict[str, str]:
-        """``score`` and ``recovery`` of a design, as ProteinMPNN writes them; else nothing."""
+        """``score`` and ``recovery`` of a design, as ProteinMPNN writes them, if any is drawn."""
         if self.problem.task != "design":
             return {}
-        return {name: f"{self._measures[name]:.4f}" for name in ("score", "recovery")}
+        scores = {name: self._measures[name] for name in ("score", "recovery")}
+        return {name: f"{value:.4f}" for name, value in scores.items() if not np.isnan(value)}
 
     @property
     def verdict(self) -> str:
@@ -240,7 +247,8 @@ def same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _records(samples: Sequence[Sample]) -> Iterator[str]:
     for sample in samples:
         told = {"task": sample.problem.task, **sample.design_scores()}
-        told["predicted_error"] = f"{sample.predicted_error:.2f}"
+        if not np.isnan(sample.predicted_error):
+            told["predicted_error"] = f"{sample.predicted_error:.2f}"
         title = " ".join(f"{name}={value}" for name, value in told.items())
         # `model.score` puts the chains of a sample together by these two.
         name = "_".join(sample.name.split())

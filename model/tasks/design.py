@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.metrics import PLACES, design_metrics
+from model.tasks.chain_breaks import closed_up
 from model.tasks.inputs import InputError, InputStructure
+from model.tasks.kept_residues import (
+    completed,
+    counted,
+    first_of,
+    is_d,
+    lost_of_chains,
+    notes_of_kept,
+)
 from model.tasks.problem import Output, Problem, held_out_problem, labels_of
 from model.tasks.record import Row, TaskRecord, numbers
 from model.tasks.request import Request, check_input
@@ -20,8 +30,10 @@ from model.tasks.type_preferences import (
     ties_of,
     typed_together,
 )
+from pipeline.commands.words import listed
 from pipeline.errors import UsageError
 from pipeline.residues import ONE_LETTER, UNKNOWN
+from pipeline.residues.components import is_name_of_standard
 
 FREE_LETTERS = "_X"
 
@@ -36,11 +48,10 @@ def design_problem(request: Request, name: str, structure: InputStructure) -> Pr
     """
     given = structure.structure
     n = len(given)
-    kept = np.zeros(n, bool)
-    for residues in _fixed(request):
-        kept[find_rows(residues, structure)] = True
+    kept = _kept(request, structure)
     typed = kept & (given.aatype < UNKNOWN)
     held_atoms = typed.copy()
+    stays = _stays(kept, structure)
     if request.partial_sequence is not None:
         aatype = spread(
             request.partial_sequence, structure, "--partial-sequence", free=FREE_LETTERS
@@ -60,19 +71,74 @@ def design_problem(request: Request, name: str, structure: InputStructure) -> Pr
         check_ties(ties, bias, structure)
         aatype, typed = typed_together(ties, given.aatype, typed, structure)
         given = retyped(given, aatype)
+    # What has another name than the twenty stays under it, whatever is said of its type.
+    other = stays & (structure.structure.aatype == UNKNOWN)
+    given = retyped(given, np.where(other, UNKNOWN, given.aatype))
     return Problem(
         name=name,
         task="design",
         given=given,
         held_frames=np.ones(n, bool),
         held_atoms=held_atoms,
-        held_sequence=typed,
+        held_sequence=typed | other,
         labels=labels_of(structure, keep_sequence=False),
         reference=structure.structure,
         source=structure.name,
+        untouched=stays if stays.any() else None,
+        others=structure.others,
+        own=structure.own,
+        connections=structure.connections,
+        left_out=listed([*structure.left_out, *lost_of_chains(structure, stays)]),
         bias=bias,
         ties=ties,
     )
+
+
+def _stays(kept: NDArray[np.bool_], structure: InputStructure) -> NDArray[np.bool_]:
+    """(L,) What comes back atom by atom: what is kept, as far as it is known what it is."""
+    known = (structure.structure.aatype < UNKNOWN) | ~structure.is_nameless
+    there = structure.structure.mask.any(1) | (np.array(structure.comp_ids) != "")
+    return _without_backbone(structure) | (kept & known & there & ~completed(structure))
+
+
+def _without_backbone(structure: InputStructure) -> NDArray[np.bool_]:
+    """(L,) What packing leaves as it is, if no type can be made for it: chromophores, say."""
+    names = structure.comp_ids
+    unknown = (structure.structure.aatype == UNKNOWN) & (np.array(names) != "")
+    return np.asarray((is_d(names) | unknown) & ~structure.resolved)
+
+
+def _kept(request: Request, structure: InputStructure) -> NDArray[np.bool_]:
+    """(L,) What ``--fixed`` names."""
+    kept = np.zeros(len(structure.structure), bool)
+    for residues in _fixed(request):
+        kept[find_rows(residues, structure)] = True
+    return kept
+
+
+def design_notes(request: Request, problem: Problem, structure: InputStructure) -> list[str]:
+    """What stays that somebody may think is made, and what does not come back."""
+    kept = _kept(request, structure)
+    stays = _stays(kept, structure)
+    said = notes_of_kept(kept & (structure.structure.aatype < UNKNOWN), structure, "--fixed")
+    if (left := stays & ~structure.resolved).any():
+        names = first_of([structure.describe(row) for row in np.flatnonzero(left)])
+        said.append(f"stay as they are in the file, for they have no backbone (N, CA, C): {names}")
+    if (left := kept & structure.numbered & ~structure.resolved & ~stays).any():
+        names = first_of([structure.describe(row) for row in np.flatnonzero(left)])
+        said.append(f"--fixed names residues without atoms, which are left out: {names}")
+    designed = structure.resolved & ~kept
+    comps = [structure.comp_ids[row] for row in np.flatnonzero(designed & ~structure.is_nameless)]
+    if others := [comp for comp in comps if not is_name_of_standard(comp)]:
+        said.append(
+            "residues that are none of the twenty are designed like others, as one of these, L: "
+            f"{counted(others)}; --fixed keeps what it names as it is"
+        )
+    if broken := closed_up(structure):
+        said.append(broken)
+    if problem.left_out:
+        said.append(f"left out: {problem.left_out}")
+    return [f"{structure.file or structure.name}: {sentence}" for sentence in said]
 
 
 def _check(request: Request) -> None:
@@ -114,6 +180,8 @@ DESIGN = TaskRecord(
     check=_check,
     ranges=_fixed,
     problem=design_problem,
+    takes_others=True,
+    notes=design_notes,
     held_out=lambda item, seed: held_out_problem("design", item, frames=True),
     compare=_compare,
     shown={"recovery": "recovery", "score": "score of the designs"},

@@ -11,8 +11,10 @@ from model.flow.clean import BATCH_KEYS, clean_from_batch
 from model.flow.noise import draw_noise
 from model.flow.tasks import hold_motif
 from model.metrics import Structure, fold_metrics
+from model.tasks.chain_breaks import peptide_bonds
 from model.tasks.contigs import Contigs, draw_contigs, parse_contigs
 from model.tasks.inputs import InputStructure
+from model.tasks.kept_residues import completed, notes_of_kept
 from model.tasks.motif_bench import check_case
 from model.tasks.problem import Output, Problem, count_within, held_out_problem, new_labels
 from model.tasks.record import Row, TaskRecord, numbers
@@ -80,6 +82,7 @@ def inpainting_problem(request: Request, name: str, structure: InputStructure) -
         chain_index=chains,
     )
     complete = motif & (given.aatype < UNKNOWN)
+    untouched = complete & ~completed(structure)[at]
     return Problem(
         name=name,
         task="inpainting",
@@ -90,23 +93,32 @@ def inpainting_problem(request: Request, name: str, structure: InputStructure) -
         labels=new_labels(np.bincount(chains).tolist()),
         reference=given,
         source=structure.name,
+        untouched=untouched if untouched.any() else None,
     )
+
+
+def inpainting_notes(request: Request, problem: Problem, structure: InputStructure) -> list[str]:
+    """Which residues of the parts that are kept lack atoms."""
+    kept = np.zeros(len(structure.structure), bool)
+    for residues in _kept(request):
+        kept[find_rows(residues, structure)] = True
+    kept &= structure.structure.aatype < UNKNOWN
+    return [f"{structure.name}: {said}" for said in notes_of_kept(kept, structure, "--contigs")]
 
 
 def _check_resolved(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
     missing = [row for row in rows if not structure.resolved[row]]
     if missing:
         raise UsageError(
-            f"--contigs: {str(residues)!r}: {len(missing)} of its residues have no backbone in "
-            f"{structure.name}; keep the parts around them, with new residues between"
+            f"--contigs: {str(residues)!r}: {len(missing)} of its residues have no backbone (N, CA "
+            f"and C with occupancy and coordinates) in {structure.name}; keep the parts around "
+            "them, with new residues between"
         )
 
 
 def _check_bonded(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
     """See that a kept part is one piece: what is missing within it would be closed up."""
-    positions = structure.structure.positions[rows]
-    gap = positions[1:, 0] - positions[:-1, 2]
-    distance = np.sqrt((gap**2).sum(-1))
+    distance = peptide_bonds(structure)[rows[:-1]]
     broken = np.flatnonzero(distance > MAX_PEPTIDE_BOND)
     if not len(broken):
         return
@@ -164,6 +176,7 @@ INPAINTING = TaskRecord(
     check=_check,
     ranges=_kept,
     problem=inpainting_problem,
+    notes=inpainting_notes,
     held_out=_held_out,
     takes_whole_input=False,
     hides_frames=True,

@@ -68,7 +68,7 @@ class InputStructure:
     ins_code : (L,) uint8
         ASCII insertion code, 0 = none.
     numbered : (L,) bool
-        False where the file gives no author's number, for the residue was not resolved.
+        False where the file gives no author's number, for it has no atom of the residue.
     notes : tuple of str
         What somebody should know of how the file was read.
     file : str
@@ -115,7 +115,9 @@ class InputStructure:
             resolved=np.concatenate([chain.resolved for chain in chains]) & ~is_torn(structure),
             auth_seq_id=np.concatenate([chain.auth_seq_id for chain in chains]).astype(np.int64),
             ins_code=np.concatenate([chain.ins_code for chain in chains]),
-            numbered=np.asarray(structure.mask.any(1)),
+            # One whose atoms have no occupancy, or no coordinates, has its number all the same.
+            numbered=structure.mask.any(1)
+            | np.concatenate([chain.auth_seq_id != 0 for chain in chains]),
             notes=tuple(notes),
         )
 
@@ -149,6 +151,11 @@ class InputStructure:
             for row, comp in zip(own.row[order].tolist(), comps, strict=True):
                 named[start + row] = comp
         return named
+
+    @property
+    def is_nameless(self) -> NDArray[np.bool_]:
+        """(L,) Residues whose name says nothing, or is not known."""
+        return np.isin(self.comp_ids, ["", "UNK"])
 
     def describe(self, row: int | np.integer) -> str:
         """A residue as people call it, such as A45."""

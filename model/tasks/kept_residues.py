@@ -1,4 +1,4 @@
-"""What a packed file has of its input beside the side chains that are made."""
+"""What a file has of its input beside what is made."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from model.metrics import Structure
 from model.tasks.inputs import InputStructure
 from pipeline.commands.words import several
 from pipeline.export.others import KeptResidue, OtherAtom
 from pipeline.parsing.atom_table import ChainAtoms
-from pipeline.residues import component
+from pipeline.residues import ATOM14_EXISTS, ATOM14_NAMES, component
 from pipeline.residues.components import is_name_of_standard
+
+_SHOWN = 6
+"""Residues that a sentence lists."""
 
 _TERMINAL = ("OT2", "OC2", "OT", "O2", "O''")
 """What programs call OXT beside an oxygen that they call OT1, OC1, O1 or O'."""
@@ -30,6 +34,55 @@ def is_modified(comp_id: str) -> bool:
     """Whether a name is that of a residue that is not one of the twenty."""
     known = component(comp_id)
     return known is not None and known.is_modified
+
+
+def completed(structure: InputStructure) -> NDArray[np.bool_]:
+    """(L,) Of the twenty, residues that lack O, or all of the side chain beyond CB.
+
+    What they lack is made on what they have. Of others that lack atoms, the network would have to
+    make those anew that they have.
+    """
+    given = structure.structure
+    missing = _missing(given)
+    in_part = missing[:, 4:].any(1) & given.mask[:, 5:].any(1)
+    plain = [not comp or is_name_of_standard(comp) for comp in structure.comp_ids]
+    return np.asarray(missing.any(1) & ~in_part & structure.resolved & np.array(plain, bool))
+
+
+def notes_of_kept(kept: NDArray[np.bool_], structure: InputStructure, option: str) -> list[str]:
+    """What somebody should know of residues (L,) that an option keeps: which lack atoms."""
+    missing = _missing(structure.structure)
+    made = kept & completed(structure)
+    # Names of which nothing is known lack nothing, and UNK has no side chain.
+    lacking = kept & missing.any(1) & ~made & structure.resolved
+    said = []
+    for rows, what in (
+        (made, "what the file lacks of these residues is made"),
+        (lacking, "residues that lack atoms stay without them"),
+    ):
+        if rows.any():
+            names = [
+                f"{structure.describe(row)} ({_atoms(structure, row, missing[row])})"
+                for row in np.flatnonzero(rows).tolist()
+            ]
+            said.append(f"{option}: {what}: {first_of(names)}")
+    return said
+
+
+def _missing(given: Structure) -> NDArray[np.bool_]:
+    """(L, 14) Atoms that a type has and that are not given."""
+    return np.asarray(ATOM14_EXISTS[given.aatype] & ~given.mask)
+
+
+def _atoms(structure: InputStructure, row: int, atoms: NDArray[np.bool_]) -> str:
+    names = ATOM14_NAMES[structure.structure.aatype[row]]
+    return " ".join(name for name, one in zip(names, atoms, strict=True) if one)
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def kept_of_chain(own: ChainAtoms, stays: NDArray[np.bool_]) -> dict[int, KeptResidue]:

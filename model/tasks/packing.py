@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from model.metrics import packing_metrics
 from model.tasks.inputs import InputError, InputStructure
-from model.tasks.kept_residues import counted, is_d, is_modified, lost_of_chains
+from model.tasks.kept_residues import counted, first_of, is_d, is_modified, lost_of_chains
 from model.tasks.problem import Output, Problem, held_out_problem, labels_of
 from model.tasks.record import Row, TaskRecord, numbers
 from model.tasks.request import Request, check_input
@@ -16,9 +16,6 @@ from model.tasks.sequences import retyped, spread
 from pipeline.commands.words import listed
 from pipeline.errors import UsageError
 from pipeline.residues import CHI_MASK, N_SLOTS, ONE_LETTER, UNKNOWN
-
-_SHOWN = 6
-"""Residues that a sentence lists."""
 
 
 def packing_problem(request: Request, name: str, structure: InputStructure) -> Problem:
@@ -109,10 +106,9 @@ def _why_not(rows: NDArray[np.bool_], structure: InputStructure) -> str:
             mirrored = is_d([comps[row]])[0]
             why = f"is {comps[row]}, " + ("a D-amino acid" if mirrored else "of no known type")
         said.append(f"{structure.describe(row)} {why}")
-    more = f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
     return (
         f"{structure.name}: --only names residues whose side chains cannot be made: "
-        f"{', '.join(said[:_SHOWN])}{more}; leave them out of --only, and they stay as they are"
+        f"{first_of(said)}; leave them out of --only, and they stay as they are"
     )
 
 

@@ -171,6 +171,8 @@ class Output:
         On a given backbone that is not Gly and Ala, which side-chain RMSD leaves out, too.
         """
         hidden = ~(problem.held_frames & problem.held_atoms & problem.held_sequence)
+        # A side chain that is given up to CB is held, and yet made.
+        hidden |= ~np.isnan(self.rotamer_probability)
         if problem.untouched is not None:
             hidden &= ~problem.untouched
         counted = hidden & ~np.isnan(self.predicted_error)

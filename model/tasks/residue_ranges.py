@@ -176,7 +176,8 @@ def remarks(
 
     Residues that differ from an end by their insertion code alone are not in: ``A50-52`` ends with
     residue 52, and 52A is behind it. A chain may be named by its ``label_asym_id``. If what is
-    named keeps its type, then of residues whose type is not known (X) the backbone alone does.
+    named keeps its type, then of residues of which nobody knows what they are the backbone alone
+    does.
 
     Raises
     ------
@@ -200,6 +201,7 @@ def remarks(
             there = ", ".join(structure.number(row) for row in np.flatnonzero(left))
             said.append(f"{str(residues)!r} does not name {there}")
     unknown = named & (structure.structure.aatype == UNKNOWN) & structure.resolved
+    unknown &= structure.is_nameless
     if keeps_types and unknown.any():
         there = ", ".join(structure.describe(row) for row in np.flatnonzero(unknown))
         said.append(f"what type {there} is of is not known: backbones are kept, types are not")

@@ -324,10 +324,14 @@ def test_what_cannot_be_kept_of_named_residues_is_said(
     path = path.rename(path.with_stem("an odd one"))
     task = ("--task", "design", "--input", str(path), "--fixed", "A5-10", "--format", format)
     assert run(ckpt, tmp_path / "out", *task) == 0
-    assert capsys.readouterr().err.splitlines() == [
-        f"note: an odd one.{format}: modified residues are read as their parents, or X: 1",
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == [
         "note: an odd one: what type A7 is of is not known: backbones are kept, types are not",
+        # SEP stays under its name; that it has the atoms of another residue is seen.
+        f"note: an odd one.{format}: --fixed: residues that lack atoms stay without them: A9 (OG)",
     ]
+    assert re.fullmatch(r"note: .*: left out: \d atoms? without a place \(UNK\)", said[2])
+    assert len(said) == 3
     assert (tmp_path / "out" / "sequences.fasta").read_text().startswith(">an_odd_one_1_A task=")
 
 
