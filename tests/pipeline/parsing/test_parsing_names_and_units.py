@@ -1,0 +1,97 @@
+"""Names and units of other programs: four-letter residue names."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.residues import RESTYPES, SLOT_OF_NAME
+from tests.pipeline.parsing.test_parsing_pdb_columns import differing
+from tests.support.structure_text import chain, pdb_text, read, residue
+
+
+def whole(comp: str, number: int, **fields: object) -> list:
+    """A residue with all its heavy atoms, and hydrogens."""
+    names = [*SLOT_OF_NAME[RESTYPES.index(comp)], "H", "HA", "1HB", "HD11"]
+    return residue(comp, number, names=names, **fields)
+
+
+def renamed(text: str, number: int, name: str) -> str:
+    """The text with another residue name, in columns 18–21, for one number."""
+    lines = [
+        f"{line[:17]}{name}{line[21:]}" if line[22:26] == f"{number:>4}" else line
+        for line in text.splitlines()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# ---- residue names of four letters ----------------
+
+
+@pytest.mark.parametrize("end", ["N", "C"])
+@pytest.mark.parametrize("chain_id", ["A", "B", ""])
+def test_a_terminal_name_of_amber_reads_like_the_plain_one(end: str, chain_id: str):
+    """All twenty in one file: each at an end of a chain, of which the next begins with a TER."""
+    for comp in RESTYPES:
+        number = 1 if end == "N" else 4
+        atoms = [
+            whole(comp, k, chain=chain_id) if k == number else residue("GLY", k, chain=chain_id)
+            for k in (1, 2, 3, 4)
+        ]
+        plain = pdb_text(*atoms, "TER", residue("HOH", 9, names=("O",), chain=chain_id))
+        found = read(renamed(plain, number, end + comp))
+        assert not differing(read(plain).chains, found.chains), comp
+        flag = f"four_letter_names:{end}{comp}"
+        assert found.flags in ([], [flag])
+        # Components of the CCD are called CAS and NLE, but none is called CAL.
+        if (end, comp) in {("C", "ASN"), ("N", "LEU")}:
+            assert found.flags == [flag]
+
+
+def test_the_two_residues_of_a_dipeptide_may_both_have_terminal_names():
+    plain = pdb_text(whole("LEU", 1), whole("ASN", 2))
+    found = read(renamed(renamed(plain, 1, "NLEU"), 2, "CASN"))
+    assert not differing(read(plain).chains, found.chains)
+    assert found.flags == ["four_letter_names:CASN,NLEU"]
+
+
+@pytest.mark.parametrize(
+    ("name", "comp"), [("LYSH", "LYS"), ("HISB", "HIS"), ("CYS2", "CYS"), ("GLUH", "GLU")]
+)
+def test_a_name_of_gromacs_within_a_chain_reads_like_the_plain_one(name: str, comp: str):
+    plain = pdb_text(residue("GLY", 1), whole(comp, 2), residue("GLY", 3))
+    found = read(renamed(plain, 2, name))
+    assert not differing(read(plain).chains, found.chains)
+    assert found.flags == [f"four_letter_names:{name}"]
+
+
+def of_long_id(text: str, ident: str) -> str:
+    return "\n".join(f"{x[:20]}{ident}{x[22:]}" for x in text.splitlines()) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("comp", "ident", "plain_name"), [("CAS", "NA", "CASN"), ("LYS", "HA", "LYSH")]
+)
+def test_a_residue_of_a_chain_with_two_letters_is_no_name_of_four(comp, ident, plain_name):
+    """Its atoms fit both, and the chain before it is called A; but other residues are in NA."""
+    before = chain(["ALA", "GLY"])
+    long = of_long_id(pdb_text(chain([comp, "SER", "GLY"], 3)), ident)
+    found = read(pdb_text(before) + long)
+    assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("A", 2), (ident, 3)]
+    assert found.flags == []
+
+
+def test_a_component_whose_atoms_are_not_the_amino_acids_keeps_its_chain():
+    """CAS is a cysteine with arsenic; a chain of nothing else is still called NA."""
+    atoms = residue("CAS", 3, names=("N", "CA", "C", "O", "CB", "SG", "AS"), record="HETATM")
+    found = read(pdb_text(chain(["ALA", "GLY"])) + of_long_id(pdb_text(atoms), "NA"))
+    assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("A", 2)]
+    assert found.flags == ["left_out:2/3"]
+
+
+def test_a_ligand_in_a_chain_with_two_letters_is_no_terminal_residue():
+    """NAR is a ligand, and not known here; ALA is in chain GA, so NAR is."""
+    ligand = residue("NAR", 9, names=("C1", "O1"), record="HETATM")
+    text = of_long_id(pdb_text(chain(["ALA", "GLY"]), "TER", ligand), "GA")
+    found = read(text)
+    assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("GA", 2)]
+    assert found.metadata.n_ligands == 1
