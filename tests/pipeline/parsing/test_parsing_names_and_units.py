@@ -1,12 +1,15 @@
-"""Names and units of other programs: four-letter residue names."""
+"""Names and units of other programs: four-letter residue names, nanometres."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from pipeline.parsing import ParseError
 from pipeline.residues import RESTYPES, SLOT_OF_NAME
 from tests.pipeline.parsing.test_parsing_pdb_columns import differing
-from tests.support.structure_text import chain, pdb_text, read, residue
+from tests.support.structure_text import Atom, chain, in_format, pdb_text, read, residue
 
 
 def whole(comp: str, number: int, **fields: object) -> list:
@@ -95,3 +98,30 @@ def test_a_ligand_in_a_chain_with_two_letters_is_no_terminal_residue():
     found = read(text)
     assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("GA", 2)]
     assert found.metadata.n_ligands == 1
+
+
+# ---- units ----------------
+
+
+def scaled(atoms: list[Atom], by: float) -> list[Atom]:
+    return [replace(a, xyz=tuple(f"{float(x) * by:.3f}" for x in a.xyz)) for a in atoms]
+
+
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+def test_a_file_in_nanometres_is_refused_with_what_to_do(kind: str):
+    atoms = chain(["ALA", "GLY"] * 8)
+    with pytest.raises(ParseError, match=r"nanometres, not in Å: .* Multiply them by ten") as told:
+        read(in_format(kind, scaled(atoms, 0.1)))
+    assert told.value.reason == "in-nanometres"
+    assert "1.47" in str(told.value)
+
+
+@pytest.mark.parametrize(("n_small", "is_refused"), [(11, False), (18, True), (19, True)])
+def test_some_residues_that_are_ten_times_too_small_are_no_unit(n_small: int, is_refused: bool):
+    small = scaled(chain(["ALA"] * n_small), 0.1)
+    text = pdb_text(small, chain(["ALA"] * (20 - n_small), n_small + 1))
+    if is_refused:
+        with pytest.raises(ParseError, match="nanometres"):
+            read(text)
+    else:
+        assert len(read(text).chains[0]) == 20
