@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, only_later
+from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, in_capitals, only_later
 from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
 from pipeline.parsing.cif_text import newlines_of
 from pipeline.parsing.errors import NotAStructure, ParseError
@@ -212,7 +212,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     steps = run_heads(rows, [(54, 60)])
     values, valid, _ = decimals(rows[steps, 54:60], 2)
     occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100).astype(np.int32)
-    name = names(rows[:, 12:16])
+    name, had_lower_case_names = in_capitals(names(rows[:, 12:16]))
     alphas = np.arange(n) if every_b_factor else np.flatnonzero(is_name(name, b"CA"))
     values, valid, _ = decimals(rows[alphas, 60:66], 2)
     b_factor = np.zeros(n, np.float32)
@@ -240,6 +240,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         segid=None if is_constant(segid) else names(segid),
         rounded=not all_exact,
         later_chains=later_chains,
+        had_lower_case_names=had_lower_case_names,
     )
 
 

@@ -167,6 +167,8 @@ def read_chains(
         # Refinement programs count differently (riding hydrogens, alternates), but none sees
         # twice the atoms that are there.
         flags.append("maybe_truncated")
+    if atoms.had_lower_case_names:
+        flags.append("lower_case_atom_names")
     if atoms.later_chains:
         flags.append("chains_of_later_models:" + ",".join(map(text, atoms.later_chains)))
     chains: list[Chain] = []

@@ -1,4 +1,4 @@
-"""Names and units of other programs: four-letter residue names, nanometres."""
+"""Names and units of other programs: four-letter residue names, lower case, nanometres."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.structure_text import Atom, chain, in_format, pdb_text, read,
 
 def whole(comp: str, number: int, **fields: object) -> list:
     """A residue with all its heavy atoms, and hydrogens."""
-    names = [*SLOT_OF_NAME[RESTYPES.index(comp)], "H", "HA", "1HB", "HD11"]
+    names = [*SLOT_OF_NAME[RESTYPES.index(comp)], "H", "HA", "HB1", "HD11"]
     return residue(comp, number, names=names, **fields)
 
 
@@ -98,6 +98,32 @@ def test_a_ligand_in_a_chain_with_two_letters_is_no_terminal_residue():
     found = read(text)
     assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("GA", 2)]
     assert found.metadata.n_ligands == 1
+
+
+# ---- names in lower case ----------------
+
+
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+@pytest.mark.parametrize("comp", [str, str.lower])
+def test_a_file_with_all_its_names_in_lower_case_has_the_rows_of_the_plain_one(kind, comp):
+    ligand = residue("ZN", 9, names=("ZN",), record="HETATM", seq=".")
+    plain = [*whole("TRP", 1), *whole("SER", 2), *whole("ILE", 3), *ligand]
+    lower = [
+        replace(a, name=a.name.lower(), comp=comp(a.comp), element=a.symbol.lower()) for a in plain
+    ]
+    found = read(in_format(kind, lower))
+    assert found.flags == ["lower_case_atom_names"]
+    (one,), (other,) = read(in_format(kind, plain)).chains, found.chains
+    assert not differing([one], [other], "metadata")
+    assert one.b_factor.all()
+
+
+def test_names_in_lower_case_among_others_mean_something_else():
+    plain = chain(["ALA", "GLY", "SER"])
+    odd = [replace(a, name=a.name.lower()) if a.name == "CB" else a for a in plain]
+    found = read(pdb_text(odd))
+    assert found.flags == []
+    assert len(found.chains[0].coords) == len(plain) - sum(a.name == "CB" for a in plain)
 
 
 # ---- units ----------------
