@@ -23,6 +23,7 @@ from pipeline.interfaces.measure import ATOM_DISTANCE
 from pipeline.parsing import ParsedEntry, ParseError, read_chains
 from pipeline.parsing.atom_table import AtomTable, ChainAtoms
 from pipeline.parsing.entry_info import Connection
+from pipeline.report.reasons import meaning
 from pipeline.sources import (
     HEAD_BYTES,
     Entry,
@@ -46,6 +47,16 @@ BLANK_ID = "_"
 
 _SHOWN = 8
 """Names of ligands that a sentence lists."""
+
+
+_NO_RESIDUES = (
+    "none of its residues is called an amino acid, or has atoms called N, CA and C, in capitals"
+)
+_LATER = "chains_of_later_models:"
+_JOIN = {
+    "pdb": "take out the MODEL and ENDMDL lines between them",
+    "cif": "give all atoms one _atom_site.pdbx_PDB_model_num",
+}
 
 
 class InputError(Exception):
@@ -298,8 +309,8 @@ class _Attempt:
     def _structure(self, parsed: ParsedEntry) -> InputStructure:
         name, chains = self.source.name, self._chains
         if not parsed.chains:
-            why = ", ".join(dict.fromkeys(chain.reason for chain in parsed.dropped))
-            raise InputError(f"{name} has no protein chain with a backbone ({why or 'none'})")
+            why = ", ".join(meaning(r) for r in dict.fromkeys(c.reason for c in parsed.dropped))
+            raise InputError(f"{name} has no protein chain with a backbone: {why or _NO_RESIDUES}")
         notes = self._notes + [
             f"not read: {other.name}, for {name} is the same entry"
             for other in self._entry.candidates[self._rank + 1 :]
@@ -352,9 +363,16 @@ def is_torn(structure: Structure) -> NDArray[np.bool_]:
 def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
     """Sentences about what the reader set aside or doubts, as the records of a build have it."""
     said = []
-    flags = [flag for flag in parsed.flags if not flag.startswith("several_chains_of_one_id:")]
+    told = ("several_chains_of_one_id:", _LATER)
+    flags = [flag for flag in parsed.flags if not flag.startswith(told)]
     if flags:
         said.append(f"{name}: is read with remarks (docs/parsing.md): {', '.join(flags)}")
+    said += [
+        f"{name}: not read: {flag.removeprefix(_LATER)}, in later models than the first. If all "
+        f"models are one complex, {_JOIN.get(parsed.format, _JOIN['cif'])}"
+        for flag in parsed.flags
+        if flag.startswith(_LATER)
+    ]
     if parsed.dropped:
         chains = ", ".join(f"{c.auth_asym_id} ({c.reason})" for c in parsed.dropped)
         said.append(f"{name}: chains are left out: {chains}")

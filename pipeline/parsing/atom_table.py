@@ -52,6 +52,8 @@ class AtomTable:
     later_chains : tuple of bytes
         Where only the first model was read: author ids of chains (of ATOM records) that only later
         ones have.
+    had_lower_case_names : bool
+        The file has all its atom names in lower case; `name` has them in capitals.
     """
 
     model: NDArray[np.int32]
@@ -75,6 +77,7 @@ class AtomTable:
     stretch: NDArray[np.int32] | None = None
     segid: NDArray[np.bytes_] | None = None
     later_chains: tuple[bytes, ...] = ()
+    had_lower_case_names: bool = False
 
     def __len__(self) -> int:
         return len(self.model)
@@ -94,6 +97,17 @@ def only_later(
     """Names of chains that have an ATOM record behind the first model, and nothing in it."""
     later = set(chain[~(of_first | hetero)].tolist())
     return tuple(sorted(later.difference(chain[of_first].tolist())))
+
+
+def in_capitals(name: NDArray[np.bytes_]) -> tuple[NDArray[np.bytes_], bool]:
+    """Atom names, in capitals if none of the file has one; and whether that has changed them."""
+    if not len(name) or not name[0].islower() or any(map(_has_capitals, set(name.tolist()))):
+        return name, False
+    return np.char.upper(name), True
+
+
+def _has_capitals(name: bytes) -> bool:
+    return name != name.lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, only_later
+from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, in_capitals, only_later
 from pipeline.parsing.bcif import BinaryCategory
 from pipeline.parsing.cif_table import Rows, TextTable
 from pipeline.parsing.errors import NotAStructure, ParseError
@@ -122,6 +122,7 @@ def read_atoms(
     name, element, altloc = name_columns(
         rows, ("label_atom_id", "auth_atom_id"), ("type_symbol",), ("label_alt_id",)
     )
+    name, had_lower_case_names = in_capitals(name)
     group, *of_residues, ins_code = name_columns(
         of_residue,
         ("group_pdb",),
@@ -167,6 +168,7 @@ def read_atoms(
         after_ter=np.zeros(n, bool),
         rounded=not exact,
         later_chains=later_chains,
+        had_lower_case_names=had_lower_case_names,
     )
 
 

@@ -17,6 +17,7 @@ from pipeline.geometry.neighbours import ranges
 from pipeline.parsing import altlocs, reconcile
 from pipeline.parsing.atom_table import AtomTable, ChainAtoms
 from pipeline.parsing.entry_info import EntryInfo
+from pipeline.parsing.errors import ParseError
 from pipeline.parsing.polymers import ResidueTable, polymer_residues
 from pipeline.parsing.runs import BackboneGeometry, Runs, is_hydrogen, numbered_by_place
 from pipeline.residues import (
@@ -272,6 +273,7 @@ def _build(
     b_factor[row_of_atom[alphas]] = atoms.b_factor[atom[alphas]]
     n, ca, c = (atoms.coords.take(source[:, k], axis=0, mode="clip") / 1000.0 for k in range(3))
     resolved = frames.is_frame(n, ca, c, mask[:, 0] & mask[:, 1] & mask[:, 2])
+    _check_unit(n, ca, c, resolved)
     bits = (mask * _BITS).sum(axis=1, dtype=np.uint16)
     coords = atoms.coords.take(source[mask], axis=0)
     ends = np.cumsum(np.concatenate(([0], mask.sum(axis=1))))
@@ -335,6 +337,32 @@ def _build(
     flags = flags + reconcile.left_out(runs, geometry, kept)
     made = Interpretation(chains, dropped, flags, n_ends=n_ends)
     return made, _Placed(source, extents)
+
+
+_BONDS_IN_NM = 0.12, 0.18
+"""Å. N–CA is 1.47 Å and CA–C 1.53 Å long."""
+
+
+def _check_unit(
+    n: NDArray[np.float64],
+    ca: NDArray[np.float64],
+    c: NDArray[np.float64],
+    resolved: NDArray[np.bool_],
+) -> None:
+    """Refuse coordinates in nanometres: of nine of ten residues both bonds are a tenth as long as
+    they should be."""
+    some = np.flatnonzero(resolved)
+    for rows in (some[:10], some):  # a few tell of nearly all files
+        bonds = np.linalg.norm([n[rows] - ca[rows], c[rows] - ca[rows]], axis=-1)
+        is_tenth = ((bonds > _BONDS_IN_NM[0]) & (bonds < _BONDS_IN_NM[1])).all(axis=0)
+        if np.count_nonzero(is_tenth) < 0.9 * len(rows) or not len(rows):
+            return
+    raise ParseError(
+        "in-nanometres",
+        f"its coordinates are in nanometres, not in Å: from N to CA it is "
+        f"{np.median(bonds[0]):.3f}, and should be 1.47. Multiply them by ten, or have the program "
+        "that wrote them write Å",
+    )
 
 
 def _short_codes(name: NDArray[np.bytes_]) -> NDArray[np.uint32]:

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, only_later
+from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, in_capitals, only_later
 from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
 from pipeline.parsing.cif_text import newlines_of
 from pipeline.parsing.errors import NotAStructure, ParseError
@@ -31,16 +31,16 @@ from pipeline.parsing.fields import (
     windows,
 )
 from pipeline.parsing.numbers import decimals, decimals_of_fixed_places
+from pipeline.parsing.residue_names import BLANK_CHAIN, comp_and_chain
 from pipeline.parsing.residue_numbers import read_residue_numbers
 from pipeline.parsing.wide_records import WideValues, coordinate_fields, mend
-from pipeline.residues import component, with_hydrogens_named_for_metals
+from pipeline.residues import with_hydrogens_named_for_metals
 
 _WIDTH = 80
 _RESIDUE_END, _COORDINATES_END = 26, 54
 _MODEL = re.compile(r"MODEL\s+(-?[0-9]{1,9})\s*")
 _OF_ATOMS = ("ATOM", "HETATM", "ANISOU")
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-BLANK_CHAIN = b"_"
 
 
 class PdbText:
@@ -85,6 +85,7 @@ class PdbText:
         self.n_cut_records = len(records) - len(self.atom_lines)
         self.is_cut = not self.ends_with_newline and self._breaks_off(records)
         self.n_wide_residues = 0  # with records that `wide_records` mended; set by `read_atoms`
+        self.four_letter_names: tuple[str, ...] = ()  # that were decided; set by `read_atoms`
         self.n_behind_end = 0  # atoms left out for an END before them; set by `read_atoms`
         if not len(self.atom_lines):
             raise ParseError(
@@ -187,7 +188,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     # Residue name, chain, number and insertion code: columns 18–27.
     heads = run_heads(rows, [(17, 27)])
     counts = run_lengths(heads, n)
-    comp_id, chain = _comp_and_chain(rows[heads])
+    comp_id, chain, pdb.four_letter_names = comp_and_chain(rows, heads)
     seq_id, ins_code = read_residue_numbers(rows[heads], chain, segment[heads])
     comp_id, chain, ins_code = (np.repeat(texts, counts) for texts in (comp_id, chain, ins_code))
     seq_id = np.repeat(seq_id, counts)
@@ -211,7 +212,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     steps = run_heads(rows, [(54, 60)])
     values, valid, _ = decimals(rows[steps, 54:60], 2)
     occupancy = np.where(valid, np.clip(values, -(2**20), 2**20), 100).astype(np.int32)
-    name = names(rows[:, 12:16])
+    name, had_lower_case_names = in_capitals(names(rows[:, 12:16]))
     alphas = np.arange(n) if every_b_factor else np.flatnonzero(is_name(name, b"CA"))
     values, valid, _ = decimals(rows[alphas, 60:66], 2)
     b_factor = np.zeros(n, np.float32)
@@ -239,13 +240,14 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         segid=None if is_constant(segid) else names(segid),
         rounded=not all_exact,
         later_chains=later_chains,
+        had_lower_case_names=had_lower_case_names,
     )
 
 
 def _later_chains(pdb: PdbText, segment: NDArray[np.intp]) -> tuple[bytes, ...]:
     rows = pdb.fields(pdb.atom_lines)
     heads = run_heads(rows, [(17, 22)])
-    _, chain = _comp_and_chain(rows[heads])
+    _, chain, _ = comp_and_chain(rows, heads)
     hetero = pdb.is_hetero[pdb.atom_lines[heads]]
     return only_later(chain, segment[heads] == segment[0], hetero)
 
@@ -328,45 +330,6 @@ def _stretches(
         stretch[rows] = np.searchsorted(ends, rows)
         after[rows] = stretch[rows] == len(ends)
     return stretch, after
-
-
-def _comp_and_chain(rows: Field) -> tuple[NDArray[np.bytes_], NDArray[np.bytes_]]:
-    """Residue names (columns 18–20) and chain ids (22).
-
-    Column 21 is blank by the format. Where it is not, it is the first letter of a two-letter
-    chain id (entries with more than 62 chains), or the fourth of a residue name (CHARMM, Amber).
-    """
-    comp_id = names(rows[:, 17:20])
-    chain = names(rows[:, 21:22])
-    spill = np.flatnonzero(rows[:, 20] != BLANK)
-    if len(spill):
-        comp_id = comp_id.astype("S4")
-        chain = chain.astype("S2")
-        cells = np.ascontiguousarray(rows[spill, 17:22])
-        long_names: dict[bytes, bool] = {}
-        for row, cell in zip(spill.tolist(), cells.view("S5").ravel().tolist(), strict=True):
-            cell = cell.ljust(5)
-            is_long = long_names.get(cell)
-            if is_long is None:
-                long_names[cell] = is_long = _is_four_letter_name(cell)
-            if is_long:
-                comp_id[row] = cell[:4].strip()
-            else:
-                chain[row] = cell[3:5].strip()
-    chain[chain == b""] = BLANK_CHAIN
-    return comp_id, chain
-
-
-_FOUR_LETTER_NAMES = frozenset({b"TIP3", b"TIP4", b"TIP5", b"SPCE", b"POPC", b"POPE", b"DPPC"})
-
-
-def _is_four_letter_name(cell: bytes) -> bool:
-    name = cell[:4]
-    if name in _FOUR_LETTER_NAMES:
-        return True
-    if component(name[:3].decode("latin-1").strip()) is not None:
-        return False
-    return component(name.decode("latin-1")) is not None
 
 
 def _elements(rows: Field, name: NDArray[np.bytes_]) -> NDArray[np.bytes_]:

@@ -167,6 +167,8 @@ def read_chains(
         # Refinement programs count differently (riding hydrogens, alternates), but none sees
         # twice the atoms that are there.
         flags.append("maybe_truncated")
+    if atoms.had_lower_case_names:
+        flags.append("lower_case_atom_names")
     if atoms.later_chains:
         flags.append("chains_of_later_models:" + ",".join(map(text, atoms.later_chains)))
     chains: list[Chain] = []
@@ -306,6 +308,8 @@ def _read_pdb(
         flags.append(f"atoms_behind_end:{pdb.n_behind_end}")
     if pdb.n_wide_residues:
         flags.append(f"wide_records:{pdb.n_wide_residues}")
+    if pdb.four_letter_names:
+        flags.append("four_letter_names:" + ",".join(pdb.four_letter_names))
     if len(info.polymers) == 1:
         info = with_blank_chain(info, _ids(atoms.label_asym_id))
     return atoms, info, "pdb"

@@ -301,7 +301,7 @@ def numbered_by_place(atoms: AtomTable) -> tuple[AtomTable, int]:
 
 
 _IS_HYDROGEN = np.zeros(1 << 16, bool)
-_IS_HYDROGEN[list(b"HDTh")] = True
+_IS_HYDROGEN[list(b"HDThdt")] = True
 """By the code of an element's symbol of one or two characters."""
 
 
@@ -310,7 +310,7 @@ def is_hydrogen(atoms: AtomTable) -> NDArray[np.bool_]:
     if atoms.element.dtype.itemsize <= 2:
         hydrogen = _IS_HYDROGEN[codes(atoms.element)]
     else:
-        hydrogen = np.isin(atoms.element, [b"H", b"D", b"T", b"h"])
+        hydrogen = np.isin(atoms.element, [b"H", b"D", b"T", b"h", b"d", b"t"])
     unnamed = is_name(atoms.element, b"")
     if unnamed.any():
         name = atoms.name.view(np.uint8).reshape(len(atoms), -1)

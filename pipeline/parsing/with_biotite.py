@@ -192,12 +192,16 @@ def _read_pdb(data: bytes, _: Format, models: Models) -> AtomTable:
     return concatenate(tables)
 
 
+_OF_THE_FILE = ("rounded", "stretch", "segid", "later_chains", "had_lower_case_names")
+"""What is no column, or not there in what biotite reads."""
+
+
 def concatenate(tables: list[AtomTable]) -> AtomTable:
     """One table of several, in order."""
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(t, name) for t in tables])
         for name in AtomTable.__slots__
-        if name not in ("rounded", "stretch", "segid", "later_chains")
+        if name not in _OF_THE_FILE
     }
     return AtomTable(rounded=any(t.rounded for t in tables), **columns)
 

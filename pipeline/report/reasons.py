@@ -33,6 +33,7 @@ _MEANINGS = {
     "overlong-value": "a value of absurd length",
     "unreadable-format": "no reader could make sense of it",
     "unreadable-coordinates": "an atom table without numbers for coordinates",
+    "in-nanometres": "coordinates in nanometres, not in Å",
     "no-atom-names": "an atom table without atom names",
     "no-residue-names": "an atom table without residue names",
     "no-assembly": "has not the assembly asked for",

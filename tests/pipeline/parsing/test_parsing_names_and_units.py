@@ -1,0 +1,153 @@
+"""Names and units of other programs: four-letter residue names, lower case, nanometres."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.parsing import ParseError
+from pipeline.residues import RESTYPES, SLOT_OF_NAME
+from tests.pipeline.parsing.test_parsing_pdb_columns import differing
+from tests.support.structure_text import Atom, chain, in_format, pdb_text, read, residue
+
+
+def whole(comp: str, number: int, **fields: object) -> list:
+    """A residue with all its heavy atoms, and hydrogens."""
+    names = [*SLOT_OF_NAME[RESTYPES.index(comp)], "H", "HA", "HB1", "HD11"]
+    return residue(comp, number, names=names, **fields)
+
+
+def renamed(text: str, number: int, name: str) -> str:
+    """The text with another residue name, in columns 18–21, for one number."""
+    lines = [
+        f"{line[:17]}{name}{line[21:]}" if line[22:26] == f"{number:>4}" else line
+        for line in text.splitlines()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# ---- residue names of four letters ----------------
+
+
+@pytest.mark.parametrize("end", ["N", "C"])
+@pytest.mark.parametrize("chain_id", ["A", "B", ""])
+def test_a_terminal_name_of_amber_reads_like_the_plain_one(end: str, chain_id: str):
+    """All twenty in one file: each at an end of a chain, of which the next begins with a TER."""
+    for comp in RESTYPES:
+        number = 1 if end == "N" else 4
+        atoms = [
+            whole(comp, k, chain=chain_id) if k == number else residue("GLY", k, chain=chain_id)
+            for k in (1, 2, 3, 4)
+        ]
+        plain = pdb_text(*atoms, "TER", residue("HOH", 9, names=("O",), chain=chain_id))
+        found = read(renamed(plain, number, end + comp))
+        assert not differing(read(plain).chains, found.chains), comp
+        flag = f"four_letter_names:{end}{comp}"
+        assert found.flags in ([], [flag])
+        # Components of the CCD are called CAS and NLE, but none is called CAL.
+        if (end, comp) in {("C", "ASN"), ("N", "LEU")}:
+            assert found.flags == [flag]
+
+
+def test_the_two_residues_of_a_dipeptide_may_both_have_terminal_names():
+    plain = pdb_text(whole("LEU", 1), whole("ASN", 2))
+    found = read(renamed(renamed(plain, 1, "NLEU"), 2, "CASN"))
+    assert not differing(read(plain).chains, found.chains)
+    assert found.flags == ["four_letter_names:CASN,NLEU"]
+
+
+@pytest.mark.parametrize(
+    ("name", "comp"), [("LYSH", "LYS"), ("HISB", "HIS"), ("CYS2", "CYS"), ("GLUH", "GLU")]
+)
+def test_a_name_of_gromacs_within_a_chain_reads_like_the_plain_one(name: str, comp: str):
+    plain = pdb_text(residue("GLY", 1), whole(comp, 2), residue("GLY", 3))
+    found = read(renamed(plain, 2, name))
+    assert not differing(read(plain).chains, found.chains)
+    assert found.flags == [f"four_letter_names:{name}"]
+
+
+def of_long_id(text: str, ident: str) -> str:
+    return "\n".join(f"{x[:20]}{ident}{x[22:]}" for x in text.splitlines()) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("comp", "ident", "plain_name"), [("CAS", "NA", "CASN"), ("LYS", "HA", "LYSH")]
+)
+def test_a_residue_of_a_chain_with_two_letters_is_no_name_of_four(comp, ident, plain_name):
+    """Its atoms fit both, and the chain before it is called A; but other residues are in NA."""
+    before = chain(["ALA", "GLY"])
+    long = of_long_id(pdb_text(chain([comp, "SER", "GLY"], 3)), ident)
+    found = read(pdb_text(before) + long)
+    assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("A", 2), (ident, 3)]
+    assert found.flags == []
+
+
+def test_a_component_whose_atoms_are_not_the_amino_acids_keeps_its_chain():
+    """CAS is a cysteine with arsenic; a chain of nothing else is still called NA."""
+    atoms = residue("CAS", 3, names=("N", "CA", "C", "O", "CB", "SG", "AS"), record="HETATM")
+    found = read(pdb_text(chain(["ALA", "GLY"])) + of_long_id(pdb_text(atoms), "NA"))
+    assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("A", 2)]
+    assert found.flags == ["left_out:2/3"]
+
+
+def test_a_ligand_in_a_chain_with_two_letters_is_no_terminal_residue():
+    """NAR is a ligand, and not known here; ALA is in chain GA, so NAR is."""
+    ligand = residue("NAR", 9, names=("C1", "O1"), record="HETATM")
+    text = of_long_id(pdb_text(chain(["ALA", "GLY"]), "TER", ligand), "GA")
+    found = read(text)
+    assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("GA", 2)]
+    assert found.metadata.n_ligands == 1
+
+
+# ---- names in lower case ----------------
+
+
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+@pytest.mark.parametrize("comp", [str, str.lower])
+def test_a_file_with_all_its_names_in_lower_case_has_the_rows_of_the_plain_one(kind, comp):
+    ligand = residue("ZN", 9, names=("ZN",), record="HETATM", seq=".")
+    plain = [*whole("TRP", 1), *whole("SER", 2), *whole("ILE", 3), *ligand]
+    lower = [
+        replace(a, name=a.name.lower(), comp=comp(a.comp), element=a.symbol.lower()) for a in plain
+    ]
+    found = read(in_format(kind, lower))
+    assert found.flags == ["lower_case_atom_names"]
+    (one,), (other,) = read(in_format(kind, plain)).chains, found.chains
+    assert not differing([one], [other], "metadata")
+    assert one.b_factor.all()
+
+
+def test_names_in_lower_case_among_others_mean_something_else():
+    plain = chain(["ALA", "GLY", "SER"])
+    odd = [replace(a, name=a.name.lower()) if a.name == "CB" else a for a in plain]
+    found = read(pdb_text(odd))
+    assert found.flags == []
+    assert len(found.chains[0].coords) == len(plain) - sum(a.name == "CB" for a in plain)
+
+
+# ---- units ----------------
+
+
+def scaled(atoms: list[Atom], by: float) -> list[Atom]:
+    return [replace(a, xyz=tuple(f"{float(x) * by:.3f}" for x in a.xyz)) for a in atoms]
+
+
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+def test_a_file_in_nanometres_is_refused_with_what_to_do(kind: str):
+    atoms = chain(["ALA", "GLY"] * 8)
+    with pytest.raises(ParseError, match=r"nanometres, not in Å: .* Multiply them by ten") as told:
+        read(in_format(kind, scaled(atoms, 0.1)))
+    assert told.value.reason == "in-nanometres"
+    assert "1.47" in str(told.value)
+
+
+@pytest.mark.parametrize(("n_small", "is_refused"), [(11, False), (18, True), (19, True)])
+def test_some_residues_that_are_ten_times_too_small_are_no_unit(n_small: int, is_refused: bool):
+    small = scaled(chain(["ALA"] * n_small), 0.1)
+    text = pdb_text(small, chain(["ALA"] * (20 - n_small), n_small + 1))
+    if is_refused:
+        with pytest.raises(ParseError, match="nanometres"):
+            read(text)
+    else:
+        assert len(read(text).chains[0]) == 20
