@@ -56,7 +56,9 @@ def test_a_folder_of_inputs_costs_only_its_bad_files(
     status = run(ckpt, tmp_path / "out", "--task", "packing", "--input", str(folder))
     captured = capsys.readouterr()
     assert status == 1
-    assert "1lzh.pdb.gz has no protein chain with a backbone: chains of CA atoms only" in captured.err
+    assert (
+        "1lzh.pdb.gz has no protein chain with a backbone: chains of CA atoms only" in captured.err
+    )
     assert "cut.cif.gz" in captured.err
     assert captured.err.splitlines()[-1] == "2 inputs could not be used"
     assert {p.name for p in (tmp_path / "out").glob("*.cif")} == {"1ubi_1.cif", "1as5_1.cif"}
