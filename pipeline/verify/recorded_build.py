@@ -71,7 +71,7 @@ class RecordedBuild:
 
     def run(self, layout: Layout, n_jobs: int, console: Console | None) -> Run:
         """A run that builds in another folder, on this machine."""
-        options = replace(self._options, n_jobs=n_jobs, backend="loky", quiet=console is None)
+        options = replace(self._options, n_jobs=n_jobs, backend="processes", quiet=console is None)
         console = console or Console(quiet=True)
         return Run(options, layout, console, EventLog(None), self.reading)
 
