@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from model.compiled_c import at, compiled, is_off, structure
@@ -106,6 +107,7 @@ class _Product(torch.autograd.Function):
         return out[..., : len(weight)]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *d_out: Tensor) -> tuple[None, None, Tensor]:
         points, of_others = ctx.saved_tensors
         padded = functional.pad(d_out[0], (0, -ctx.channels % WIDTH)).contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,18 +121,21 @@ def read_fasta(path: Path) -> list[GivenSequence]:
     if empty or not texts:
         raise UsageError(f"--fasta {path} has no sequence" + (f" of {empty[0]}" if empty else ""))
     found: list[GivenSequence] = []
-    place: dict[str, int] = {}
+    places: defaultdict[str, list[int]] = defaultdict(list)
     for name, head, text in zip(names, heads, texts, strict=True):
         said = dict(word.rstrip(",").split("=", 1) for word in head.split() if "=" in word)
         sample, chain = said.get("sample"), said.get("chain")
         if sample is None or chain is None:
             found.append(GivenSequence.of(name, f"record {name} of {path}", text))
-        elif sample in place and chain not in found[place[sample]].chains:
-            k = place[sample]
+            continue
+        # Of two samples of one name, the second record of a chain belongs to the second.
+        open_ones = [k for k in places[sample] if chain not in found[k].chains]
+        if open_ones:
+            k = open_ones[0]
             parts, chains = (*found[k].parts, text), (*found[k].chains, chain)
             found[k] = replace(found[k], parts=parts, chains=chains)
         else:
-            place[sample] = len(found)
+            places[sample].append(len(found))
             told = f"sample {sample} of {path}"
             found.append(GivenSequence(sample, told, (text,), (chain,)))
     # Where there is one chain, what it is called is of no account.

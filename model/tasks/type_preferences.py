@@ -179,8 +179,15 @@ def ties_of(text: str | None, structure: InputStructure) -> NDArray[np.int64] | 
         rows = [find_rows(residues, structure) for residues in group]
         if len(rows) > 1 and all(residues.is_whole for residues in group):
             index = structure.structure.chain_index
-            pairs = _of_one_number([int(index[r[0]]) for r in rows], structure)
-            ties = _joined(ties, [pair for pair in pairs if len(pair) > 1])
+            chains = [int(index[r[0]]) for r in rows]
+            pairs = [pair for pair in _of_one_number(chains, structure) if len(pair) > 1]
+            if not pairs or len({*chains}) < len(chains):
+                raise UsageError(
+                    f"--tied: {structure.name}: {', '.join(map(str, group))} are no different "
+                    "chains with residues of one number; write which are tied, such as "
+                    "A1-50,B101-150"
+                )
+            ties = _joined(ties, pairs)
             continue
         if len({len(r) for r in rows}) != 1 or len(rows) < 2:
             sizes = " and ".join(

@@ -62,7 +62,7 @@ def check_mode(options: BuildOptions) -> str:
     for name in ("update", "obsolete"):
         if getattr(options, name) and mode in ("part", "finalise"):
             raise UsageError(f"{dashed(name)} goes with --plan, not with {dashed(mode)}")
-    if options.backend == "processes":
+    if options.backend == "processes" or options.backend == "loky":
         if options.address is not None:
             raise UsageError(
                 "--address is that of a cluster: say which kind, --backend dask or ray"

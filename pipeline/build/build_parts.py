@@ -102,7 +102,7 @@ class Building:
         options, layout, log = self._run.options, self._run.layout, self._run.log
         job = Job(self._root, self._run.reading, layout.place, layout.work)
         hear = self._part_done, self._display.update, log.write
-        if options.backend == "processes":
+        if options.backend == "processes" or options.backend == "loky":
             return Crew(job, options.n_jobs or available_jobs(), *hear)
         return ClusterCrew(job, options.n_jobs, *hear, options.backend, options.address or "")
 

@@ -37,8 +37,8 @@ class BuildOptions:
     n_jobs
         Worker processes; 0 means as many as this process may use (cgroups and Slurm are respected).
     backend
-        Where the parts are built: in processes of this machine, or on a Dask or Ray cluster
-        that runs already.
+        Where the parts are built: in processes of this machine (loky is an old name for them), or
+        on a Dask or Ray cluster that runs already.
     address
         Of that cluster: Dask's scheduler or its scheduler file; Ray's head, or auto.
     plan
@@ -80,7 +80,7 @@ class BuildOptions:
     pdb_list: Place | None = None
     manifest: Path | None = None
     n_jobs: int = 0
-    backend: Literal["processes", "dask", "ray"] = "processes"
+    backend: Literal["processes", "dask", "ray", "loky"] = "processes"
     address: str | None = None
     plan: bool = False
     part: str | None = None

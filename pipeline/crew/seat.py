@@ -60,9 +60,13 @@ class Seat:
         message = pickle.dumps((function, arguments))
         with _interrupts_held(), self._guard:
             if self._thread is None or not self._thread.takes(future, message):
-                self._thread = _Keeper(self._idle_seconds)
-                self._thread.takes(future, message)
-                self._thread.start()
+                keeper = _Keeper(self._idle_seconds)
+                keeper.takes(future, message)
+                try:
+                    keeper.start()
+                except RuntimeError as error:  # no more threads
+                    raise WorkersFail(f"a worker process cannot be started: {error}") from error
+                self._thread = keeper
         return future
 
     def stop(self) -> None:
@@ -159,6 +163,10 @@ def _start() -> subprocess.Popen[bytes]:
     # Not what its working folder would mislead it to, but what this process finds, it loads.
     path = [str(folder) for folder in sys.path]
     code = f"import sys; sys.path[:] = {path}; from pipeline.crew.worker import work"
+    if not sys.executable:
+        raise WorkersFail(
+            "a worker process cannot be started: this Python does not know its program"
+        )
     try:
         return subprocess.Popen(
             [sys.executable, "-P", "-c", f"{code}; work({os.getpid()})"],

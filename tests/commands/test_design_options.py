@@ -327,6 +327,13 @@ def test_whole_chains_are_tied_by_number(tmp_path: Path) -> None:
     assert same.tolist() == ties.tolist()
 
 
+@pytest.mark.parametrize("tied", ["A,B", "A,A"])
+def test_whole_chains_of_which_nothing_would_be_tied_are_refused(tmp_path: Path, tied: str) -> None:
+    lines = [*lines_of("A"), *(x for x in lines_of("B", first=30) if x != "TER")]
+    with pytest.raises(UsageError, match="no different chains with residues of one number"):
+        ties_of(tied, structure_of(write_pdb(tmp_path / "apart.pdb", lines)))
+
+
 def test_a_chain_alone_names_all_its_residues(
     flow: Sampler, dimer: Path, written: Callable[[object], Path]
 ) -> None:

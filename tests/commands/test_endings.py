@@ -233,6 +233,7 @@ ANSWERED = {
     "pipeline.built.build_summary.OtherSchema": "a reader says of which folder; verify counts it",
     "pipeline.crew.time_limit.FileTimeout": "costs a file, which is counted",
     "pipeline.crew.memory_limit.LacksMemory": "costs a file, which is counted",
+    "pipeline.crew.seat.WorkerDied": "another worker gets the part, without the file that kills",
     "pipeline.crew.clusters.WorkerLost": "another worker gets the part",
     "pipeline.crew.cluster_task.Revoked": "a worker's reply to a build that has ended",
     "pipeline.crew.cluster_task.Unfit": "a worker's reply; of an array job's task a UsageError",

@@ -56,9 +56,7 @@ def test_a_folder_of_inputs_costs_only_its_bad_files(
     status = run(ckpt, tmp_path / "out", "--task", "packing", "--input", str(folder))
     captured = capsys.readouterr()
     assert status == 1
-    assert (
-        "1lzh.pdb.gz has no protein chain with a backbone: chains of CA atoms only" in captured.err
-    )
+    assert "no protein chain with a backbone: chains of CA atoms only" in captured.err
     assert "cut.cif.gz" in captured.err
     assert captured.err.splitlines()[-1] == "2 inputs could not be used"
     assert {p.name for p in (tmp_path / "out").glob("*.cif")} == {"1ubi_1.cif", "1as5_1.cif"}
@@ -145,6 +143,14 @@ def test_a_sample_that_does_not_fit_the_format_costs_only_itself(
     assert captured.err.splitlines()[-1] == "1 sample could not be written"
     assert [p.name for p in (tmp_path / "out").glob("*.pdb")] == ["1as5_1.pdb"]
     assert "1as5_1" in (tmp_path / "out" / "metrics.csv").read_text()
+    # Where nothing is left, no network is read and no folder is made.
+    alone = ["--task", "design", "--input", str(folder / "wide.cif"), "--format", "pdb"]
+    more = ("--number", "2", "--quiet")
+    assert run(tmp_path / "none.ckpt", tmp_path / "alone", *alone, *more) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert "has residue numbers from 120" in said[0]
+    assert said[1:] == ["error: none of 2 samples can be written"]
+    assert not (tmp_path / "alone").exists()
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -318,10 +324,14 @@ def test_what_cannot_be_kept_of_named_residues_is_said(
     path = path.rename(path.with_stem("an odd one"))
     task = ("--task", "design", "--input", str(path), "--fixed", "A5-10", "--format", format)
     assert run(ckpt, tmp_path / "out", *task) == 0
-    assert capsys.readouterr().err.splitlines() == [
-        f"note: an odd one.{format}: modified residues are read as their parents, or X: 1",
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == [
         "note: an odd one: what type A7 is of is not known: backbones are kept, types are not",
+        # SEP stays under its name; that it has the atoms of another residue is seen.
+        f"note: an odd one.{format}: --fixed: residues that lack atoms stay without them: A9 (OG)",
     ]
+    assert re.fullmatch(r"note: .*: left out: \d atoms? without a place \(UNK\)", said[2])
+    assert len(said) == 3
     assert (tmp_path / "out" / "sequences.fasta").read_text().startswith(">an_odd_one_1_A task=")
 
 

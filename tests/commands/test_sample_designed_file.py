@@ -218,7 +218,7 @@ def test_where_nothing_is_made_no_number_is_told(flow: Sampler, tmp_path: Path) 
     for name in save_tables([made], tmp_path, "", options):
         assert "nan" not in (tmp_path / name).read_text().lower()
     head = (tmp_path / "sequences.fasta").read_text().splitlines()[0]
-    assert head == ">a_1_A task=design"
+    assert head == ">a_1_A task=design sample=a_1 chain=A"
 
 
 # ---- what is not there

@@ -254,6 +254,18 @@ def test_a_fasta_that_is_none_is_refused(tmp_path: Path, text: str, sentence: st
         read_fasta(tmp_path / "x.fasta")
 
 
+@pytest.mark.parametrize("order", ["A1 B1 A2 B2", "A1 A2 B1 B2", "B1 A1 A2 B2"])
+def test_records_of_two_samples_of_one_name_are_put_together_in_turn(
+    tmp_path: Path, order: str
+) -> None:
+    letters = {"A1": "AC", "A2": "AD", "B1": "EE", "B2": "FF"}
+    records = [f">s_{w} sample=s chain={w[0]}\n{letters[w]}\n" for w in order.split()]
+    (tmp_path / "two.fasta").write_text("".join(records))
+    found = read_fasta(tmp_path / "two.fasta")
+    together = [dict(zip(one.chains, one.parts, strict=True)) for one in found]
+    assert together == [{"A": "AC", "B": "EE"}, {"A": "AD", "B": "FF"}]
+
+
 def test_a_bad_record_is_named_and_the_others_are_scored(
     ckpt: Path, short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

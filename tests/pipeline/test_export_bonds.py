@@ -140,5 +140,5 @@ def test_numbers_are_those_of_kept_residues_without_an_atom_in_a_slot_too() -> N
     numbers[2] = 10_000
     far = replace(chain, auth_seq_id=numbers)
     assert pdb_text([far], kept={})
-    with pytest.raises(ExportError, match="residue numbers from 0 to 10000"):
+    with pytest.raises(ExportError, match="residue numbers from 1 to 10000"):
         pdb_text([far], kept={"A": {2: sulphurs(("", 0))}})

@@ -458,7 +458,7 @@ def test_a_pickle_in_the_place_of_a_cache_is_not_run(
     assert not (tmp_path / "ran").exists()
 
 
-OF_OWN_PROCESSES = {"pipeline/crew/process_seat.py"}
+OF_OWN_PROCESSES = {"pipeline/crew/seat.py", "pipeline/crew/worker.py"}
 """Unpickles what a worker that it started itself sends through a pipe, as multiprocessing does."""
 
 

@@ -354,7 +354,7 @@ WORKERS = {"dask": r"spawn_main|dask_worker", "ray": r"ray::"}
 
 def builders() -> list[psutil.Process]:
     """Processes that build parts, of any cluster here."""
-    return [p for p in psutil.process_iter() if "pipeline.crew.process_seat" in words(p)]
+    return [p for p in psutil.process_iter() if "pipeline.crew.worker" in words(p)]
 
 
 def words(process: psutil.Process) -> str:
