@@ -15,7 +15,14 @@ from model.sample.sampler import read_problems
 from model.sample.samples import save_tables
 from model.tasks import Problem, Request
 from pipeline.errors import UsageError
-from tests.support.sample_network import small_network, ubiquitin_lines, write_pdb
+from tests.support.sample_network import (
+    first,
+    named,
+    number_of,
+    small_network,
+    ubiquitin_lines,
+    write_pdb,
+)
 
 FEW = {"steps": 1, "seed": 1}
 
@@ -24,22 +31,6 @@ FEW = {"steps": 1, "seed": 1}
 def flow() -> Sampler:
     torch.set_num_threads(1)
     return Sampler(small_network(), device="cpu")
-
-
-def first(n: int) -> list[str]:
-    return [line for line in ubiquitin_lines() if int(line[22:26]) <= n]
-
-
-def number_of(line: str) -> str:
-    return line[22:26].strip()
-
-
-def named(lines: list[str], number: str, comp: str) -> list[str]:
-    """The lines, one residue of which has another name."""
-    return [
-        f"HETATM{line[6:17]}{comp}{line[20:]}" if number_of(line) == number else line
-        for line in lines
-    ]
 
 
 def beside(name: str, comp: str, number: int, xyz: tuple[float, ...]) -> str:

@@ -27,7 +27,10 @@ from pipeline.sources import decompress
 from tests.support import structure_text as text
 from tests.support.places import EXAMPLES
 from tests.support.sample_network import (
+    first,
     is_backbone,
+    named,
+    number_of,
     small_network,
     ubiquitin_lines,
     write_pdb,
@@ -40,22 +43,6 @@ KINDS = ["cif", "pdb"]
 def flow() -> Sampler:
     torch.set_num_threads(1)
     return Sampler(small_network(), device="cpu")
-
-
-def first(n: int) -> list[str]:
-    return [line for line in ubiquitin_lines() if int(line[22:26]) <= n]
-
-
-def number_of(line: str) -> str:
-    return line[22:26].strip()
-
-
-def named(lines: list[str], number: str, comp: str) -> list[str]:
-    """The lines, one residue of which has another name."""
-    return [
-        f"HETATM{line[6:17]}{comp}{line[20:]}" if number_of(line) == number else line
-        for line in lines
-    ]
 
 
 def atom(

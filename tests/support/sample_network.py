@@ -41,6 +41,23 @@ def ubiquitin_lines() -> list[str]:
     return [line for line in text.splitlines() if line.startswith("ATOM  ")]
 
 
+def first(n: int) -> list[str]:
+    """Lines of the first residues of ubiquitin."""
+    return [line for line in ubiquitin_lines() if int(line[22:26]) <= n]
+
+
+def number_of(line: str) -> str:
+    return line[22:26].strip()
+
+
+def named(lines: list[str], number: str, comp: str) -> list[str]:
+    """The lines, one residue of which has another name."""
+    return [
+        f"HETATM{line[6:17]}{comp}{line[20:]}" if number_of(line) == number else line
+        for line in lines
+    ]
+
+
 def is_backbone(line: str) -> bool:
     return line[12:16].strip() in ("N", "CA", "C", "O", "OXT")
 
