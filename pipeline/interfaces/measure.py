@@ -351,8 +351,6 @@ def _table(
     arrays = []
     for field in INTERFACES_SCHEMA:
         column = columns.get(field.name)
-        if isinstance(column, np.ndarray):
-            column = column.astype(field.type.to_pandas_dtype())
         arrays.append(
             pa.nulls(len(first), field.type) if column is None else pa.array(column, field.type)
         )

@@ -135,14 +135,12 @@ def shard_schema(metadata: dict[str, str] | None = None) -> pa.Schema:
 def with_later_columns(table: pa.Table, names: Iterable[str]) -> pa.Table:
     """A table of some columns of a shard, in the order of `names`, with nulls for those of quality
     that it lacks. Other columns that it lacks stay away."""
-    schema = shard_schema()
-    wanted = []
-    for name in names:
-        if name not in table.column_names and name in NULL_WHERE_LACKING:
-            nulls = pa.nulls(table.num_rows, schema.field(name).type)
-            table = table.append_column(schema.field(name), nulls)
-        if name in table.column_names:
-            wanted.append(name)
+    present = set(table.column_names)
+    wanted = [name for name in names if name in present or name in NULL_WHERE_LACKING]
+    for name in wanted:
+        if name not in present:
+            field = shard_schema().field(name)
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table.select(wanted)
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline.build.conclude
+import pipeline.report.scan_shards as scan_shards_module
 from pipeline.build.options import BuildOptions
 from pipeline.built.built_dataset import BuiltDataset
 from pipeline.features import atom14_positions, unpack_mask
@@ -286,8 +287,26 @@ def test_a_large_dataset_is_sampled_and_the_page_says_so(tmp_path: Path) -> None
     assert 0 < part.sampled_chains < whole.sampled_chains == 150
     assert part.n_types.sum() < whole.n_types.sum()
     assert (part.composition == whole.composition).all()
-    assert f"{part.sampled_chains} of 150 chains, " in render(gather(dataset, sample=900))
+    assert f"{part.measured_residues:,} of 1,800 residues." in render(gather(dataset, sample=900))
     assert "a sample" not in render(gather(dataset))
+
+
+def test_of_many_residues_some_ellipsoids_are_measured_and_all_else_is_counted_of_all(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = numbers_of(dataset).scan
+    n = whole.measured_residues
+    assert n == whole.sampled_residues
+    monkeypatch.setattr(scan_shards_module, "ELLIPSOID_RESIDUES", n // 3 + 1)
+    monkeypatch.setattr(scan_shards_module, "_BLOCK", 64)
+    part = numbers_of(dataset).scan
+    assert abs(part.measured_residues - n / 3) < 100
+    assert part.n_types.sum() < whole.n_types.sum()
+    assert part.sampled_residues == n
+    assert (part.ramachandran == whole.ramachandran).all()
+    assert [e.chain_uid for e in part.extremes] == [e.chain_uid for e in whole.extremes]
+    text = f"a sample, evenly spread over the shards: {part.measured_residues:,} of {n:,} residues"
+    assert text in render(numbers_of(dataset))
 
 
 def test_bytes_of_the_columns_add_up_to_the_shards(dataset: Path) -> None:

@@ -87,10 +87,9 @@ def ellipsoids(numbers: Numbers) -> dict[str, Any]:
 def _sampling(scan: Scan, chains: Chains, config: dict[str, Any]) -> str:
     measured = several(int(scan.n_types.sum()), "complete residue")
     shape = "true second moments" if config.get("shape") == "full" else "axis-aligned ellipsoids"
-    if scan.is_sample:
+    if scan.measured_residues < chains.n_residues:
         part = (
-            f"a sample, evenly spread over the shards: {count(scan.sampled_chains)} of "
-            f"{count(chains.n)} chains, {count(scan.sampled_residues)} of "
+            f"a sample, evenly spread over the shards: {count(scan.measured_residues)} of "
             f"{count(chains.n_residues)} residues"
         )
         return f"Medians over {measured} ({shape}) of {part}."
