@@ -120,17 +120,27 @@ class TrainCLI(LightningCLI):
     def validate(self, **options: Any) -> None:
         """The loss on the split for validation, if there is one."""
         self._check_chosen("val")
+        self._check_trained()
         self.trainer.validate(**options)
 
     def test(self, **options: Any) -> None:
         """The loss on the split for tests, if there is one."""
         self._check_chosen("test")
+        self._check_trained()
         self.trainer.test(**options)
 
     def _check_chosen(self, name: str) -> None:
         if not self.datamodule.is_chosen(name):
             raise UsageError(
                 f"no chains are chosen: give --data.{name}_split or --data.{name}_where"
+            )
+
+    def _check_trained(self) -> None:
+        config = self.config[self.config.subcommand]
+        if not config.get("ckpt_path") and self.model.init_from is None:
+            raise UsageError(
+                f"{self.config.subcommand} of which network? Give --ckpt_path "
+                f"RUN/{FOLDER}/last.ckpt, or --model.init_from with an exported one"
             )
 
     def _loggers(self, folder: str) -> list[Any]:

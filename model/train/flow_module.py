@@ -117,6 +117,7 @@ class FlowModule(pl.LightningModule):
         self.checks = LateChecks()
         self._flow, self._loss = Flow(), FlowLoss(loss)
         self._validation = LossSums()
+        self._has_begun = False
         self.initial: CheckpointInfo | None = None
         """What is known of the network whose weights were taken."""
 
@@ -299,8 +300,10 @@ class FlowModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         if stage == "fit":
             self._check_crop()
-        if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
+        # Validation after training is of what was trained.
+        if self.init_from and self.trainer.ckpt_path is None and not self._has_begun:
             self.load_initial(self.init_from)
+        self._has_begun = True
 
     def _check_crop(self) -> None:
         """Which residues are near each other tells of hidden frames."""

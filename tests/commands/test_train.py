@@ -299,6 +299,30 @@ def test_an_exported_checkpoint_is_fine_tuned_not_resumed(
         fit(dataset, tmp_path / "run", 14, ckpt_path=tmp_path / "small.ckpt")
 
 
+def test_the_loss_of_an_exported_network_is_that_of_its_checkpoint(
+    whole: Path, dataset: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small.ckpt"
+    export_flow(last(whole), small)
+    losses = [
+        fit(dataset, tmp_path / "run", 1, "validate", **options).trainer.callback_metrics
+        for options in ({"ckpt_path": last(whole)}, {"model__init_from": small})
+    ]
+    assert torch.equal(losses[0]["val/loss"], losses[1]["val/loss"])
+    with pytest.raises(UsageError, match=r"^validate of which network\? Give --ckpt_path RUN/"):
+        fit(dataset, tmp_path / "run", 1, "validate")
+
+
+def test_what_was_trained_is_not_overwritten_by_what_it_began_with(
+    whole: Path, dataset: Path, tmp_path: Path
+) -> None:
+    begun = fit(dataset, tmp_path / "run", 1, model__init_from=last(whole))
+    trained = {name: value.clone() for name, value in begun.model.network.state_dict().items()}
+    begun.trainer.validate(begun.model, begun.datamodule)
+    for name, value in begun.model.network.state_dict().items():
+        assert torch.equal(value, trained[name])
+
+
 def test_a_network_of_another_version_is_refused_with_what_is_strange_about_it(
     tmp_path: Path,
 ) -> None:

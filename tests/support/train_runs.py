@@ -49,8 +49,10 @@ def with_splits(dataset: Path, folder: Path) -> Path:
     return folder
 
 
-def fit(dataset: Path, folder: Path, steps: int, **options: object) -> TrainCLI:
-    """Train; double underscores of names are dots."""
+def fit(
+    dataset: Path, folder: Path, steps: int, command: str = "fit", **options: object
+) -> TrainCLI:
+    """Train, or what else the command does; double underscores of names are dots."""
     given = {key.replace("__", "."): value for key, value in options.items()}
     words = {
         **SMALL,
@@ -59,7 +61,7 @@ def fit(dataset: Path, folder: Path, steps: int, **options: object) -> TrainCLI:
         "trainer.max_steps": steps,
         **given,
     }
-    return train(["fit", *(f"--{name}={text_of(value)}" for name, value in words.items())])
+    return train([command, *(f"--{name}={text_of(value)}" for name, value in words.items())])
 
 
 def text_of(value: object) -> str:
