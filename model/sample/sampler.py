@@ -339,7 +339,12 @@ def read_problems(
     problems: list[Problem] = []
     errors: list[InputError] = []
     unfit: UsageError | None = None
-    read = read_inputs(request.input, request.chains, with_others=record.takes_others)
+    read = read_inputs(
+        request.input,
+        request.chains,
+        with_others=record.takes_others,
+        with_unoccupied=record.takes_others,
+    )
     for name, structure in read:
         if isinstance(structure, InputError):
             errors.append(structure)

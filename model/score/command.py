@@ -121,7 +121,7 @@ def save_tables(scores: Sequence[SequenceScore], folder: Path) -> None:
 
 def _read(options: ScoreOptions) -> tuple[list[InputStructure], list[InputError]]:
     structures, errors = [], []
-    for _, structure in read_inputs(options.input, options.chains):
+    for _, structure in read_inputs(options.input, options.chains, with_unoccupied=True):
         if isinstance(structure, InputError):
             errors.append(structure)
             continue

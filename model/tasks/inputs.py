@@ -174,7 +174,7 @@ class InputStructure:
 
 
 def read_inputs(
-    path: Path, chains: Sequence[str] | None = None, *, with_others: bool = False
+    path: Path, chains: Sequence[str] | None = None, **reading: bool
 ) -> Iterator[tuple[str, InputStructure | InputError]]:
     """Read a structure file, or all those of a folder, a tar or a list.
 
@@ -185,8 +185,8 @@ def read_inputs(
         relative to the list.
     chains : sequence of str, optional
         Their ids; all chains without it.
-    with_others : bool
-        Read what is beside the protein, too.
+    **reading : bool
+        ``with_others`` and ``with_unoccupied`` of `read_chains`.
 
     Yields
     ------
@@ -217,7 +217,7 @@ def read_inputs(
         while name in taken:
             name += "_"
         taken.add(name)
-        attempts.append(_Attempt(name, entry, chains, with_others))
+        attempts.append(_Attempt(name, entry, chains, reading))
     for attempt in attempts:
         while not attempt.in_stream and attempt.found is None:
             attempt.take(_read(attempt.source, found.root))
@@ -259,7 +259,8 @@ class _Attempt:
     name : str
     entry : Entry
     chains : sequence of str or None
-    with_others : bool
+    reading : dict
+        For `read_chains`.
 
     Attributes
     ----------
@@ -267,11 +268,13 @@ class _Attempt:
         What it has come to.
     """
 
-    def __init__(self, name: str, entry: Entry, chains: Sequence[str] | None, with_others: bool):
+    def __init__(
+        self, name: str, entry: Entry, chains: Sequence[str] | None, reading: dict[str, bool]
+    ):
         self.name = name
         self.found: InputStructure | InputError | None = None
         self._entry, self._chains, self._rank = entry, chains, 0
-        self._with_others = with_others
+        self._reading = reading
         self._notes: list[str] = []
         self._first_error: InputError | None = None
 
@@ -291,7 +294,7 @@ class _Attempt:
             if isinstance(raw, SourceError):
                 raise raw
             data = decompress(raw.data, MAX_BYTES, name=name)
-            parsed = read_chains(data, self.name, with_others=self._with_others)
+            parsed = read_chains(data, self.name, **self._reading)
         except (SourceError, ParseError) as error:
             sentence = str(error) if name in str(error) else f"{name}: {error}"
             self._first_error = self._first_error or InputError(sentence)
