@@ -342,7 +342,7 @@ def read_problems(
     read = read_inputs(
         request.input,
         request.chains,
-        with_others=record.takes_others,
+        with_others=record.takes_others or record.tells_others,
         with_unoccupied=record.takes_others,
     )
     for name, structure in read:
@@ -350,6 +350,9 @@ def read_problems(
             errors.append(structure)
             continue
         notes = list(structure.notes)
+        if record.takes_others and structure.beside:
+            stays = "comes back in its place, and is in the way"
+            notes.append(f"{structure.file}: {stays}: {structure.beside}")
         try:
             notes += remarks(ranges, structure, keeps_types=record.flows)
             made = [

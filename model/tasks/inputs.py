@@ -164,6 +164,11 @@ class InputStructure:
         return named
 
     @property
+    def beside(self) -> str:
+        """Names of what is beside the protein, with how often they are there."""
+        return "" if self.others is None else _counted(self.others)
+
+    @property
     def is_nameless(self) -> NDArray[np.bool_]:
         """(L,) Residues whose name says nothing, or is not known."""
         return np.isin(self.comp_ids, ["", "UNK"])
@@ -341,8 +346,6 @@ class _Attempt:
         structure = InputStructure.of(self.name, named)
         if others is None:
             return replace(structure, notes=tuple(notes))
-        if len(others):
-            notes.append(f"{name}: comes back in its place, and is in the way: {_counted(others)}")
         structure = replace(
             structure,
             notes=tuple(notes),
