@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,13 @@ from model.tasks import TASK_RECORDS, Request, Task
 from model.tasks.inputs import InputError, InputStructure, read_inputs
 from model.trained_network import default_for, device_named, load_network, untrained_for
 from pipeline.errors import UsageError
+from pipeline.parsing import read_chains
 
 TASK: Task = "design"
 """What a network must have been trained for."""
+
+AS_DESIGN = partial(read_chains, with_unoccupied=True)
+"""Reads the chains that design does."""
 
 
 class Scorer:
@@ -118,8 +123,7 @@ class Scorer:
                 f"{OWN!r} is what the sequence of the file is called; give yours another name"
             )
         others, found = [GivenSequence.of(k, k, text) for k, text in (sequences or {}).items()], []
-        # As design reads it.
-        for _, structure in read_inputs(Path(input), chains, with_unoccupied=True):
+        for _, structure in read_inputs(Path(input), chains, AS_DESIGN):
             if isinstance(structure, InputError):
                 raise structure
             for name, aatype in sequences_on(structure, others):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,10 @@ _JOIN = {
     "pdb": "take out the MODEL and ENDMDL lines between them",
     "cif": "give all atoms one _atom_site.pdbx_PDB_model_num",
 }
+
+
+Read: TypeAlias = Callable[[bytes, str], ParsedEntry]
+"""Bytes and name of a file → its chains."""
 
 
 class InputError(Exception):
@@ -179,7 +184,7 @@ class InputStructure:
 
 
 def read_inputs(
-    path: Path, chains: Sequence[str] | None = None, **reading: bool
+    path: Path, chains: Sequence[str] | None = None, read: Read = read_chains
 ) -> Iterator[tuple[str, InputStructure | InputError]]:
     """Read a structure file, or all those of a folder, a tar or a list.
 
@@ -190,8 +195,8 @@ def read_inputs(
         relative to the list.
     chains : sequence of str, optional
         Their ids; all chains without it.
-    **reading : bool
-        ``with_others`` and ``with_unoccupied`` of `read_chains`.
+    read : callable
+        `read_chains`, with options or without.
 
     Yields
     ------
@@ -222,7 +227,7 @@ def read_inputs(
         while name in taken:
             name += "_"
         taken.add(name)
-        attempts.append(_Attempt(name, entry, chains, reading))
+        attempts.append(_Attempt(name, entry, chains, read))
     for attempt in attempts:
         while not attempt.in_stream and attempt.found is None:
             attempt.take(_read(attempt.source, found.root))
@@ -264,8 +269,7 @@ class _Attempt:
     name : str
     entry : Entry
     chains : sequence of str or None
-    reading : dict
-        For `read_chains`.
+    read : callable
 
     Attributes
     ----------
@@ -273,13 +277,11 @@ class _Attempt:
         What it has come to.
     """
 
-    def __init__(
-        self, name: str, entry: Entry, chains: Sequence[str] | None, reading: dict[str, bool]
-    ):
+    def __init__(self, name: str, entry: Entry, chains: Sequence[str] | None, read: Read):
         self.name = name
         self.found: InputStructure | InputError | None = None
         self._entry, self._chains, self._rank = entry, chains, 0
-        self._reading = reading
+        self._read = read
         self._notes: list[str] = []
         self._first_error: InputError | None = None
 
@@ -299,7 +301,7 @@ class _Attempt:
             if isinstance(raw, SourceError):
                 raise raw
             data = decompress(raw.data, MAX_BYTES, name=name)
-            parsed = read_chains(data, self.name, **self._reading)
+            parsed = self._read(data, self.name)
         except (SourceError, ParseError) as error:
             sentence = str(error) if name in str(error) else f"{name}: {error}"
             self._first_error = self._first_error or InputError(sentence)
