@@ -191,7 +191,8 @@ class _Worker:
                 self.process = subprocess.Popen(
                     [sys.executable, "-P", "-c", f"{code}; work({os.getpid()}, {theirs.fileno()})"],
                     stdin=subprocess.DEVNULL,
-                    stdout=2,  # what something prints is no reply, and no output of this process
+                    # What something prints is no reply, and no output of this process.
+                    stdout=sys.__stderr__ or subprocess.DEVNULL,
                     env={**os.environ, **WORKER_ENVIRONMENT},
                     pass_fds=[theirs.fileno()],
                 )

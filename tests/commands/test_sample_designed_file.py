@@ -255,7 +255,8 @@ def test_inpainting_says_what_of_the_parts_that_it_keeps_does_not_come_back(
 ) -> None:
     lines = [line for old in first(8) for line in with_oddities(old)]
     lines += ["TER", beside("ZN  ", "ZN", 99, (40.0, 20.0, 5.0))]
-    path, notes = write_pdb(tmp_path / "a.pdb", lines), []
+    path = write_pdb(tmp_path / "a.pdb", lines)
+    notes: list[str] = []
     read_problems(Request("inpainting", input=path, contigs="3/A1-8/3"), notes.append)
     assert notes == [
         "a.pdb: --contigs: of what is kept, left out: alternate locations of 1 residue, 1 atom "
