@@ -246,11 +246,13 @@ class Crew:
         note = ProgressNote.read(self._layout.progress(task.part.number))
         files = task.part.files
         name = files[note.current].name if note is not None and note.current >= 0 else None
-        if name is not None and name not in task.casualties:
+        if name in task.casualties:
+            name = None
+        how = {"part": task.part.number, "input": name, "how": str(error)}
+        self.on_event("worker-died", how)
+        if name is not None:
             task.casualties[name] = self._verdict(task.hung)
-            self.on_event("worker-died", {"part": task.part.number, "input": name})
             return
-        self.on_event("worker-died", {"part": task.part.number, "input": None})
         if note is not None and note.current == COMPUTING and not task.careful:
             task.careful = True
             return
