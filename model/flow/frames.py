@@ -201,10 +201,12 @@ def _renoised(
 
 
 def turned_onto(still: Tensor, moved: Tensor) -> Tensor:
-    """Points (B, N, 3), turned about the origin to lie best on others (W. Kabsch 1976)."""
+    """Points (B, N, 3), turned about the origin to lie best on others (W. Kabsch 1976).
+
+    Where several turns are best (points on a line, or all in one place), it is one of them.
+    """
     turn = roma.special_procrustes(still.transpose(1, 2) @ moved)
-    known = torch.isfinite(turn).all(-1).all(-1)
-    return torch.where(known[:, None, None], moved @ turn.transpose(1, 2), moved)
+    return moved @ turn.transpose(1, 2)
 
 
 def amplify(time: Tensor) -> Tensor:

@@ -62,6 +62,17 @@ def radial_product(points: Tensor, of_others: Tensor, weight: Tensor) -> Tensor:
     Returns
     -------
     (B, N, K, C) float
+
+    Raises
+    ------
+    RuntimeError
+        The types of the three differ, without autocast.
+
+    Notes
+    -----
+    Distances and basis functions have the precision of the points, whatever the autocast, and so
+    has what comes of C. Where torch does it, autocast makes the product, and it is of 16 bits. Of
+    points in bf16, torch makes distances in bf16: give them in float32.
     """
     points, of_others = points.detach(), of_others.detach()
     if is_usable(points, of_others, weight):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from model.trained_network import device_named, load_network, load_packer, untra
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.words import several
 from pipeline.errors import UsageError
+from pipeline.parsing import read_chains
 
 Report = Callable[[str], None]
 
@@ -339,12 +341,19 @@ def read_problems(
     problems: list[Problem] = []
     errors: list[InputError] = []
     unfit: UsageError | None = None
-    read = read_inputs(request.input, request.chains, with_others=record.takes_others)
-    for name, structure in read:
+    read = partial(
+        read_chains,
+        with_others=record.takes_others or record.tells_others,
+        with_unoccupied=record.takes_others,
+    )
+    for name, structure in read_inputs(request.input, request.chains, read):
         if isinstance(structure, InputError):
             errors.append(structure)
             continue
         notes = list(structure.notes)
+        if record.takes_others and structure.beside:
+            stays = "comes back in its place, and is in the way"
+            notes.append(f"{structure.file}: {stays}: {structure.beside}")
         try:
             notes += remarks(ranges, structure, keeps_types=record.flows)
             made = [

@@ -15,7 +15,7 @@ from model.output_folder import make_folder, write, written
 from model.score.given_sequences import GivenSequence, read_fasta, sequences_on, told_apart
 from model.score.heat_map import heat_map
 from model.score.options import ScoreOptions
-from model.score.scorer import Scorer
+from model.score.scorer import AS_DESIGN, Scorer
 from model.score.sequence_score import Row, SequenceScore
 from model.tasks.inputs import InputError, InputStructure, read_inputs
 from model.visualize.draw import save_png
@@ -121,7 +121,7 @@ def save_tables(scores: Sequence[SequenceScore], folder: Path) -> None:
 
 def _read(options: ScoreOptions) -> tuple[list[InputStructure], list[InputError]]:
     structures, errors = [], []
-    for _, structure in read_inputs(options.input, options.chains):
+    for _, structure in read_inputs(options.input, options.chains, AS_DESIGN):
         if isinstance(structure, InputError):
             errors.append(structure)
             continue

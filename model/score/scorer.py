@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,18 @@ from model.flow.likelihood import ORDERS, conditionals, estimated
 from model.flow.state import Network
 from model.sample.run import backbone_of
 from model.score.given_sequences import GivenSequence, sequences_on
-from model.score.sequence_score import SequenceScore
+from model.score.sequence_score import OWN, SequenceScore
 from model.tasks import TASK_RECORDS, Request, Task
 from model.tasks.inputs import InputError, InputStructure, read_inputs
 from model.trained_network import default_for, device_named, load_network, untrained_for
+from pipeline.errors import UsageError
+from pipeline.parsing import read_chains
 
 TASK: Task = "design"
 """What a network must have been trained for."""
+
+AS_DESIGN = partial(read_chains, with_unoccupied=True)
+"""Reads the chains that design does."""
 
 
 class Scorer:
@@ -97,7 +103,8 @@ class Scorer:
         chains : list of str, optional
             Author's ids of the chains that are read; all without it.
         sequences : mapping, optional
-            Name → another sequence on the same backbone, chains separated by ``":"``.
+            Name → another sequence on the same backbone, chains separated by ``":"``. The name
+            ``"input"`` is that of the sequence of the file.
         orders : int
         steps : int, optional
             Evaluations of the network for each order; all without it.
@@ -107,10 +114,16 @@ class Scorer:
 
         Raises
         ------
+        UsageError
+            A sequence has the name that that of the file has.
         InputError
         """
+        if OWN in (sequences or {}):
+            raise UsageError(
+                f"{OWN!r} is what the sequence of the file is called; give yours another name"
+            )
         others, found = [GivenSequence.of(k, k, text) for k, text in (sequences or {}).items()], []
-        for _, structure in read_inputs(Path(input), chains):
+        for _, structure in read_inputs(Path(input), chains, AS_DESIGN):
             if isinstance(structure, InputError):
                 raise structure
             for name, aatype in sequences_on(structure, others):

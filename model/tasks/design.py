@@ -127,6 +127,12 @@ def design_notes(request: Request, problem: Problem, structure: InputStructure) 
     if (left := kept & structure.numbered & ~structure.resolved & ~stays).any():
         names = first_of([structure.describe(row) for row in np.flatnonzero(left)])
         said.append(f"--fixed names residues without atoms, which are left out: {names}")
+    if problem.ties is not None:
+        other = stays & (structure.structure.aatype == UNKNOWN)
+        tied = np.bincount(problem.ties)[problem.ties] > 1
+        if (left := other & tied).any():
+            names = first_of([structure.describe(row) for row in np.flatnonzero(left)])
+            said.append(f"--tied: none of the twenty types, and so tied to nothing: {names}")
     designed = structure.resolved & ~kept
     comps = [structure.comp_ids[row] for row in np.flatnonzero(designed & ~structure.is_nameless)]
     if others := [comp for comp in comps if not is_name_of_standard(comp)]:

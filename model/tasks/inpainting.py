@@ -14,13 +14,14 @@ from model.metrics import Structure, fold_metrics
 from model.tasks.chain_breaks import peptide_bonds
 from model.tasks.contigs import Contigs, draw_contigs, parse_contigs
 from model.tasks.inputs import InputStructure
-from model.tasks.kept_residues import completed, notes_of_kept
+from model.tasks.kept_residues import completed, lost_of_kept, notes_of_kept
 from model.tasks.motif_bench import check_case
 from model.tasks.problem import Output, Problem, count_within, held_out_problem, new_labels
 from model.tasks.record import Row, TaskRecord, numbers
 from model.tasks.request import Request, check_input
 from model.tasks.residue_ranges import ResidueRange, find_rows, parts_of
 from pipeline.batching import collate
+from pipeline.commands.words import listed
 from pipeline.errors import UsageError
 from pipeline.residues import MAX_PEPTIDE_BOND, UNKNOWN
 
@@ -98,12 +99,17 @@ def inpainting_problem(request: Request, name: str, structure: InputStructure) -
 
 
 def inpainting_notes(request: Request, problem: Problem, structure: InputStructure) -> list[str]:
-    """Which residues of the parts that are kept lack atoms."""
+    """Which residues of the parts that are kept lack atoms, and what does not come back."""
     kept = np.zeros(len(structure.structure), bool)
     for residues in _kept(request):
         kept[find_rows(residues, structure)] = True
-    kept &= structure.structure.aatype < UNKNOWN
-    return [f"{structure.name}: {said}" for said in notes_of_kept(kept, structure, "--contigs")]
+    typed = kept & (structure.structure.aatype < UNKNOWN)
+    said = notes_of_kept(typed, structure, "--contigs")
+    if lost := lost_of_kept(structure, kept):
+        said.append(f"--contigs: of what is kept, left out: {listed(lost)}")
+    if structure.beside:
+        said.append(f"left out, and not in the way: {structure.beside}")
+    return [f"{structure.file or structure.name}: {sentence}" for sentence in said]
 
 
 def _check_resolved(residues: ResidueRange, rows: list[int], structure: InputStructure) -> None:
@@ -179,6 +185,7 @@ INPAINTING = TaskRecord(
     notes=inpainting_notes,
     held_out=_held_out,
     takes_whole_input=False,
+    tells_others=True,
     hides_frames=True,
     compare=_compare,
     # An input is no answer to what is made around its parts.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,10 @@ _JOIN = {
     "pdb": "take out the MODEL and ENDMDL lines between them",
     "cif": "give all atoms one _atom_site.pdbx_PDB_model_num",
 }
+
+
+Read: TypeAlias = Callable[[bytes, str], ParsedEntry]
+"""Bytes and name of a file → its chains."""
 
 
 class InputError(Exception):
@@ -164,6 +169,11 @@ class InputStructure:
         return named
 
     @property
+    def beside(self) -> str:
+        """Names of what is beside the protein, with how often they are there."""
+        return "" if self.others is None else _counted(self.others)
+
+    @property
     def is_nameless(self) -> NDArray[np.bool_]:
         """(L,) Residues whose name says nothing, or is not known."""
         return np.isin(self.comp_ids, ["", "UNK"])
@@ -174,7 +184,7 @@ class InputStructure:
 
 
 def read_inputs(
-    path: Path, chains: Sequence[str] | None = None, *, with_others: bool = False
+    path: Path, chains: Sequence[str] | None = None, read: Read = read_chains
 ) -> Iterator[tuple[str, InputStructure | InputError]]:
     """Read a structure file, or all those of a folder, a tar or a list.
 
@@ -185,8 +195,8 @@ def read_inputs(
         relative to the list.
     chains : sequence of str, optional
         Their ids; all chains without it.
-    with_others : bool
-        Read what is beside the protein, too.
+    read : callable
+        `read_chains`, with options or without.
 
     Yields
     ------
@@ -217,7 +227,7 @@ def read_inputs(
         while name in taken:
             name += "_"
         taken.add(name)
-        attempts.append(_Attempt(name, entry, chains, with_others))
+        attempts.append(_Attempt(name, entry, chains, read))
     for attempt in attempts:
         while not attempt.in_stream and attempt.found is None:
             attempt.take(_read(attempt.source, found.root))
@@ -259,7 +269,7 @@ class _Attempt:
     name : str
     entry : Entry
     chains : sequence of str or None
-    with_others : bool
+    read : callable
 
     Attributes
     ----------
@@ -267,11 +277,11 @@ class _Attempt:
         What it has come to.
     """
 
-    def __init__(self, name: str, entry: Entry, chains: Sequence[str] | None, with_others: bool):
+    def __init__(self, name: str, entry: Entry, chains: Sequence[str] | None, read: Read):
         self.name = name
         self.found: InputStructure | InputError | None = None
         self._entry, self._chains, self._rank = entry, chains, 0
-        self._with_others = with_others
+        self._read = read
         self._notes: list[str] = []
         self._first_error: InputError | None = None
 
@@ -291,7 +301,7 @@ class _Attempt:
             if isinstance(raw, SourceError):
                 raise raw
             data = decompress(raw.data, MAX_BYTES, name=name)
-            parsed = read_chains(data, self.name, with_others=self._with_others)
+            parsed = self._read(data, self.name)
         except (SourceError, ParseError) as error:
             sentence = str(error) if name in str(error) else f"{name}: {error}"
             self._first_error = self._first_error or InputError(sentence)
@@ -338,8 +348,6 @@ class _Attempt:
         structure = InputStructure.of(self.name, named)
         if others is None:
             return replace(structure, notes=tuple(notes))
-        if len(others):
-            notes.append(f"{name}: comes back in its place, and is in the way: {_counted(others)}")
         structure = replace(
             structure,
             notes=tuple(notes),

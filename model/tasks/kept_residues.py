@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,6 +185,20 @@ def lost_of_chains(structure: InputStructure, stays: NDArray[np.bool_]) -> list[
     ):
         if atoms[modified]:
             said.append(f"{several(atoms[modified], 'atom')} {why} ({counted(names[modified])})")
+    return said
+
+
+def lost_of_kept(structure: InputStructure, kept: NDArray[np.bool_]) -> list[str]:
+    """What of residues (L,) of which only a `Chain` is kept does not come back: phrases."""
+    index = structure.structure.chain_index
+    own = tuple(o.select(kept[index == k][o.row]) for k, o in enumerate(structure.own))
+    said = lost_of_chains(replace(structure, own=own), np.zeros_like(kept))
+    if n := sum(len(np.unique(o.row[_is_terminal_oxygen(o)])) for o in own):
+        said.append(f"OXT of {several(n, 'residue')}")
+    named = np.flatnonzero(kept & ~structure.is_nameless)
+    names = [structure.comp_ids[row] for row in named]
+    if others := [name for name in names if not is_name_of_standard(name)]:
+        said.append(f"the names of residues that are none of the twenty ({counted(others)})")
     return said
 
 

@@ -54,6 +54,8 @@ class TaskRecord:
         Every residue of the input is part of the problem.
     takes_others : bool
         Ligands, metals and nucleic acids of the input are part of the problem.
+    tells_others : bool
+        They are not, and what else the file has of its chains is not either; but notes name it.
     notes : callable
         (request, problem, input) → what somebody should know of it, in sentences.
     flows : bool
@@ -93,6 +95,7 @@ class TaskRecord:
     held_out: Callable[[Mapping[str, Any], int], Problem]
     takes_whole_input: bool = True
     takes_others: bool = False
+    tells_others: bool = False
     notes: Callable[[Request, Problem, InputStructure], list[str]] = lambda *_: []
     flows: bool = True
     hides_frames: bool = False

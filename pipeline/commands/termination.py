@@ -19,21 +19,33 @@ NOTHING_BEGUN = "interrupted before anything was begun"
 
 
 @contextmanager
+def _answered(answer: Callable[[int, object], None], *signals: int) -> Iterator[None]:
+    """Within the block, signals are answered so, where it is Python's main thread that runs it.
+
+    One that is ignored goes on being ignored. One whose handler is not Python's (``None``) keeps
+    it: that could not be put back.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in signals:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, answer)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def terminable() -> Iterator[None]:
     """Within the block, SIGTERM raises KeyboardInterrupt, so that everything is put away."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: somebody's notebook
+    with _answered(stop, signal.SIGTERM):
         yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -49,16 +61,8 @@ def ended_at_once() -> Iterator[None]:
             os.write(2, f"{NOTHING_BEGUN}\n".encode())
         os._exit(INTERRUPTED)
 
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, stop)
-    try:
+    with _answered(stop, signal.SIGINT, signal.SIGTERM):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
@@ -68,16 +72,10 @@ def interruptions_wait() -> Iterator[None]:
     What a block starts has then a name, by which whoever is interrupted can end it.
     """
     heard: list[int] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, lambda number, _: heard.append(number))
     try:
-        yield
+        with _answered(lambda number, _: heard.append(number), signal.SIGINT, signal.SIGTERM):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if heard:
             signal.raise_signal(heard[0])
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 
 from pipeline.built.errors import OutputError
@@ -40,7 +39,7 @@ MAX_BLANKS = 3
 RETRY_SECONDS = 60.0
 """Failed files are tried again for as long as the build took, and at least so long."""
 
-_FILES_PER_WORKER = 8  # two pipes, and two more while it starts; some room
+_FILES_PER_WORKER = 8  # a connection, and some more while it starts; some room
 
 
 def available_jobs() -> int:
@@ -165,7 +164,7 @@ class Crew:
                 if not self._settled(future, task):
                     seat.stop()
                     queue.appendleft(task)
-            self._watch([task for _, task in running.values()])
+            self._watch(running.values())
 
     def _begin(self, seat: Seat, task: _Task) -> Future[Any]:
         part, job = task.part, self.job
@@ -218,9 +217,10 @@ class Crew:
                 f"{memory_limit.exceeded(self.job.reading.max_memory)}, and no file is to blame"
             ) from error
         except Exception as error:
+            story = "\n".join(getattr(error, "__notes__", ()))
             raise WorkersFail(
                 f"{task.part.name} cannot be built, and this is our fault: please report it "
-                f"({type(error).__name__}: {error})"
+                f"({type(error).__name__}: {error})\n{story}".rstrip()
             ) from error
         else:
             record = self._record(task)
@@ -246,11 +246,13 @@ class Crew:
         note = ProgressNote.read(self._layout.progress(task.part.number))
         files = task.part.files
         name = files[note.current].name if note is not None and note.current >= 0 else None
-        if name is not None and name not in task.casualties:
+        if name in task.casualties:
+            name = None
+        how = {"part": task.part.number, "input": name, "how": str(error)}
+        self.on_event("worker-died", how)
+        if name is not None:
             task.casualties[name] = self._verdict(task.hung)
-            self.on_event("worker-died", {"part": task.part.number, "input": name})
             return
-        self.on_event("worker-died", {"part": task.part.number, "input": None})
         if note is not None and note.current == COMPUTING and not task.careful:
             task.careful = True
             return
@@ -273,17 +275,18 @@ class Crew:
             "code)",
         )
 
-    def _watch(self, tasks: list[_Task]) -> None:
+    def _watch(self, running: Iterable[tuple[Seat, _Task]]) -> None:
         """Pass on how far the parts in flight are, and end what takes much too long."""
         limit = self.job.reading.timeout + GRACE_SECONDS
         notes = []
-        for task in tasks:
+        for seat, task in running:
             note = ProgressNote.read(self._layout.progress(task.part.number))
             if note is None:
                 continue
             notes.append(note)
             late = note.current != IDLE and time.monotonic() - note.since > limit
-            if late and not task.hung and _kill(note.pid):
+            if late and not task.hung:
+                seat.stop()
                 task.hung = True
                 self.on_event("worker-hangs", {"part": note.part, "pid": note.pid})
         self.on_poll(notes)
@@ -341,14 +344,3 @@ def _allow_open_files(n: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
-
-
-def _kill(pid: int) -> bool:
-    try:
-        process = psutil.Process(pid)
-        if process.ppid() != os.getpid():  # the number has been given to somebody else since
-            return False
-        process.kill()
-    except psutil.Error:
-        return False
-    return True

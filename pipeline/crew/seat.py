@@ -1,6 +1,6 @@
 """The place of one worker process of this machine: how it starts, and how it ends.
 
-The process stands behind a pair of pipes, `pipeline.crew.worker`. So a seat can be in a thread and
+The process stands behind a connection, `pipeline.crew.worker`. So a seat can be in a thread and
 in a daemon, as those of a cluster's workers are. These outlive a build: their process is kept warm
 between parts, and goes by itself when there has been nothing to do for a while.
 """
@@ -15,16 +15,24 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from multiprocessing.connection import Pipe
 from typing import Any
 
-from pipeline.crew.worker import INTERRUPTS, receive, send
+from pipeline.commands.termination import interruptions_wait, say
+from pipeline.crew.worker import INTERRUPTS
 from pipeline.errors import Failure
 
 POLL_SECONDS = 0.2
 
 IDLE_SECONDS = 60.0
+
+LAST_SECONDS = 5.0
+"""So long may a worker take to end by itself once it has hung up, and again when it is killed. One
+that waits in the kernel, for a file system that does not answer, ends when that does."""
+
+_LOOK_SECONDS = 1.0
 
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1"
@@ -50,7 +58,7 @@ class Seat:
     def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
         self._idle_seconds = idle_seconds
         self._guard = threading.Lock()
-        self._thread: _Keeper | None = None
+        self._keeper: _Keeper | None = None
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Run a function in the worker; `WorkerDied` if that dies of it, `WorkersFail` if none can
@@ -58,30 +66,35 @@ class Seat:
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         message = pickle.dumps((function, arguments))
-        with _interrupts_held(), self._guard:
-            if self._thread is None or not self._thread.takes(future, message):
+        with interruptions_wait(), self._guard:
+            if self._keeper is None or not self._keeper.takes(future, message):
                 keeper = _Keeper(self._idle_seconds)
                 keeper.takes(future, message)
                 try:
                     keeper.start()
                 except RuntimeError as error:  # no more threads
                     raise WorkersFail(f"a worker process cannot be started: {error}") from error
-                self._thread = keeper
+                self._keeper = keeper
         return future
 
     def stop(self) -> None:
         """Kill the worker, and wait until it is gone."""
+        stop_all([self])
+
+    def _dismiss(self) -> _Keeper | None:
         with self._guard:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.end()
+            keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.end()
+        return keeper
 
 
 def stop_all(seats: Iterable[Seat]) -> None:
     """End the seats, all of them: an impatient second Ctrl-C waits until that is done."""
-    with _interrupts_held():
-        for seat in seats:
-            seat.stop()
+    with interruptions_wait():
+        for keeper in [seat._dismiss() for seat in seats]:
+            if keeper is not None:
+                keeper.join()
 
 
 class _Keeper(threading.Thread):
@@ -94,7 +107,7 @@ class _Keeper(threading.Thread):
         self._requests: queue.SimpleQueue[tuple[Future[Any], bytes] | None] = queue.SimpleQueue()
         self._guard = threading.Lock()
         self._is_over = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._worker: _Worker | None = None
 
     def takes(self, future: Future[Any], message: bytes) -> bool:
         """Hand over a request; false if this one has ended."""
@@ -104,12 +117,13 @@ class _Keeper(threading.Thread):
             return not self._is_over
 
     def end(self) -> None:
+        """Kill the worker; the thread ends soon after."""
         with self._guard:
             self._is_over = True
             self._requests.put(None)
-            if self._process is not None:
-                self._process.kill()
-        self.join()
+            worker = self._worker
+        if worker is not None:
+            worker.process.kill()
 
     def run(self) -> None:
         # Ctrl-C goes to the whole process group. A worker starts with what is blocked here, so it
@@ -123,8 +137,8 @@ class _Keeper(threading.Thread):
                 except BaseException as error:
                     future.set_exception(error)
         finally:
-            if self._process is not None:
-                _end(self._process)
+            if self._worker is not None:
+                self._worker.end()
 
     def _next(self) -> tuple[Future[Any], bytes] | None:
         try:
@@ -138,70 +152,68 @@ class _Keeper(threading.Thread):
         with self._guard:
             if self._is_over:
                 raise WorkerDied("the worker was stopped")
-            if self._process is None or self._process.poll() is not None:
-                self._process = _start()
-            process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
+            if self._worker is None or self._worker.process.poll() is not None:
+                self._worker = _Worker()
+            worker = self._worker
         try:
-            send(process.stdin, message)
-            reply = receive(process.stdout)
-        except OSError:
-            reply = None
-        if reply is None:
-            _end(process)
-            raise WorkerDied(f"the worker ended with status {process.returncode}")
-        value, error, has_grown = pickle.loads(reply)
+            worker.connection.send_bytes(message)
+            while not worker.connection.poll(_LOOK_SECONDS):
+                if self._is_over:  # it was killed, and yet has not hung up
+                    raise EOFError
+            reply = worker.connection.recv_bytes()
+        except (EOFError, OSError):
+            self._worker = None
+            raise WorkerDied(worker.end(LAST_SECONDS)) from None
+        value, error, story, has_grown = pickle.loads(reply)
         if has_grown:
-            _end(process)
+            self._worker = None
+            worker.end()
         if error is not None:
+            error.add_note(f"In the worker:\n{story}")
             raise error
         return value
 
 
-def _start() -> subprocess.Popen[bytes]:
-    # Not what its working folder would mislead it to, but what this process finds, it loads.
-    path = [str(folder) for folder in sys.path]
-    code = f"import sys; sys.path[:] = {path}; from pipeline.crew.worker import work"
-    if not sys.executable:
-        raise WorkersFail(
-            "a worker process cannot be started: this Python does not know its program"
-        )
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-c", f"{code}; work({os.getpid()})"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **WORKER_ENVIRONMENT},
-        )
-    except OSError as error:
-        raise WorkersFail(f"a worker process cannot be started: {error}") from error
+class _Worker:
+    """A worker process, and the connection to it."""
 
+    def __init__(self) -> None:
+        if not sys.executable:
+            raise WorkersFail(
+                "a worker process cannot be started: this Python does not know its program"
+            )
+        # Not what its working folder would mislead it to, but what this process finds, it loads.
+        path = [str(folder) for folder in sys.path]
+        code = f"import sys; sys.path[:] = {path}; from pipeline.crew.worker import work"
+        try:
+            self.connection, theirs = Pipe()
+            with theirs:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", f"{code}; work({os.getpid()}, {theirs.fileno()})"],
+                    stdin=subprocess.DEVNULL,
+                    # What something prints is no reply, and no output of this process.
+                    stdout=sys.__stderr__ or subprocess.DEVNULL,
+                    env={**os.environ, **WORKER_ENVIRONMENT},
+                    pass_fds=[theirs.fileno()],
+                )
+        except OSError as error:
+            raise WorkersFail(f"a worker process cannot be started: {error}") from error
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        assert pipe is not None
-        with contextlib.suppress(OSError):  # what was still to be written has no reader
-            pipe.close()
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """What interrupts the block interrupts after it: no seat is left half-started or half-ended."""
-    held: list[int] = []
-    handlers = {}
-    if threading.current_thread() is threading.main_thread():
-        # Blocking is not enough: another thread may get the signal, and Python answers it in this.
-        for number in INTERRUPTS:
-            handlers[number] = signal.signal(number, lambda n, _: held.append(n))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    if held:
-        signal.raise_signal(held[0])
+    def end(self, seconds: float = 0.0) -> str:
+        """Kill it, unless it ends by itself in so many seconds; how it ended, in words."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        self.process.kill()
+        self.connection.close()
+        try:
+            status = self.process.wait(LAST_SECONDS)
+        except subprocess.TimeoutExpired:
+            sentence = (
+                f"worker process {self.process.pid} was killed and does not end: does a file "
+                "system not answer? It is left behind, and can do no more than end"
+            )
+            say(f"warning: {sentence}")
+            return sentence
+        if status >= 0:
+            return f"the worker ended with status {status}"
+        return f"the worker was ended by signal {-status}, {signal.strsignal(-status)}"

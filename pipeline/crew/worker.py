@@ -1,17 +1,19 @@
-"""What a worker process does: it is asked through a pipe and replies through another, until its
+"""What a worker process does: it is asked and replies through a connection of its own, until its
 parent or its work ends."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pickle
 import signal
-import struct
 import sys
 import threading
 import time
-from typing import IO, Any
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
 
 import psutil
 
@@ -23,56 +25,47 @@ MAX_GROWTH = 300_000_000
 """Bytes. A worker that holds so much more than after its first task goes on holding what some
 large file took; it is replaced."""
 
-_LENGTH = struct.Struct("<q")
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.2
 
 
-def work(parent: int) -> None:
-    """Take tasks from standard input, and put what becomes of them on standard output.
+def work(parent: int, number: int) -> None:
+    """Take tasks from the connection of that number, and put what becomes of them there.
 
-    A task is a function with its arguments. A reply is its value, the exception that it raised, and
-    whether this process has grown and ends now.
+    A task is a function with its arguments. A reply is its value, the exception that it raised, the
+    traceback of that, and whether this process has grown and ends now.
     """
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no reply
+    os.set_inheritable(number, False)
     _begin(parent)
     memory = psutil.Process().memory_info
     most = None
     has_grown = False
-    while not has_grown and (message := receive(sys.stdin.buffer)) is not None:
-        value: Any = None
-        problem: Exception | None = None
-        try:
-            function, arguments = pickle.loads(message)
-            value = function(*arguments)
-        except Exception as error:
-            problem = error
-        most = most or memory().rss + MAX_GROWTH
-        has_grown = memory().rss > most
-        try:
-            reply = pickle.dumps((value, problem, has_grown))
-            pickle.loads(reply)
-        except Exception:  # an exception of somebody's own making need not travel
-            unsaid = RuntimeError(f"{type(problem).__name__}: {problem}")
-            reply = pickle.dumps((None, unsaid, has_grown))
-        send(replies, reply)
+    with Connection(number) as connection, contextlib.suppress(EOFError, OSError):  # parent is gone
+        while not has_grown:
+            message = connection.recv_bytes()
+            value: Any = None
+            problem: Exception | None = None
+            story = ""
+            try:
+                function, arguments = pickle.loads(message)
+                value = function(*arguments)
+            except Exception as error:
+                problem, story = error, traceback.format_exc()
+            most = most or memory().rss + MAX_GROWTH
+            has_grown = memory().rss > most
+            try:
+                reply = pickle.dumps((value, problem, story, has_grown))
+                pickle.loads(reply)
+            except Exception as error:  # not everything can travel
+                reply = pickle.dumps((None, _unsaid(value, problem, error), story, has_grown))
+            connection.send_bytes(reply)
 
 
-def send(pipe: IO[bytes], message: bytes) -> None:
-    """Write a message as `receive` reads it."""
-    pipe.write(_LENGTH.pack(len(message)) + message)
-    pipe.flush()
-
-
-def receive(pipe: IO[bytes]) -> bytes | None:
-    """A message; ``None`` where the other end is gone."""
-    head = pipe.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    message = pipe.read(length)
-    return message if len(message) == length else None
+def _unsaid(value: Any, problem: Exception | None, error: Exception) -> RuntimeError:
+    """What is told instead of a value or an exception that cannot be pickled."""
+    if problem is not None:
+        return RuntimeError("".join(traceback.format_exception_only(problem)).strip())
+    return RuntimeError(f"a value of type {type(value).__name__} cannot be sent: {error}")
 
 
 def _begin(parent: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -101,6 +101,18 @@ def residue_names(chain: Chain, kept: Kept | None = None) -> list[str]:
         if own.whole:
             names[row] = own.comp_id
     return names
+
+
+def to_first_place(chains: Iterable[Chain]) -> dict[str, int]:
+    """``label_asym_id`` → what is added to `residue_index`, so that ``label_seq_id`` is from 1 on.
+
+    Without a sequence to count in, `residue_index` is the author's number, which may be below 1.
+    """
+    lowest: dict[str, int] = {}
+    for chain in chains:
+        first = min(1, int(chain.residue_index[0]))
+        lowest[chain.label_asym_id] = min(first, lowest.get(chain.label_asym_id, 1))
+    return {label: 1 - first for label, first in lowest.items()}
 
 
 def kept_names(chain: Chain, kept: Kept) -> dict[int, str]:

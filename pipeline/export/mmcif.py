@@ -24,6 +24,7 @@ from pipeline.export.atoms import (
     rows_with_atoms,
     shortest,
     thousandths,
+    to_first_place,
 )
 from pipeline.export.bonds import Bond, bonds_between
 from pipeline.export.cif_values import item, loop, quoted, table
@@ -116,7 +117,7 @@ def mmcif_text(
     if kept is not None:
         last = [chain for chain in chains if chain.model == chains[-1].model]
         bonds = bonds_between(last, kept, entities.others.residues, connections)
-        parts += [_struct_conn(bonds)] if bonds else []
+        parts += [_struct_conn(bonds, entities.to_first)] if bonds else []
     parts += _atoms(chains, ellipsoids, entities)
     return "#\n".join(parts) + "#\n"
 
@@ -179,7 +180,7 @@ class _Entities:
         others: Sequence[OtherResidue],
         kept: Mapping[str, Kept],
     ):
-        self._kept = kept
+        self._kept, self.to_first = kept, to_first_place(chains)
         groups: dict[tuple[Any, ...], _Entity] = {}
         taken = {c.entity_id for c in chains}
         used: set[str] = set()
@@ -332,13 +333,14 @@ def _linking(name: str) -> str:
     return "peptide linking" if hand == "none" else f"{hand}-peptide linking"
 
 
-def _struct_conn(bonds: Sequence[Bond]) -> str:
+def _struct_conn(bonds: Sequence[Bond], to_first: Mapping[str, int]) -> str:
     rows, numbers = [], dict.fromkeys((bond.kind for bond in bonds), 0)
     for bond in bonds:
         numbers[bond.kind] += 1
         row = [f"{bond.kind}{numbers[bond.kind]}", bond.kind]
         for end in (bond.one, bond.other):
-            seq = "." if end.label_seq_id is None else str(end.label_seq_id)
+            place, more = end.label_seq_id, to_first.get(end.label_asym_id, 0)
+            seq = "." if place is None else str(place + more)
             row += [*map(quoted, (end.label_asym_id, end.comp_id)), seq, quoted(end.name)]
             row += [quoted(end.auth_asym_id), quoted(end.comp_id), str(end.auth_seq_id)]
             row += [quoted(end.ins_code or None), quoted(end.altloc or None), "1_555"]
@@ -387,7 +389,8 @@ def _atoms(
 
 def _add_atoms(sites: list[tuple[str, ...]], chain: Chain, entities: _Entities) -> None:
     codes = [quoted(code) if code else "?" for code in insertion_codes(chain)]
-    index, auth = chain.residue_index.tolist(), chain.auth_seq_id.tolist()
+    places = (chain.residue_index + entities.to_first[chain.label_asym_id]).tolist()
+    auth = chain.auth_seq_id.tolist()
     b_factors = [shortest(b, 2) for b in chain.b_factor]
     label, author = quoted(chain.label_asym_id), quoted(chain.auth_asym_id)
     entity, model = entities.of(chain), str(chain.model)
@@ -403,7 +406,7 @@ def _add_atoms(sites: list[tuple[str, ...]], chain: Chain, entities: _Entities) 
                 comp,
                 label,
                 entity,
-                str(index[row]),
+                str(places[row]),
                 codes[row],
                 *map(thousandths, atom.xyz),
                 f"{atom.occupancy / 100:.2f}",

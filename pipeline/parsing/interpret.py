@@ -68,6 +68,7 @@ def interpret(
     entry_id: str,
     *,
     with_others: bool = False,
+    with_unoccupied: bool = False,
     with_beside: bool = False,
 ) -> Interpretation:
     """Make the chains of a model.
@@ -80,7 +81,9 @@ def interpret(
     entry_id : str
     with_others : bool
         Tell all that the file has: what is beside the protein, and of its chains what has no row or
-        no slot. Atoms without occupancy are then atoms.
+        no slot.
+    with_unoccupied : bool
+        Atoms without occupancy are atoms.
     with_beside : bool
         The same in short, even if there is only one chain.
     """
@@ -102,7 +105,7 @@ def interpret(
         none = np.zeros(0, np.int64)
         return Interpretation([], [], flags + reconcile.left_out(runs, geometry, none), others)
     made, placed = _build(
-        atoms, runs, geometry, table, metadata, entry_id, flags, with_unoccupied=with_others
+        atoms, runs, geometry, table, metadata, entry_id, flags, with_unoccupied=with_unoccupied
     )
     others = None
     if with_others:

@@ -107,6 +107,7 @@ def read_chains(
     b_factor_is: BFactorIs = "auto",
     accept: Accept | None = None,
     with_others: bool = False,
+    with_unoccupied: bool = False,
 ) -> ParsedEntry:
     """Read the polypeptide chains of a structure file.
 
@@ -127,8 +128,10 @@ def read_chains(
         Judges the header before any atom is read: metadata → ``None``, or (reason, detail) to
         reject the entry; it then has no chains, and `ParsedEntry.rejected` says why.
     with_others : bool
-        Read what is beside the protein, too, what its chains have beside their rows, and atoms
-        without occupancy; for what is packed, not for datasets.
+        Read what is beside the protein, too, and what its chains have beside their rows; for what
+        is packed, not for datasets.
+    with_unoccupied : bool
+        Read atoms without occupancy like others; not for datasets either.
 
     Returns
     -------
@@ -181,7 +184,12 @@ def read_chains(
     for of_model in _models(atoms):
         first = with_others and others is None
         result = interpret(
-            of_model, info, entry_id, with_others=first, with_beside=assembly is not None
+            of_model,
+            info,
+            entry_id,
+            with_others=first,
+            with_unoccupied=with_unoccupied,
+            with_beside=assembly is not None,
         )
         if first:
             others, of_chains = result.others, result.of_chains

@@ -20,7 +20,9 @@ from model.checkpoint import CheckpointInfo, save_flow
 from model.flow.type_constraints import TypeConstraints
 from model.sample import Sample, Sampler
 from model.sample.command import main
+from model.sample.sampler import read_problems
 from model.score import Scorer
+from model.tasks import Request
 from model.tasks.inputs import InputError, InputStructure, read_inputs
 from model.tasks.type_preferences import bias_of, parse_omit, read_biases, ties_of
 from pipeline.errors import UsageError
@@ -251,6 +253,18 @@ def test_a_tied_residue_takes_the_type_that_is_given_of_another(flow: Sampler, d
         flow.sample(
             "design", input=dimer, tied="chains", fixed="A1", partial_sequence=partial, **FEW
         )
+
+
+@pytest.mark.parametrize("fixed", ["A2", None])
+def test_what_stays_under_another_name_than_the_twenty_is_said_to_be_tied_to_nothing(
+    tmp_path: Path, fixed: str | None
+) -> None:
+    lines = [x.replace("GLN A   2", "XAA A   2") for x in lines_of("A", "B")]
+    odd = write_pdb(tmp_path / "odd.pdb", lines)
+    notes: list[str] = []
+    read_problems(Request("design", input=odd, tied="chains", fixed=fixed), notes.append)
+    told = "odd.pdb: --tied: none of the twenty types, and so tied to nothing: A2"
+    assert [told] * (fixed is not None) == [note for note in notes if "--tied" in note]
 
 
 def test_ties_join_over_residues_that_they_share(dimer: Path) -> None:

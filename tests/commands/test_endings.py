@@ -12,6 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +25,7 @@ from model.checkpoint import own_networks
 from pipeline.build import planned
 from pipeline.built.errors import OutputError
 from pipeline.commands.start import start
+from pipeline.commands.termination import ended_at_once, interruptions_wait, terminable
 from pipeline.crew.crew import WorkersFail
 from pipeline.errors import Failure, UsageError
 from pipeline.files.lock import file_lock
@@ -339,3 +342,15 @@ def test_a_command_ends_though_a_module_that_it_loads_swallows_the_interruption(
     assert ended.returncode == 130
     assert ended.stdout == ""
     assert ended.stderr == "interrupted before anything was begun\n"
+
+
+@pytest.mark.parametrize("block", [terminable, ended_at_once, interruptions_wait])
+def test_a_signal_that_another_than_python_answers_goes_on_being_answered_by_it(
+    block: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced: list[int] = []
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    monkeypatch.setattr(signal, "signal", lambda number, _: replaced.append(number))
+    with block():
+        pass
+    assert replaced == []

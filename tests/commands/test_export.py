@@ -307,6 +307,13 @@ def test_chains_without_an_entity_sequence_keep_their_numbers(
     )
     for kind in FORMATS:
         assert differences(text_of([replace(stored, chain=chain)], kind), [chain]) == []
+    # Places in an mmCIF file are from 1 on, in all models alike.
+    moved = {"residue_index": chain.residue_index + 5, "auth_seq_id": chain.auth_seq_id + 5}
+    later = replace(chain, model=2, **moved)
+    block = gemmi.cif.read_string(mmcif_text([chain, later])).sole_block()
+    for model, rows in zip(gemmi.make_structure_from_block(block), (chain, later), strict=True):
+        numbers = [(r.label_seq, r.seqid.num) for r in model[chain.auth_asym_id]]
+        assert numbers == [(n + 30, n) for n in rows.auth_seq_id.tolist()]
 
 
 def test_a_blank_chain_id_and_several_models_come_back(

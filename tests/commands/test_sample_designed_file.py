@@ -250,6 +250,39 @@ def test_a_part_without_occupancy_is_no_part_to_build_around_and_is_not_called_m
         read_problems(Request("inpainting", input=path, contigs="3/A4-6/3"))
 
 
+def test_inpainting_says_what_of_the_parts_that_it_keeps_does_not_come_back(
+    tmp_path: Path,
+) -> None:
+    lines = [line for old in first(8) for line in with_oddities(old)]
+    lines += ["TER", beside("ZN  ", "ZN", 99, (40.0, 20.0, 5.0))]
+    path = write_pdb(tmp_path / "a.pdb", lines)
+    notes: list[str] = []
+    read_problems(Request("inpainting", input=path, contigs="3/A1-8/3"), notes.append)
+    assert notes == [
+        "a.pdb: --contigs: of what is kept, left out: alternate locations of 1 residue, 1 atom "
+        "that the parents of modified residues lack (SEP), OXT of 1 residue and the names of "
+        "residues that are none of the twenty (SEP)",
+        "a.pdb: left out, and not in the way: ZN",
+    ]
+    notes.clear()
+    read_problems(Request("inpainting", input=path, contigs="3/A3-4/3"), notes.append)
+    assert notes == ["a.pdb: left out, and not in the way: ZN"]
+
+
+def with_oddities(line: str) -> list[str]:
+    """A line of ubiquitin: Q2 has another place for CB, K6 is a SEP, and L8 has OXT."""
+    atom = number_of(line), line[12:16].strip()
+    if atom == ("2", "CB"):
+        other = f"{line[:16]}B{line[17:30]}{float(line[30:38]) + 0.5:8.3f}{line[38:54]}"
+        return [f"{line[:16]}A{line[17:54]}  0.60{line[60:]}", f"{other}  0.40{line[60:]}"]
+    if atom == ("8", "O"):
+        return [line, f"{line[:12]} OXT{line[16:30]}{float(line[30:38]) + 2:8.3f}{line[38:]}"]
+    if atom[0] == "6":
+        name = {"CG": " OG ", "CD": " P  ", "CE": "", "NZ": ""}.get(atom[1], line[12:16])
+        return [f"HETATM{line[6:12]}{name} SEP{line[20:76]}{name[:2]}"] if name else []
+    return [line]
+
+
 def test_a_break_that_the_sequence_does_not_show_is_named(tmp_path: Path) -> None:
     chain = [line for line in first(12) if int(number_of(line)) not in range(5, 8)]
     _, said = read(tmp_path / "a.pdb", chain)

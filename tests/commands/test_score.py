@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,26 @@ def test_side_chains_and_other_chains_say_nothing(ckpt: Path, short: Path, tmp_p
     assert np.array_equal(one.of_orders, of_a.of_orders)
     assert of_both.scored.sum() == 2 * N
     assert of_both.conditional is None
+
+
+def test_atoms_without_occupancy_are_read_as_design_reads_them(ckpt: Path, tmp_path: Path) -> None:
+    lines = [line for line in ubiquitin_lines() if int(line[22:26]) <= N]
+    whole = write_pdb(tmp_path / "a" / "one.pdb", lines)
+    empty = [f"{x[:54]}  0.00{x[60:]}" if int(x[22:26]) in (4, 5) else x for x in lines]
+    some = write_pdb(tmp_path / "b" / "one.pdb", empty)
+    scorer = Scorer.load(ckpt, device="cpu")
+    options: dict[str, Any] = {"orders": 1, "steps": 3, "mutations": False}
+    ((first,), (second,)) = (scorer.score(path, **options) for path in (whole, some))
+    assert second.scored.sum() == N
+    assert second.total == first.total
+    assert run(ckpt, some, tmp_path / "out", "--steps", "3", "--no-mutations") == 0
+    (row,) = rows(tmp_path / "out" / "scores.csv")
+    assert row["n_scored"] == str(N)
+
+
+def test_a_sequence_is_not_called_as_that_of_the_file(ckpt: Path, short: Path) -> None:
+    with pytest.raises(UsageError, match="'input' is what the sequence of the file is called"):
+        Scorer.load(ckpt, device="cpu").score(short, sequences={"input": "A" * N})
 
 
 def test_an_estimate_takes_fewer_evaluations(

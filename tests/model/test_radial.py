@@ -9,6 +9,7 @@ from torch import Tensor
 from model.compiled_c import SWITCH
 from model.network import radial
 from model.network.radial import N_BASES, bases, radial_product
+from tests.support.openmp import skip_without_openmp
 
 P, Q = 5, 4
 
@@ -55,7 +56,26 @@ def test_c_and_torch_give_the_same_product_and_gradient(
     assert not found[0][1, 2, 3].any()
 
 
+def test_points_decide_how_precise_distances_are_and_autocast_the_product_that_torch_makes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points, others, weight = (x.detach() for x in edges(torch.float32, 32))
+    alone = radial_product(points, others, weight)
+    half = [x.bfloat16() for x in (points, others, weight)]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(radial_product(points, others, weight), alone)
+        monkeypatch.setenv(SWITCH, "0")
+        product = radial_product(points, others, weight)
+    assert bases(points, others).dtype == torch.float32
+    assert bases(*half[:2]).dtype == product.dtype == radial_product(*half).dtype == torch.bfloat16
+    errors = [(x - alone).abs().max() / alone.abs().max() for x in (product, radial_product(*half))]
+    assert 4 * errors[0] < errors[1] < 0.2
+    with pytest.raises(RuntimeError, match="same dtype"):
+        radial_product(points, others, half[2])
+
+
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without_openmp(radial._library(torch.float32))
     given = edges(torch.float32, 32)
     alone = product_and_gradient(*given)
     monkeypatch.setattr(radial, "WORTH_A_THREAD", 1)

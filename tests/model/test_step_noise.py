@@ -184,7 +184,31 @@ def test_points_are_turned_onto_others_as_well_as_any_rotation_can() -> None:
     angles = torch.randn(3, 3, generator=g, dtype=torch.float64)
     moved = still @ roma.rotvec_to_rotmat(angles).transpose(1, 2)
     assert torch.allclose(turned_onto(still, moved), still, atol=1e-9)
-    assert torch.equal(turned_onto(still, torch.zeros_like(still)), torch.zeros_like(still))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("degenerate", ["still", "moved", "both"])
+@pytest.mark.parametrize("kind", ["one", "in one place", "on a line", "at the origin"])
+def test_points_that_leave_a_turn_open_are_turned_all_the_same(
+    kind: str, degenerate: str, dtype: torch.dtype
+) -> None:
+    g = torch.Generator().manual_seed(5)
+    n = 1 if kind == "one" else 6
+    line = torch.randn(n, 1, generator=g, dtype=dtype)
+    along = {"on a line": line, "at the origin": torch.zeros_like(line)}
+    pair = []
+    for which in ("still", "moved"):
+        points = torch.randn(n, 3, generator=g, dtype=dtype)
+        if degenerate in (which, "both"):
+            points = along.get(kind, torch.ones_like(line)) * points[:1]
+        pair.append(points[None])
+    still, moved = pair
+    found = turned_onto(still, moved)
+    # A turn, and one that no other is better than: of a line, its direction is what counts.
+    close = {"atol": 1e-5 if dtype == torch.float32 else 1e-12, "rtol": 0.0}
+    assert torch.allclose(found @ found.transpose(1, 2), moved @ moved.transpose(1, 2), **close)
+    best = torch.linalg.svdvals(still.transpose(1, 2) @ moved).sum()
+    assert torch.allclose((found * still).sum(), best, **close)
 
 
 # ---- the sampler --------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tracemalloc
 from dataclasses import replace
 
+import gemmi
 import pytest
 
 from pipeline.chain import Chain
 from pipeline.export.bonds import bonds_between
 from pipeline.export.chain_ids import with_own_ids
 from pipeline.export.errors import ExportError
+from pipeline.export.mmcif import mmcif_text
 from pipeline.export.others import KeptResidue, OtherAtom, OtherResidue
 from pipeline.export.pdb import pdb_text
 from pipeline.parsing import read_chains
@@ -99,6 +101,15 @@ def test_the_bond_between_neighbours_is_listed_of_modified_residues_alone() -> N
     }
     found = bonds_between([chain], {"A": ends}, [], [link((3, "C"), (1, "N"))])
     assert [(b.one.auth_seq_id, b.other.auth_seq_id) for b in found] == [(3, 1)]
+
+
+def test_ends_of_a_bond_are_at_the_places_of_their_residues() -> None:
+    whole = cysteines()
+    chain = replace(whole, residue_index=whole.residue_index - 5, auth_seq_id=whole.auth_seq_id - 5)
+    near = {0: sulphurs(("", 0)), 2: sulphurs(("", 2000))}
+    block = gemmi.cif.read_string(mmcif_text([chain], kept={"A": near})).sole_block()
+    tags = ["ptnr1_label_seq_id", "ptnr2_label_seq_id", "ptnr1_auth_seq_id", "ptnr2_auth_seq_id"]
+    assert [list(row) for row in block.find("_struct_conn.", tags)] == [["1", "3", "-4", "-2"]]
 
 
 def test_thousands_of_sulphurs_take_little_memory() -> None:

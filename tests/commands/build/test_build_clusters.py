@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 import pipeline.crew.cluster_crew
 import pipeline.crew.clusters
+import pipeline.crew.crew
 from pipeline.build.command import main
 from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, make_plan
@@ -28,7 +28,6 @@ from pipeline.crew.cluster_crew import ClusterCrew
 from pipeline.crew.cluster_task import Order, build_on_cluster, lease
 from pipeline.crew.clusters import WorkerLost
 from pipeline.crew.crew import Job, WorkersFail
-from pipeline.crew.seat import Seat, WorkerDied
 from pipeline.files.place import Place
 from pipeline.sources import discover, group_entries
 from tests.support import build_runs as runs
@@ -40,58 +39,6 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from local_clusters import dask_cluster, ray_cluster
 
 SECONDS = 300
-
-
-# ---- the seat of a worker ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def seat() -> Iterator[Seat]:
-    seat = Seat()
-    yield seat
-    seat.stop()
-
-
-def test_a_seat_runs_calls_in_one_process_that_is_not_this_one(seat: Seat) -> None:
-    first, second = (seat.submit(os.getpid).result(SECONDS) for _ in range(2))
-    assert first == second != os.getpid()
-
-
-def test_a_seat_hands_on_what_a_call_raises(seat: Seat) -> None:
-    with pytest.raises(ZeroDivisionError):
-        seat.submit(divmod, 1, 0).result(SECONDS)
-    assert seat.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
-
-
-def test_what_a_call_prints_does_not_disturb_the_replies(seat: Seat) -> None:
-    assert seat.submit(os.write, 1, b"a library's greeting\n").result(SECONDS) == 21
-    assert seat.submit(print, "hello").result(SECONDS) is None
-
-
-def test_a_process_that_dies_is_told_from_one_that_fails_and_is_replaced(
-    seat: Seat,
-) -> None:
-    with pytest.raises(WorkerDied):
-        seat.submit(os._exit, 3).result(SECONDS)
-    assert seat.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
-
-
-def test_stopping_a_seat_ends_what_it_does(seat: Seat) -> None:
-    pid = seat.submit(os.getpid).result(SECONDS)
-    future = seat.submit(time.sleep, 1000)
-    time.sleep(0.1)
-    seat.stop()
-    assert wait([future], SECONDS).done
-    assert isinstance(future.exception(), WorkerDied)
-    assert not psutil.pid_exists(pid)
-
-
-def test_an_idle_process_goes_and_comes_back() -> None:
-    seat = Seat(idle_seconds=0.2)
-    first = seat.submit(os.getpid).result(SECONDS)
-    wait_until(lambda: not psutil.pid_exists(first), SECONDS)
-    assert seat.submit(os.getpid).result(SECONDS) != first
-    seat.stop()
 
 
 # ---- a part on another machine ----------------------------------------------------------------
@@ -132,6 +79,18 @@ def test_a_part_leaves_its_shard_and_record_and_nothing_else(one: OnePart) -> No
     assert (one.layout.root / one.layout.shard(0)).stat().st_size == record.shard_bytes
     assert runs.leftovers(one.layout.root) == []
     assert not (one.layout.root / one.layout.lease).exists()
+
+
+def test_a_fault_of_ours_is_told_in_a_sentence_and_then_with_its_traceback(
+    one: OnePart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.crew.crew, "build_assigned", json.loads)
+    with lease(one.layout) as token:
+        reply = build_on_cluster(one.part, order(one, token))
+    sentence, heading, *_, last = (reply.problem or "").splitlines()
+    assert "part-00000 cannot be built, and this is our fault: please report it" in sentence
+    assert heading == "In the worker:"
+    assert last.startswith("TypeError: loads() takes 1 positional argument")
 
 
 def test_parts_in_turn_are_built_by_one_warm_process(one: OnePart) -> None:

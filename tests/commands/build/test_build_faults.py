@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -111,8 +112,10 @@ class Faulty:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MARKERS", str(folder / "markers"))
             options = ["--n-jobs", 2, "--timeout", 1, "--max-file-size", 1]
+            options += ["--log-file", folder / "log.jsonl"]
             arguments = ["--pdb-dir", self.source, "--out-dir", self.out, *options]
             self.result = run(*arguments, append=faults(), folder=folder)
+        self.log = [json.loads(line) for line in (folder / "log.jsonl").open()]
         self.source_is_untouched = runs.snapshot(self.source) == before
 
 
@@ -130,6 +133,13 @@ def test_a_bad_file_costs_itself_and_is_recorded_by_name_and_reason(
     assert row["message"]
     assert row["n_chains"] == 0
     assert name not in runs.entry_ids(faulty.out)
+
+
+def test_the_log_says_how_a_worker_ended(faulty: Faulty) -> None:
+    how = {event["input"]: event["how"] for event in faulty.log if event["event"] == "worker-died"}
+    assert how["exits.pdb"] == "the worker ended with status 3"
+    assert how["kills.pdb"] == "the worker was ended by signal 9, Killed"
+    assert "signal 11" in how["crashes.pdb"]
 
 
 def test_what_hangs_in_native_code_is_killed(faulty: Faulty) -> None:

@@ -17,6 +17,7 @@ from model.attention.gaussians import HeadGaussians
 from model.attention.heads import Heads
 from model.compiled_c import SWITCH
 from tests.support.attention_inputs import SIZES, Inputs, largest, layer, random_inputs
+from tests.support.openmp import skip_without_openmp
 
 FAR = 200.0
 HAS_NATIVE = native.is_usable(torch.zeros(1))
@@ -128,8 +129,7 @@ def test_gradients_are_those_of_finite_differences(arithmetic: str, normalise: b
 
 
 def test_threads_share_the_work_and_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not HAS_NATIVE:
-        pytest.skip("there is no C compiler here")
+    skip_without_openmp(native._library(torch.float32))
     monkeypatch.setattr(native, "WORTH_A_THREAD", 1)
     inputs = random_inputs(n_items=3, n=20, c_z=0)
     one = _run(layer(c_z=0), inputs)

@@ -1,0 +1,116 @@
+"""The place of a worker process: what comes back from it, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from pathlib import Path
+
+import psutil
+import pytest
+
+import pipeline.crew.seat
+from pipeline.crew.seat import Seat, WorkerDied
+from tests.support.build_runs import wait_until
+
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def seat() -> Iterator[Seat]:
+    seat = Seat()
+    yield seat
+    seat.stop()
+
+
+def test_a_seat_runs_calls_in_one_process_that_is_not_this_one(seat: Seat) -> None:
+    first, second = (seat.submit(os.getpid).result(SECONDS) for _ in range(2))
+    assert first == second != os.getpid()
+
+
+def test_what_a_call_prints_does_not_disturb_the_replies(seat: Seat) -> None:
+    assert seat.submit(os.write, 1, b"a library's greeting\n").result(SECONDS) == 21
+    assert seat.submit(print, "hello").result(SECONDS) is None
+
+
+def test_what_is_printed_while_a_process_starts_does_not_disturb_the_replies(
+    seat: Seat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('a greeting of more than eight bytes')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    seat.stop()
+    assert seat.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "a greeting of more than eight bytes\n")
+
+
+def test_a_seat_hands_on_what_a_call_raises_with_the_traceback_of_its_process(seat: Seat) -> None:
+    with pytest.raises(json.JSONDecodeError, match="Expecting value") as raised:
+        seat.submit(json.loads, "[nonsense").result(SECONDS)
+    (note,) = raised.value.__notes__
+    assert note.startswith("In the worker:\nTraceback (most recent call last)")
+    assert "in raw_decode" in note
+    assert note.endswith(f"JSONDecodeError: {raised.value}\n")
+    assert seat.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
+
+
+def test_what_cannot_be_sent_is_named(seat: Seat) -> None:
+    with pytest.raises(RuntimeError, match="a value of type lock cannot be sent: cannot pickle"):
+        seat.submit(threading.Lock).result(SECONDS)
+    with pytest.raises(RuntimeError, match=r"NotSent: twice$") as raised:
+        seat.submit(exec, "class NotSent(Exception): pass\nraise NotSent('twice')").result(SECONDS)
+    assert 'File "<string>", line 2' in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "end"),
+    [
+        (os._exit, 3, "ended with status 3"),
+        (sys.exit, 3, "ended with status 3"),
+        (exec, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9, Killed"),
+    ],
+)
+def test_a_process_that_dies_is_told_from_one_that_fails_and_is_replaced(
+    seat: Seat, function: Callable[..., object], argument: object, end: str
+) -> None:
+    with pytest.raises(WorkerDied, match=end):
+        seat.submit(function, argument).result(SECONDS)
+    assert seat.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
+
+
+def test_a_process_that_no_signal_ends_is_left_behind_and_that_is_said(
+    seat: Seat, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(pipeline.crew.seat, "LAST_SECONDS", 0.1)
+    pid = seat.submit(os.getpid).result(SECONDS)
+    with monkeypatch.context() as patch:  # as one that waits in the kernel
+        patch.setattr(subprocess.Popen, "send_signal", lambda *_: None)
+        future = seat.submit(time.sleep, 1000)
+        seat.stop()
+    psutil.Process(pid).kill()
+    assert isinstance(future.exception(SECONDS), WorkerDied)
+    assert f"worker process {pid} was killed and does not end" in capfd.readouterr().err
+
+
+def test_stopping_a_seat_ends_what_it_does(seat: Seat) -> None:
+    pid = seat.submit(os.getpid).result(SECONDS)
+    future = seat.submit(time.sleep, 1000)
+    time.sleep(0.1)
+    seat.stop()
+    assert wait([future], SECONDS).done
+    assert isinstance(future.exception(), WorkerDied)
+    assert not psutil.pid_exists(pid)
+
+
+def test_an_idle_process_goes_and_comes_back() -> None:
+    seat = Seat(idle_seconds=0.2)
+    first = seat.submit(os.getpid).result(SECONDS)
+    wait_until(lambda: not psutil.pid_exists(first), SECONDS)
+    assert seat.submit(os.getpid).result(SECONDS) != first
+    seat.stop()
