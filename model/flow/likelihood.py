@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from model.flow.clean import Clean
-from model.flow.generate import hidden_removed
+from model.flow.generate import PASSES, hidden_removed
 from model.flow.noise import draw_noise, generator
 from model.flow.product import Flow, self_conditioning
 from model.flow.state import Held, Network, NoisyProtein
@@ -60,7 +60,7 @@ def type_log_probabilities(
     types: Tensor,
     revealed: Tensor,
     *,
-    passes: int = 1,
+    passes: int = PASSES,
     batch_size: int = 8,
 ) -> Tensor:
     """log p of the twenty types at each residue, given the types that are revealed.
@@ -76,7 +76,8 @@ def type_log_probabilities(
     revealed : (C, N) bool
         Of each of C contexts.
     passes : int
-        Evaluations of the network for a context, each of which sees the one before.
+        Evaluations of the network for a context, each of which sees the one before. Two find nature
+        likelier than one (docs/results.md).
     batch_size : int
         Contexts that go through the network together at most.
 
@@ -116,7 +117,7 @@ def chain_rule(
     *,
     orders: int = ORDERS,
     seed: int = 0,
-    passes: int = 1,
+    passes: int = PASSES,
     batch_size: int = 8,
 ) -> Tensor:
     """log p of the type of each residue when its turn comes, in each order.
@@ -166,7 +167,7 @@ def estimated(
     steps: int,
     orders: int = ORDERS,
     seed: int = 0,
-    passes: int = 1,
+    passes: int = PASSES,
     batch_size: int = 8,
 ) -> tuple[Tensor, Tensor]:
     """What `chain_rule` is on average over orders, from a few evaluations of the network.
@@ -217,7 +218,7 @@ def conditionals(
     backbone: NoisyProtein,
     types: Tensor,
     *,
-    passes: int = 1,
+    passes: int = PASSES,
     batch_size: int = 8,
 ) -> Tensor:
     """log p of the twenty types at each residue, given the types of all others.
