@@ -1,0 +1,115 @@
+"""What headers say of days, however they write it."""
+
+from __future__ import annotations
+
+import io
+
+import biotite.structure.io.pdbx as pdbx
+import pytest
+
+from pipeline.parsing import ParsedEntry, read_chains
+from tests.support.structure_text import chain, cif_text, pdb_text, read
+
+PEPTIDE = chain(["ALA", "GLY", "SER"])
+
+OLD_REVISIONS = """loop_
+_database_PDB_rev.num
+_database_PDB_rev.date
+_database_PDB_rev.date_original
+2 2009-02-24 ?
+1 1999-01-13 1997-12-03
+# 
+"""
+REVISIONS = "_pdbx_audit_revision_history.revision_date {}\n# \n"
+DEPOSITION = "_pdbx_database_status.recvd_initial_deposition_date {}\n# \n"
+
+
+def with_categories(*categories: str) -> ParsedEntry:
+    return read(cif_text(PEPTIDE, before="".join(categories)))
+
+
+def as_binary(text: str) -> bytes:
+    """The same block as BinaryCIF."""
+    block = pdbx.CIFFile.read(io.StringIO(text)).block
+    file = pdbx.BinaryCIFFile()
+    file["x"] = pdbx.BinaryCIFBlock(
+        {
+            name: pdbx.BinaryCIFCategory({k: c.as_array() for k, c in category.items()})
+            for name, category in block.items()
+        }
+    )
+    out = io.BytesIO()
+    file.write(out)
+    return out.getvalue()
+
+
+def dates(entry: ParsedEntry) -> tuple[str | None, str | None]:
+    return entry.metadata.deposition_date, entry.metadata.release_date
+
+
+def test_old_mmcif_files_have_both_days_in_their_table_of_revisions():
+    text = cif_text(PEPTIDE, before=OLD_REVISIONS)
+    assert dates(read(text)) == ("1997-12-03", "1999-01-13")
+    assert dates(read_chains(as_binary(text), "x")) == ("1997-12-03", "1999-01-13")
+
+
+def test_what_todays_files_say_of_days_counts_before_what_old_ones_said():
+    told = with_categories(OLD_REVISIONS, REVISIONS.format("2001-02-03"))
+    assert dates(told) == ("1997-12-03", "2001-02-03")
+    told = with_categories(OLD_REVISIONS, DEPOSITION.format("1996-05-06"), REVISIONS.format("?"))
+    assert dates(told) == ("1996-05-06", "1999-01-13")
+    assert told.flags == []
+
+
+@pytest.mark.parametrize(
+    ("written", "day"),
+    [
+        ("2020-01-02", "2020-01-02"),
+        ("2020/01/02", "2020-01-02"),
+        ("2020-1-2", "2020-01-02"),
+        ("2020-01-02T00:00:00", "2020-01-02"),
+        ("2020-01-02:10:30", "2020-01-02"),
+        ("2024-02-29", "2024-02-29"),
+    ],
+)
+def test_a_day_with_its_year_first_is_read(written, day):
+    told = with_categories(DEPOSITION.format(written), REVISIONS.format(written))
+    assert (dates(told), told.flags) == ((day, day), [])
+
+
+@pytest.mark.parametrize(
+    "written", ["2020-13-45", "2023-02-29", "0000-01-01", "02-JAN-20", "2020-01/02", "2020-01-021"]
+)
+def test_what_is_no_day_is_not_stored_but_named(written):
+    told = with_categories(DEPOSITION.format(written), REVISIONS.format(written))
+    assert (dates(told), told.flags) == ((None, None), [f"no_date:{written}"])
+
+
+def test_of_several_revisions_the_first_day_that_is_one_counts():
+    history = "loop_\n_pdbx_audit_revision_history.revision_date\n{}\n# \n"
+    told = with_categories(history.format("2020-00-01\n2021-05-06\n2019-08-07\n?"))
+    assert (dates(told), told.flags) == ((None, "2019-08-07"), ["no_date:2020-00-01"])
+
+
+def test_what_is_named_is_short_and_prints():
+    told = with_categories(DEPOSITION.format("'soon\u200b, when it is done'"))
+    assert told.flags == ["no_date:soon\\u200b, when it is do"]
+
+
+def pdb_with(day: str) -> ParsedEntry:
+    header = f"{'HEADER    HYDROLASE':<50}{day:<9}   1ABC"
+    revision = f"REVDAT   1   {day:<9} 1ABC    0"
+    return read(pdb_text(header, revision, PEPTIDE))
+
+
+def test_only_real_days_of_pdb_files_are_stored_and_others_are_named():
+    told = pdb_with("29-FEB-24")
+    assert (dates(told), told.flags) == (("2024-02-29", "2024-02-29"), [])
+    told = pdb_with("31-FEB-20")
+    assert (dates(told), told.flags) == ((None, None), ["no_date:31-FEB-20"])
+
+
+@pytest.mark.parametrize("words", ["", "  -   -  ", "COMPLEX W"])
+def test_words_where_a_pdb_file_has_its_day_are_no_remark(words):
+    told = pdb_with(words)
+    assert (dates(told), told.flags) == ((None, None), [])
