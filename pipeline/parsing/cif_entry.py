@@ -18,9 +18,15 @@ from pipeline.entry_ids import is_alphafold_db_id, is_pdb_id
 from pipeline.parsing.cif_words import Column
 from pipeline.parsing.confidence import is_alphafold_db_title, is_experimental, states_prediction
 from pipeline.parsing.connections import connections_of_category
+from pipeline.parsing.diffraction import measured_with_xrays, refined_with_xrays
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.errors import ParseError
-from pipeline.parsing.header_values import day_of_cif, no_days_of_cif, share_of
+from pipeline.parsing.header_values import (
+    completeness_of,
+    day_of_cif,
+    no_days_of_cif,
+    r_free_of,
+)
 from pipeline.parsing.numbers import cif_number, whole_number
 
 _MATRIX = tuple(f"matrix[{i}][{j}]" for i in (1, 2, 3) for j in (1, 2, 3))
@@ -30,6 +36,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "cell": ("length_a", "length_b", "length_c"),
     "database_2": ("database_id",),
     "database_pdb_rev": ("date", "date_original"),
+    "diffrn_radiation": ("diffrn_id", "pdbx_scattering_type"),
     "em_3d_reconstruction": ("resolution",),
     "entity": ("id", "type"),
     "entity_poly": ("entity_id", "type"),
@@ -51,9 +58,9 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "pdbx_struct_assembly": ("oligomeric_count",),
     "pdbx_struct_assembly_gen": ("assembly_id", "oper_expression", "asym_id_list"),
     "pdbx_struct_oper_list": ("id", *_MATRIX, *_VECTOR),
-    "refine": ("ls_d_res_high", "ls_r_factor_r_free", "ls_percent_reflns_obs"),
+    "refine": ("pdbx_refine_id", "ls_d_res_high", "ls_r_factor_r_free", "ls_percent_reflns_obs"),
     "refine_hist": ("number_atoms_total",),
-    "reflns": ("d_resolution_high", "percent_possible_obs"),
+    "reflns": ("pdbx_diffrn_id", "d_resolution_high", "percent_possible_obs"),
     "software": ("classification", "description"),
     "struct": ("title", "pdbx_model_details"),
     "struct_asym": ("id", "entity_id"),
@@ -170,10 +177,12 @@ def _metadata(category: Categories, block_name: str) -> EntryMetadata:
     metrics = category("ma_qa_metric")
     quality = [(v or "").lower() for tag in ("name", "type") for v in metrics.get(tag, [])]
     title = _first(category("struct"), "title")
+    refine = refined_with_xrays(category("refine"))
+    reflns = measured_with_xrays(category("reflns"), category("diffrn_radiation"))
     resolution = (
-        _number(_first(category("refine"), "ls_d_res_high"))
+        _number(_first(refine, "ls_d_res_high"))
         or _number(_first(category("em_3d_reconstruction"), "resolution"))
-        or _number(_first(category("reflns"), "d_resolution_high"))
+        or _number(_first(reflns, "d_resolution_high"))
     )
     deposited, revised = ([d for d in map(day_of_cif, c) if d] for c in _dates(category))
     oligomers = category("pdbx_struct_assembly").get("oligomeric_count", [])
@@ -192,9 +201,9 @@ def _metadata(category: Categories, block_name: str) -> EntryMetadata:
         source=source,
         oligomer=oligomer if oligomer is not None and oligomer > 0 else None,
         confidence_kind="plddt" if is_plddt else None,
-        r_free=share_of(_first(category("refine"), "ls_r_factor_r_free"), 1),
-        data_completeness=share_of(_first(category("reflns"), "percent_possible_obs"), 100)
-        or share_of(_first(category("refine"), "ls_percent_reflns_obs"), 100),
+        r_free=r_free_of(_first(refine, "ls_r_factor_r_free")),
+        data_completeness=completeness_of(_first(reflns, "percent_possible_obs"))
+        or completeness_of(_first(refine, "ls_percent_reflns_obs")),
     )
 
 

@@ -66,15 +66,13 @@ def _day(year: int, month: int, day: int) -> str | None:
         return None
 
 
-def share_of(text: str | None, whole: int) -> float | None:
-    """A number over a whole; ``None`` if it is none, or not more than nothing and at most all.
+def completeness_of(text: str | None) -> float | None:
+    """The share of the possible reflections that were measured, from 0 to 1; ``None`` if it is no
+    number, or not more than nothing and at most all.
 
     Some write a share where a percentage belongs: no data set has but one reflection in a hundred.
     """
-    value = cif_number(text)
-    if value is None or not 0 < value <= whole:
-        return None
-    return value if value <= 1 else value / whole
+    return _share(_percentage(text))
 
 
 def r_free_of(text: str | None) -> float | None:
@@ -87,7 +85,15 @@ def r_free_of(text: str | None) -> float | None:
     >>> r_free_of("0.235"), r_free_of("23.5"), r_free_of("23.5 %"), r_free_of("1.2")
     (0.235, 0.235, 0.235, None)
     """
-    bare = None if text is None else text.rstrip(" %")
-    value = share_of(bare, 100)
-    is_between = value is not None and 1 < (cif_number(bare) or 0) < _LEAST_PERCENT
-    return None if is_between else value
+    value = _percentage(text)
+    return None if value is not None and 1 < value < _LEAST_PERCENT else _share(value)
+
+
+def _percentage(text: str | None) -> float | None:
+    return None if text is None else cif_number(text.rstrip(" %"))
+
+
+def _share(value: float | None) -> float | None:
+    if value is None or not 0 < value <= 100:
+        return None
+    return value if value <= 1 else value / 100

@@ -18,7 +18,12 @@ from pipeline.parsing.cif_entry import source_of
 from pipeline.parsing.confidence import is_experimental, states_prediction
 from pipeline.parsing.connections import connections_of_links
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
-from pipeline.parsing.header_values import day_of_pdb, no_days_of_pdb, share_of
+from pipeline.parsing.header_values import (
+    completeness_of,
+    day_of_pdb,
+    no_days_of_pdb,
+    r_free_of,
+)
 from pipeline.parsing.numbers import whole_number
 from pipeline.parsing.polymers import MAX_RESIDUES
 
@@ -109,6 +114,8 @@ def with_signs(info: EntryInfo, lines: Sequence[str], has_parent: bool) -> Entry
     return info
 
 
+_X_RAY_DATA = b"REMARK   3  X-RAY DATA."
+"""What is said of neutrons may stand before it; REMARK 200 is behind it, and of X-rays alone."""
 _R_FREE = b"REMARK   3   FREE R VALUE  "
 _COMPLETENESS = (
     b"REMARK 200  COMPLETENESS FOR RANGE ",
@@ -128,8 +135,9 @@ def with_data_quality(info: EntryInfo, head: bytes) -> EntryInfo:
         The lines before the first atom.
     """
     # SHELXL gives an R of the strong reflections as well, which compares with no other program's.
-    r_free = [share_of(v, 1) for label, v in _said(head, _R_FREE) if "SIG" not in label]
-    shares = [share_of(v, 100) for start in _COMPLETENESS for _, v in _said(head, start)]
+    head = head[max(0, head.find(_X_RAY_DATA)) :]
+    r_free = [r_free_of(v) for label, v in _said(head, _R_FREE) if "SIG" not in label]
+    shares = [completeness_of(v) for start in _COMPLETENESS for _, v in _said(head, start)]
     metadata = replace(
         info.metadata,
         r_free=next((v for v in r_free if v is not None), None),

@@ -1,4 +1,4 @@
-"""What headers say of days, however they write it."""
+"""What headers say of days and of diffraction, however they write it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import biotite.structure.io.pdbx as pdbx
 import pytest
 
 from pipeline.parsing import ParsedEntry, read_chains
-from tests.support.structure_text import chain, cif_text, pdb_text, read
+from tests.support.structure_text import chain, cif_text, loop, pdb_text, read
 
 PEPTIDE = chain(["ALA", "GLY", "SER"])
 
@@ -113,3 +113,62 @@ def test_only_real_days_of_pdb_files_are_stored_and_others_are_named():
 def test_words_where_a_pdb_file_has_its_day_are_no_remark(words):
     told = pdb_with(words)
     assert (dates(told), told.flags) == ((None, None), [])
+
+
+# ---- diffraction --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "r_free"),
+    [("0.235", 0.235), ("23.5", 0.235), ("23.5%", 0.235), ("8.2", 0.082), ("1", 1.0)]
+    + [(nonsense, None) for nonsense in ("0.0", "1.2", "4.9", "100.1", "-23.5", "%", "?")],
+)
+def test_an_r_free_may_be_a_percentage(written, r_free):
+    told = with_categories(f"_refine.ls_R_factor_R_free {written}\n# \n").metadata
+    assert told.r_free == pytest.approx(r_free)
+
+
+XRAYS = "'X-RAY DIFFRACTION'"
+NEUTRONS = "'NEUTRON DIFFRACTION'"
+REFINED = {XRAYS: (XRAYS, "1.5", "0.18", "95"), NEUTRONS: (NEUTRONS, "2.2", "0.26", "70")}
+
+
+def refinements(*rows: tuple[str, ...]) -> str:
+    tags = ("pdbx_refine_id", "ls_d_res_high", "ls_R_factor_R_free", "ls_percent_reflns_obs")
+    return loop("refine", tags, rows)
+
+
+def quality(entry: ParsedEntry) -> tuple[float | None, float | None, float | None]:
+    told = entry.metadata
+    return told.resolution, told.r_free, told.data_completeness
+
+
+@pytest.mark.parametrize("order", [(XRAYS, NEUTRONS), (NEUTRONS, XRAYS)])
+def test_of_x_rays_and_neutrons_the_x_rays_count_in_any_order(order):
+    text = cif_text(PEPTIDE, before=refinements(*(REFINED[method] for method in order)))
+    for entry in (read(text), read_chains(as_binary(text), "x")):
+        assert quality(entry) == (1.5, 0.18, 0.95)
+
+
+def test_what_is_not_said_of_x_rays_is_not_taken_from_neutrons():
+    told = with_categories(refinements(REFINED[NEUTRONS], (XRAYS, "1.5", "?", "?")))
+    assert quality(told) == (1.5, None, None)
+
+
+def test_without_x_rays_the_first_value_counts():
+    rows = (NEUTRONS, "?", "0.3", "60"), REFINED[NEUTRONS]
+    assert quality(with_categories(refinements(*rows))) == (2.2, 0.3, 0.6)
+
+
+@pytest.mark.parametrize("types", [("x-ray", "neutron"), ("neutron", "x-ray")])
+def test_of_two_data_sets_that_of_x_rays_counts(types):
+    radiation = loop(
+        "diffrn_radiation",
+        ("diffrn_id", "pdbx_scattering_type"),
+        [["1", types[0]], ["2", types[1]]],
+    )
+    tags = ("pdbx_diffrn_id", "d_resolution_high", "percent_possible_obs")
+    data = loop("reflns", tags, [["1", "1.7", "98.0"], ["2", "2.4", "64.0"]])
+    expected = (1.7, None, 0.98) if types[0] == "x-ray" else (2.4, None, 0.64)
+    assert quality(with_categories(radiation, data)) == expected
+    assert quality(with_categories(data)) == (1.7, None, 0.98), "who says no type: the first"
