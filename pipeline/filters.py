@@ -76,6 +76,50 @@ def _check_range(name: str, value: float, rule: Mapping[str, Any]) -> None:
         )
 
 
+METHODS = (
+    "X-RAY DIFFRACTION",
+    "ELECTRON MICROSCOPY",
+    "SOLUTION NMR",
+    "SOLID-STATE NMR",
+    "NEUTRON DIFFRACTION",
+    "ELECTRON CRYSTALLOGRAPHY",
+    "FIBER DIFFRACTION",
+    "POWDER DIFFRACTION",
+    "SOLUTION SCATTERING",
+    "EPR",
+    "FLUORESCENCE TRANSFER",
+    "INFRARED SPECTROSCOPY",
+    "THEORETICAL MODEL",
+)
+"""The values of ``_exptl.method`` in the mmCIF dictionary."""
+
+_OLD_METHODS = (
+    "CRYO-ELECTRON MICROSCOPY",
+    "ELECTRON DIFFRACTION",
+    "ELECTRON TOMOGRAPHY",
+    "NMR, MINIMIZED AVERAGE STRUCTURE",
+    "POLYCRYSTALLINE DIFFRACTION",
+    "SINGLE-CRYSTAL ELECTRON MICROSCOPY",
+    "SYNCHROTRON X-RAY DIFFRACTION",
+)
+"""What EXPDTA of older PDB files says beside these."""
+
+
+def _check_methods(methods: Iterable[str]) -> None:
+    """See that each is a part of some method: a word that is none would silently keep nothing."""
+    for method in methods:
+        if not method.strip():
+            raise UsageError(
+                "--methods has an empty name, which every method has in it: give a part of one "
+                "(x-ray, nmr, electron), or leave the option out"
+            )
+        if not any(method.upper() in known for known in (*METHODS, *_OLD_METHODS)):
+            raise UsageError(
+                f"--methods {method} is a part of no method's name: give a part of one, in any "
+                f"case (x-ray, nmr, electron). The methods are {', '.join(METHODS)}"
+            )
+
+
 _LATER = frozenset(
     {
         *("max_r_free", "min_data_completeness", "max_zero_occupancy_fraction", "max_clashes"),
@@ -112,8 +156,9 @@ class Filters:
         Largest resolution in Å. Entries without one (NMR, predicted) pass, unless --drop-unknown
         resolution.
     methods
-        Experimental methods to keep, by a part of their name in any case (x-ray, nmr, electron).
-        Entries without one (predicted) pass, unless --drop-unknown method.
+        Experimental methods to keep, by a part of their name in any case (x-ray, nmr, electron); a
+        word that is a part of no method's name is refused. Entries without one (predicted) pass,
+        unless --drop-unknown method.
     deposited_after
         Keep entries deposited on this day (YYYY-MM-DD) or later; without a date they pass, unless
         --drop-unknown deposition-date.
@@ -202,11 +247,7 @@ class Filters:
                 check_day(name, value)
             if isinstance(value, int | float):
                 _check_range(name, value, rule.metadata)
-        if any(not method.strip() for method in self.methods or ()):
-            raise UsageError(
-                "--methods has an empty name, which every method has in it: give a part of one "
-                "(x-ray, nmr, electron), or leave the option out"
-            )
+        _check_methods(self.methods or ())
         for name, (rule, low) in given.items():
             up_to = rule.metadata.get("up_to")
             if up_to not in given:

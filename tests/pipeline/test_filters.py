@@ -401,6 +401,19 @@ def test_no_limit_is_below_nothing(rule: Field[Any]) -> None:
         Filters(**{rule.name: -1}).check()
 
 
+@pytest.mark.parametrize("word", ["xray", "nmrr", "cryoem", "x-ray,nmr"])
+def test_a_word_that_no_method_has_in_it_is_refused_with_the_methods(word: str) -> None:
+    with pytest.raises(UsageError, match=rf"--methods {word} is .*X-RAY DIFFRACTION.*EPR"):
+        Filters(methods=["x-ray", word]).check()
+
+
+@pytest.mark.parametrize(
+    "word", ["X-RAY", "nmr", "Electron", "solid-state", "neutron", "diffraction", "cryo-", "NMR, "]
+)
+def test_any_part_of_a_methods_name_is_taken_in_any_case(word: str) -> None:
+    Filters(methods=[word]).check()
+
+
 def test_a_method_of_no_letters_is_refused() -> None:
     with pytest.raises(UsageError, match="--methods has an empty name"):
         Filters(methods=["x-ray", " "]).check()
