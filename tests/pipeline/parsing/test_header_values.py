@@ -8,6 +8,7 @@ import biotite.structure.io.pdbx as pdbx
 import pytest
 
 from pipeline.parsing import ParsedEntry, read_chains
+from tests.support.build_runs import build_here, inputs
 from tests.support.structure_text import chain, cif_text, loop, pdb_text, read
 
 PEPTIDE = chain(["ALA", "GLY", "SER"])
@@ -172,3 +173,42 @@ def test_of_two_data_sets_that_of_x_rays_counts(types):
     expected = (1.7, None, 0.98) if types[0] == "x-ray" else (2.4, None, 0.64)
     assert quality(with_categories(radiation, data)) == expected
     assert quality(with_categories(data)) == (1.7, None, 0.98), "who says no type: the first"
+
+
+# ---- what passes a filter because it is not said ------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    two_chains = [*PEPTIDE, *chain(["ALA", "GLY"], chain="B", shift=40.0)]
+    for name, atoms, head in (
+        ("early", PEPTIDE, OLD_REVISIONS),
+        ("late", PEPTIDE, REVISIONS.format("2024-05-06")),
+        ("never", two_chains, REVISIONS.format("2024-13-45")),
+        ("unsaid", PEPTIDE, ""),
+    ):
+        (source / f"{name}.cif").write_text(cif_text(atoms, before=head))
+    return source
+
+
+def test_a_build_says_how_many_entries_passed_a_filter_without_a_value(folder, tmp_path, capsys):
+    told = build_here(folder, tmp_path / "out", released_before="2020-01-01", max_r_free=0.3)
+    assert told["entries_without"] == {"release-date": 2, "r-free": 3}
+    assert {n: r["reason"] for n, r in inputs(tmp_path / "out").items() if r["reason"]} == {
+        "late.cif": "max-release-date"
+    }
+    assert inputs(tmp_path / "out")["never.cif"]["flags"] == ["no_date:2024-13-45"]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "unknown of 3 entries 2 without release-date, 3 without r-free, which" in printed
+    assert "--drop-unknown release-date r-free drops them" in printed
+
+
+def test_a_build_says_nothing_of_values_that_no_filter_judges(folder, tmp_path, capsys):
+    assert "entries_without" not in build_here(folder, tmp_path / "out")
+    told = build_here(
+        folder, tmp_path / "known", released_before="2020-01-01", drop_unknown=["release-date"]
+    )
+    assert (told["counts"]["entries"], told["entries_without"]) == (1, {"release-date": 0})
+    assert "--drop-unknown" not in capsys.readouterr().out
