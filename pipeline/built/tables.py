@@ -191,7 +191,7 @@ def _without_confidence(reading: Reading, index: pa.Table) -> int | None:
 
 def _entries_without(reading: Reading, index: pa.Table) -> dict[str, int] | None:
     """How many entries passed a filter because they do not say what it judges, by property."""
-    counts = {}
+    counts: dict[str, int] = {}
     for name in reading.filters.judged:
         unsaid = index["entry_id"].filter(index[name.replace("-", "_")].is_null())
         counts[name] = len(unsaid.unique())

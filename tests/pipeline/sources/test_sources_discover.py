@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline.sources.archive
+from pipeline.built.records import records_beside
 from pipeline.sources import (
     CorruptStream,
     Missing,
@@ -108,6 +109,8 @@ def test_hidden_files_and_editors_backups_of_a_folder_are_told_and_not_read(tmp_
     assert names(found) == ["#", "1abc.cif", "deep/2abc.cif"]
     told = ["._1abc.cif", ".2abc.cif", ".git", "1abc.cif~", "deep/#1abc.cif#", "deep/.x"]
     assert (found.hidden, found.problems, found.aliases) == (sorted(told), [], [])
+    rows = [(row.input, row.status, row.reason) for row in records_beside(found)]
+    assert rows == [(name, "skipped", "hidden") for name in sorted(told)]
 
 
 def test_what_is_named_by_itself_is_read_though_hidden(
