@@ -44,6 +44,7 @@ def _rule(
     above: float | None = None,
     most: float | None = None,
     up_to: str | None = None,
+    of: Property | None = None,
 ) -> Any:
     """A rule with what its value must be.
 
@@ -58,9 +59,12 @@ def _rule(
     up_to
         The rule whose value is the other end of what is kept. A day there is no more kept, a number
         is.
+    of
+        What of an entry it judges, if entries that do not say it pass.
     """
     limits = {"least": least, "above": above, "most": most}
-    return field(default=default, metadata={"share": share, "day": day, "up_to": up_to, **limits})
+    others = {"share": share, "day": day, "up_to": up_to, "of": of}
+    return field(default=default, metadata={**limits, **others})
 
 
 def _check_range(name: str, value: float, rule: Mapping[str, Any]) -> None:
@@ -74,6 +78,50 @@ def _check_range(name: str, value: float, rule: Mapping[str, Any]) -> None:
             f"{dashed(name)} {value:g} is out of range: give a number {wanted}, or leave the "
             "option out to drop nothing by it"
         )
+
+
+METHODS = (
+    "X-RAY DIFFRACTION",
+    "ELECTRON MICROSCOPY",
+    "SOLUTION NMR",
+    "SOLID-STATE NMR",
+    "NEUTRON DIFFRACTION",
+    "ELECTRON CRYSTALLOGRAPHY",
+    "FIBER DIFFRACTION",
+    "POWDER DIFFRACTION",
+    "SOLUTION SCATTERING",
+    "EPR",
+    "FLUORESCENCE TRANSFER",
+    "INFRARED SPECTROSCOPY",
+    "THEORETICAL MODEL",
+)
+"""The values of ``_exptl.method`` in the mmCIF dictionary."""
+
+_OLD_METHODS = (
+    "CRYO-ELECTRON MICROSCOPY",
+    "ELECTRON DIFFRACTION",
+    "ELECTRON TOMOGRAPHY",
+    "NMR, MINIMIZED AVERAGE STRUCTURE",
+    "POLYCRYSTALLINE DIFFRACTION",
+    "SINGLE-CRYSTAL ELECTRON MICROSCOPY",
+    "SYNCHROTRON X-RAY DIFFRACTION",
+)
+"""What EXPDTA of older PDB files says beside these."""
+
+
+def _check_methods(methods: Iterable[str]) -> None:
+    """See that each is a part of some method: a word that is none would silently keep nothing."""
+    for method in methods:
+        if not method.strip():
+            raise UsageError(
+                "--methods has an empty name, which every method has in it: give a part of one "
+                "(x-ray, nmr, electron), or leave the option out"
+            )
+        if not any(method.upper() in known for known in (*METHODS, *_OLD_METHODS)):
+            raise UsageError(
+                f"--methods {method} is a part of no method's name: give a part of one, in any "
+                f"case (x-ray, nmr, electron). The methods are {', '.join(METHODS)}"
+            )
 
 
 _LATER = frozenset(
@@ -112,8 +160,9 @@ class Filters:
         Largest resolution in Å. Entries without one (NMR, predicted) pass, unless --drop-unknown
         resolution.
     methods
-        Experimental methods to keep, by a part of their name in any case (x-ray, nmr, electron).
-        Entries without one (predicted) pass, unless --drop-unknown method.
+        Experimental methods to keep, by a part of their name in any case (x-ray, nmr, electron); a
+        word that is a part of no method's name is refused. Entries without one (predicted) pass,
+        unless --drop-unknown method.
     deposited_after
         Keep entries deposited on this day (YYYY-MM-DD) or later; without a date they pass, unless
         --drop-unknown deposition-date.
@@ -164,21 +213,21 @@ class Filters:
     max_length: int | None = _rule(least=1)
     min_resolved: int = _rule(1, least=0, up_to="max_length")
     min_fraction_resolved: float = _rule(0.0, share=True)
-    max_resolution: float | None = _rule(above=0)
-    methods: list[str] | None = None
-    deposited_after: str | None = _rule(day=True, up_to="deposited_before")
-    deposited_before: str | None = _rule(day=True)
-    released_after: str | None = _rule(day=True, up_to="released_before")
-    released_before: str | None = _rule(day=True)
-    min_oligomer: int | None = _rule(least=0, up_to="max_oligomer")
-    max_oligomer: int | None = _rule(least=1)
+    max_resolution: float | None = _rule(above=0, of="resolution")
+    methods: list[str] | None = field(default=None, metadata={"of": "method"})
+    deposited_after: str | None = _rule(day=True, up_to="deposited_before", of="deposition-date")
+    deposited_before: str | None = _rule(day=True, of="deposition-date")
+    released_after: str | None = _rule(day=True, up_to="released_before", of="release-date")
+    released_before: str | None = _rule(day=True, of="release-date")
+    min_oligomer: int | None = _rule(least=0, up_to="max_oligomer", of="oligomer")
+    max_oligomer: int | None = _rule(least=1, of="oligomer")
     max_coil_fraction: float | None = _rule(share=True)
     max_radius_of_gyration: float | None = _rule(above=0)
     min_plddt: float | None = _rule(least=0, most=100)
     max_fraction_x: float | None = _rule(share=True)
     max_breaks: int | None = _rule(least=0)
-    max_r_free: float | None = _rule(share=True)
-    min_data_completeness: float | None = _rule(share=True)
+    max_r_free: float | None = _rule(share=True, of="r-free")
+    min_data_completeness: float | None = _rule(share=True, of="data-completeness")
     max_zero_occupancy_fraction: float | None = _rule(share=True)
     max_clashes: float | None = _rule(least=0)
     max_ramachandran_outlier_fraction: float | None = _rule(share=True)
@@ -202,11 +251,7 @@ class Filters:
                 check_day(name, value)
             if isinstance(value, int | float):
                 _check_range(name, value, rule.metadata)
-        if any(not method.strip() for method in self.methods or ()):
-            raise UsageError(
-                "--methods has an empty name, which every method has in it: give a part of one "
-                "(x-ray, nmr, electron), or leave the option out"
-            )
+        _check_methods(self.methods or ())
         for name, (rule, low) in given.items():
             up_to = rule.metadata.get("up_to")
             if up_to not in given:
@@ -214,6 +259,12 @@ class Filters:
             _, high = given[up_to]
             if low > high or (low == high and rule.metadata["day"]):
                 raise UsageError(f"{dashed(name)} {low} and {dashed(up_to)} {high} leave nothing")
+
+    @property
+    def judged(self) -> tuple[Property, ...]:
+        """What of entries the rules that are set judge, of what a file may leave unsaid."""
+        rules = (f for f in fields(self) if getattr(self, f.name) is not None)
+        return tuple(dict.fromkeys(f.metadata["of"] for f in rules if f.metadata.get("of")))
 
     def identity(self) -> dict[str, Any]:
         """The rules as JSON-able values; without those that are not set of the later ones, so that

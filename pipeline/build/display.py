@@ -190,6 +190,8 @@ def show_summary(run: Run, finished: Finished, report: str | None) -> None:
         rows.append(("dropped", f"{counts.dropped_chains:,} chains: {reasons}"))
     if n := summary.chains_without_confidence:
         rows.append(("no pLDDT", _without_confidence(n, counts.chains)))
+    if unsaid := {name: n for name, n in (summary.entries_without or {}).items() if n}:
+        rows.append(("unknown", _entries_without(unsaid, counts.entries)))
     if summary.manifest is not None and summary.manifest.not_found:
         rows.append(("manifest", _not_found(summary.manifest)))
     size = f"{_size(counts.shard_bytes)} in {several(n_parts, 'shard')}"
@@ -265,6 +267,14 @@ def _without_confidence(n: int, n_chains: int) -> str:
         f"{n:,} of {several(n_chains, 'chain')}, which --min-plddt lets pass; "
         "--drop-unknown plddt drops them, --b-factor-is plddt is for predictions that do not say "
         "what they are"
+    )
+
+
+def _entries_without(unsaid: Mapping[str, int], n_entries: int) -> str:
+    without = ", ".join(f"{n:,} without {name}" for name, n in unsaid.items())
+    return (
+        f"of {several(n_entries, 'entry', 'entries')} {without}, which the filters let pass; "
+        f"--drop-unknown {' '.join(unsaid)} drops them"
     )
 
 

@@ -87,6 +87,8 @@ class BuildSummary:
         Reason → number of chains.
     chains_without_confidence : int or None
         Chains that passed a filter by confidence because they have none, if there was one.
+    entries_without : dict or None
+        Property → entries that passed a filter by it because they do not say it, if there was one.
     sources : dict
         By the name of the archive.
     derived_from : dict or None
@@ -103,6 +105,7 @@ class BuildSummary:
     examples: dict[str, dict[str, dict[str, str | None]]]
     drop_reasons: dict[str, int]
     chains_without_confidence: int | None = None
+    entries_without: dict[str, int] | None = None
     manifest: FromManifest | None
     sources: dict[str, FromSource]
     units: dict[str, str]

@@ -115,6 +115,7 @@ def finalise(
         examples=examples,
         drop_reasons=dict(Counter(d.reason for d in drops).most_common()),
         chains_without_confidence=_without_confidence(reading, index),
+        entries_without=_entries_without(reading, index),
         manifest=_manifest(reading, parts),
         sources=from_sources(sources),
         units=UNITS,
@@ -186,6 +187,15 @@ def _without_confidence(reading: Reading, index: pa.Table) -> int | None:
     if reading.filters.min_plddt is None:
         return None
     return index["confidence_kind"].null_count
+
+
+def _entries_without(reading: Reading, index: pa.Table) -> dict[str, int] | None:
+    """How many entries passed a filter because they do not say what it judges, by property."""
+    counts: dict[str, int] = {}
+    for name in reading.filters.judged:
+        unsaid = index["entry_id"].filter(index[name.replace("-", "_")].is_null())
+        counts[name] = len(unsaid.unique())
+    return counts or None
 
 
 def _manifest(reading: Reading, parts: Sequence[Part]) -> FromManifest | None:

@@ -18,8 +18,15 @@ from pipeline.entry_ids import is_alphafold_db_id, is_pdb_id
 from pipeline.parsing.cif_words import Column
 from pipeline.parsing.confidence import is_alphafold_db_title, is_experimental, states_prediction
 from pipeline.parsing.connections import connections_of_category
+from pipeline.parsing.diffraction import measured_with_xrays, refined_with_xrays
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.errors import ParseError
+from pipeline.parsing.header_values import (
+    completeness_of,
+    day_of_cif,
+    no_days_of_cif,
+    r_free_of,
+)
 from pipeline.parsing.numbers import cif_number, whole_number
 
 _MATRIX = tuple(f"matrix[{i}][{j}]" for i in (1, 2, 3) for j in (1, 2, 3))
@@ -28,6 +35,8 @@ _VECTOR = tuple(f"vector[{i}]" for i in (1, 2, 3))
 CATEGORIES: dict[str, tuple[str, ...]] = {
     "cell": ("length_a", "length_b", "length_c"),
     "database_2": ("database_id",),
+    "database_pdb_rev": ("date", "date_original"),
+    "diffrn_radiation": ("diffrn_id", "pdbx_scattering_type"),
     "em_3d_reconstruction": ("resolution",),
     "entity": ("id", "type"),
     "entity_poly": ("entity_id", "type"),
@@ -49,9 +58,9 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "pdbx_struct_assembly": ("oligomeric_count",),
     "pdbx_struct_assembly_gen": ("assembly_id", "oper_expression", "asym_id_list"),
     "pdbx_struct_oper_list": ("id", *_MATRIX, *_VECTOR),
-    "refine": ("ls_d_res_high", "ls_r_factor_r_free", "ls_percent_reflns_obs"),
+    "refine": ("pdbx_refine_id", "ls_d_res_high", "ls_r_factor_r_free", "ls_percent_reflns_obs"),
     "refine_hist": ("number_atoms_total",),
-    "reflns": ("d_resolution_high", "percent_possible_obs"),
+    "reflns": ("pdbx_diffrn_id", "d_resolution_high", "percent_possible_obs"),
     "software": ("classification", "description"),
     "struct": ("title", "pdbx_model_details"),
     "struct_asym": ("id", "entity_id"),
@@ -61,7 +70,6 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 """What `read_entry` may ask for: categories, and their tags."""
 
 _PROTEIN_TYPES = frozenset({"polypeptide(l)", "polypeptide(d)", "cyclic-pseudo-peptide"})
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MAX_OPERATORS = 10_000
 _MAX_OPERATORS_OF_ALL = 50_000
 _GROUP = re.compile(r"\(([^()]*)\)")
@@ -116,6 +124,7 @@ def _read_entry(category: Categories, block_name: str) -> EntryInfo:
         claimed_atoms=max(claimed, default=None),
         is_measured=is_measured,
         has_origin=has_origin,
+        flags=no_days_of_cif(text for column in _dates(category) for text in column),
     )
 
 
@@ -148,8 +157,16 @@ def _number(text: str | None) -> float | None:
     return value if value is not None and 0 < value < 1000 else None
 
 
-def _date(text: str | None) -> str | None:
-    return text[:10] if text is not None and _ISO_DATE.match(text) else None
+def _dates(category: Categories) -> tuple[Column, Column]:
+    """What stands where days belong: of the deposition, and of every revision. Files written before
+    2017 have both in one table."""
+    old = category("database_pdb_rev")
+    status = category("pdbx_database_status").get("recvd_initial_deposition_date", [])
+    history = category("pdbx_audit_revision_history").get("revision_date", [])
+    return (
+        status if any(status) else old.get("date_original", []),
+        history if any(history) else old.get("date", []),
+    )
 
 
 def _metadata(category: Categories, block_name: str) -> EntryMetadata:
@@ -160,13 +177,14 @@ def _metadata(category: Categories, block_name: str) -> EntryMetadata:
     metrics = category("ma_qa_metric")
     quality = [(v or "").lower() for tag in ("name", "type") for v in metrics.get(tag, [])]
     title = _first(category("struct"), "title")
+    refine = refined_with_xrays(category("refine"))
+    reflns = measured_with_xrays(category("reflns"), category("diffrn_radiation"))
     resolution = (
-        _number(_first(category("refine"), "ls_d_res_high"))
+        _number(_first(refine, "ls_d_res_high"))
         or _number(_first(category("em_3d_reconstruction"), "resolution"))
-        or _number(_first(category("reflns"), "d_resolution_high"))
+        or _number(_first(reflns, "d_resolution_high"))
     )
-    history = category("pdbx_audit_revision_history")
-    releases = sorted(d for d in map(_date, history.get("revision_date", [])) if d is not None)
+    deposited, revised = ([d for d in map(day_of_cif, c) if d] for c in _dates(category))
     oligomers = category("pdbx_struct_assembly").get("oligomeric_count", [])
     oligomer = whole_number(oligomers[0]) if oligomers else None
     method = "; ".join(m.upper() for m in methods) or None
@@ -177,29 +195,16 @@ def _metadata(category: Categories, block_name: str) -> EntryMetadata:
         file_entry_id=entry_id,
         method=method,
         resolution=resolution,
-        deposition_date=_date(
-            _first(category("pdbx_database_status"), "recvd_initial_deposition_date")
-        ),
-        release_date=releases[0] if releases else None,
+        deposition_date=deposited[0] if deposited else None,
+        release_date=min(revised, default=None),
         title=title,
         source=source,
         oligomer=oligomer if oligomer is not None and oligomer > 0 else None,
         confidence_kind="plddt" if is_plddt else None,
-        r_free=share_of(_first(category("refine"), "ls_r_factor_r_free"), 1),
-        data_completeness=share_of(_first(category("reflns"), "percent_possible_obs"), 100)
-        or share_of(_first(category("refine"), "ls_percent_reflns_obs"), 100),
+        r_free=r_free_of(_first(refine, "ls_r_factor_r_free")),
+        data_completeness=completeness_of(_first(reflns, "percent_possible_obs"))
+        or completeness_of(_first(refine, "ls_percent_reflns_obs")),
     )
-
-
-def share_of(text: str | None, whole: int) -> float | None:
-    """A number over a whole; ``None`` if it is none, or not more than nothing and at most all.
-
-    Some write a share where a percentage belongs: no data set has but one reflection in a hundred.
-    """
-    value = cif_number(text)
-    if value is None or not 0 < value <= whole:
-        return None
-    return value if value <= 1 else value / whole
 
 
 def source_of(

@@ -104,6 +104,8 @@ class EntryInfo:
     has_origin : bool
         It names a method, a resolution, a database or a unit cell. Without any, what its texts and
         its values look like may tell what it is.
+    flags : tuple of str
+        Remarks on what the header says.
     read_every_b_factor : callable or None
         () → the atoms again, with the B-factors of all; few files are asked for them.
     """
@@ -118,6 +120,7 @@ class EntryInfo:
     claimed_atoms: int | None = None
     is_measured: bool = False
     has_origin: bool = False
+    flags: tuple[str, ...] = ()
     read_every_b_factor: Callable[[], AtomTable] | None = None
 
     @property

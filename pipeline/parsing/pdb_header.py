@@ -14,23 +14,24 @@ from functools import partial
 import numpy as np
 
 from pipeline.chain import EntryMetadata
-from pipeline.parsing.cif_entry import share_of, source_of
+from pipeline.parsing.cif_entry import source_of
 from pipeline.parsing.confidence import is_experimental, states_prediction
 from pipeline.parsing.connections import connections_of_links
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
+from pipeline.parsing.header_values import (
+    completeness_of,
+    day_of_pdb,
+    no_days_of_pdb,
+    r_free_of,
+)
 from pipeline.parsing.numbers import whole_number
 from pipeline.parsing.polymers import MAX_RESIDUES
 
-_MONTHS = {
-    "JAN": "01", "FEB": "02", "MAR": "03", "APR": "04", "MAY": "05", "JUN": "06",
-    "JUL": "07", "AUG": "08", "SEP": "09", "OCT": "10", "NOV": "11", "DEC": "12",
-}  # fmt: skip
 _MERS = {
     "MONO": 1, "DI": 2, "TRI": 3, "TETRA": 4, "PENTA": 5, "HEXA": 6, "HEPTA": 7, "OCTA": 8,
     "NONA": 9, "DECA": 10, "UNDECA": 11, "DODECA": 12,
 }  # fmt: skip
 _RESOLUTION = re.compile(r"^REMARK   2 RESOLUTION\.\s+([\d.]+)\s+ANGSTROM")
-_DATE = re.compile(r"(\d\d)-([A-Z]{3})-(\d\d)")
 _BIOMT = re.compile(r"^REMARK 350\s+BIOMT([123])\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)")
 _UNIT = re.compile(r"BIOLOGICAL (?:UNIT|ASSEMBLY)[^:]*:\s*(\S+)")
 
@@ -79,6 +80,7 @@ def read_header(lines: list[str]) -> EntryInfo:
         for chain in chains
     }
     metadata = _metadata(records, remarks)
+    deposited, released = _dates(records)
     is_measured = bool(is_experimental(metadata.method) or metadata.resolution)
     return EntryInfo(
         metadata=metadata,
@@ -87,6 +89,7 @@ def read_header(lines: list[str]) -> EntryInfo:
         read_connections=partial(connections_of_links, records["LINK"]),
         is_measured=is_measured,
         has_origin=bool(is_measured or metadata.method or metadata.source),
+        flags=no_days_of_pdb([deposited, *released]),
     )
 
 
@@ -111,6 +114,8 @@ def with_signs(info: EntryInfo, lines: Sequence[str], has_parent: bool) -> Entry
     return info
 
 
+_X_RAY_DATA = b"REMARK   3  X-RAY DATA."
+"""What is said of neutrons may stand before it; REMARK 200 is behind it, and of X-rays alone."""
 _R_FREE = b"REMARK   3   FREE R VALUE  "
 _COMPLETENESS = (
     b"REMARK 200  COMPLETENESS FOR RANGE ",
@@ -130,8 +135,9 @@ def with_data_quality(info: EntryInfo, head: bytes) -> EntryInfo:
         The lines before the first atom.
     """
     # SHELXL gives an R of the strong reflections as well, which compares with no other program's.
-    r_free = [share_of(v, 1) for label, v in _said(head, _R_FREE) if "SIG" not in label]
-    shares = [share_of(v, 100) for start in _COMPLETENESS for _, v in _said(head, start)]
+    head = head[max(0, head.find(_X_RAY_DATA)) :]
+    r_free = [r_free_of(v) for label, v in _said(head, _R_FREE) if "SIG" not in label]
+    shares = [completeness_of(v) for start in _COMPLETENESS for _, v in _said(head, start)]
     metadata = replace(
         info.metadata,
         r_free=next((v for v in r_free if v is not None), None),
@@ -168,17 +174,14 @@ def _without_old_margin(lines: list[str]) -> list[str]:
     return [line[:72] if line[72:76] == margin else line for line in lines]
 
 
-def _date(text: str) -> str | None:
-    match = _DATE.search(text)
-    if not match or match[2] not in _MONTHS:
-        return None
-    year = int(match[3])
-    # The archive began in 1971, so two digits are unambiguous until 2070.
-    return f"{year + (1900 if year > 70 else 2000)}-{_MONTHS[match[2]]}-{match[1]}"
-
-
 def _joined(lines: list[str], begin: int = 10, end: int = 80) -> str:
     return " ".join(" ".join(line[begin:end] for line in lines).split())
+
+
+def _dates(records: dict[str, list[str]]) -> tuple[str, list[str]]:
+    """Where the day of the deposition stands, and where those of releases do."""
+    header = records["HEADER"][0] if records["HEADER"] else ""
+    return header[50:59], [line[13:22] for line in records["REVDAT"] if line[31:32] == "0"]
 
 
 def _metadata(records: dict[str, list[str]], remarks: dict[str, list[str]]) -> EntryMetadata:
@@ -193,7 +196,8 @@ def _metadata(records: dict[str, list[str]], remarks: dict[str, list[str]]) -> E
             except ValueError:
                 continue
             resolution = value if 0 < value < 1000 else None
-    releases = [_date(line[13:22]) for line in records["REVDAT"] if line[31:32] == "0"]
+    deposited, revised = _dates(records)
+    releases = map(day_of_pdb, revised)
     methods = _joined(records["EXPDTA"], 10, 79).upper()
     method = "; ".join(m.strip() for m in methods.split(";") if m.strip()) or None
     title = _joined(records["TITLE"])
@@ -210,7 +214,7 @@ def _metadata(records: dict[str, list[str]], remarks: dict[str, list[str]]) -> E
         file_entry_id=ident,
         method=method,
         resolution=resolution,
-        deposition_date=_date(header[50:59]),
+        deposition_date=day_of_pdb(deposited),
         release_date=next((d for d in releases if d), None),
         title=title or None,
         source=source,

@@ -170,6 +170,7 @@ def read_chains(
         # Refinement programs count differently (riding hydrogens, alternates), but none sees
         # twice the atoms that are there.
         flags.append("maybe_truncated")
+    flags += info.flags
     if atoms.had_lower_case_names:
         flags.append("lower_case_atom_names")
     if atoms.later_chains:

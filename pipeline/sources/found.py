@@ -15,7 +15,7 @@ from pipeline.sources.foldcomp_database import (
     is_database,
     list_database,
 )
-from pipeline.sources.names import is_tar_name, name_bytes, printable, split_name
+from pipeline.sources.names import hidden_part, is_tar_name, name_bytes, printable, split_name
 from pipeline.sources.source_file import SourceFile, describe_name
 from pipeline.sources.stored import StoredRemotely, Windowed, open_stored, place_of
 from pipeline.sources.tar import MAX_NAME
@@ -55,12 +55,16 @@ class Discovery:
         Sorted by name.
     aliases : list of str
         Links that lead to what is found under another path, and link members of archives.
+    hidden : list of str
+        Files and folders that are passed by for their names (see ``is_hidden``), without what is in
+        such a folder.
     """
 
     root: Place
     files: list[SourceFile]
     problems: list[Problem] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
 
 
 class Finds:
@@ -73,6 +77,7 @@ class Finds:
         self._listed: list[str] = []
         self._problems: list[Problem] = []
         self._aliases: list[str] = []
+        self._hidden: set[str] = set()
 
     def __contains__(self, path: str) -> bool:
         return path in self._files
@@ -99,6 +104,10 @@ class Finds:
     def add_alias(self, path: str) -> None:
         self._aliases.append(printable(path))
 
+    def add_hidden(self, path: str) -> None:
+        """A hidden file or folder; a store tells of a folder once for each of its objects."""
+        self._hidden.add(printable(path))
+
     def add_problem(self, path: str, reason: str, what: str) -> None:
         """`what` goes on from the name: ``"is a link that leads to itself"``."""
         self._problem_in(printable(path), reason, what)
@@ -116,7 +125,8 @@ class Finds:
         files = [*self._files.values(), *members]
         files.sort(key=lambda file: (name_bytes(file.path), name_bytes(file.member or "")))
         self._problems.sort(key=lambda problem: (problem.name, problem.reason))
-        return Discovery(Place(self.root), files, self._problems, sorted(self._aliases))
+        aliases, hidden = sorted(self._aliases), sorted(self._hidden)
+        return Discovery(Place(self.root), files, self._problems, aliases, hidden)
 
     def _open_archive(self, path: str) -> list[SourceFile]:
         """The members of an archive, which they replace among the files."""
@@ -142,7 +152,9 @@ class Finds:
         for index, member in listing.members:
             name = describe_name(path, member.name)
             base_name = member.name.rpartition("/")[2]
-            if member.kind == "link":
+            if member.kind != "other" and (hidden := hidden_part(member.name)) is not None:
+                self._hidden.add(describe_name(path, hidden))
+            elif member.kind == "link":
                 self._aliases.append(name)
             elif member.kind == "overlong":
                 what = f"has a name of over {MAX_NAME:,} bytes; give it another one"

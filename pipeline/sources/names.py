@@ -17,6 +17,37 @@ FETCH_STATE = ".fetch"
 """Folder that ``pipeline.fetch`` keeps beside its files, and no search enters: its records, and
 downloads that are not finished."""
 
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is kept out of sight, or is what an editor keeps beside a file.
+
+    Examples
+    --------
+    >>> [is_hidden(name) for name in ("._1abc.cif", ".git", "1abc.cif~", "#1abc.cif#", "1abc.cif")]
+    [True, True, True, True, False]
+    """
+    return (
+        (name.startswith(".") and name not in (".", ".."))
+        or name.endswith("~")
+        or (len(name) > 1 and name[0] == name[-1] == "#")
+    )
+
+
+def hidden_part(path: str) -> str | None:
+    """The first hidden folder on a path, or the path itself if its file is hidden; else ``None``.
+
+    Examples
+    --------
+    >>> hidden_part("a/.git/in.cif"), hidden_part("./a/x.cif~"), hidden_part("../a/x.cif")
+    ('a/.git', './a/x.cif~', None)
+    """
+    parts = path.split("/")
+    for k, part in enumerate(parts):
+        if is_hidden(part):
+            return "/".join(parts[: k + 1])
+    return None
+
+
 _COMPRESSIONS = {"gz": "gz", "zst": "zst", "fcz": "fcz"}
 # .pdbx is mmCIF text: PDBx/mmCIF is the dictionary's full name.
 _FORMATS: dict[str, Format] = {

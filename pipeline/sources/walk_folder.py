@@ -4,6 +4,9 @@ Symbolic links are followed. Each real folder is visited once, under its own nam
 below the root; a link to a file that is found under the same file name elsewhere is an alias and no
 second input. (Under another file name it is another entry: hard links and links to one file are
 also how equal files are stored once.)
+
+What is hidden, and what editors keep beside a file, is passed by; but a link may lead there, as
+where a program keeps files under other names.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Sequence
 from pipeline.files.storage import Folder
 from pipeline.sources.errors import Missing, SourceError, Unreadable
 from pipeline.sources.found import Finds
-from pipeline.sources.names import FETCH_STATE, name_bytes, printable
+from pipeline.sources.names import FETCH_STATE, hidden_part, is_hidden, name_bytes, printable
 
 
 def walk_folder(finds: Finds, excluded: Sequence[Folder]) -> None:
@@ -86,11 +89,13 @@ class _Walk:
                 with os.scandir(path) as entries:
                     for entry in entries:
                         relative = prefix + entry.name
-                        if entry.is_symlink():
+                        if is_hidden(entry.name):
+                            if entry.name != FETCH_STATE or not entry.is_dir():
+                                self._finds.add_hidden(relative)
+                        elif entry.is_symlink():
                             heapq.heappush(self._links, (name_bytes(relative), relative))
                         elif entry.is_dir(follow_symlinks=False):
-                            if entry.name != FETCH_STATE:
-                                folders.append(relative)
+                            folders.append(relative)
                         elif entry.is_file(follow_symlinks=False):
                             if linked and not self._is_new(f"{real_path}/{entry.name}", relative):
                                 continue
@@ -135,7 +140,10 @@ class _Walk:
 
     def _is_new(self, real_path: str, link: str) -> bool:
         """Whether a file reached by links is not found under the same file name already."""
-        if is_below(real_path, self._real_root) or real_path in self._linked_files:
+        is_found = is_below(real_path, self._real_root) and not hidden_part(
+            real_path[len(self._real_root) :]
+        )
+        if is_found or real_path in self._linked_files:
             self._finds.add_alias(link)
             return False
         self._linked_files.add(real_path)

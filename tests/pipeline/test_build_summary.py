@@ -40,7 +40,13 @@ def summary(**more: Any) -> BuildSummary:
 
 @pytest.mark.parametrize(
     "more",
-    [{}, {"manifest": None}, {"chains_without_confidence": 0}, {"derived_from": {"where": None}}],
+    [
+        {},
+        {"manifest": None},
+        {"chains_without_confidence": 0},
+        {"entries_without": {"method": 2}},
+        {"derived_from": {"where": None}},
+    ],
 )
 def test_a_summary_is_read_as_it_was_written(more: dict[str, Any]) -> None:
     written = summary(**more)
@@ -51,7 +57,7 @@ def test_a_summary_is_read_as_it_was_written(more: dict[str, Any]) -> None:
 def test_what_only_some_datasets_have_is_left_out_of_the_others() -> None:
     keys = json.loads(summary(manifest=None).to_json()).keys()
     assert "manifest" in keys
-    assert not {"chains_without_confidence", "derived_from"} & keys
+    assert not {"chains_without_confidence", "entries_without", "derived_from"} & keys
 
 
 @pytest.mark.parametrize(

@@ -401,6 +401,31 @@ def test_no_limit_is_below_nothing(rule: Field[Any]) -> None:
         Filters(**{rule.name: -1}).check()
 
 
+@pytest.mark.parametrize(("option", "limit", "name", "kept", "dropped", "why"), ENTRY_RULES)
+def test_a_rule_for_entries_says_what_it_judges(option, limit, name, kept, dropped, why):
+    assert Filters(**{option: limit}).judged == (PROPERTY_OF[name],)
+
+
+def test_rules_for_chains_and_rules_that_are_not_set_judge_nothing_that_files_say():
+    assert Filters().judged == ()
+    assert Filters(max_length=9, min_plddt=70.0, drop_unknown=["resolution"]).judged == ()
+    both = Filters(released_after="2000-01-01", released_before="2001-01-01", max_r_free=0.3)
+    assert both.judged == ("release-date", "r-free")
+
+
+@pytest.mark.parametrize("word", ["xray", "nmrr", "cryoem", "x-ray,nmr"])
+def test_a_word_that_no_method_has_in_it_is_refused_with_the_methods(word: str) -> None:
+    with pytest.raises(UsageError, match=rf"--methods {word} is .*X-RAY DIFFRACTION.*EPR"):
+        Filters(methods=["x-ray", word]).check()
+
+
+@pytest.mark.parametrize(
+    "word", ["X-RAY", "nmr", "Electron", "solid-state", "neutron", "diffraction", "cryo-", "NMR, "]
+)
+def test_any_part_of_a_methods_name_is_taken_in_any_case(word: str) -> None:
+    Filters(methods=[word]).check()
+
+
 def test_a_method_of_no_letters_is_refused() -> None:
     with pytest.raises(UsageError, match="--methods has an empty name"):
         Filters(methods=["x-ray", " "]).check()

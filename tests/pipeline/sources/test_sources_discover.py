@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline.sources.archive
+from pipeline.built.records import records_beside
 from pipeline.sources import (
     CorruptStream,
     Missing,
@@ -64,7 +65,7 @@ def snapshot(folder):
 
 
 def test_every_regular_file_of_nested_folders_is_found_in_bytewise_order(tmp_path):
-    paths = ["ab/pdb1abc.ent.gz", "ab/1abc.cif", "b", "B.txt", "a/é.pdb", ".hidden/x.cif", "ab.cif"]
+    paths = ["ab/pdb1abc.ent.gz", "ab/1abc.cif", "b", "B.txt", "a/é.pdb", "a.b/x.cif", "ab.cif"]
     for path in paths:
         write(tmp_path / path)
     (tmp_path / "empty").mkdir()
@@ -94,7 +95,58 @@ def test_the_output_folder_is_left_out(tmp_path):
 def test_what_a_download_keeps_beside_its_files_is_no_input(tmp_path):
     for path in ("1abc.cif", ".fetch/scratch/2abc.part", "deep/.fetch/fetch.csv", "deep/.fetched"):
         write(tmp_path / path)
-    assert names(discover(tmp_path)) == ["1abc.cif", "deep/.fetched"]
+    found = discover(tmp_path)
+    assert (names(found), found.hidden) == (["1abc.cif"], ["deep/.fetched"])
+
+
+HIDDEN = ["._1abc.cif", ".2abc.cif", ".git/a/in.cif", "1abc.cif~", "deep/#1abc.cif#", "deep/.x/y"]
+
+
+def test_hidden_files_and_editors_backups_of_a_folder_are_told_and_not_read(tmp_path):
+    for path in ("1abc.cif", "deep/2abc.cif", "#", *HIDDEN):
+        write(tmp_path / path)
+    found = discover(tmp_path)
+    assert names(found) == ["#", "1abc.cif", "deep/2abc.cif"]
+    told = ["._1abc.cif", ".2abc.cif", ".git", "1abc.cif~", "deep/#1abc.cif#", "deep/.x"]
+    assert (found.hidden, found.problems, found.aliases) == (sorted(told), [], [])
+    rows = [(row.input, row.status, row.reason) for row in records_beside(found)]
+    assert rows == [(name, "skipped", "hidden") for name in sorted(told)]
+
+
+def test_what_is_named_by_itself_is_read_though_hidden(
+    tmp_path,
+):
+    for path in (".in/1abc.cif", ".2abc.cif", "3abc.cif~"):
+        write(tmp_path / path)
+    found = discover(tmp_path / ".in")
+    assert (names(found), found.hidden) == (["1abc.cif"], [])
+    (tmp_path / "list").write_text(".2abc.cif\n3abc.cif~\n.in/1abc.cif\n")
+    found = discover(None, tmp_path / "list")
+    assert (names(found), found.hidden) == ([".2abc.cif", ".in/1abc.cif", "3abc.cif~"], [])
+    assert names(discover(tmp_path / ".2abc.cif")) == [".2abc.cif"]
+
+
+def test_links_to_what_is_kept_in_a_hidden_folder_are_inputs(tmp_path):
+    for path in (".store/1abc.cif", ".store/blob", ".store/more/3abc.cif"):
+        write(tmp_path / path)
+    for link, target in {
+        "1abc.cif": ".store/1abc.cif",
+        "2abc.cif": ".store/blob",
+        "more": ".store/more",
+        ".4abc.cif": ".store/blob",
+    }.items():
+        (tmp_path / link).symlink_to(target)
+    found = discover(tmp_path)
+    assert names(found) == ["1abc.cif", "2abc.cif", "more/3abc.cif"]
+    assert (found.hidden, found.aliases) == ([".4abc.cif", ".store"], [])
+
+
+def test_hidden_members_of_an_archive_are_told_and_not_read(tmp_path):
+    make_tar(tmp_path / "set.tar", {f"./{path}": b"data_x\n" for path in ("1abc.cif", *HIDDEN)})
+    found = discover(tmp_path)
+    assert names(found) == ["set.tar::./1abc.cif"]
+    assert (len(found.hidden), found.problems) == (len(HIDDEN), [])
+    assert "set.tar::./.git" in found.hidden
 
 
 def test_links_are_followed_and_loops_are_not(tmp_path):

@@ -85,6 +85,13 @@ def test_objects_of_any_name_are_found_and_read(s3):
     assert abs(file.mtime_ns / 1e9 - time.time()) < 60
 
 
+def test_hidden_keys_are_told_and_not_read(s3):
+    root = put(s3, "kept", "1abc.cif", "._1abc.cif", "a/.git/x.cif", "a/.git/y.cif", "a/2abc.cif~")
+    found = discover(root)
+    assert names(found) == ["1abc.cif"]
+    assert found.hidden == ["._1abc.cif", "a/.git", "a/2abc.cif~"]
+
+
 def test_markers_of_folders_are_no_files_and_nothing_else_is_lost(s3):
     root = put(s3, "marked", "in/1abc.cif", "../2abc.cif", "./3abc.cif", "/4abc.cif", "..")
     for marker in ("marked/", "marked/in/", "marked/empty/"):
