@@ -84,7 +84,8 @@ def polymer_residues(
         polymer = describer.polymer(asym, of_chain, flags)
         if polymer.is_protein is False:
             continue
-        of_chain, n_moved = in_order(of_chain, runs, atoms, geometry)
+        has_sequence = polymer.sequence is not None
+        of_chain, n_moved = in_order(of_chain, runs, atoms, geometry, has_sequence=has_sequence)
         if n_moved:
             flags.append(f"put_in_order:{asym_id}:{n_moved}")
         chosen = of_chain[:0]

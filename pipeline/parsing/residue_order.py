@@ -14,13 +14,21 @@ from pipeline.residues import Linking
 
 
 def in_order(
-    of_chain: NDArray[np.int64], runs: Runs, atoms: AtomTable, geometry: BackboneGeometry
+    of_chain: NDArray[np.int64],
+    runs: Runs,
+    atoms: AtomTable,
+    geometry: BackboneGeometry,
+    *,
+    has_sequence: bool,
 ) -> tuple[NDArray[np.int64], int]:
     """(runs of a chain in the order of the chain, how many residues stood elsewhere).
 
-    The latter count as standing before the TER of their neighbours from then on.
+    The latter count as standing before the TER of their neighbours from then on. A chain stays as
+    it is if it has an entity sequence and ``label_seq_id``, which says the places in it.
     """
-    of_chain, n_late = _by_number(of_chain, runs, atoms, geometry)
+    n_late = 0
+    if not has_sequence or (runs.seq[of_chain] == ABSENT).any():
+        of_chain, n_late = _by_number(of_chain, runs, atoms, geometry)
     of_chain, moved = _with_hetero_put_back(of_chain, runs, geometry)
     return of_chain, n_late + len(moved)
 
