@@ -206,6 +206,11 @@ def placed(
             return said
         by_label = said
     by_names = placed_by_names(chosen, runs, geometry, polymer)
+    if by_label is None and (by_names is None or n_differing(chosen, by_names, runs, polymer)):
+        in_order, n_late = _placed_in_order_of_numbers(chosen, runs, geometry, polymer)
+        if in_order is not None:
+            by_names = in_order
+            flags.append(f"put_in_order:{label}:{n_late}")
     places, n_differ = by_label, n_wrong
     if by_names is not None:
         n_differ_by_names = n_differing(chosen, by_names, runs, polymer)
@@ -219,6 +224,22 @@ def placed(
     if n_differ:
         flags.append(f"sequence_differs:{label}:{n_differ}")
     return places
+
+
+def _placed_in_order_of_numbers(
+    chosen: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry, polymer: Polymer
+) -> tuple[NDArray[np.int64] | None, int]:
+    """(1-based positions of runs whose numbers fall, how many stand behind a higher number), if the
+    order by number spells the sequence without one difference."""
+    keys = runs.author_keys(chosen)
+    n_late = int(np.count_nonzero(keys < np.maximum.accumulate(keys)))
+    if not n_late:
+        return None, 0
+    order = np.argsort(keys, kind="stable")
+    places = placed_by_names(chosen[order], runs, geometry, polymer)
+    if places is None or n_differing(chosen[order], places, runs, polymer):
+        return None, 0
+    return places[np.argsort(order)], n_late
 
 
 def _joins(places: NDArray[np.int64], chosen: NDArray[np.int64], runs: Runs) -> bool:

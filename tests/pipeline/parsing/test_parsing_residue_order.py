@@ -88,6 +88,18 @@ def test_neither_ter_nor_seqres_keeps_a_bonded_residue_out_of_order(
 
 
 @ENTRIES
+@pytest.mark.parametrize("n", [3, 9])
+def test_a_sequence_tells_the_order_where_the_residue_between_is_missing(entry, n):
+    """No bond joins what stands at the end to anything; the sequence fits by number alone."""
+    atoms = [a for a in chain(entry) if a.number != str(n + 1)]
+    first = [a for a in atoms if int(a.number) <= n]
+    head = seqres("A", names(chain(entry)))
+    parsed = read(pdb_text(head, atoms[len(first) :], first, "TER", "END"))
+    assert rows(parsed) == rows(read(pdb_text(head, atoms, "TER", "END")))
+    assert parsed.flags == [f"put_in_order:A:{n}"]
+
+
+@ENTRIES
 @BOTH
 def test_insertion_codes_are_part_of_the_order(entry, kind):
     codes = {9: "A", 10: "B", 11: "C"}
