@@ -227,3 +227,16 @@ def test_a_sequence_and_residues_in_lower_case_read_like_capitals(entry, labels,
     assert rows(parsed) == rows(read(cif_text(atoms, before=entity(comps), columns=columns)))
     assert parsed.chains[0].entity_sequence
     assert parsed.flags == []
+
+
+@ENTRIES
+@pytest.mark.parametrize("where", ["atoms", "sequence", "both"])
+def test_a_seqres_and_residues_in_lower_case_read_like_capitals(entry, where):
+    atoms = [a for a in chain(entry) if a.comp != "MSE" and a.number != "9"]
+    comps = [name if name != "MSE" else "ALA" for name in names(chain(entry))]
+    lower = [replace(a, comp=a.comp.lower()) if where != "sequence" else a for a in atoms]
+    spelled = [comp.lower() for comp in comps] if where != "atoms" else comps
+    parsed = read(pdb_text(seqres("A", spelled), lower, "END"))
+    assert rows(parsed) == rows(read(pdb_text(seqres("A", comps), atoms, "END")))
+    assert parsed.chains[0].entity_sequence
+    assert parsed.flags == []
