@@ -316,7 +316,10 @@ def _sequences_in_order(
                 broken.add(entity)
                 continue
             members = firsts
-        sequences[entity] = [m or "UNK" for m in members]
+        comp_ids = [m or "UNK" for m in members]
+        if not "".join(comp_ids).isupper():  # the CCD has capitals only
+            comp_ids = [comp_id.upper() for comp_id in comp_ids]
+        sequences[entity] = comp_ids
     return sequences, broken
 
 

@@ -236,7 +236,7 @@ def _sequences(lines: list[str]) -> dict[str, tuple[str, ...]]:
     for line in lines:
         chain = line[10:12].strip() or "_"
         if len(sequences[chain]) <= MAX_RESIDUES:  # what is longer is refused as a whole
-            sequences[chain] += line[19:70].split()
+            sequences[chain] += line[19:70].upper().split()
     return {k: tuple(v) for k, v in sequences.items() if v}
 
 

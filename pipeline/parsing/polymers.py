@@ -14,6 +14,7 @@ from pipeline.parsing.atom_table import ABSENT, AtomTable
 from pipeline.parsing.entry_info import EntryInfo, Polymer
 from pipeline.parsing.errors import ParseError
 from pipeline.parsing.fields import changes
+from pipeline.parsing.residue_order import in_order, n_falls
 from pipeline.parsing.runs import BackboneGeometry, Runs, text
 from pipeline.residues import Linking
 
@@ -78,16 +79,15 @@ def polymer_residues(
     parts: list[tuple[NDArray[np.int64], ...]] = []  # runs, residue of run, rows, index
     sequences: list[NDArray[np.int8]] = []
     n_of_id: dict[str, int] = {}
-    may_move = bool(runs.is_hetero_residue.any())
     for asym, of_chain in reconcile.chains_of(runs, info):
         asym_id = runs.asym_ids[asym]
         polymer = describer.polymer(asym, of_chain, flags)
         if polymer.is_protein is False:
             continue
-        if may_move:
-            of_chain, moved = reconcile.in_order(of_chain, runs, geometry)
-            if len(moved):
-                flags.append(f"put_in_order:{asym_id}:{len(moved)}")
+        has_sequence = polymer.sequence is not None
+        of_chain, n_moved = in_order(of_chain, runs, atoms, geometry, has_sequence=has_sequence)
+        if n_moved:
+            flags.append(f"put_in_order:{asym_id}:{n_moved}")
         chosen = of_chain[:0]
         if polymer.is_protein:
             chosen = reconcile.numbered_residues(of_chain, runs, geometry)
@@ -121,6 +121,9 @@ def polymer_residues(
                 n_rows = len(firsts)
                 rows = np.arange(n_rows)
                 index = _increasing(runs.auth_seq[copy[firsts]])
+                n_fallen = n_falls(copy[firsts], runs, geometry)
+                if n_fallen:
+                    flags.append(f"numbers_fall:{label}:{n_fallen}")
                 kinds = runs.aatypes[runs.comp[copy[firsts]]]
             described = polymer if places is not None else replace(polymer, sequence=None)
             chains.append((label, text(runs.auth_asym[copy[0]]) or "_", described))

@@ -105,56 +105,6 @@ def chains_of(runs: Runs, info: EntryInfo) -> list[tuple[int, NDArray[np.int64]]
     return chains
 
 
-def in_order(
-    of_chain: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(runs of a chain, those of them that stood behind the others and belong between them).
-
-    The latter count as standing before the TER from then on. Some programs sort all HETATM behind
-    all ATOM, modified residues too. Their numbers say where they belong, if the peptide bonds
-    agree: a ligand has none to the residues next to it.
-    """
-    may_move = runs.is_hetero_residue[of_chain]
-    hetero = runs.hetero[of_chain]
-    if not may_move.any() or hetero.all() or (runs.seq[of_chain] != ABSENT).any():
-        return of_chain, of_chain[:0]
-    fixed = np.flatnonzero(~hetero & (runs.linking[of_chain] == Linking.PEPTIDE))
-    if not len(fixed):
-        return of_chain, of_chain[:0]
-    keys = runs.author_keys(of_chain)
-    behind = np.arange(len(of_chain)) > fixed[-1]
-    late = np.flatnonzero(may_move & behind & (keys < keys[fixed[-1]]))
-    late = late[np.isin(of_chain[late], geometry.with_backbone(of_chain[late]))]
-    if not len(late) or (np.diff(keys[fixed]) <= 0).any():
-        return of_chain, of_chain[:0]
-    late = late[np.argsort(keys[late], kind="stable")]
-    gap = np.searchsorted(keys[fixed], keys[late])
-    stretch = of_chain[fixed]
-    is_open = np.append(True, ~geometry.bonded(stretch[:-1], stretch[1:]))
-    # In each gap all of them, or none: several may follow each other.
-    moved = []
-    for k in np.unique(gap[is_open[gap]]).tolist():
-        within = of_chain[late[gap == k]]
-        chain = np.concatenate(
-            (stretch[k - 1 : k] if k else stretch[:0], within, stretch[k : k + 1])
-        )
-        bonds = geometry.bonded(chain[:-1], chain[1:])
-        begin = int(k > 0)
-        has_bond = np.append(False, bonds) | np.append(bonds, False)
-        if has_bond[begin : begin + len(within)].all():
-            moved.append((k, within))
-    if not moved:
-        return of_chain, of_chain[:0]
-    runs_moved = np.concatenate([within for _, within in moved])
-    places = np.concatenate([np.full(len(within), fixed[k]) for k, within in moved])
-    runs.after_ter[runs_moved] = False
-    if runs.stretch is not None:
-        runs.stretch[runs_moved] = runs.stretch[of_chain[places]]
-    stay = ~np.isin(of_chain, runs_moved)
-    # What is moved stands behind all places, so that these do not shift.
-    return np.insert(of_chain[stay], places, runs_moved), runs_moved
-
-
 class Describer:
     """Finds what the file says about a chain: the entity that its atoms name, or else the one that
     its id leads to, if its residues agree."""
@@ -256,6 +206,11 @@ def placed(
             return said
         by_label = said
     by_names = placed_by_names(chosen, runs, geometry, polymer)
+    if by_label is None and (by_names is None or n_differing(chosen, by_names, runs, polymer)):
+        in_order, n_late = _placed_in_order_of_numbers(chosen, runs, geometry, polymer)
+        if in_order is not None:
+            by_names = in_order
+            flags.append(f"put_in_order:{label}:{n_late}")
     places, n_differ = by_label, n_wrong
     if by_names is not None:
         n_differ_by_names = n_differing(chosen, by_names, runs, polymer)
@@ -269,6 +224,22 @@ def placed(
     if n_differ:
         flags.append(f"sequence_differs:{label}:{n_differ}")
     return places
+
+
+def _placed_in_order_of_numbers(
+    chosen: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry, polymer: Polymer
+) -> tuple[NDArray[np.int64] | None, int]:
+    """(1-based positions of runs whose numbers fall, how many stand behind a higher number), if the
+    order by number spells the sequence without one difference."""
+    keys = runs.author_keys(chosen)
+    n_late = int(np.count_nonzero(keys < np.maximum.accumulate(keys)))
+    if not n_late:
+        return None, 0
+    order = np.argsort(keys, kind="stable")
+    places = placed_by_names(chosen[order], runs, geometry, polymer)
+    if places is None or n_differing(chosen[order], places, runs, polymer):
+        return None, 0
+    return places[np.argsort(order)], n_late
 
 
 def _joins(places: NDArray[np.int64], chosen: NDArray[np.int64], runs: Runs) -> bool:
@@ -304,7 +275,7 @@ def placed_by_names(
     ins = runs.ins[heads]
     ins_codes = list(map(text, ins.tolist())) if (ins != b"").any() else [""] * len(heads)
     places = seqres.place(
-        [runs.comp_ids[c] for c in runs.comp[heads].tolist()],
+        [runs.comp_ids[c].upper() for c in runs.comp[heads].tolist()],
         list(zip(runs.auth_seq[heads].tolist(), ins_codes, strict=True)),
         bonded,
         sequence,

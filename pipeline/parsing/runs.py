@@ -249,6 +249,35 @@ class BackboneGeometry:
         with np.errstate(invalid="ignore"):
             return self._squared_gap(before, after) <= _MAX_PEPTIDE_BOND**2
 
+    def n_joined(
+        self,
+        runs: NDArray[np.int64],
+        residue: NDArray[np.int64],
+        orders: tuple[NDArray[np.int64], ...],
+    ) -> list[int]:
+        """How many residues each order joins to the next one by peptide bonds.
+
+        Parameters
+        ----------
+        runs, residue : (r,) int
+            Runs, and the residue that each is a part of.
+        orders : tuple of (n,) int
+            Residues.
+        """
+        ends = []
+        for name in (b"C", b"N"):
+            position = self._position(name)[runs]
+            has = np.flatnonzero(np.isfinite(position[:, 0]))[::-1]
+            ends.append(np.full((len(orders[0]), 3), np.nan))
+            ends[-1][residue[has]] = position[has]
+        counts = []
+        for order in orders:
+            gap = ends[0][order[:-1]] - ends[1][order[1:]]
+            with np.errstate(invalid="ignore"):
+                is_joined = (gap * gap).sum(axis=-1) <= _MAX_PEPTIDE_BOND**2
+            counts.append(int(np.count_nonzero(is_joined)))
+        return counts
+
     def too_far(self, before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the residues that are missing between two runs, by the author's numbers, could
         not reach from C of the one to N of the other; also where none is missing, or numbers fall.
