@@ -27,6 +27,7 @@ from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, plan_table
 from pipeline.built.reading import Reading
 from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_table
+from pipeline.built.unique_names import check_names
 from pipeline.commands.software import versions_of
 from pipeline.files.storage import StorageError
 from pipeline.filters import Manifest
@@ -72,6 +73,8 @@ def finalise(
     ------
     UnfinishedBuild
         A part has no record, or its shard is damaged.
+    SameName
+        Two chains have one ``chain_uid``.
     """
     by_number = {r.number: r for r in records}
     missing = [p.number for p in parts if p.number not in by_number]
@@ -88,6 +91,7 @@ def finalise(
     inputs.sort(key=lambda r: (r.input, r.status))
     drops = [d for record in ordered for d in record.drops]
     index = _index(layout, ordered)
+    check_names(index, ordered)
     uids = index["chain_uid"].to_pylist()
     digest = dataset_digest(zip(uids, index["row_sha256"].to_pylist(), strict=True))
     interfaces = interfaces_of(ordered)

@@ -99,6 +99,11 @@ def _each_once(rows: pa.Table, sources: Sequence[Source]) -> pa.Array:
         uid, a, b = differing[0]
         names = ", ".join(uid for uid, *_ in differing[:NAMED])
         more = f" and {len(differing) - NAMED:,} more" if len(differing) > NAMED else ""
+        if numbers[a] == numbers[b]:
+            raise SubsetError(
+                f"{sources[numbers[a]]} has different chains under one name: {names}{more}; rename "
+                "one of the files that they are from, and build it again"
+            )
         raise SubsetError(
             f"{sources[numbers[a]]} and {sources[numbers[b]]} have different chains under one "
             f"name: {names}{more}; leave them out of one of the datasets first, with a subset of it"
