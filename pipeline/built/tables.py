@@ -19,6 +19,7 @@ from pipeline.built.build_summary import (
     Counts,
     FromManifest,
     FromSource,
+    ListedChain,
     ListedShard,
     count_reasons,
 )
@@ -30,7 +31,7 @@ from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_
 from pipeline.built.unique_names import check_names
 from pipeline.commands.software import versions_of
 from pipeline.files.storage import StorageError
-from pipeline.filters import Manifest
+from pipeline.filters import MISSING_CHAIN, Manifest
 from pipeline.interfaces import interfaces_digest, joined
 from pipeline.shards import (
     INDEX_COLUMNS,
@@ -119,7 +120,7 @@ def finalise(
         examples=examples,
         drop_reasons=dict(Counter(d.reason for d in drops).most_common()),
         chains_without_confidence=_without_confidence(reading, index),
-        manifest=_manifest(reading, parts),
+        manifest=_manifest(reading, parts, inputs),
         sources=from_sources(sources),
         units=UNITS,
         software={"python": platform.python_version(), **versions()},
@@ -192,12 +193,20 @@ def _without_confidence(reading: Reading, index: pa.Table) -> int | None:
     return index["confidence_kind"].null_count
 
 
-def _manifest(reading: Reading, parts: Sequence[Part]) -> FromManifest | None:
+def _manifest(
+    reading: Reading, parts: Sequence[Part], inputs: Sequence[InputRecord]
+) -> FromManifest | None:
     if reading.manifest is None:
         return None
     manifest = Manifest.read(reading.manifest)
     missing = manifest.missing(e.entry_id for p in parts for e in p.entries)
-    return FromManifest(len(manifest.entries), len(missing), missing[:20])
+    chains = sorted(
+        ListedChain(record.entry_id or "", flag.removeprefix(MISSING_CHAIN))
+        for record in inputs
+        for flag in record.flags
+        if flag.startswith(MISSING_CHAIN)
+    )
+    return FromManifest(len(manifest.entries), len(missing), missing[:20], len(chains), chains[:20])
 
 
 def _forget(layout: Layout, record: PartRecord) -> None:
