@@ -123,7 +123,9 @@ class ChainList:
 
     def remark(self, not_found: Collection[str]) -> str:
         """What may be wrong with a manifest of which this was not found; mostly nothing."""
-        listed = self.manifest.entries.items() if self.manifest is not None else ()
+        if self.manifest is None:
+            return ""
+        listed = self.manifest.entries.items()
         cells = ((entry, chain) for entry, chains in listed for chain in chains or ())
         missing = set(not_found)
         return one_on_each_line(c for entry, c in cells if f"{entry} {c}" in missing)
