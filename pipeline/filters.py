@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -384,6 +385,50 @@ class ManifestError(UsageError):
     """A manifest that cannot be used; the sentence says which line and why."""
 
 
+_MEANS_CHAINS = re.compile(
+    r"(?:auth|author|label|pdb)?(?:asym|chain)s?(?:ids?|names?|uids?)?", re.IGNORECASE
+)
+
+
+def check_chain_column(columns: Collection[str], path: Path, known: Sequence[str]) -> None:
+    """See that no column names chains under another heading: the table would be read as one of
+    whole entries.
+
+    Parameters
+    ----------
+    columns : collection of str
+        Headings of a table.
+    path : Path
+        Of the table, for the sentence.
+    known : sequence of str
+        Headings under which chains are looked for. If the table has one of them, others may mean
+        whatever they like.
+
+    Raises
+    ------
+    ManifestError
+    """
+    if not set(known).isdisjoint(columns):
+        return
+    for column in columns:
+        if _MEANS_CHAINS.fullmatch(re.sub(r"[\W_]", "", column)):
+            raise ManifestError(
+                f"{path}: has a column {column}, but chains are read from a column "
+                f"{' or '.join(known)}; give it this name (exactly so), or another one such as "
+                "note if whole entries are meant"
+            )
+
+
+MISSING_CHAIN = "manifest_chain_missing:"
+"""What the flag of an input begins with whose entry lacks a chain of the manifest."""
+
+
+def one_on_each_line(chains: Iterable[str]) -> str:
+    """A remark for a sentence about chains that were not found, if one looks like several."""
+    several = next((c for c in chains if len(re.findall(r"[^\s,;]+", c)) > 1), None)
+    return f"; {several!r} looks like several: one chain belongs on each line" if several else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """Entries, and chains of entries, that a build is restricted to.
@@ -398,24 +443,34 @@ class Manifest:
     entries: dict[str, frozenset[str] | None]
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
+    def read(cls, path: Path, *, entries_only: bool = False) -> Manifest:
         """Read a CSV with a column ``entry_id`` and, optionally, ``chain``.
+
+        Parameters
+        ----------
+        path : Path
+        entries_only : bool
+            Chains do not matter, so their column may have any name.
 
         Raises
         ------
         ManifestError
-            No such column, a line without an entry, or no text that can be read.
+            No such column, one of chains with another name, a line without an entry, or no text
+            that can be read.
         """
         entries: dict[str, set[str] | None] = {}
         try:
             with open(path, newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)
-                if "entry_id" not in (reader.fieldnames or ()):
-                    found = ", ".join(reader.fieldnames or ()) or "nothing"
+                columns = [name.strip() for name in reader.fieldnames or ()]
+                if "entry_id" not in columns:
                     raise ManifestError(
                         f"{path}: a manifest is a CSV whose first line names a column entry_id; "
-                        f"found {found}"
+                        f"found {', '.join(columns) or 'nothing'}"
                     )
+                if not entries_only:
+                    check_chain_column(columns, path, ["chain"])
+                reader.fieldnames = columns
                 for row in reader:
                     entry = (row["entry_id"] or "").strip()
                     if not entry:
@@ -455,6 +510,22 @@ class Manifest:
         key = self._find(entry_id)
         wanted = None if key is None else self.entries[key]
         return sorted(wanted.difference(ids)) if wanted is not None else []
+
+    def names_of(self, entry_id: str, ids: Collection[str]) -> list[str]:
+        """What the manifest has of a chain with these ids: its entry, and ``entry chain``."""
+        key = self._find(entry_id)
+        if key is None:
+            return []
+        return [key, *(f"{key} {i}" for i in (self.entries[key] or frozenset()).intersection(ids))]
+
+    def not_among(self, names: Collection[str]) -> list[str]:
+        """Entries and, of the other entries, chains that are not among such names."""
+        return sorted(
+            name
+            for entry, chains in self.entries.items()
+            for name in ([f"{entry} {c}" for c in chains or ()] if entry in names else [entry])
+            if name not in names
+        )
 
     def _find(self, entry_id: str) -> str | None:
         for key in (entry_id, entry_id.rpartition("/")[2]):

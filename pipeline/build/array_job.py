@@ -184,7 +184,7 @@ def finalise(run: Run) -> Finished:
     Raises
     ------
     UnfinishedBuild
-        Parts are missing, or were built for another plan.
+        Parts are missing, or were built for another plan, or chains got one name.
     """
     with run.log:
         layout = run.layout

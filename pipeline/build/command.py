@@ -77,7 +77,7 @@ def build(options: BuildOptions, console: Console | None = None) -> int:
     WorkersFail
         Workers die, and no input is to blame.
     UnfinishedBuild
-        A shard was damaged by somebody.
+        A shard was damaged by somebody, or chains of different files got one name (`SameName`).
     """
     mode = check_mode(options)
     run = Run(

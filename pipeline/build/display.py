@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from pipeline.commands.console import print_rows
 from pipeline.commands.progress_line import ProgressLine
 from pipeline.commands.words import MEBIBYTE, mebibytes, several
 from pipeline.crew.progress import ProgressNote
+from pipeline.filters import one_on_each_line
 from pipeline.sources import printable
 
 REASONS_SHOWN = 5
@@ -192,8 +193,8 @@ def show_summary(run: Run, finished: Finished, report: str | None) -> None:
         rows.append(("no pLDDT", _without_confidence(n, counts.chains)))
     if unsaid := {name: n for name, n in (summary.entries_without or {}).items() if n}:
         rows.append(("unknown", _entries_without(unsaid, counts.entries)))
-    if summary.manifest is not None and summary.manifest.not_found:
-        rows.append(("manifest", _not_found(summary.manifest)))
+    if summary.manifest is not None:
+        rows += [("manifest", sentence) for sentence in _not_found(summary.manifest)]
     size = f"{_size(counts.shard_bytes)} in {several(n_parts, 'shard')}"
     if counts.residues:
         size += f", {counts.shard_bytes / counts.residues:.1f} bytes per residue"
@@ -278,10 +279,19 @@ def _entries_without(unsaid: Mapping[str, int], n_entries: int) -> str:
     )
 
 
-def _not_found(manifest: FromManifest) -> str:
-    n, names = manifest.not_found, map(printable, manifest.first_not_found[:REASONS_SHOWN])
-    more = ", …" if n > REASONS_SHOWN else ""
-    return f"{n:,} of its {manifest.entries:,} entries were not found: {', '.join(names)}{more}"
+def _not_found(manifest: FromManifest) -> Iterator[str]:
+    if n := manifest.not_found:
+        names = map(printable, manifest.first_not_found[:REASONS_SHOWN])
+        more = ", …" if n > REASONS_SHOWN else ""
+        yield f"{n:,} of its {manifest.entries:,} entries were not found: {', '.join(names)}{more}"
+    if n := manifest.chains_not_found:
+        chains = manifest.first_chains_not_found
+        told = [printable(f"{c.chain} of {c.entry_id}") for c in chains[:REASONS_SHOWN]]
+        more = ", …" if n > REASONS_SHOWN else ""
+        yield (
+            f"{several(n, 'chain')} that it lists {'is' if n == 1 else 'are'} not in the entry: "
+            f"{', '.join(told)}{more}{one_on_each_line(c.chain for c in chains)}"
+        )
 
 
 def _size(n: int) -> str:

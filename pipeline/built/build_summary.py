@@ -7,7 +7,7 @@ import types
 import typing
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
 
@@ -41,13 +41,32 @@ class Counts:
     shard_bytes: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ListedChain:
+    """A chain that a manifest lists."""
+
+    entry_id: str
+    chain: str
+
+
 @dataclass(frozen=True, slots=True)
 class FromManifest:
-    """How much of the manifest was there."""
+    """How much of the manifest was there.
+
+    Attributes
+    ----------
+    entries, not_found : int
+        Entries that it names, and those that are in no file.
+    chains_not_found : int
+        Chains that it names of entries that were read, and that these lack.
+    first_chains_not_found : list of ListedChain
+    """
 
     entries: int
     not_found: int
     first_not_found: list[str]
+    chains_not_found: int = 0
+    first_chains_not_found: list[ListedChain] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +194,7 @@ def _record(values: dict[str, Any], kind: Any, where: str) -> Any:
         **{
             f.name: _value(values, f.name, hints[f.name], where)
             for f in fields(kind)
-            if f.default is MISSING or f.name in values
+            if (f.default is MISSING and f.default_factory is MISSING) or f.name in values
         }
     )
 

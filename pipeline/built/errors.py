@@ -18,3 +18,7 @@ class OutputError(Failure):
 
 class UnfinishedBuild(Failure):
     """Parts are missing, or do not belong to the plan."""
+
+
+class SameName(UnfinishedBuild):
+    """Chains of different files got one name, so a dataset of them could not tell them apart."""

@@ -19,6 +19,7 @@ from pipeline.built.build_summary import (
     Counts,
     FromManifest,
     FromSource,
+    ListedChain,
     ListedShard,
     count_reasons,
 )
@@ -27,9 +28,10 @@ from pipeline.built.layout import Layout
 from pipeline.built.plan import Part, plan_table
 from pipeline.built.reading import Reading
 from pipeline.built.records import DropRecord, InputRecord, PartRecord, records_table
+from pipeline.built.unique_names import check_names
 from pipeline.commands.software import versions_of
 from pipeline.files.storage import StorageError
-from pipeline.filters import Manifest
+from pipeline.filters import MISSING_CHAIN, Manifest
 from pipeline.interfaces import interfaces_digest, joined
 from pipeline.shards import (
     INDEX_COLUMNS,
@@ -72,6 +74,8 @@ def finalise(
     ------
     UnfinishedBuild
         A part has no record, or its shard is damaged.
+    SameName
+        Two chains have one ``chain_uid``.
     """
     by_number = {r.number: r for r in records}
     missing = [p.number for p in parts if p.number not in by_number]
@@ -88,6 +92,7 @@ def finalise(
     inputs.sort(key=lambda r: (r.input, r.status))
     drops = [d for record in ordered for d in record.drops]
     index = _index(layout, ordered)
+    check_names(index, ordered)
     uids = index["chain_uid"].to_pylist()
     digest = dataset_digest(zip(uids, index["row_sha256"].to_pylist(), strict=True))
     interfaces = interfaces_of(ordered)
@@ -116,7 +121,7 @@ def finalise(
         drop_reasons=dict(Counter(d.reason for d in drops).most_common()),
         chains_without_confidence=_without_confidence(reading, index),
         entries_without=_entries_without(reading, index),
-        manifest=_manifest(reading, parts),
+        manifest=_manifest(reading, parts, inputs),
         sources=from_sources(sources),
         units=UNITS,
         software={"python": platform.python_version(), **versions()},
@@ -198,12 +203,20 @@ def _entries_without(reading: Reading, index: pa.Table) -> dict[str, int] | None
     return counts or None
 
 
-def _manifest(reading: Reading, parts: Sequence[Part]) -> FromManifest | None:
+def _manifest(
+    reading: Reading, parts: Sequence[Part], inputs: Sequence[InputRecord]
+) -> FromManifest | None:
     if reading.manifest is None:
         return None
     manifest = Manifest.read(reading.manifest)
     missing = manifest.missing(e.entry_id for p in parts for e in p.entries)
-    return FromManifest(len(manifest.entries), len(missing), missing[:20])
+    chains = sorted(
+        ListedChain(record.entry_id or "", flag.removeprefix(MISSING_CHAIN))
+        for record in inputs
+        for flag in record.flags
+        if flag.startswith(MISSING_CHAIN)
+    )
+    return FromManifest(len(manifest.entries), len(missing), missing[:20], len(chains), chains[:20])
 
 
 def _forget(layout: Layout, record: PartRecord) -> None:

@@ -23,7 +23,7 @@ from pipeline.crew.progress import NoProgress, ProgressFile
 from pipeline.crew.time_limit import FileTimeout, time_limit
 from pipeline.files.place import Place
 from pipeline.files.storage import Location
-from pipeline.filters import Drop, Manifest
+from pipeline.filters import MISSING_CHAIN, Drop, Manifest
 from pipeline.interfaces import joined
 from pipeline.parsing import DroppedChain, NotAStructure, ParsedEntry, ParseError, read_chains
 from pipeline.shards import SCHEMA_VERSION, UNITS, ShardWriter
@@ -416,7 +416,7 @@ class _Mapper:
             all_chains: list[Chain | DroppedChain] = [*parsed.chains, *parsed.dropped]
             ids = {i for chain in all_chains for i in (chain.label_asym_id, chain.auth_asym_id)}
             lacking = self._manifest.chains_not_among(entry.entry_id, ids)
-            record.flags = [*record.flags, *(f"manifest_chain_missing:{i}" for i in lacking)]
+            record.flags = [*record.flags, *(f"{MISSING_CHAIN}{i}" for i in lacking)]
         record.n_chains, record.n_residues = len(kept), sum(map(len, kept))
         if parsed.rejected is not None:
             record.status, record.stage = "skipped", "filter"

@@ -66,7 +66,7 @@ def fetch(options: FetchOptions, console: Console | None = None) -> int:
     begun = time.monotonic()
     options.check()
     pattern = url_pattern(options.source, options.format, options.mirror)
-    manifest = Manifest.read(options.manifest)
+    manifest = Manifest.read(options.manifest, entries_only=True)
     if not manifest.entries:
         raise UsageError(f"{options.manifest} names no entries")
     entries, rows = _entries(manifest.entries, options)

@@ -218,7 +218,7 @@ def _by_list(
     if all(name is None for name in listed_splits):
         raise UsageError(
             f"--split-list names no chain of this dataset ({listed(unused)}; the dataset has "
-            f"{listed(chains.uids)})"
+            f"{listed(chains.uids)}){split_list.remark(unused)}"
         )
     number: dict[str | None, int] = {name: k for k, name in enumerate(names)}
     number[None] = NO_SPLIT
@@ -226,6 +226,7 @@ def _by_list(
     if unused:
         warnings.append(
             f"{len(unused):,} of the list are not in the dataset, such as {listed(unused)}"
+            f"{split_list.remark(unused)}"
         )
     return np.array([number[name] for name in listed_splits], np.int64), warnings
 

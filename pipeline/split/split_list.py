@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.entry_ids import chain_key, entry_key
 from pipeline.errors import UsageError
+from pipeline.filters import check_chain_column, one_on_each_line
 
 Key = tuple[str, ...]
 
@@ -38,19 +39,22 @@ class SplitList:
         Raises
         ------
         UsageError
-            Not such a CSV, a split that `names` lacks, or two splits for one chain or entry.
+            Not such a CSV, chains in a column of another name, a split that `names` lacks, or two
+            splits for one chain or entry.
         """
         by_chain_uid: dict[str, str | None] = {}
         by_entry: dict[tuple[str, str], str | None] = {}
         try:
             with open(path, newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)
-                columns = reader.fieldnames or ()
+                columns = [name.strip() for name in reader.fieldnames or ()]
                 if "split" not in columns or not {"chain_uid", "entry_id"} & set(columns):
                     raise UsageError(
                         f"{path}: a list is a CSV whose first line names the columns split and "
                         f"either chain_uid or entry_id; found {', '.join(columns) or 'nothing'}"
                     )
+                check_chain_column(columns, path, ["chain", "chain_uid"])
+                reader.fieldnames = columns
                 for row in reader:
                     values = {k: (row.get(k) or "").strip() for k in columns if k}
                     split = values["split"] or None
@@ -110,3 +114,8 @@ class SplitList:
                         split, settled = self.by_entry[key], True
             found.append(split)
         return found, [" ".join(filter(None, key)) for key in unused]
+
+    def remark(self, unused: Collection[str]) -> str:
+        """What may be wrong with lines that fit no chain; mostly nothing."""
+        fits_none = set(unused)
+        return one_on_each_line(c for e, c in self.by_entry if f"{e} {c}" in fits_none)

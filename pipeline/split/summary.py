@@ -6,11 +6,11 @@ from collections import Counter
 
 import numpy as np
 
-from pipeline.built.novelty import SAME_FOLD, counts_of, shares_told
+from pipeline.built.novelty import KINDS, SAME_FOLD, UNKNOWN, counts_of, kinds_of, shares_told
 from pipeline.commands.words import several
 from pipeline.split.assign import Assignment
 from pipeline.split.chains import Chains
-from pipeline.split.leaks import find_leaks
+from pipeline.split.leaks import PAIRS_NAMED, find_leaks
 from pipeline.split.nearest import Nearest
 from pipeline.split.options import SplitOptions
 
@@ -56,8 +56,46 @@ def summary_rows(
             ("similar", f"{len(similar):,} chains share a cluster with one of an earlier split")
         )
     if nearest is not None:
+        if options.by == "structure":
+            rows += _one_fold(chains, found, options, nearest)
         rows += [("nearest", sentence) for sentence in _nearest(found, nearest)]
     return rows
+
+
+def _one_fold(
+    chains: Chains, found: Assignment, options: SplitOptions, nearest: Nearest
+) -> list[tuple[str, str]]:
+    """Held-out chains whose fold trains, in spite of clusters by fold: how many, which, and why."""
+    kinds = kinds_of(nearest.tm)
+    alike = np.flatnonzero((kinds != UNKNOWN) & (kinds != KINDS.index("novel")))
+    training, *held_out = found.names
+    limit = f"TM-score from {SAME_FOLD:g}"
+    if not len(alike):
+        told = (
+            f"no chain of {' or '.join(held_out)} was found to have the fold of one of {training}"
+        )
+        return [("one fold", f"{told} ({limit})")]
+    pairs = [
+        f"{chains.uids[k]} ({found.names[found.split[k]]}) is like "
+        f"{chains.uids[nearest.by_structure[k]]} ({nearest.tm[k]:.3f})"
+        for k in alike[:PAIRS_NAMED]
+    ]
+    more = ", …" if len(alike) > PAIRS_NAMED else ""
+    has = "has" if len(alike) == 1 else "have"
+    compared = several(int((kinds != UNKNOWN).sum()), "compared chain")
+    why = "Clusters are made of pairs that a search of letters names, and it misses some."
+    if options.linkage == "representatives":
+        why = f"They join only what is like one representative. {why}"
+    names = ", ".join(f'split="{name}"' for name in held_out)
+    return [
+        (
+            "one fold",
+            f"{len(alike):,} of {compared} of {' and '.join(held_out)} {has} the fold of a chain "
+            f"of {training} ({limit}) in spite of the clusters: {', '.join(pairs)}{more}",
+        ),
+        ("", why),
+        ("", f'To do without them, use {names} with where="nearest_tm < {SAME_FOLD:g}"'),
+    ]
 
 
 def _nearest(found: Assignment, nearest: Nearest) -> list[str]:
@@ -114,7 +152,8 @@ def _components(chains: Chains, found: Assignment, entries: np.ndarray) -> str:
 def _leaks(found: Assignment, options: SplitOptions) -> str:
     what = "sequence" if options.leak == "sequence" else "cluster"
     if not len(found.leaks):
-        return f"none: no {what} is in two splits"
+        folds = ", which says nothing of folds" if options.by == "structure" else ""
+        return f"none: no {what} is in two splits{folds if what == 'sequence' else ''}"
     if options.on_leak == "drop":
         return f"none any more: {len(found.leaks):,} chains with a {what} of an earlier split left"
     return f"{len(found.leaks):,} chains have a {what} that is in an earlier split"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.chain import Chain
 from pipeline.entry_ids import chain_key, entry_key
 from pipeline.errors import UsageError
-from pipeline.filters import Manifest
+from pipeline.filters import Manifest, one_on_each_line
 
 _COLUMNS = ("entry_id", "label_asym_id", "auth_asym_id")
 
@@ -69,9 +70,9 @@ class ChainList:
             raise ListError(f"--list {path} is no text") from None
         sha256 = hashlib.sha256(data).hexdigest()
         lines = [line.strip() for line in text.splitlines()]
-        header = next(csv.reader(lines[:1]), [])
+        header = [name.strip() for name in next(csv.reader(lines[:1]), [])]
         if "chain_uid" in header:
-            rows = csv.DictReader(text.splitlines())
+            rows = csv.DictReader(text.splitlines()[1:], header)
             names = frozenset(name for row in rows if (name := (row["chain_uid"] or "").strip()))
             chain_list = cls(sha256, names, may_be_entries=False)
         elif "entry_id" in header:
@@ -89,14 +90,16 @@ class ChainList:
         return chain_list
 
     def chosen(self, index: pa.Table) -> tuple[NDArray[np.bool_], set[str]]:
-        """(which rows of an index are named, the names that were found)."""
+        """(which rows of an index are named, the names that were found).
+
+        Of a chain of a manifest the name is ``entry chain``.
+        """
         columns = [index[name].to_pylist() for name in _COLUMNS]
         if self.manifest is not None:
             chains = [_Named(*row) for row in zip(*columns, strict=True)]
             mask = [self.manifest.has_chain(cast(Chain, chain)) for chain in chains]
-            entries = {chain.entry_id for chain in chains}
-            missing = set(self.manifest.missing(entries))
-            return np.array(mask, bool), set(self.manifest.entries) - missing
+            named = {n for entry, *ids in chains for n in self.manifest.names_of(entry, ids)}
+            return np.array(mask, bool), named
         by_key: dict[str, set[str]] = {}
         for name in self.names:
             by_key.setdefault(chain_key(name), set()).add(name)
@@ -114,5 +117,15 @@ class ChainList:
 
     def not_found(self, matched: set[str]) -> list[str]:
         """What the list names and no dataset has."""
-        wanted = set(self.manifest.entries) if self.manifest is not None else self.names
-        return sorted(wanted - matched)
+        if self.manifest is not None:
+            return self.manifest.not_among(matched)
+        return sorted(self.names - matched)
+
+    def remark(self, not_found: Collection[str]) -> str:
+        """What may be wrong with a manifest of which this was not found; mostly nothing."""
+        if self.manifest is None:
+            return ""
+        listed = self.manifest.entries.items()
+        cells = ((entry, chain) for entry, chains in listed for chain in chains or ())
+        missing = set(not_found)
+        return one_on_each_line(c for entry, c in cells if f"{entry} {c}" in missing)

@@ -70,12 +70,20 @@ def choose(
     not_found = chain_list.not_found(found) if chain_list is not None else []
     if not rows.num_rows:
         reasons = [f"fulfils {where}"] if where is not None else []
-        reasons += ["is in the list"] if chain_list is not None else []
+        if chain_list is not None:
+            told = f", which has {listed_in_vain(chain_list, not_found)}" if not_found else ""
+            reasons.append(f"is in the list{told}")
         raise SubsetError(
             f"no chain {' and '.join(reasons)}" if reasons else "the datasets hold no chains"
         )
     kept = _each_once(rows, sources)
     return Choice(_entries_together(rows.take(kept)), rows.num_rows - len(kept), not_found)
+
+
+def listed_in_vain(chain_list: ChainList, not_found: Sequence[str]) -> str:
+    """The first names that were not found, and what may be wrong with them."""
+    more = ", …" if len(not_found) > NAMED else ""
+    return f"{', '.join(not_found[:NAMED])}{more}{chain_list.remark(not_found)}"
 
 
 def _each_once(rows: pa.Table, sources: Sequence[Source]) -> pa.Array:
@@ -99,6 +107,11 @@ def _each_once(rows: pa.Table, sources: Sequence[Source]) -> pa.Array:
         uid, a, b = differing[0]
         names = ", ".join(uid for uid, *_ in differing[:NAMED])
         more = f" and {len(differing) - NAMED:,} more" if len(differing) > NAMED else ""
+        if numbers[a] == numbers[b]:
+            raise SubsetError(
+                f"{sources[numbers[a]]} has different chains under one name: {names}{more}; rename "
+                "one of the files that they are from, and build it again"
+            )
         raise SubsetError(
             f"{sources[numbers[a]]} and {sources[numbers[b]]} have different chains under one "
             f"name: {names}{more}; leave them out of one of the datasets first, with a subset of it"

@@ -24,7 +24,7 @@ from pipeline.shards import SCHEMA_VERSION, UNITS
 from pipeline.split.table import FILE_NAME as SPLITS
 from pipeline.split.table import splits_file
 from pipeline.subset.chain_list import ChainList
-from pipeline.subset.choose import NAMED, Choice, choose
+from pipeline.subset.choose import NAMED, Choice, choose, listed_in_vain
 from pipeline.subset.options import SubsetOptions
 from pipeline.subset.sources import Source, joint_config, open_sources
 from pipeline.subset.splits import SplitsLeftOut, carried_splits
@@ -68,11 +68,10 @@ def subset(options: SubsetOptions) -> None:
     _check_apart(out_dir, sources)
     config = joint_config(sources, options.allow_mixed)
     choice = choose(sources, options.where, chain_list)
-    if choice.not_found:
-        names = ", ".join(choice.not_found[:NAMED])
-        more = ", …" if len(choice.not_found) > NAMED else ""
+    if chain_list is not None and choice.not_found:
+        names = listed_in_vain(chain_list, choice.not_found)
         n = len(choice.not_found)
-        say(f"note: {n:,} of the names of {options.list} are in no dataset: {names}{more}")
+        say(f"note: {n:,} of the names of {options.list} are in no dataset: {names}")
     with _appears_whole(out_dir) as temporary:
         layout = Layout(temporary)
         shards = temporary / layout.shards

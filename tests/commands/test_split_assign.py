@@ -379,6 +379,7 @@ def test_a_list_says_it_by_entry_by_chain_or_by_uid_and_the_closest_word_counts(
         ("entry_id,split\na,valid\n", "line 2: valid is none of the splits train val test"),
         ("entry_id,split\na,train\na,test\n", "line 3: is in test here and in train above"),
         ("entry_id,split\n,train\n", "line 2: names neither chain nor entry"),
+        ("entry_id,Chain_ID,split\na,A,train\n", "a column Chain_ID, but .* column chain or"),
     ],
 )
 def test_a_list_that_says_nothing_clear_is_refused_with_its_line(
@@ -386,6 +387,14 @@ def test_a_list_that_says_nothing_clear_is_refused_with_its_line(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         listed(tmp_path, text)
+
+
+def test_a_cell_of_several_chains_fits_none_and_says_why(tmp_path: Path) -> None:
+    chains = chains_of([("1abc", "A"), ("1abc", "C")], label_asym_id=["A", "B"])
+    text = 'entry_id, chain, split\n1abc,A,train\n1abc,"A,B",test\n'
+    found = assign_splits(chains, options(method="list"), split_list=listed(tmp_path, text))
+    told = "such as 1abc A,B; 'A,B' looks like several: one chain belongs on each line"
+    assert told in " ".join(found.warnings)
 
 
 def test_a_list_of_other_data_is_refused(tmp_path: Path) -> None:

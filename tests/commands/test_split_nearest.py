@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +19,21 @@ from pipeline.built.novelty import NEAREST_FIELDS, counts_of, kinds_of, shares_t
 from pipeline.report.command import main as report
 from pipeline.report.nearest import nearest_of
 from pipeline.selection.selection import select
+from pipeline.split.assign import assign_splits
 from pipeline.split.chains import Chains
 from pipeline.split.command import main
 from pipeline.split.folds import Folds
 from pipeline.split.mmseqs import Hits, MMseqs, MMseqsError
-from pipeline.split.nearest import MOST_COMPARED, NOTHING, nearest_folds, nearest_sequences
+from pipeline.split.nearest import (
+    MOST_COMPARED,
+    NOTHING,
+    Nearest,
+    nearest_folds,
+    nearest_sequences,
+)
+from pipeline.split.options import SplitOptions
 from pipeline.split.similar_letters import for_neighbours, search_letters
+from pipeline.split.summary import summary_rows
 from pipeline.subset.command import main as subset
 from pipeline.verify.command import main as verify
 from tests.support.places import EXAMPLES
@@ -201,6 +212,42 @@ def test_the_report_counts_the_splits_that_have_neighbours():
     assert (found.tm.n, found.tm.n_missing) == (2, 1)
     assert sum(found.tm.counts) == 2
     assert nearest_of(splits.drop_columns(["nearest_tm"])) == ()
+
+
+def told_of_folds(tm: list[float], **more: Any) -> dict[str, str]:
+    """What a split by structure prints of a training chain and held-out ones with these scores."""
+    chains = chains_of([letters(c) for c in "ACDEFGH"[: len(tm) + 1]])
+    names = ["train", "val", "test"]
+    options = SplitOptions(dataset=Path("unused"), by="structure", names=names, **more)
+    found = assign_splits(chains, options)
+    found = replace(found, split=np.array([0, *(1 + k % 2 for k in range(len(tm)))]))
+    score = np.array([np.nan, *tm])
+    by = np.where(score > 0, 0, NOTHING)
+    nearest = Nearest(np.full(len(score), NOTHING), np.zeros(len(score)), by, score)
+    rows = summary_rows(chains, found, options, "1", nearest)
+    assert ("leaks", "none: no sequence is in two splits, which says nothing of folds") in rows
+    at = [what for what, _ in rows].index("one fold")
+    return {"first": rows[at][1], "others": " ".join(t for what, t in rows[at:] if not what)}
+
+
+def test_held_out_chains_whose_fold_trains_are_counted_and_named_with_why_and_what_to_do():
+    told = told_of_folds([0.5, 0.499, np.nan, 0.913, 0.0])
+    assert told["first"] == (
+        "2 of 4 compared chains of val and test have the fold of a chain of train (TM-score from "
+        "0.5) in spite of the clusters: 1abc_1_A (val) is like 0abc_1_A (0.500), 4abc_1_A (test) "
+        "is like 0abc_1_A (0.913)"
+    )
+    assert "misses some" in told["others"]
+    assert 'where="nearest_tm < 0.5"' in told["others"]
+    assert "representative" not in told["others"]
+    assert "representative" in told_of_folds([0.7], linkage="representatives")["others"]
+    assert told_of_folds([0.7] * 6)["first"].endswith("5abc_1_A (val) is like 0abc_1_A (0.700), …")
+
+
+def test_where_no_held_out_chain_has_a_fold_that_trains_this_is_said_of_what_was_found():
+    told = told_of_folds([0.499, np.nan])
+    assert told["first"].startswith("no chain of val or test was found to have the fold of one of")
+    assert not told["others"]
 
 
 def test_all_pairs_are_aligned_unless_they_are_too_many():

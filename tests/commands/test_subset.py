@@ -263,6 +263,32 @@ def test_names_that_no_dataset_has_are_told_and_counted(
     assert summary_of(made)["derived_from"]["list_not_found"] == 2
 
 
+def test_chains_and_entries_that_a_table_names_in_vain_are_told_and_counted(
+    examples_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text('entry_id,chain\n1BD2,D\n1bd2,Z\n1bd2,"A,B"\n9zzz,A\n9zzz,B\n1ubi,\n')
+    made = subset(examples_dataset, "--out-dir", tmp_path / "out", "--list", path)
+    assert uids(made) == uids(examples_dataset, "chain_uid in ('1bd2_1_D', '1ubi_1_A')")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "note: 3 of the names" in said
+    assert "1bd2 A,B, 1bd2 Z, 9zzz; 'A,B' looks like several: one chain belongs on each" in said
+    assert summary_of(made)["derived_from"]["list_not_found"] == 3
+
+
+def test_a_chain_counts_as_found_if_any_of_several_sources_has_it(
+    examples_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    halves = [tmp_path / name for name in ("d", "e")]
+    for half, chain in zip(halves, "DE", strict=True):
+        subset(examples_dataset, "--out-dir", half, "--where", f"chain_uid = '1bd2_1_{chain}'")
+    path = tmp_path / "list.csv"
+    path.write_text("entry_id,chain\n1bd2,D\n1bd2,E\n")
+    capsys.readouterr()
+    assert len(uids(subset(*halves, "--out-dir", tmp_path / "out", "--list", path))) == 2
+    assert "names of" not in capsys.readouterr().err
+
+
 def test_a_list_and_a_condition_are_both_fulfilled(examples_dataset: Path, tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("1bd2\n1ubi\n")

@@ -300,6 +300,33 @@ def test_manifests_of_other_programs_are_read(tmp_path, text):
     assert manifest(tmp_path, text).entries == {"1abc": None, "2xyz": None}
 
 
+def test_blanks_around_headings_are_no_part_of_them(tmp_path):
+    found = manifest(tmp_path, "entry_id, chain \n1abc, A\n 2xyz , \n")
+    assert found.entries == {"1abc": frozenset("A"), "2xyz": None}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("chain_id", "chains", "auth_asym_id", "LABEL_ASYM_ID", "asym_id", "chain_name"),
+        *("Chain", "Chain ID", "chain_uid", "chainID", "pdb_chain"),
+    ],
+)
+def test_chains_under_another_heading_are_not_taken_for_whole_entries(tmp_path, name):
+    text = f"entry_id,{name}\n1abc,A\n"
+    with pytest.raises(ManifestError, match=f"a column {name}, but .* a column chain;"):
+        manifest(tmp_path, text)
+    assert Manifest.read(tmp_path / "manifest.csv", entries_only=True).entries == {"1abc": None}
+    # Beside the column that is read it may be there.
+    both = manifest(tmp_path, f"entry_id,{name},chain\n1abc,A,B\n")
+    assert both.entries == {"1abc": frozenset("B")}
+
+
+@pytest.mark.parametrize("name", ["score", "n_chains", "chain_length", "released", "note", "split"])
+def test_other_columns_of_a_manifest_are_nobody_s_business(tmp_path, name):
+    assert manifest(tmp_path, f"entry_id,{name}\n1abc,A\n").entries == {"1abc": None}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

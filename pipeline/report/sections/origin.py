@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipeline.built.build_summary import FromManifest
 from pipeline.commands.words import several
 from pipeline.report.gather import Files, Numbers, Reason
 from pipeline.report.reasons import meaning
@@ -46,14 +47,26 @@ def origin(numbers: Numbers) -> dict[str, Any]:
     hidden = len(context["reasons"]) - MOST_REASONS
     context["reasons"] = context["reasons"][:MOST_REASONS]
     context["n_more_reasons"] = max(0, hidden)
-    manifest = numbers.build.manifest
-    if manifest is not None and manifest.not_found:
-        first = ", ".join(legible(n, 40) for n in manifest.first_not_found[:10])
-        context["not_found"] = (
-            f"{count(manifest.not_found)} of the manifest's {count(manifest.entries)} entries were "
-            f"not among the files: {first}" + (" …" if manifest.not_found > 10 else "")
-        )
+    if numbers.build.manifest is not None:
+        context["not_found"] = " ".join(_not_found(numbers.build.manifest))
     return context
+
+
+def _not_found(manifest: FromManifest) -> Iterator[str]:
+    """What the manifest lists in vain."""
+    if manifest.not_found:
+        first = ", ".join(legible(n, 40) for n in manifest.first_not_found[:10])
+        yield (
+            f"{count(manifest.not_found)} of the manifest's {count(manifest.entries)} entries were "
+            f"not among the files: {first}" + (" …." if manifest.not_found > 10 else ".")
+        )
+    if n := manifest.chains_not_found:
+        chains = manifest.first_chains_not_found[:10]
+        first = ", ".join(f"{legible(c.chain, 40)} of {legible(c.entry_id, 40)}" for c in chains)
+        yield (
+            f"{several(n, 'chain')} that the manifest lists {'is' if n == 1 else 'are'} not in the "
+            f"entry: {first}" + (" …." if n > 10 else ".")
+        )
 
 
 def _file_bars(files: Files) -> list[Bar]:

@@ -471,17 +471,43 @@ def test_a_manifest_restricts_entries_and_chains_and_what_it_lists_in_vain_is_sa
         "entries": 4,
         "not_found": 2,
         "first_not_found": ["8yyy", "9zzz"],
+        "chains_not_found": 0,
+        "first_chains_not_found": [],
     }
     assert "2 of its 4 entries were not found: 8yyy, 9zzz\n" in capfd.readouterr().out
 
 
-def test_a_chain_of_the_manifest_that_its_entry_lacks_is_named(few: Path, tmp_path: Path) -> None:
+def test_a_chain_of_the_manifest_that_its_entry_lacks_is_counted_and_named(
+    few: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("entry_id,chain\n1bd2,A\n1bd2,Q\n1a8o,\n")
-    runs.build_here(few, tmp_path / "out", manifest=manifest)
+    summary = runs.build_here(few, tmp_path / "out", manifest=manifest)
+    assert summary["manifest"] == {
+        "entries": 2,
+        "not_found": 0,
+        "first_not_found": [],
+        "chains_not_found": 1,
+        "first_chains_not_found": [{"entry_id": "1bd2", "chain": "Q"}],
+    }
+    told = "1 chain that it lists is not in the entry: Q of 1bd2\n"
+    assert told in capfd.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "1 chain that the manifest lists is not in the entry: Q of 1bd2." in page
     inputs = pq.read_table(tmp_path / "out" / "inputs.parquet").to_pylist()
     flags = {r["entry_id"]: r["flags"] for r in inputs if r["status"] == "ok"}
     assert flags == {"1bd2": ["manifest_chain_missing:Q"], "1a8o": []}
+
+
+@pytest.mark.parametrize("cell", ["D,E", "D E", "D; E"])
+def test_a_cell_of_several_chains_is_told_to_be_several_lines(
+    cell: str, few: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f'entry_id,chain\n1bd2,"{cell}"\n5pti,\n')
+    runs.build_here(few, tmp_path / "out", manifest=manifest, report=False)
+    said = " ".join(capfd.readouterr().out.split())
+    assert f"not in the entry: {cell} of 1bd2; '{cell}' looks like several: one chain" in said
 
 
 def test_another_manifest_is_another_configuration(
