@@ -118,7 +118,9 @@ def _check_methods(methods: Iterable[str]) -> None:
                 "--methods has an empty name, which every method has in it: give a part of one "
                 "(x-ray, nmr, electron), or leave the option out"
             )
-        if not any(method.upper() in known for known in (*METHODS, *_OLD_METHODS)):
+        # The column of joint entries holds several.
+        names = [name.strip().upper() for name in method.split(";")]
+        if not all(any(n in known for known in (*METHODS, *_OLD_METHODS)) for n in names):
             raise UsageError(
                 f"--methods {method} is a part of no method's name: give a part of one, in any "
                 f"case (x-ray, nmr, electron). The methods are {', '.join(METHODS)}"
@@ -264,7 +266,7 @@ class Filters:
     @property
     def judged(self) -> tuple[Property, ...]:
         """What of entries the rules that are set judge, of what a file may leave unsaid."""
-        rules = (f for f in fields(self) if getattr(self, f.name) is not None)
+        rules = (f for f in fields(self) if getattr(self, f.name) not in (None, [], ()))
         return tuple(dict.fromkeys(f.metadata["of"] for f in rules if f.metadata.get("of")))
 
     def identity(self) -> dict[str, Any]:
@@ -386,7 +388,8 @@ class ManifestError(UsageError):
 
 
 _MEANS_CHAINS = re.compile(
-    r"(?:auth|author|label|pdb)?(?:asym|chain)s?(?:ids?|names?|uids?)?", re.IGNORECASE
+    r"(?:auth|author|label|pdb|struct)*(?:(?:asym|chain)s?(?:ids?|names?|uids?)?|strands?ids?)",
+    re.IGNORECASE,
 )
 
 
@@ -412,10 +415,13 @@ def check_chain_column(columns: Collection[str], path: Path, known: Sequence[str
         return
     for column in columns:
         if _MEANS_CHAINS.fullmatch(re.sub(r"[\W_]", "", column)):
+            wanted = f"chains are read from a column {' or '.join(known)}"
+            advice = "give it this name (exactly so)"
+            if "uid" in column.lower():
+                advice = "give there the chains' ids alone (A, not 1abc_1_A)"
             raise ManifestError(
-                f"{path}: has a column {column}, but chains are read from a column "
-                f"{' or '.join(known)}; give it this name (exactly so), or another one such as "
-                "note if whole entries are meant"
+                f"{path}: has a column {column}, but {wanted}; {advice}, or name it otherwise, "
+                "such as note, if whole entries are meant"
             )
 
 

@@ -216,8 +216,10 @@ def read_inputs(
         raise UsageError(f"--input {path}: {error}") from error
     for problem in found.problems:
         yield problem.name, InputError(problem.message)
+    for hidden in found.hidden:
+        yield hidden, InputError("is hidden, or an editor's copy; name the file itself to read it")
     entries = group_entries(found.files)
-    if not entries and not found.problems:
+    if not (entries or found.problems or found.hidden):
         raise UsageError(f"--input {path} holds no files")
     attempts: list[_Attempt] = []
     taken: set[str] = set()

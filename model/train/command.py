@@ -137,7 +137,9 @@ class TrainCLI(LightningCLI):
 
     def _check_trained(self) -> None:
         config = self.config[self.config.subcommand]
-        if not config.get("ckpt_path") and self.model.init_from is None:
+        if config.get("ckpt_path"):
+            self.model.init_from = None  # what a run began with is not read again
+        elif self.model.init_from is None:
             raise UsageError(
                 f"{self.config.subcommand} of which network? Give --ckpt_path "
                 f"RUN/{FOLDER}/last.ckpt, or --model.init_from with an exported one"

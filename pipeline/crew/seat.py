@@ -174,6 +174,15 @@ class _Keeper(threading.Thread):
         return value
 
 
+def _open_standard_descriptors() -> None:
+    """A connection under the number of a standard output that is closed would be printed to."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 class _Worker:
     """A worker process, and the connection to it."""
 
@@ -186,13 +195,14 @@ class _Worker:
         path = [str(folder) for folder in sys.path]
         code = f"import sys; sys.path[:] = {path}; from pipeline.crew.worker import work"
         try:
+            _open_standard_descriptors()
             self.connection, theirs = Pipe()
             with theirs:
                 self.process = subprocess.Popen(
                     [sys.executable, "-P", "-c", f"{code}; work({os.getpid()}, {theirs.fileno()})"],
                     stdin=subprocess.DEVNULL,
                     # What something prints is no reply, and no output of this process.
-                    stdout=sys.__stderr__ or subprocess.DEVNULL,
+                    stdout=2,
                     env={**os.environ, **WORKER_ENVIRONMENT},
                     pass_fds=[theirs.fileno()],
                 )

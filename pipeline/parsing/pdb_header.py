@@ -114,8 +114,8 @@ def with_signs(info: EntryInfo, lines: Sequence[str], has_parent: bool) -> Entry
     return info
 
 
-_X_RAY_DATA = b"REMARK   3  X-RAY DATA."
-"""What is said of neutrons may stand before it; REMARK 200 is behind it, and of X-rays alone."""
+_X_RAY_DATA, _NEUTRON_DATA = b"REMARK   3  X-RAY DATA.", b"REMARK   3  NEUTRON DATA."
+"""What is said of neutrons stands before or behind; REMARK 200 follows, and is of X-rays alone."""
 _R_FREE = b"REMARK   3   FREE R VALUE  "
 _COMPLETENESS = (
     b"REMARK 200  COMPLETENESS FOR RANGE ",
@@ -136,6 +136,8 @@ def with_data_quality(info: EntryInfo, head: bytes) -> EntryInfo:
     """
     # SHELXL gives an R of the strong reflections as well, which compares with no other program's.
     head = head[max(0, head.find(_X_RAY_DATA)) :]
+    if (begin := head.find(_NEUTRON_DATA)) > 0:
+        head = head[:begin] + head[max(begin, head.find(b"REMARK 200")) :]
     r_free = [r_free_of(v) for label, v in _said(head, _R_FREE) if "SIG" not in label]
     shares = [completeness_of(v) for start in _COMPLETENESS for _, v in _said(head, start)]
     metadata = replace(
@@ -245,7 +247,7 @@ def _missing_residues(lines: list[str]) -> dict[str, list[tuple[str, int, str]]]
     model = None
     for line in lines:
         number, code = whole_number(line[21:26].strip()), line[26:27].strip()
-        name, chain = line[14:18].strip(), line[18:20].strip() or "_"
+        name, chain = line[14:18].strip().upper(), line[18:20].strip() or "_"
         if number is None or not name or " " in name:
             continue
         # NMR entries list the residues of every model; the first is read.

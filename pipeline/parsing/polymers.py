@@ -200,7 +200,7 @@ def _select_polymer(
         peptide[odd] = np.isin(of_chain[odd], geometry.with_backbone(of_chain[odd]))
         if polymer.sequence is not None and peptide.any():
             named = set(polymer.sequence)
-            in_sequence = np.array([comp_id in named for comp_id in runs.comp_ids])
+            in_sequence = np.array([comp_id.upper() in named for comp_id in runs.comp_ids])
             peptide[odd] |= in_sequence[runs.comp[of_chain[odd]]]
     after_ter = runs.after_ter[of_chain]
     if after_ter.any() and not (peptide & after_ter & ~runs.hetero[of_chain]).any():

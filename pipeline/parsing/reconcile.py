@@ -260,13 +260,13 @@ def placed_by_names(
     alternatives: dict[int, set[str]] = {}
     if len(firsts) != len(chosen):
         for r, run in zip(residue.tolist(), chosen.tolist(), strict=True):
-            alternatives.setdefault(r, set()).add(runs.comp_ids[runs.comp[run]])
+            alternatives.setdefault(r, set()).add(runs.comp_ids[runs.comp[run]].upper())
     mixed = np.flatnonzero(
         np.maximum.reduceat(runs.atom_comp, runs.firsts)[heads]
         != np.minimum.reduceat(runs.atom_comp, runs.firsts)[heads]
     )
     for r in mixed.tolist():
-        comps = (runs.comp_ids[c] for c in runs.comps_within(heads[r]))
+        comps = (runs.comp_ids[c].upper() for c in runs.comps_within(heads[r]))
         alternatives.setdefault(r, set()).update(comps)
 
     def bonded() -> list[bool]:

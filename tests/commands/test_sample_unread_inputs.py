@@ -60,3 +60,16 @@ def test_where_no_chain_is_read_the_reason_is_in_words(tmp_path, comp, why):
     found = read(tmp_path / "x.pdb", pdb_models(residue(comp, 1, names=("N", "ca", "C1"))))
     assert isinstance(found, InputError)
     assert str(found).startswith(f"x.pdb has no protein chain with a backbone: {why}")
+
+
+def test_hidden_files_of_a_folder_are_named_and_one_that_is_named_is_read(tmp_path):
+    text = pdb_models(chain(["ALA", "GLY"]))
+    for name in (".a.pdb", "b.pdb~"):
+        (tmp_path / name).write_text(text)
+    found = dict(read_inputs(tmp_path))
+    assert sorted(found) == [".a.pdb", "b.pdb~"]
+    for error in found.values():
+        assert isinstance(error, InputError)
+        assert "name the file itself to read it" in str(error)
+    ((_, read_by_name),) = read_inputs(tmp_path / ".a.pdb")
+    assert isinstance(read_by_name, InputStructure)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -180,6 +181,12 @@ def test_a_random_split_that_leaks_is_refused_with_the_pairs_and_nothing_is_writ
 
 
 def test_a_time_split_follows_the_dates_of_the_index(dataset: Path) -> None:
+    table = pq.read_table(dataset / "index.parquet")
+    undated = pc.equal(table["entry_id"], "1ubi")
+    for name in ("release_date", "deposition_date"):
+        days = pc.if_else(undated, None, table[name])
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), days)
+    pq.write_table(table, dataset / "index.parquet")
     by_time = ["--method", "time", "--names", "old", "new", "--before", "2000-01-01"]
     assert main([str(dataset), *by_time, "--undated", "none", "--on-leak", "drop"]) == 0
     index = {r["chain_uid"]: r for r in pq.read_table(dataset / "index.parquet").to_pylist()}

@@ -309,12 +309,14 @@ def test_blanks_around_headings_are_no_part_of_them(tmp_path):
     "name",
     [
         *("chain_id", "chains", "auth_asym_id", "LABEL_ASYM_ID", "asym_id", "chain_name"),
-        *("Chain", "Chain ID", "chain_uid", "chainID", "pdb_chain"),
+        *("Chain", "Chain ID", "chain_uid", "chainID", "pdb_chain", "pdb_strand_id"),
     ],
 )
 def test_chains_under_another_heading_are_not_taken_for_whole_entries(tmp_path, name):
     text = f"entry_id,{name}\n1abc,A\n"
     with pytest.raises(ManifestError, match=f"a column {name}, but .* a column chain;"):
+        manifest(tmp_path, text)
+    with pytest.raises(ManifestError, match="A, not 1abc_1_A" if "uid" in name else "exactly so"):
         manifest(tmp_path, text)
     assert Manifest.read(tmp_path / "manifest.csv", entries_only=True).entries == {"1abc": None}
     # Beside the column that is read it may be there.
@@ -451,6 +453,13 @@ def test_a_word_that_no_method_has_in_it_is_refused_with_the_methods(word: str) 
 )
 def test_any_part_of_a_methods_name_is_taken_in_any_case(word: str) -> None:
     Filters(methods=[word]).check()
+
+
+def test_methods_as_joint_entries_hold_them_are_taken_and_no_methods_are_no_filter() -> None:
+    Filters(methods=["X-RAY DIFFRACTION; NEUTRON DIFFRACTION"]).check()
+    with pytest.raises(UsageError, match="is a part of no method's name"):
+        Filters(methods=["x-ray; xray"]).check()
+    assert Filters(methods=[]).judged == ()
 
 
 def test_a_method_of_no_letters_is_refused() -> None:

@@ -290,6 +290,18 @@ def pdb_with(*remarks: str) -> bytes:
             0.21,
             0.95,
         ),
+        (
+            [
+                "REMARK   3  X-RAY DATA.",
+                REMARK_3.format("NULL"),
+                "REMARK   3  NEUTRON DATA.",
+                REMARK_3.format("0.26"),
+                "REMARK   3   COMPLETENESS FOR RANGE        (%) : 70.0",
+                "REMARK 200  COMPLETENESS FOR RANGE     (%) : 95.0",
+            ],
+            None,
+            0.95,
+        ),
         (["REMARK 200  COMPLETENESS FOR RANGE     (%) : 380.5"], None, None),
         ([], None, None),
     ],

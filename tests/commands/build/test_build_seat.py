@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import pipeline.crew.seat
 from pipeline.crew.seat import Seat, WorkerDied
 from tests.support.build_runs import wait_until
+from tests.support.places import ROOT
 
 SECONDS = 300
 
@@ -85,15 +87,20 @@ def test_a_process_that_dies_is_told_from_one_that_fails_and_is_replaced(
 
 
 def test_a_process_that_no_signal_ends_is_left_behind_and_that_is_said(
-    seat: Seat, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+    seat: Seat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(pipeline.crew.seat, "LAST_SECONDS", 0.1)
     pid = seat.submit(os.getpid).result(SECONDS)
     with monkeypatch.context() as patch:  # as one that waits in the kernel
         patch.setattr(subprocess.Popen, "send_signal", lambda *_: None)
-        future = seat.submit(time.sleep, 1000)
+        begun = tmp_path / "begun"
+        future = seat.submit(
+            exec, f"import time; open({str(begun)!r}, 'w').close(); time.sleep(1000)"
+        )
+        wait_until(begun.exists, SECONDS)
         seat.stop()
-    psutil.Process(pid).kill()
+    with contextlib.suppress(psutil.NoSuchProcess):  # its thread's end may have ended it
+        psutil.Process(pid).kill()
     assert isinstance(future.exception(SECONDS), WorkerDied)
     assert f"worker process {pid} was killed and does not end" in capfd.readouterr().err
 
@@ -114,3 +121,23 @@ def test_an_idle_process_goes_and_comes_back() -> None:
     wait_until(lambda: not psutil.pid_exists(first), SECONDS)
     assert seat.submit(os.getpid).result(SECONDS) != first
     seat.stop()
+
+
+WITHOUT_STANDARD_FILES = """
+import os, sys
+from pipeline.crew.seat import Seat
+for number in range(3):
+    os.close(number)
+seat = Seat()
+size = seat.submit(os.write, 2, b"sixteen bytes...").result(60)
+seat.stop()
+open(sys.argv[1], "w").write(str(size))
+"""
+
+
+def test_without_standard_files_what_is_printed_does_not_disturb_the_replies(
+    tmp_path: Path,
+) -> None:
+    told = tmp_path / "told"
+    subprocess.run([sys.executable, "-c", WITHOUT_STANDARD_FILES, told], check=True, cwd=ROOT)
+    assert told.read_text() == "16"

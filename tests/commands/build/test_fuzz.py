@@ -19,7 +19,7 @@ import pytest
 from pipeline.built.layout import Layout
 from pipeline.built.plan import make_plan
 from pipeline.built.reading import Reading
-from pipeline.built.records import InputRecord
+from pipeline.built.records import InputRecord, records_beside
 from pipeline.commands.words import MEBIBYTE
 from pipeline.crew.build_part import build_part
 from pipeline.sources import SourceError, decompress, discover, group_entries, printable
@@ -75,10 +75,7 @@ def build_here(
         records += record.inputs
         shard = pq.ParquetFile(out_dir / layout.shard(part.number), page_checksum_verification=True)
         rows += shard.read().to_pylist()
-    for problem in found.problems:
-        records.append(
-            InputRecord(problem.name, None, None, "failed", "find", problem.reason, problem.message)
-        )
+    records += records_beside(found)
     return records, rows
 
 

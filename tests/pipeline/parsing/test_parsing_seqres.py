@@ -168,3 +168,23 @@ def test_a_cap_that_seqres_names_is_a_residue_and_is_trimmed():
     assert parsed.chains[0].residue_index.tolist() == [2, 3]
     assert parsed.chains[0].entity_sequence == "XAG"
     assert parsed.metadata.n_ligands == 0
+
+
+def test_names_of_remark_465_in_lower_case_place_residues_as_capitals_do() -> None:
+    names = ["GLY", "ALA", "SER"] * 3
+    # Numbers jump, so that they alone place nothing.
+    numbers = [4, 5, 6, 17, 18, 19]
+    missing = [(name, number, " ") for name, number in zip(names[:3], (1, 2, 3), strict=True)]
+    atoms = [
+        atom
+        for k, (name, number) in enumerate(zip(names[3:], numbers, strict=True))
+        for atom in residue(name, number, place=k)
+    ]
+    head = [*remark_465(missing), *seqres("A", names)]
+    small = [line.lower().replace(" a ", " A ") for line in head]
+    small = [line.replace("remark", "REMARK").replace("seqres", "SEQRES") for line in small]
+    assert small != head
+    for lines in (head, small):
+        (one,) = read(pdb_text(lines, atoms)).chains
+        assert one.residue_index.tolist() == [4, 5, 6, 7, 8, 9]
+        assert one.entity_sequence == "GAS" * 3
