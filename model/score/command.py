@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.flow.generate import PASSES
 from model.flow.state import Network, NoisyProtein, Prediction
 from model.metrics import write_csv
 from model.output_folder import make_folder, write, written
@@ -146,7 +147,7 @@ def _score_one(
 ) -> list[SequenceScore]:
     fitting = {k: found for k, found in sequences.items() if not isinstance(found, InputError)}
     n = int(structure.resolved.sum())
-    each = options.orders * min(n, options.steps or n) + n * (not options.no_mutations)
+    contexts = options.orders * min(n, options.steps or n) + n * (not options.no_mutations)
     done = 0
 
     def watched(network: Network) -> Network:
@@ -154,7 +155,7 @@ def _score_one(
             nonlocal done
             prediction = network(noisy)
             done += len(noisy.mask)
-            total = each * len(fitting)
+            total = contexts * PASSES * len(fitting)
             told = f"{structure.name}, evaluation {done:,} of {total:,}"
             line.show(min(done, total), told, total=total)
             return prediction

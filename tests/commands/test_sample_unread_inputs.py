@@ -68,8 +68,8 @@ def test_hidden_files_of_a_folder_are_named_and_one_that_is_named_is_read(tmp_pa
         (tmp_path / name).write_text(text)
     found = dict(read_inputs(tmp_path))
     assert sorted(found) == [".a.pdb", "b.pdb~"]
-    for error in found.values():
+    for name, error in found.items():
         assert isinstance(error, InputError)
-        assert "name the file itself to read it" in str(error)
+        assert str(error) == f"{name}: hidden, or an editor's copy; name it to read it"
     ((_, read_by_name),) = read_inputs(tmp_path / ".a.pdb")
     assert isinstance(read_by_name, InputStructure)
