@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,9 +31,10 @@ def check_names(index: pa.Table, records: Sequence[PartRecord]) -> None:
         Its sentence names the chains and their files, and what to do.
     """
     counts = index["chain_uid"].value_counts()
-    shared = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    if not len(shared):
+    (several,) = np.nonzero(counts.field("counts").to_numpy() > 1)
+    if not len(several):
         return
+    shared = counts.field("values").take(several)
     first = shared[:NAMED]
     chains = index.select(["chain_uid", "entry_id", "label_asym_id", "shard"])
     rows = chains.filter(pc.is_in(chains["chain_uid"], first)).to_pylist()

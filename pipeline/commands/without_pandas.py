@@ -25,11 +25,15 @@ class _NoPandas(MetaPathFinder):
 
 
 def _importer() -> str:
-    """The module whose code imports something now."""
+    """The module whose code imports something now, or has called what of Arrow's does."""
     frame = sys._getframe(2)
-    while "importlib" in (name := str(frame.f_globals.get("__name__", ""))) and frame.f_back:
+    while _is_between(name := str(frame.f_globals.get("__name__", ""))) and frame.f_back:
         frame = frame.f_back
     return name
+
+
+def _is_between(name: str) -> bool:
+    return "importlib" in name or name.startswith("pyarrow.")
 
 
 def without_pandas() -> None:

@@ -27,6 +27,9 @@ def test_arrow_imports_no_pandas_for_us() -> None:
     pytest.importorskip("pandas")
     assert loaded(ARRAY, "pandas") == ["pandas"]
     assert loaded(f"without_pandas(); {ARRAY}", "pandas") == []
+    # Nor through what of Arrow's is written in Python.
+    compared = "import pyarrow as pa, pyarrow.compute as pc; pc.greater(pa.nulls(1, pa.int8()), 1)"
+    assert loaded(f"without_pandas(); {compared}", "pandas") == []
 
 
 def test_whoever_else_wants_pandas_has_it() -> None:
