@@ -9,9 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.shards import INDEX_COLUMNS, with_later_columns
 from pipeline.subset.chain_list import ChainList
 from pipeline.subset.sources import Source, SubsetError
 from pipeline.where import parse_where
+
+PLACE = ("shard", "row_group", "row")
+"""Columns of an index that say where a chain is."""
 
 NAMED = 5
 """So many names in a message."""
@@ -61,6 +65,9 @@ def choose(
             index = index.filter(pa.array(mask))
         if where is not None:
             index = index.filter(parse_where(where, source.index.schema))
+        # What is written is read from the shards, which are completed: these nulls only let the
+        # indices of older and newer builds stand in one table.
+        index = with_later_columns(index, [*INDEX_COLUMNS, *PLACE])
         index = index.set_column(
             index.schema.get_field_index("shard"), "shard", index["shard"].cast(pa.string())
         )

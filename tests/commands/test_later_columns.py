@@ -97,6 +97,12 @@ def test_a_subset_of_it_has_what_coordinates_tell_and_joins_a_new_one(
     again = tmp_path / "again"
     assert subset([str(new), "--out-dir", str(again), "--where", "n_chirality_errors >= 0"]) == 0
     assert pq.read_table(again / "index.parquet").num_rows == 8
+    both = tmp_path / "both"
+    assert subset([str(old), str(new), "--out-dir", str(both)]) == 0
+    joined = pq.read_table(both / "index.parquet")
+    assert joined.column_names == pq.read_table(new / "index.parquet").column_names
+    assert joined.num_rows == 8
+    assert joined["clashes_per_1000_atoms"].null_count == 0
 
 
 def test_a_condition_on_a_column_that_it_lacks_says_so(old: Path) -> None:
