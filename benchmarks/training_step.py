@@ -7,7 +7,9 @@ One batch of chains of a dataset that have about the length, cropped to it; the 
 optimizer of `packing.yaml` or `design.yaml`, and this task; one thread, time of the process. A step
 is as many passes as training draws on average, the last of them with gradients, and one of the
 optimizer. *Without neighbours* leaves out the pair features of
-neighbours (`model.network.neighbours`), which is what they cost.
+neighbours (`model.network.neighbours`), which is what they cost. *Trained* has the weights of the
+package, whose attention knows where to look: numbers are smaller there, and small ones can cost
+more.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from build_speed import describe_machine, format_table
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from model.checkpoint import load_flow
 from model.flow import (
     TASKS,
     Flow,
@@ -148,10 +151,18 @@ def main() -> None:
     noisy, target = batch_of(options.dataset, options.residues, options.length, options.config)
     path = CONFIGS / f"{options.config}.yaml"
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
+    trained, _ = load_flow(options.config)
     rows = []
-    for title in ("with neighbours", "with neighbours, bf16", "without neighbours"):
+    for title in (
+        "with neighbours",
+        "with neighbours, bf16",
+        "without neighbours",
+        "trained",
+    ):
         torch.manual_seed(0)
         network = FlowNetwork(NetworkConfig(**settings["network"]))
+        if title == "trained":
+            network.load_state_dict(trained.state_dict())
         if title.startswith("without"):
             network.pairs.neighbours = Nothing()  # type: ignore[assignment]
         optimizer, _ = build_optimizer(network, OptimizerConfig(**settings["optimizer"]), 1000)
