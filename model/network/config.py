@@ -39,6 +39,9 @@ class NetworkConfig:
         Channels of the head that predicts χ.
     c_embedding : int
         Channels of language-model embeddings; 0 without.
+    dropout : float
+        Share of the numbers that attention, transitions and the input of the heads lose in
+        training.
     """
 
     attention: Kind = "iga"
@@ -55,6 +58,7 @@ class NetworkConfig:
     n_neighbours: int = 32
     c_torsion: int = 128
     c_embedding: int = 0
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTIONS:
@@ -64,3 +68,5 @@ class NetworkConfig:
         for name in (*sizes, "n_neighbours", "c_torsion"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is at least 1, found {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout is at least 0 and below 1, found {self.dropout}")

@@ -76,13 +76,14 @@ class Block(nn.Module):
             implementation=implementation,
         )
         self.transition = Transition(config.c_s)
+        self.dropout = nn.Dropout(config.dropout)
         self.update_norm = nn.LayerNorm(config.c_s)
         self.update_frames = _zero(nn.Linear(config.c_s, 6))
         self.torsions = _zero(nn.Linear(config.c_s, N_CHI * N_BINS))
 
     def forward(self, s: Tensor, z: Tensor, rigid: GaussianRigid, mask: Tensor) -> Tensor:
-        s = s + self.attention(self.norm(s), z, rigid, mask)
-        return s + self.transition(s)
+        s = s + self.dropout(self.attention(self.norm(s), z, rigid, mask))
+        return s + self.dropout(self.transition(s))
 
 
 class FlowNetwork(nn.Module):
@@ -109,6 +110,7 @@ class FlowNetwork(nn.Module):
         # What the last block takes side chains for is the prediction itself.
         del self.blocks[-1].torsions
         self.norm = nn.LayerNorm(config.c_s)
+        self.dropout = nn.Dropout(config.dropout)
         self.torsion = nn.Linear(config.c_s, 2)
         self.chi = ChiHead(config.c_s, config.c_torsion)
         self.types = _zero(nn.Linear(config.c_s, N_TYPES))
@@ -162,7 +164,7 @@ class FlowNetwork(nn.Module):
                 if all_held:
                     places = (state.rotations, state.translations)
                 rigid = ellipsoids.of(*places, taken.rotamers())
-        s = self.norm(s)
+        s = self.dropout(self.norm(s))
         none = s.new_zeros(*mask.shape, 0, N_CHI, N_BINS, dtype=dtype)
         return Prediction(
             rotations=rotations,

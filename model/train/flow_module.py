@@ -158,6 +158,9 @@ class FlowModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         step = self.batches + 1
         noisy, target, tasks = self.corrupted(batch, step)
+        if self.network.config.dropout:
+            # Like all noise: a resumed run draws what it would have drawn.
+            torch.manual_seed(generator(self.seed, step, names(batch)[0]).initial_seed())
         noisy = self._conditioned(noisy, self._passes(step) - 1)
         prediction = self.network(noisy)
         with torch.autocast(self.device.type, enabled=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,8 +127,9 @@ def look(
     if not bool(one.mask.any()):
         return
     capture: list[BlockInput] = []
-    # Not by calling it: a compiled network would be compiled again for this one pass.
-    network.forward(one, capture)
+    with _without_dropout(network):
+        # Not by calling it: a compiled network would be compiled again for this one pass.
+        network.forward(one, capture)
     rows = one.mask[0]
     index, chain = (
         values[0][rows].cpu().numpy() for values in (one.residue_index, one.chain_index)
@@ -147,6 +149,17 @@ def look(
             residue_index=index,
             chain_index=chain,
         )
+
+
+@contextmanager
+def _without_dropout(network: FlowNetwork) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _without_padding(noisy: NoisyProtein, item: int) -> NoisyProtein:

@@ -65,6 +65,7 @@ def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder,
         12,
         model__backbone_noise__design=0.1,
+        model__network__dropout=0.1,
         trainer__accumulate_grad_batches=2,
         trainer__val_check_interval=4,
         trainer__limit_val_batches=2,
@@ -82,6 +83,7 @@ def continued(whole: Path, dataset: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("continued") / "run"
     options: dict[str, Any] = {
         "model__backbone_noise__design": 0.1,
+        "model__network__dropout": 0.1,
         "trainer__accumulate_grad_batches": 2,
         "trainer__limit_val_batches": 0,
     }
@@ -182,7 +184,7 @@ def test_validation_is_done_with_the_averaged_weights_and_the_same_noise(
         test_split=None,
     )
     data.setup("validate")
-    module = FlowModule(network=info.network)
+    module = FlowModule(network=info.network).eval()
     module.network.load_state_dict(network.state_dict())
     for k, batch in enumerate(data.val_dataloader()):
         if k < 2:

@@ -364,6 +364,19 @@ def test_for_ipa_the_bias_is_its_point_term_and_the_line_says_so() -> None:
     assert re.match(r"\[IPA Vis Layer 0\] Step 1: γ=1\.000, geo_bias=-", line)
 
 
+def test_a_network_in_training_is_looked_at_without_dropout_and_left_in_training() -> None:
+    net = network().train()
+    net.norm.eval()
+    net.blocks[0].dropout.p = 0.5
+    noisy = noisy_of(random_item("a", 9, 0))
+    views = [list(look(net, noisy)) for _ in range(2)]
+    for one, other in zip(*views, strict=True):
+        assert np.array_equal(one.maps.attention, other.maps.attention)
+    assert net.training
+    assert net.blocks[0].training
+    assert not net.norm.training
+
+
 def test_a_protein_without_frames_has_no_views() -> None:
     nothing = unresolved(random_item("a", 3, 0), 0, 1, 2)
     assert list(look(network(), noisy_of(nothing))) == []

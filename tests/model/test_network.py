@@ -25,6 +25,7 @@ from model.gaussian_rigid import GaussianRigid
 from model.network import BlockInput, FlowNetwork, NetworkConfig
 from model.network.ellipsoids import Ellipsoids
 from model.torsions import build, free_chi
+from pipeline.errors import UsageError
 from pipeline.geometry.gaussians import rotamer_moments
 from tests.support.flow_batches import UIDS, batch_of, three_proteins, unresolved
 
@@ -38,6 +39,26 @@ def small(attention: str = "iga") -> FlowNetwork:
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return network
+
+
+def test_dropout_loses_features_in_training_alone() -> None:
+    plain, noisy = small(), noisy_for("packing")
+    network = FlowNetwork(replace(plain.config, dropout=0.5))
+    network.load_state_dict(plain.state_dict())
+    for name, value in told(network.eval()(noisy)).items():
+        assert torch.equal(value, told(plain(noisy))[name]), name
+    network.train()
+    torch.manual_seed(0)
+    first, second = network(noisy), network(noisy)
+    assert not torch.allclose(first.logits, second.logits)
+    torch.manual_seed(0)
+    assert torch.equal(network(noisy).logits, first.logits)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_that_is_no_dropout_is_refused(share: float) -> None:
+    with pytest.raises(UsageError, match="dropout"):
+        NetworkConfig(dropout=share)
 
 
 def told(prediction: Prediction) -> dict[str, torch.Tensor]:
