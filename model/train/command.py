@@ -111,6 +111,7 @@ class TrainCLI(LightningCLI):
     def fit(self, **options: Any) -> None:
         """Train; a run that cannot begin leaves nothing, and one that ends says what comes next."""
         folder = Path(self.trainer.default_root_dir)
+        self._begin_once()
         with removed_unless_begun(folder, self.trainer.is_global_zero):
             self.datamodule.setup("fit")
             self.trainer.fit(**options)
@@ -135,11 +136,15 @@ class TrainCLI(LightningCLI):
                 f"no chains are chosen: give --data.{name}_split or --data.{name}_where"
             )
 
+    def _begin_once(self) -> bool:
+        """What a run began with is not read again; whether there is a checkpoint to go on from."""
+        if self.config[self.config.subcommand].get("ckpt_path"):
+            self.model.init_from = None
+            return True
+        return False
+
     def _check_trained(self) -> None:
-        config = self.config[self.config.subcommand]
-        if config.get("ckpt_path"):
-            self.model.init_from = None  # what a run began with is not read again
-        elif self.model.init_from is None:
+        if not self._begin_once() and self.model.init_from is None:
             raise UsageError(
                 f"{self.config.subcommand} of which network? Give --ckpt_path "
                 f"RUN/{FOLDER}/last.ckpt, or --model.init_from with an exported one"

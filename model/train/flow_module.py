@@ -304,7 +304,7 @@ class FlowModule(pl.LightningModule):
         if stage == "fit":
             self._check_crop()
         # Validation after training is of what was trained.
-        if self.init_from and self.trainer.ckpt_path is None and not self._has_begun:
+        if self.init_from and not self._has_begun:
             self.load_initial(self.init_from)
         self._has_begun = True
 

@@ -325,6 +325,22 @@ def test_what_was_trained_is_not_overwritten_by_what_it_began_with(
         assert torch.equal(value, trained[name])
 
 
+def test_a_run_goes_on_when_what_it_began_with_is_gone(
+    whole: Path, dataset: Path, tmp_path: Path
+) -> None:
+    export_flow(last(whole), tmp_path / "small.ckpt")
+    fit(dataset, tmp_path / "run", 1, model__init_from=tmp_path / "small.ckpt")
+    (tmp_path / "small.ckpt").unlink()
+    resumed = fit(
+        dataset,
+        tmp_path / "run",
+        2,
+        model__init_from=tmp_path / "small.ckpt",
+        ckpt_path=last(tmp_path / "run"),
+    )
+    assert resumed.trainer.global_step == 2
+
+
 def test_a_network_of_another_version_is_refused_with_what_is_strange_about_it(
     tmp_path: Path,
 ) -> None:
