@@ -14,7 +14,8 @@ from ellipsoid_flow.own_packages import check_ours
 
 if TYPE_CHECKING:
     from model.attention import GaussianAttention, InvariantPointAttention
-    from model.checkpoint import CheckpointInfo, export_flow, load_flow
+    from model.checkpoint import CheckpointInfo, load_flow
+    from model.export import export_flow
     from model.flow import Flow
     from model.gaussian_rigid import GaussianRigid
     from model.network import FlowNetwork, NetworkConfig
@@ -112,7 +113,8 @@ __all__ = [
 
 _HOMES = {
     "model.attention": ("GaussianAttention", "InvariantPointAttention"),
-    "model.checkpoint": ("CheckpointInfo", "export_flow", "load_flow"),
+    "model.checkpoint": ("CheckpointInfo", "load_flow"),
+    "model.export": ("export_flow",),
     "model.flow": ("Flow",),
     "model.gaussian_rigid": ("GaussianRigid",),
     "model.network": ("FlowNetwork", "NetworkConfig"),

@@ -214,40 +214,19 @@ def _what_it_is(path: Path) -> str:
     return "is an archive, no checkpoint"
 
 
-def export_flow(
-    path: str | Path,
-    destination: str | Path,
-    *,
-    half: bool = False,
-    metrics: dict[str, float] | None = None,
-    error_scale: ErrorScale | None = None,
-) -> CheckpointInfo:
-    """Write the network of a checkpoint without the state of the optimizer.
-
-    Parameters
-    ----------
-    path, destination : str or Path
-    half : bool
-        Store weights in 16 bits; they are read as 32.
-    metrics : dict, optional
-        Added to those of the checkpoint.
-    error_scale : ErrorScale, optional
-        In place of that of the checkpoint.
-    """
-    weights, info = load_weights(path)
-    info = dataclasses.replace(
-        info,
-        metrics={**info.metrics, **(metrics or {})},
-        error_scale=error_scale or info.error_scale,
-    )
-    save_flow(destination, weights, info, half=half)
-    return info
-
-
 def save_flow(
     destination: str | Path, weights: dict[str, Tensor], info: CheckpointInfo, *, half: bool = False
 ) -> None:
-    """Write a network; the file appears whole or not at all. See `export_flow`."""
+    """Write a network without the state of an optimizer; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    destination : str or Path
+    weights : dict of Tensor
+    info : CheckpointInfo
+    half : bool
+        Store weights in 16 bits; they are read as 32.
+    """
     destination = Path(destination)
     if half:
         weights = {name: value.half() for name, value in weights.items()}

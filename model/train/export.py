@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.checkpoint import export_flow
+from model.export import export_flow
 from model.flow.error_scale import ErrorScale
 from pipeline.commands.checks import check_no_folder
 from pipeline.commands.command_line import parse_options
@@ -31,6 +31,9 @@ class ExportOptions:
         The file to write.
     half
         Store weights in 16 bits, for half the size; they are read as 32.
+    mean_with
+        Checkpoints of other networks of the same beginning, ways down on other batches, say: the
+        file gets the mean of all weights.
     evaluation
         Folder of model.evaluate, of the same checkpoint: its means become part of the file.
     calibration
@@ -41,6 +44,7 @@ class ExportOptions:
     checkpoint: Path
     output: Path
     half: bool = False
+    mean_with: list[Path] = field(default_factory=list)
     evaluation: Path | None = None
     calibration: Path | None = None
 
@@ -69,11 +73,18 @@ def _export(options: ExportOptions) -> None:
     metrics = {} if options.evaluation is None else _means(options.evaluation)
     scale = None if options.calibration is None else _error_scale(options.calibration)
     info = export_flow(
-        options.checkpoint, options.output, half=options.half, metrics=metrics, error_scale=scale
+        options.checkpoint,
+        options.output,
+        half=options.half,
+        mean_with=options.mean_with,
+        metrics=metrics,
+        error_scale=scale,
     )
     size = options.output.stat().st_size / 1e6
     kind = "averaged weights" if info.averaged else "weights"
-    print(f"{options.output}: {kind} of step {info.step:,}, {size:.1f} MB")
+    steps = " and ".join(f"{step:,}" for step in info.settings.get("mean_of", [info.step]))
+    mean = "mean of the " if options.mean_with else ""
+    print(f"{options.output}: {mean}{kind} of step {steps}, {size:.1f} MB")
 
 
 def _error_scale(folder: Path) -> ErrorScale:

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from model.checkpoint import INFO, CheckpointInfo, export_flow, load_flow, own_networks
+from model.checkpoint import INFO, CheckpointInfo, load_flow, own_networks
 from model.evaluate.command import main
 from model.evaluate.seen import seen_in_training
+from model.export import export_flow
 from model.network import NetworkConfig
 from model.trained_on import NOTHING, TrainedOn, hashes_of
 from pipeline.dataset import ShardDataset

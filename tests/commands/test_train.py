@@ -20,11 +20,11 @@ from model.checkpoint import (
     INFO,
     CheckpointInfo,
     NotACheckpoint,
-    export_flow,
     load_flow,
     load_weights,
     save_flow,
 )
+from model.export import export_flow
 from model.flow import TASKS, TaskWeights
 from model.losses import FlowLoss, LossTerm, LossWeights
 from model.network import FlowNetwork, NetworkConfig
@@ -299,6 +299,34 @@ def test_an_exported_checkpoint_is_fine_tuned_not_resumed(
     export_flow(last(whole), tmp_path / "small.ckpt")
     with pytest.raises(UsageError, match=r"was exported.*--model\.init_from"):
         fit(dataset, tmp_path / "run", 14, ckpt_path=tmp_path / "small.ckpt")
+
+
+def test_a_mean_of_networks_has_the_mean_of_their_weights_and_has_seen_what_each_has(
+    whole: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fit(dataset, tmp_path / "run", 3, model__init_from=last(whole))
+    other, mean = last(tmp_path / "run"), tmp_path / "mean.ckpt"
+    seen = stored(other)
+    seen[INFO]["trained_on"]["datasets"].append(["abc", "train"])
+    torch.save(seen, tmp_path / "other.ckpt")
+    words = ["export", str(last(whole)), str(mean), "--mean-with", str(tmp_path / "other.ckpt")]
+    assert main(words) == 0
+    assert "mean of the averaged weights of step 12 and 3" in capsys.readouterr().out
+    weights, info = load_weights(mean)
+    one, two = load_weights(last(whole))[0], load_weights(other)[0]
+    for name, value in weights.items():
+        assert torch.allclose(value, (one[name] + two[name]) / 2, atol=1e-7), name
+    assert ["abc", "train"] in info.trained_on["datasets"]
+    assert info.settings["mean_of"] == [12, 3]
+    assert info.metrics == {}
+
+
+def test_a_mean_of_networks_of_other_sizes_is_refused_with_the_sizes(
+    whole: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NotACheckpoint, match="is another network than .*c_s 192 there and 16 here"):
+        export_flow(last(whole), tmp_path / "mean.ckpt", mean_with=["packing"])
+    assert not (tmp_path / "mean.ckpt").exists()
 
 
 def test_the_loss_of_an_exported_network_is_that_of_its_checkpoint(
