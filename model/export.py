@@ -17,7 +17,7 @@ from model.checkpoint import CheckpointInfo, NotACheckpoint, load_weights, save_
 from model.flow.error_scale import ErrorScale
 from model.trained_on import TrainedOn
 
-ONLY_OF_TRAINING = {"dropout": 0.0}
+ONLY_OF_TRAINING = ("dropout",)
 """What the networks may differ in."""
 
 
@@ -86,12 +86,9 @@ def mean_of(paths: Sequence[str | Path]) -> tuple[dict[str, Tensor], CheckpointI
     seen, steps = TrainedOn.from_plain(info.trained_on), [info.step]
     for path in others:
         more, its = load_weights(path)
-        mine, its_network = (
-            asdict(replace(i.network, **ONLY_OF_TRAINING))
-            for i in (info, its)  # type: ignore[arg-type]
-        )
-        if differ := [name for name in mine if mine[name] != its_network[name]]:
-            told = ", ".join(f"{n} {its_network[n]} there and {mine[n]} here" for n in differ)
+        mine, theirs = asdict(info.network), asdict(its.network)
+        if differ := [n for n in mine if mine[n] != theirs[n] and n not in ONLY_OF_TRAINING]:
+            told = ", ".join(f"{n} {theirs[n]} there and {mine[n]} here" for n in differ)
             raise NotACheckpoint(f"{path} is another network than {first}: {told}")
         for name, value in weights.items():
             value += more[name]

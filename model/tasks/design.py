@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.metrics import PLACES, design_metrics
+from model.tasks.bonded_residues import bonded_residues
 from model.tasks.chain_breaks import closed_up
 from model.tasks.inputs import InputError, InputStructure
 from model.tasks.kept_residues import (
@@ -139,6 +140,12 @@ def design_notes(request: Request, problem: Problem, structure: InputStructure) 
         said.append(
             "residues that are none of the twenty are designed like others, as one of these, L: "
             f"{counted(others)}; --fixed keeps what it names as it is"
+        )
+    bonded = bonded_residues(structure)
+    if bonds := [f"{structure.describe(row)} ({bonded[row]})" for row in bonded if designed[row]]:
+        said.append(
+            "residues are designed although something else is bonded to their side chains: "
+            f"{first_of(bonds)}; --fixed keeps what it names as it is"
         )
     if broken := closed_up(structure):
         said.append(broken)

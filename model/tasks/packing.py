@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.metrics import packing_metrics
+from model.tasks.bonded_residues import bonded_residues
 from model.tasks.inputs import InputError, InputStructure
 from model.tasks.kept_residues import counted, first_of, is_d, is_modified, lost_of_chains
 from model.tasks.problem import Output, Problem, held_out_problem, labels_of
@@ -31,6 +32,7 @@ def packing_problem(request: Request, name: str, structure: InputStructure) -> P
     if sequence is not None:
         given = retyped(given, spread(sequence, structure, "--sequence"))
     stays = _cannot_be_made(structure, given.aatype)
+    stays[_bonded(structure, given.aatype)] = True
     if request.only is not None:
         named, ends = _named(request, structure)
         lacking = ends & (stays | ~structure.resolved)
@@ -84,6 +86,12 @@ def _cannot_be_made(structure: InputStructure, aatype: NDArray[np.int64]) -> NDA
     return np.asarray(mirrored | unknown)
 
 
+def _bonded(structure: InputStructure, aatype: NDArray[np.int64]) -> list[int]:
+    """Rows whose side chains another molecule or residue is bonded to, and whose type stays."""
+    same = aatype == structure.structure.aatype
+    return [row for row in bonded_residues(structure) if same[row] and structure.resolved[row]]
+
+
 def _named(
     request: Request, structure: InputStructure
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -100,9 +108,12 @@ def _named(
 def _why_not(rows: NDArray[np.bool_], structure: InputStructure) -> str:
     said = []
     comps = structure.comp_ids if structure.own else [""] * len(rows)
+    bonded = bonded_residues(structure)
     for row in np.flatnonzero(rows).tolist():
         why = "has no backbone (N, CA, C)"
-        if structure.resolved[row]:
+        if row in bonded:
+            why = f"is bonded by {bonded[row]}"
+        elif structure.resolved[row]:
             mirrored = is_d([comps[row]])[0]
             why = f"is {comps[row]}, " + ("a D-amino acid" if mirrored else "of no known type")
         said.append(f"{structure.describe(row)} {why}")
@@ -116,6 +127,15 @@ def packing_notes(request: Request, problem: Problem, structure: InputStructure)
     """What stays that somebody may think is made, and what does not come back."""
     said = []
     stays = _cannot_be_made(structure, problem.given.aatype)
+    bonded = bonded_residues(structure)
+    if bonds := [
+        f"{structure.describe(row)} ({bonded[row]})"
+        for row in _bonded(structure, problem.given.aatype)
+    ]:
+        said.append(
+            "side chains stay as they are in the file where something else is bonded to them: "
+            f"{first_of(bonds)}"
+        )
     if stays.any():
         comps = [structure.comp_ids[row] for row in np.flatnonzero(stays)]
         said.append(

@@ -22,7 +22,8 @@ DISULPHIDE = 2.5
 LONGEST = {"covale": 2.3, "metalc": 3.2}
 """Å: a bond of the input whose atoms are farther apart is none any more."""
 
-_NO_METALS = {*VAN_DER_WAALS_RADII, "D", "B", "SI", "AS", "TE"}
+NO_METALS = {*VAN_DER_WAALS_RADII, "D", "B", "SI", "AS", "TE"}
+"""Elements in capitals that are bonded, and do not coordinate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def _key(atom: BondedAtom) -> tuple[str, int, str, str]:
 
 
 def _kind(one: BondEnd, other: BondEnd) -> str:
-    metal = any(end.element.upper() not in _NO_METALS for end in (one, other))
+    metal = any(end.element.upper() not in NO_METALS for end in (one, other))
     return "metalc" if metal else "covale"
 
 

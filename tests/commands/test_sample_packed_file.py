@@ -364,7 +364,58 @@ def test_a_bond_to_a_ligand_is_listed_while_its_atoms_are_near(
         return {(c.partner1.atom_name, c.partner2.atom_name) for c in found}
 
     assert bonds(only="A2") == {("NZ", "C1"), ("O", "C2")}
-    assert bonds() == {("O", "C2")}, "the network puts the tip elsewhere"
+    assert bonds() == {("NZ", "C1"), ("O", "C2")}
+    assert bonds(sequence="MQIFVRTLT") == {("O", "C2")}, "another type has another tip"
+
+
+LINK = "LINK         NZ  LYS A   6                 C1  LIG A  99     1555   1555  1.40"
+
+
+def bonded_to(shift: float, comp: str, element: str) -> list[str]:
+    """Nine residues, and an atom so far from the tip of the sixth."""
+    lines = first(9)
+    (tip,) = (line for line in lines if number_of(line) == "6" and line[12:16].strip() == "NZ")
+    other = atom(" C1 ", comp, 99, tip, shift)
+    return [*lines, "TER", f"{other[:76]}{element:>2}"]
+
+
+@pytest.mark.parametrize(("head", "shift"), [([LINK], -2.0), ([], -1.4)])
+def test_a_side_chain_that_something_is_bonded_to_stays_and_is_named(
+    flow: Sampler, tmp_path: Path, head: list[str], shift: float
+) -> None:
+    lines = head + bonded_to(shift, "LIG", "C")
+    path = tmp_path / "a.pdb"
+    found = atoms_of(packed(flow, path, lines, "pdb"))
+    given = atoms_of(path)
+    for key, place in given.items():
+        if key[0] == "6":
+            assert found[key] == place
+    assert any(found[key] != place for key, place in given.items() if key[0] == "5")
+    said = " ".join(said_of(path, lines))
+    assert "bonded to them: A6 (NZ to C1 of LIG A99)" in said
+    with pytest.raises(InputError, match=r"A6 is bonded by NZ to C1 of LIG A99; leave"):
+        pack(flow, path, lines, only="A6")
+    request = Request("design", input=path)
+    notes: list[str] = []
+    read_problems(request, notes.append)
+    assert any("designed although" in note and "A6 (NZ to C1" in note for note in notes)
+    assert not said_of(path, lines, sequence="MQIFVRTLT")[0].count("bonded")
+
+
+@pytest.mark.parametrize(
+    ("head", "shift", "comp", "element"),
+    [
+        ([], -2.0, "LIG", "C"),
+        ([LINK], -3.0, "LIG", "C"),
+        ([LINK.replace("LIG", " ZN")], -2.0, " ZN", "ZN"),
+    ],
+)
+def test_what_is_near_a_side_chain_or_a_metal_of_it_is_not_bonded(
+    tmp_path: Path, head: list[str], shift: float, comp: str, element: str
+) -> None:
+    said = said_of(tmp_path / "a.pdb", head + bonded_to(shift, comp, element))
+    assert said
+    assert not any("bonded" in sentence for sentence in said)
 
 
 @pytest.mark.parametrize("only", [None, "A5"])

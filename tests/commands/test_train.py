@@ -324,7 +324,7 @@ def test_a_mean_of_networks_has_the_mean_of_their_weights_and_has_seen_what_each
 def test_a_mean_of_networks_of_other_sizes_is_refused_with_the_sizes(
     whole: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(NotACheckpoint, match="is another network than .*c_s 192 there and 16 here"):
+    with pytest.raises(NotACheckpoint, match=r"another network than .*c_s 192 there and 16 here"):
         export_flow(last(whole), tmp_path / "mean.ckpt", mean_with=["packing"])
     assert not (tmp_path / "mean.ckpt").exists()
 
