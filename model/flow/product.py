@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.flow.atoms import Atoms, rotamers_of
-from model.flow.backbone import ideal_backbone
+from model.flow.backbone import ideal_backbone, oxygen_torsion
 from model.flow.backbone_noise import noised_backbones
 from model.flow.clean import Clean
 from model.flow.frames import Frames
@@ -27,7 +27,7 @@ from model.flow.state import (
 from model.flow.target import Target
 from model.flow.type_constraints import TypeConstraints
 from model.torsions import chi_angles
-from pipeline.residues import MASK, N_TYPES, UNKNOWN
+from pipeline.residues import MASK, MAX_PEPTIDE_BOND, N_TYPES, UNKNOWN
 
 MAX_SIZE = 1e4
 """Å. No protein reaches it; numbers beyond are what was never a coordinate."""
@@ -248,8 +248,8 @@ def _usable_frames(clean: Clean) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(rotations, translations, backbone, whether they are known), harmless where they are not."""
     known = clean.frame_mask & clean.mask & _finite(clean.rotations) & _finite(clean.translations)
     known = known & _finite(clean.backbone)
-    # A measured frame without its O gets one at the torsion of a helix, which is not scored.
-    angle = torch.full_like(clean.translations[..., 0], HELIX_TORSION)
+    # A measured frame without its O gets one, which is not scored.
+    angle = _opposite_of_next(clean, known)
     ideal = ideal_backbone(torch.sin(angle), torch.cos(angle))
     oxygen = torch.where(clean.oxygen_mask[..., None], clean.backbone[:, :, 3], ideal[:, :, 3])
     backbone = torch.cat([clean.backbone[:, :, :3], oxygen[:, :, None]], 2)
@@ -260,6 +260,22 @@ def _usable_frames(clean: Clean) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         torch.where(known[..., None, None], backbone, 0.0),
         known,
     )
+
+
+def _opposite_of_next(clean: Clean, known: Tensor) -> Tensor:
+    """(B, N) torsion N–CA–C–O: O lies across C from the N that is bonded to it, or where it would
+    lie in a helix if there is none."""
+    nitrogen = clean.backbone[:, 1:, 0]
+    place = (clean.rotations[:, 1:] @ nitrogen[..., None])[..., 0] + clean.translations[:, 1:]
+    away = place - clean.translations[:, :-1]
+    local = (clean.rotations[:, :-1].transpose(-1, -2) @ away[..., None])[..., 0]
+    distance = (local - clean.backbone[:, :-1, 2]).norm(dim=-1)
+    same = clean.chain_index[:, 1:] == clean.chain_index[:, :-1]
+    bonded = known[:, 1:] & known[:, :-1] & same & (distance < MAX_PEPTIDE_BOND)
+    three = clean.backbone[:, :-1, :3]
+    psi = oxygen_torsion(torch.cat([three, local[:, :, None]], 2))
+    angle = torch.full_like(clean.translations[..., 0], HELIX_TORSION)
+    return torch.cat([torch.where(bonded, psi + math.pi, angle[:, :-1]), angle[:, -1:]], 1)
 
 
 def _superposed(

@@ -16,6 +16,7 @@ from model.tasks.kept_residues import (
     is_d,
     lost_of_chains,
     notes_of_kept,
+    oxygen_made,
 )
 from model.tasks.problem import Output, Problem, held_out_problem, labels_of
 from model.tasks.record import Row, TaskRecord, numbers
@@ -122,6 +123,7 @@ def design_notes(request: Request, problem: Problem, structure: InputStructure) 
     kept = _kept(request, structure)
     stays = _stays(kept, structure)
     said = notes_of_kept(kept & (structure.structure.aatype < UNKNOWN), structure, "--fixed")
+    said += oxygen_made(structure, kept)
     if (left := stays & ~structure.resolved).any():
         names = first_of([structure.describe(row) for row in np.flatnonzero(left)])
         said.append(f"stay as they are in the file, for they have no backbone (N, CA, C): {names}")

@@ -70,6 +70,18 @@ def notes_of_kept(kept: NDArray[np.bool_], structure: InputStructure, option: st
     return said
 
 
+def oxygen_made(structure: InputStructure, elsewhere: NDArray[np.bool_]) -> list[str]:
+    """What somebody should know of backbones without O, but for residues (L,) told of elsewhere."""
+    lacking = structure.resolved & ~structure.structure.mask[:, 3] & ~elsewhere
+    names = [structure.describe(row) for row in np.flatnonzero(lacking).tolist()]
+    if not names:
+        return []
+    return [
+        f"the backbone's O is made for {several(len(names), 'residue')} that lack it: "
+        f"{first_of(names)}"
+    ]
+
+
 def _missing(given: Structure) -> NDArray[np.bool_]:
     """(L, 14) Atoms that a type has and that are not given."""
     return np.asarray(ATOM14_EXISTS[given.aatype] & ~given.mask)

@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 from model.metrics import packing_metrics
 from model.tasks.bonded_residues import bonded_residues
 from model.tasks.inputs import InputError, InputStructure
-from model.tasks.kept_residues import counted, first_of, is_d, is_modified, lost_of_chains
+from model.tasks.kept_residues import (
+    counted,
+    first_of,
+    is_d,
+    is_modified,
+    lost_of_chains,
+    oxygen_made,
+)
 from model.tasks.problem import Output, Problem, held_out_problem, labels_of
 from model.tasks.record import Row, TaskRecord, numbers
 from model.tasks.request import Request, check_input
@@ -142,6 +149,7 @@ def packing_notes(request: Request, problem: Problem, structure: InputStructure)
             "stay as they are in the file, for the network makes neither D-amino acids nor what "
             f"has no known type: {counted(comps)}"
         )
+    said += oxygen_made(structure, _stays(problem))
     made = np.flatnonzero(structure.resolved & ~_stays(problem)).tolist() if structure.own else []
     modified = [comp for row in made if is_modified(comp := structure.comp_ids[row])]
     if modified and request.sequence is None:

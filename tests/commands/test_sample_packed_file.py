@@ -440,6 +440,35 @@ def test_disulphides_are_counted_as_they_are_listed(tmp_path: Path, only: str | 
     assert len(pairs) == n_disulphides(*unchanged(tmp_path / "a.pdb", lines, only=only))
 
 
+@pytest.mark.parametrize("task", ["packing", "design"])
+def test_an_oxygen_that_is_missing_lies_across_from_the_next_nitrogen_and_is_named(
+    flow: Sampler, tmp_path: Path, task: str
+) -> None:
+    """Ubiquitin begins with a strand: at the torsion of a helix O would lie on that N."""
+    whole = first(9)
+    lines = [line for line in whole if line[12:16].strip() != "O"]
+    given = write_pdb(tmp_path / "a.pdb", lines)
+    samples = flow.sample(task, input=given, steps=1)  # type: ignore[arg-type]
+    samples[0].save(tmp_path / "out.pdb")
+    found = {key[0]: xyz for key, xyz in atoms_of(tmp_path / "out.pdb").items() if key[2] == "O"}
+    write_pdb(tmp_path / "whole.pdb", whole)
+    native = {key[0]: xyz for key, xyz in atoms_of(tmp_path / "whole.pdb").items() if key[2] == "O"}
+    assert len(found) == 9
+    for number in sorted(native)[:-1]:
+        assert np.linalg.norm(np.subtract(found[number], native[number])) < 0.15
+    said: list[str] = []
+    read_problems(Request(task, input=given), said.append)  # type: ignore[arg-type]
+    assert any("O is made for 9 residues that lack it: A1, A2" in sentence for sentence in said)
+
+
+def test_an_oxygen_of_what_only_leaves_is_not_made(flow: Sampler, tmp_path: Path) -> None:
+    lines = [line for line in first(9) if line[12:16].strip() != "O"]
+    found = atoms_of(packed(flow, tmp_path / "a.pdb", lines, "pdb", only="A3-4"))
+    assert {key[0] for key in found if key[2] == "O"} == {"3", "4"}
+    said = said_of(tmp_path / "a.pdb", lines, only="A3-4")
+    assert any("O is made for 2 residues that lack it: A3, A4" in sentence for sentence in said)
+
+
 # ---- what cannot be -----------------------------------------------------------------------------
 
 
