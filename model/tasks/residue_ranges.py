@@ -164,9 +164,21 @@ def _row_of(
         raise UsageError(f"{where} has no residue {number}{code}; it has {there}")
     numbers = structure.auth_seq_id[in_chain]
     raise UsageError(
-        f"{where} has no residue {number}{code}; its residues go from {numbers.min()} to "
-        f"{numbers.max()}"
+        f"{where} has no residue {number}{code}{_other_of(end, chain, structure)}; its residues go "
+        f"from {numbers.min()} to {numbers.max()}"
     )
+
+
+def _other_of(end: tuple[int, str], chain: int, structure: InputStructure) -> str:
+    """What has the number and is no residue of the protein."""
+    others = structure.others
+    if others is None:
+        return ""
+    number, code = end
+    author = structure.chains[chain].auth_asym_id.encode()
+    alike = (others.auth_seq_id == number) & (others.ins_code == code.encode())
+    names = sorted({*others.comp_id[alike & (others.auth_asym_id == author)].astype("U").tolist()})
+    return f" of the protein ({' and '.join(names)} comes back as it is)" if names else ""
 
 
 def remarks(

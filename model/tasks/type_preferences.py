@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.tasks.inputs import InputError, InputStructure
 from model.tasks.residue_ranges import ResidueRange, find_rows, parse_ranges
 from pipeline.errors import UsageError
-from pipeline.residues import AATYPE_OF_LETTER, N_TYPES, ONE_LETTER
+from pipeline.residues import AATYPE_OF_LETTER, N_TYPES, ONE_LETTER, RESTYPES
 
 EVERY = "*"
 """Names all residues in a file of biases."""
@@ -43,6 +43,13 @@ def parse_omit(text: str) -> list[int]:
     ------
     UsageError
     """
+    for word in text.upper().replace(",", " ").split():
+        if word in RESTYPES:
+            letter = ONE_LETTER[RESTYPES.index(word)]
+            raise UsageError(
+                f"--omit: {word} is the name of a residue; write {letter}, or {','.join(word)} for "
+                "three types"
+            )
     letters = [letter for letter in text.upper() if letter not in ", "]
     for letter in letters:
         if letter not in ONE_LETTER[:N_TYPES]:

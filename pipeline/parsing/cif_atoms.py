@@ -186,16 +186,18 @@ def _later_chains(
 
 
 def count_unread(table: TextTable | BinaryCategory) -> dict[str, int]:
-    """What is read of no file: formal charges of atoms of the first model."""
-    if "pdbx_formal_charge" not in table or not table.n_rows:
-        return {}
+    """What is read of no file: later models, and formal charges of atoms of the first."""
     everything = slice(0, table.n_rows)
-    (charge,) = table.names(["pdbx_formal_charge"], everything)
-    charged = (charge != b"") & (charge != b"0")
-    if "pdbx_pdb_model_num" in table:
+    counts, of_first = {}, np.ones(table.n_rows, bool)
+    if "pdbx_pdb_model_num" in table and table.n_rows:
         (model,) = table.integers(["pdbx_pdb_model_num"], everything)
-        charged &= model == model[0]
-    return {"formal charge": int(np.count_nonzero(charged))}
+        of_first = model == model[0]
+        counts["later model"] = len(np.unique(model)) - 1
+    if "pdbx_formal_charge" in table and table.n_rows:
+        (charge,) = table.names(["pdbx_formal_charge"], everything)
+        charged = (charge != b"") & (charge != b"0") & of_first
+        counts["formal charge"] = int(np.count_nonzero(charged))
+    return counts
 
 
 def _split_insertion_codes(

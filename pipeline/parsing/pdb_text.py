@@ -253,13 +253,15 @@ def _later_chains(pdb: PdbText, segment: NDArray[np.intp]) -> tuple[bytes, ...]:
 
 
 def count_unread(pdb: PdbText) -> dict[str, int]:
-    """What is read of no file: formal charges of atoms of the first model, and CONECT records."""
+    """What is read of no file: later models, formal charges of atoms of the first, and CONECT
+    records."""
     lines, ends = pdb.atom_lines, pdb.lines_of(b"ENDMDL")
     if len(ends):
         lines = lines[lines < ends[0]]
     digit, sign = pdb.fields(lines)[:, 78:80].T
     charged = (digit > ord("0")) & (digit <= ord("9")) & ((sign == ord("+")) | (sign == ord("-")))
     return {
+        "later model": max(0, len(pdb.lines_of(b"MODEL")) - 1),
         "formal charge": int(np.count_nonzero(charged)),
         "CONECT record": len(pdb.lines_of(b"CONECT")),
     }

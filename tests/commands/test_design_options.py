@@ -186,6 +186,9 @@ def test_a_type_that_is_left_out_and_wanted_is_refused(
     for text in ("", "CJ", LETTERS):
         with pytest.raises(UsageError, match="--omit"):
             parse_omit(text)
+    with pytest.raises(UsageError, match="CYS is the name of a residue; write C, or C,Y,S for"):
+        parse_omit("W, cys")
+    assert len(parse_omit("C,Y,S")) == 3
     with pytest.raises(UsageError, match="cannot be read"):
         read_biases(Path("nowhere.json"))
 

@@ -222,12 +222,12 @@ def test_what_is_read_of_no_file_is_counted(tmp_path: Path) -> None:
         "CONECT    1    2",
     ]
     said = said_of(tmp_path / "a.pdb", models)
-    assert said == ["a.pdb: left out: 2 formal charges and 1 CONECT record"]
+    assert said == ["a.pdb: left out: 1 later model, 2 formal charges and 1 CONECT record"]
     structure = gemmi.read_structure(str(tmp_path / "a.pdb"))
     structure.make_mmcif_document().write_file(str(tmp_path / "a.cif"))
     told: list[str] = []
     read_problems(Request("packing", input=tmp_path / "a.cif"), told.append)
-    assert told == ["a.cif: left out: 2 formal charges"]
+    assert told == ["a.cif: left out: 1 later model and 2 formal charges"]
 
 
 @pytest.mark.parametrize("comp", ["CRO", "UNK"])
@@ -486,6 +486,9 @@ def test_a_named_residue_that_cannot_be_made_is_an_error_that_names_it(
         with pytest.raises(InputError, match=why):
             pack(flow, path, lines, only=only)
     # Within a range of many it is said, and they are made.
+    ligand = [*lines, "TER", atom(" C1 ", "LIG", 99, lines[0], 30.0)]
+    with pytest.raises(UsageError, match=r"no residue 99 of the protein \(LIG comes back"):
+        pack(flow, path, ligand, only="A99")
     said = " ".join(said_of(path, lines, only="A4-8"))
     assert "--only names residues that stay as they are: A5, A7" in said
     assert "types are not" not in said, "what stays keeps its name"
