@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from model.checkpoint import CheckpointInfo
@@ -19,6 +20,7 @@ from model.sample.run import Drawing, Network, run_problems
 from model.sample.samples import Sample, Samples
 from model.tasks import TASK_RECORDS, Output, Problem, Request, Task
 from model.tasks.inputs import InputError, InputStructure, read_inputs
+from model.tasks.kept_residues import first_of
 from model.tasks.residue_ranges import remarks
 from model.tasks.unconditional import parse_length, unconditional_problem
 from model.trained_network import device_named, load_network, load_packer, untrained_for
@@ -361,15 +363,19 @@ def read_problems(
                 for one in _numbered(name, request.number, first=0 if request.motifbench else 1)
             ]
             notes += record.notes(request, made[0], structure)
-            problems += made
+            lost: list[str] = []
+            if record.takes_whole_input:
+                lost, said = _without_backbone(request, made[0], structure)
+                notes += said
+            problems += [
+                replace(one, left_out=", ".join([*filter(None, [one.left_out]), *lost]))
+                for one in made
+            ]
         except InputError as error:
             errors.append(error)
         except UsageError as error:
             unfit = unfit or error
             errors.append(InputError(f"{name}: {error}"))
-        else:
-            if record.takes_whole_input:
-                notes += _without_backbone(request, made[0], structure)
         finally:
             for note in notes:
                 report(note)
@@ -383,15 +389,21 @@ def read_problems(
     return problems, errors
 
 
-def _without_backbone(request: Request, problem: Problem, structure: InputStructure) -> list[str]:
+def _without_backbone(
+    request: Request, problem: Problem, structure: InputStructure
+) -> tuple[list[str], list[str]]:
+    """What is left out for that, and what is said of it."""
     partial, lacking = request.only is not None, structure.numbered & ~structure.resolved
     if not partial and problem.untouched is not None:
         lacking &= ~problem.untouched
-    if not (missing := int(lacking.sum())):
-        return []
-    return [
-        f"{structure.name}: {missing} of {len(lacking)} residues have no backbone (N, CA, C) and "
-        f"{'stay as they are' if partial else 'are left out'}"
+    rows = np.flatnonzero(lacking).tolist()
+    if not rows:
+        return [], []
+    names = first_of([structure.describe(row) for row in rows])
+    what = f"{several(len(rows), 'residue')} without a backbone ({names})"
+    return [] if partial else [what], [
+        f"{structure.name}: {len(rows)} of {len(lacking)} residues have no backbone (N, CA, C) and "
+        f"{'stay as they are' if partial else 'are left out'}: {names}"
     ]
 
 

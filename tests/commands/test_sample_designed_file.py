@@ -239,7 +239,7 @@ def test_a_residue_without_coordinates_is_named_and_counted(tmp_path: Path) -> N
     ]
     _, said = read(tmp_path / "a.pdb", lines, fixed="A4-5")
     assert "a.pdb: --fixed names residues without atoms, which are left out: A5" in said
-    assert "a: 1 of 8 residues have no backbone (N, CA, C) and are left out" in said
+    assert "a: 1 of 8 residues have no backbone (N, CA, C) and are left out: A5" in said
 
 
 def test_a_part_without_occupancy_is_no_part_to_build_around_and_is_not_called_missing(

@@ -288,7 +288,9 @@ def test_the_second_oxygen_is_that_of_the_conformer_that_is_written(tmp_path: Pa
 def test_a_sequence_of_what_has_a_backbone_leaves_the_rest_out(tmp_path: Path) -> None:
     lines, path = without(first(9), "5", "N"), tmp_path / "a.pdb"
     said = said_of(path, lines, sequence="MQIFKTLT")
-    assert said == ["a: 1 of 9 residues have no backbone (N, CA, C) and are left out"]
+    assert said == ["a: 1 of 9 residues have no backbone (N, CA, C) and are left out: A5"]
+    ((problem,), _) = read_problems(Request("packing", input=path))
+    assert problem.left_out == "1 residue without a backbone (A5)"
     found = text_of(path, lines, sequence="MQIFKTLT")
     numbers = {number_of(line) for line in found if line.startswith(("ATOM", "HETATM"))}
     assert numbers == set("12346789")
