@@ -161,14 +161,18 @@ def _number(text: str | None) -> float | None:
 
 def _dates(category: Categories) -> tuple[Column, Column]:
     """What stands where days belong: of the deposition, and of every revision. Files written before
-    2017 have both in one table."""
+    2017 have both in one table, which is read where the newer ones name no day that exists."""
     old = category("database_pdb_rev")
     status = category("pdbx_database_status").get("recvd_initial_deposition_date", [])
     history = category("pdbx_audit_revision_history").get("revision_date", [])
     return (
-        status if any(status) else old.get("date_original", []),
-        history if any(history) else old.get("date", []),
+        status if _has_day(status) else [*status, *old.get("date_original", [])],
+        history if _has_day(history) else [*history, *old.get("date", [])],
     )
+
+
+def _has_day(column: Column) -> bool:
+    return any(day_of_cif(text) is not None for text in column)
 
 
 def _metadata(category: Categories, xrays: XRayRows, block_name: str) -> EntryMetadata:

@@ -62,6 +62,13 @@ def test_what_todays_files_say_of_days_counts_before_what_old_ones_said():
     assert told.flags == []
 
 
+def test_where_the_newer_tables_have_no_day_that_exists_the_old_one_counts_and_they_are_named():
+    nonsense = DEPOSITION.format("2020-13-45"), REVISIONS.format("2021-00-01")
+    told = with_categories(OLD_REVISIONS, *nonsense)
+    assert dates(told) == ("1997-12-03", "1999-01-13")
+    assert told.flags == ["no_date:2020-13-45", "no_date:2021-00-01"]
+
+
 @pytest.mark.parametrize(
     ("written", "day"),
     [
