@@ -52,7 +52,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
         "db_accession",
         "ncbi_taxonomy_id",
     ),
-    "pdbx_audit_revision_history": ("revision_date",),
+    "pdbx_audit_revision_history": ("revision_date", "data_content_type"),
     "pdbx_database_status": ("recvd_initial_deposition_date",),
     "pdbx_entity_src_syn": ("entity_id", "ncbi_taxonomy_id"),
     "pdbx_struct_assembly": ("oligomeric_count",),
@@ -164,11 +164,20 @@ def _dates(category: Categories) -> tuple[Column, Column]:
     2017 have both in one table, which is read where the newer ones name no day that exists."""
     old = category("database_pdb_rev")
     status = category("pdbx_database_status").get("recvd_initial_deposition_date", [])
-    history = category("pdbx_audit_revision_history").get("revision_date", [])
+    history = _revisions_of_structure(category("pdbx_audit_revision_history"))
     return (
         status if _has_day(status) else [*status, *old.get("date_original", [])],
         history if _has_day(history) else [*history, *old.get("date", [])],
     )
+
+
+def _revisions_of_structure(history: Mapping[str, Column]) -> Column:
+    """Days of the model's revisions: maps and metadata of an entry have revisions of their own."""
+    days, contents = history.get("revision_date", []), history.get("data_content_type", [])
+    of_model = [(content or "").lower() == "structure model" for content in contents]
+    if not any(of_model):
+        return days
+    return [day for day, is_of_model in zip(days, of_model, strict=False) if is_of_model]
 
 
 def _has_day(column: Column) -> bool:

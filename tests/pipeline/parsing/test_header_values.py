@@ -70,6 +70,25 @@ def test_where_the_newer_tables_have_no_day_that_exists_the_old_one_counts_and_t
 
 
 @pytest.mark.parametrize(
+    ("model", "released"), [("'Structure model'", "2021-02-03"), ("?", "2020-01-01")]
+)
+def test_a_model_is_released_on_the_day_of_its_own_first_revision_not_on_that_of_a_map(
+    model, released
+):
+    revisions = [
+        ["1", "'EM metadata'", "2020-01-01"],
+        ["2", model, "2022-05-06"],
+        ["3", "'Primary map'", "2020-13-45"],
+        ["4", model, "2021-02-03"],
+    ]
+    tags = ("ordinal", "data_content_type", "revision_date")
+    text = cif_text(PEPTIDE, before=loop("pdbx_audit_revision_history", tags, revisions))
+    for entry in (read(text), read_chains(as_binary(text), "x")):
+        assert dates(entry) == (None, released)
+        assert entry.flags == ([] if model != "?" else ["no_date:2020-13-45"])
+
+
+@pytest.mark.parametrize(
     ("written", "day"),
     [
         ("2020-01-02", "2020-01-02"),
