@@ -149,7 +149,7 @@ def records_beside(inputs: Discovery) -> list[InputRecord]:
         InputRecord(name, None, None, "skipped", "find", "alias", message)
         for name in inputs.aliases
     ]
-    message = "a hidden file or folder, or what an editor keeps beside a file; list it to read it"
+    message = "a hidden file or folder, or a copy kept beside a file; list it to read it"
     hidden = [
         InputRecord(name, None, None, "skipped", "find", "hidden", message)
         for name in inputs.hidden

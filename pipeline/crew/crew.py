@@ -278,17 +278,20 @@ class Crew:
     def _watch(self, running: Iterable[tuple[Seat, _Task]]) -> None:
         """Pass on how far the parts in flight are, and end what takes much too long."""
         limit = self.job.reading.timeout + GRACE_SECONDS
-        notes = []
+        notes, late = [], []
         for seat, task in running:
             note = ProgressNote.read(self._layout.progress(task.part.number))
             if note is None:
                 continue
             notes.append(note)
-            late = note.current != IDLE and time.monotonic() - note.since > limit
-            if late and not task.hung:
-                seat.stop()
-                task.hung = True
-                self.on_event("worker-hangs", {"part": note.part, "pid": note.pid})
+            is_late = note.current != IDLE and time.monotonic() - note.since > limit
+            if is_late and not task.hung:
+                late.append((seat, task, note))
+        if late:  # together: one that no signal ends takes seconds to be left behind
+            stop_all([seat for seat, _, _ in late])
+        for _, task, note in late:
+            task.hung = True
+            self.on_event("worker-hangs", {"part": note.part, "pid": note.pid})
         self.on_poll(notes)
 
     def _retry(

@@ -18,7 +18,7 @@ from pipeline.entry_ids import is_alphafold_db_id, is_pdb_id
 from pipeline.parsing.cif_words import Column
 from pipeline.parsing.confidence import is_alphafold_db_title, is_experimental, states_prediction
 from pipeline.parsing.connections import connections_of_category
-from pipeline.parsing.diffraction import measured_with_xrays, refined_with_xrays
+from pipeline.parsing.diffraction import XRayRows, rows_of_xrays
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.errors import ParseError
 from pipeline.parsing.header_values import (
@@ -52,7 +52,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
         "db_accession",
         "ncbi_taxonomy_id",
     ),
-    "pdbx_audit_revision_history": ("revision_date",),
+    "pdbx_audit_revision_history": ("revision_date", "data_content_type"),
     "pdbx_database_status": ("recvd_initial_deposition_date",),
     "pdbx_entity_src_syn": ("entity_id", "ncbi_taxonomy_id"),
     "pdbx_struct_assembly": ("oligomeric_count",),
@@ -107,7 +107,9 @@ def _read_entry(category: Categories, block_name: str) -> EntryInfo:
     }
     history = category("refine_hist").get("number_atoms_total", [])
     claimed = [n for n in map(whole_number, history) if n is not None]
-    metadata = _metadata(category, block_name)
+    measured = ("exptl", "refine", "reflns", "diffrn_radiation")
+    xrays = rows_of_xrays(*map(category, measured))
+    metadata = _metadata(category, xrays, block_name)
     is_measured = bool(
         is_experimental(metadata.method) or metadata.resolution or category("refine")
     )
@@ -124,7 +126,7 @@ def _read_entry(category: Categories, block_name: str) -> EntryInfo:
         claimed_atoms=max(claimed, default=None),
         is_measured=is_measured,
         has_origin=has_origin,
-        flags=no_days_of_cif(text for column in _dates(category) for text in column),
+        flags=no_days_of_cif(text for column in _dates(category) for text in column) + xrays.flags,
     )
 
 
@@ -159,17 +161,30 @@ def _number(text: str | None) -> float | None:
 
 def _dates(category: Categories) -> tuple[Column, Column]:
     """What stands where days belong: of the deposition, and of every revision. Files written before
-    2017 have both in one table."""
+    2017 have both in one table, which is read where the newer ones name no day that exists."""
     old = category("database_pdb_rev")
     status = category("pdbx_database_status").get("recvd_initial_deposition_date", [])
-    history = category("pdbx_audit_revision_history").get("revision_date", [])
+    history = _revisions_of_structure(category("pdbx_audit_revision_history"))
     return (
-        status if any(status) else old.get("date_original", []),
-        history if any(history) else old.get("date", []),
+        status if _has_day(status) else [*status, *old.get("date_original", [])],
+        history if _has_day(history) else [*history, *old.get("date", [])],
     )
 
 
-def _metadata(category: Categories, block_name: str) -> EntryMetadata:
+def _revisions_of_structure(history: Mapping[str, Column]) -> Column:
+    """Days of the model's revisions: maps and metadata of an entry have revisions of their own."""
+    days, contents = history.get("revision_date", []), history.get("data_content_type", [])
+    of_model = [(content or "").lower() == "structure model" for content in contents]
+    if not any(of_model):
+        return days
+    return [day for day, is_of_model in zip(days, of_model, strict=False) if is_of_model]
+
+
+def _has_day(column: Column) -> bool:
+    return any(day_of_cif(text) is not None for text in column)
+
+
+def _metadata(category: Categories, xrays: XRayRows, block_name: str) -> EntryMetadata:
     database = category("database_2")
     names = [(v or "").upper() for v in database.get("database_id", [])]
     entry_id = _first(category("entry"), "id") or block_name or None
@@ -177,8 +192,7 @@ def _metadata(category: Categories, block_name: str) -> EntryMetadata:
     metrics = category("ma_qa_metric")
     quality = [(v or "").lower() for tag in ("name", "type") for v in metrics.get(tag, [])]
     title = _first(category("struct"), "title")
-    refine = refined_with_xrays(category("refine"))
-    reflns = measured_with_xrays(category("reflns"), category("diffrn_radiation"))
+    refine, reflns = xrays.refine, xrays.reflns
     resolution = (
         _number(_first(refine, "ls_d_res_high"))
         or _number(_first(category("em_3d_reconstruction"), "resolution"))

@@ -98,6 +98,11 @@ def interpret(
         for k, known in enumerate(runs.components)
         if known is not None and is_glycosylated_in_glycam(known)
     ]
+    flags += [
+        f"lower_case_name:{comp_id}:{np.count_nonzero(runs.comp == k)}"
+        for k, (comp_id, known) in enumerate(zip(runs.comp_ids, runs.components, strict=True))
+        if known is not None and known.comp_id != comp_id
+    ]
     table = polymer_residues(atoms, runs, geometry, info, flags)
     metadata = _with_counts(info.metadata, runs, table)
     if table is None:

@@ -13,6 +13,7 @@ from pipeline.parsing.atom_table import ABSENT, AtomTable
 from pipeline.parsing.fields import changes, codes, is_name, run_lengths
 from pipeline.residues import (
     MAX_PEPTIDE_BOND,
+    RESTYPES,
     UNKNOWN,
     Component,
     Linking,
@@ -95,14 +96,7 @@ class Runs:
         comp_names, self.atom_comp = _numbered(atoms.comp_id)
         self.comp = self.atom_comp[self.firsts]
         self.comp_ids = [text(name) for name in comp_names]
-        special = override_names()
-        self.components: list[Component | None] = []
-        for k, comp_id in enumerate(self.comp_ids):
-            heavy = None
-            if comp_id in special:
-                of_comp = (self.atom_comp == k) & ~is_hydrogen(atoms)
-                heavy = {text(n) for n in np.unique(atoms.name[of_comp])}
-            self.components.append(component(comp_id, heavy))
+        self.components = [self._component(atoms, k) for k in range(len(self.comp_ids))]
         linking = np.array(
             [c.linking if c is not None else Linking.OTHER for c in self.components], np.int8
         )
@@ -114,6 +108,31 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.firsts)
+
+    def _component(self, atoms: AtomTable, number: int) -> Component | None:
+        """What a name means; that of a modified residue also without capitals, if atoms agree."""
+        comp_id, special = self.comp_ids[number], override_names()
+        capitals = comp_id.upper()
+        if comp_id in special:
+            return component(comp_id, self._heavy_atoms(atoms, number))
+        known = component(comp_id)
+        if (
+            known is not None
+            or comp_id == capitals
+            or comp_id not in (comp_id.lower(), comp_id.capitalize())
+            or capitals in RESTYPES  # `component` knows their forms, whose atoms must all agree
+            or (capitals not in special and component(capitals) is None)
+        ):
+            return known
+        heavy = self._heavy_atoms(atoms, number)
+        meant = component(capitals, heavy)
+        is_peptide = meant is not None and meant.linking == Linking.PEPTIDE
+        return meant if is_peptide and heavy.issuperset(map(text, _BACKBONE)) else None
+
+    def _heavy_atoms(self, atoms: AtomTable, number: int) -> set[str]:
+        """Their names, in all residues of one component."""
+        of_comp = (self.atom_comp == number) & ~is_hydrogen(atoms)
+        return {text(name) for name in np.unique(atoms.name[of_comp])}
 
     def group_by_author(self) -> None:
         """Let the author's ids say what the chains are."""

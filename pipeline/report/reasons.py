@@ -5,7 +5,7 @@ from __future__ import annotations
 _MEANINGS = {
     "same-entry": "the entry was read from another format",
     "alias": "a link to a file found under its own name",
-    "hidden": "hidden, or what an editor keeps beside a file",
+    "hidden": "hidden, or a copy kept beside a file",
     "not-a-structure": "no structure format",
     "no-atoms": "a structure format without atoms",
     "no-atom-site": "a structure format without atoms",

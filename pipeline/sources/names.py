@@ -18,17 +18,24 @@ FETCH_STATE = ".fetch"
 downloads that are not finished."""
 
 
+_COPIES = (".bak", ".old", ".orig", ".swp")
+
+
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is kept out of sight, or is what an editor keeps beside a file.
+    """Whether a file or folder is kept out of sight, or is what an editor keeps beside a file, or
+    a copy of before a change.
 
     Examples
     --------
     >>> [is_hidden(name) for name in ("._1abc.cif", ".git", "1abc.cif~", "#1abc.cif#", "1abc.cif")]
     [True, True, True, True, False]
+    >>> [is_hidden(name) for name in ("1abc.cif.bak", "1abc.pdb.gz.orig", "old", "bak.cif")]
+    [True, True, False, False]
     """
     return (
         (name.startswith(".") and name not in (".", ".."))
         or name.endswith("~")
+        or name[-5:].lower().endswith(_COPIES)
         or (len(name) > 1 and name[0] == name[-1] == "#")
     )
 

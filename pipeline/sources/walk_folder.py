@@ -5,8 +5,8 @@ below the root; a link to a file that is found under the same file name elsewher
 second input. (Under another file name it is another entry: hard links and links to one file are
 also how equal files are stored once.)
 
-What is hidden, and what editors keep beside a file, is passed by; but a link may lead there, as
-where a program keeps files under other names.
+What is hidden, and what editors keep beside a file, is passed by, and so are copies of before a
+change; but a link may lead there, as where a program keeps files under other names.
 """
 
 from __future__ import annotations

@@ -16,8 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+import pipeline.crew.crew
 import pipeline.crew.seat
+from pipeline.built.layout import Layout
+from pipeline.built.plan import Part
+from pipeline.built.reading import Reading
+from pipeline.crew.crew import Crew, Job, _Task
+from pipeline.crew.progress import ProgressFile
 from pipeline.crew.seat import Seat, WorkerDied
+from pipeline.files.place import Place
 from tests.support.build_runs import wait_until
 from tests.support.places import ROOT
 
@@ -103,6 +110,45 @@ def test_a_process_that_no_signal_ends_is_left_behind_and_that_is_said(
         psutil.Process(pid).kill()
     assert isinstance(future.exception(SECONDS), WorkerDied)
     assert f"worker process {pid} was killed and does not end" in capfd.readouterr().err
+
+
+def test_late_workers_that_no_signal_ends_are_all_told_to_end_before_any_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.crew.seat, "LAST_SECONDS", 0.1)
+    layout = Layout(Place(tmp_path))
+    layout.scratch.mkdir(parents=True)
+    done: list[str] = []
+    of_keeper = pipeline.crew.seat._Keeper
+    end, join = of_keeper.end, of_keeper.join
+    monkeypatch.setattr(of_keeper, "end", lambda keeper: (done.append("told"), end(keeper)))
+    monkeypatch.setattr(of_keeper, "join", lambda keeper: (join(keeper), done.append("gone")))
+    events: list[str] = []
+    crew = Crew(
+        Job(Place(tmp_path), Reading(timeout=1e-9), Place(tmp_path)),
+        2,
+        on_done=lambda record: None,
+        on_poll=lambda notes: done.append("polled"),
+        on_event=lambda name, details: events.append(name),
+    )
+    crew._layout = layout
+    monkeypatch.setattr(pipeline.crew.crew, "GRACE_SECONDS", 0.0)
+    seats = [Seat(), Seat()]
+    pids = [seat.submit(os.getpid).result(SECONDS) for seat in seats]
+    running = []
+    with monkeypatch.context() as patch:  # as those that wait in the kernel
+        patch.setattr(subprocess.Popen, "send_signal", lambda *_: None)
+        for number, seat in enumerate(seats):
+            ProgressFile(layout.progress(number), number).begin(0)
+            seat.submit(time.sleep, 1000)
+            running.append((seat, _Task(Part(number, ()))))
+        crew._watch(running)
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+    assert done == ["told", "told", "gone", "gone", "polled"]
+    assert events == ["worker-hangs"] * 2
+    assert all(task.hung for _, task in running)
 
 
 def test_stopping_a_seat_ends_what_it_does(seat: Seat) -> None:

@@ -62,6 +62,32 @@ def test_what_todays_files_say_of_days_counts_before_what_old_ones_said():
     assert told.flags == []
 
 
+def test_where_the_newer_tables_have_no_day_that_exists_the_old_one_counts_and_they_are_named():
+    nonsense = DEPOSITION.format("2020-13-45"), REVISIONS.format("2021-00-01")
+    told = with_categories(OLD_REVISIONS, *nonsense)
+    assert dates(told) == ("1997-12-03", "1999-01-13")
+    assert told.flags == ["no_date:2020-13-45", "no_date:2021-00-01"]
+
+
+@pytest.mark.parametrize(
+    ("model", "released"), [("'Structure model'", "2021-02-03"), ("?", "2020-01-01")]
+)
+def test_a_model_is_released_on_the_day_of_its_own_first_revision_not_on_that_of_a_map(
+    model, released
+):
+    revisions = [
+        ["1", "'EM metadata'", "2020-01-01"],
+        ["2", model, "2022-05-06"],
+        ["3", "'Primary map'", "2020-13-45"],
+        ["4", model, "2021-02-03"],
+    ]
+    tags = ("ordinal", "data_content_type", "revision_date")
+    text = cif_text(PEPTIDE, before=loop("pdbx_audit_revision_history", tags, revisions))
+    for entry in (read(text), read_chains(as_binary(text), "x")):
+        assert dates(entry) == (None, released)
+        assert entry.flags == ([] if model != "?" else ["no_date:2020-13-45"])
+
+
 @pytest.mark.parametrize(
     ("written", "day"),
     [
@@ -173,6 +199,57 @@ def test_of_two_data_sets_that_of_x_rays_counts(types):
     expected = (1.7, None, 0.98) if types[0] == "x-ray" else (2.4, None, 0.64)
     assert quality(with_categories(radiation, data)) == expected
     assert quality(with_categories(data)) == (1.7, None, 0.98), "who says no type: the first"
+
+
+DATA = ("pdbx_diffrn_id", "d_resolution_high", "percent_possible_obs")
+BOTH_DATA = [["1", "2.4", "64.0"], ["2", "1.7", "98.0"]]
+BOTH_METHODS = loop("exptl", ("method",), [[NEUTRONS], [XRAYS]])
+
+
+def radiation(*types: str) -> str:
+    rows = [[str(k), told] for k, told in enumerate(types, 1)]
+    return loop("diffrn_radiation", ("diffrn_id", "pdbx_scattering_type"), rows)
+
+
+@pytest.mark.parametrize("data", [BOTH_DATA, BOTH_DATA[:1]])
+def test_data_that_may_be_of_neutrons_are_not_mixed_with_a_refinement_against_x_rays(data):
+    refined = refinements(REFINED[NEUTRONS], (XRAYS, "?", "0.18", "?"))
+    text = cif_text(PEPTIDE, before=refined + loop("reflns", DATA, data))
+    for entry in (read(text), read_chains(as_binary(text), "x")):
+        assert quality(entry) == (None, 0.18, None)
+        assert entry.flags == ["experiment_unclear:reflns"]
+
+
+@pytest.mark.parametrize("method", ["?", NEUTRONS])
+def test_a_refinement_that_may_be_of_neutrons_is_not_mixed_with_data_of_x_rays(method):
+    refined = refinements((method, "2.2", "0.26", "70"))
+    told = with_categories(refined, radiation("neutron", "x-ray"), loop("reflns", DATA, BOTH_DATA))
+    assert quality(told) == (1.7, None, 0.98)
+    assert told.flags == (["experiment_unclear:refine"] if method == "?" else [])
+
+
+def test_without_a_word_of_which_is_which_nothing_is_taken_of_two_experiments_but_all_of_one():
+    refined = refinements(("?", "2.2", "0.26", "70"), ("?", "1.5", "0.18", "95"))
+    told = with_categories(BOTH_METHODS, refined, loop("reflns", DATA, BOTH_DATA))
+    assert quality(told) == (None, None, None)
+    assert told.flags == ["experiment_unclear:refine", "experiment_unclear:reflns"]
+    # NMR has no reflections; and one table that misnames an experiment makes no second one.
+    methods = loop("exptl", ("method",), [[XRAYS], ["'SOLUTION NMR'"]])
+    told = with_categories(methods, refined, loop("reflns", DATA, BOTH_DATA[1:]))
+    assert (quality(told), told.flags) == ((2.2, 0.26, 0.98), [])
+    of_neutrons = f"_exptl.method {NEUTRONS}\n# \n", radiation("neutron")
+    told = with_categories(
+        *of_neutrons, refinements(REFINED[XRAYS]), loop("reflns", DATA, BOTH_DATA[:1])
+    )
+    assert (quality(told), told.flags) == ((1.5, 0.18, 0.64), [])
+
+
+def test_data_merged_of_sets_of_both_radiations_are_of_neither():
+    merged = loop("reflns", DATA, [["'1, 2'", "1.7", "98.0"]])
+    told = with_categories(radiation("x-ray", "x-ray"), merged)
+    assert (quality(told), told.flags) == ((1.7, None, 0.98), [])
+    told = with_categories(radiation("x-ray", "neutron"), merged)
+    assert (quality(told), told.flags) == ((None, None, None), ["experiment_unclear:reflns"])
 
 
 # ---- what passes a filter because it is not said ------------------------------------------------

@@ -126,6 +126,26 @@ def test_names_in_lower_case_among_others_mean_something_else():
     assert len(found.chains[0].coords) == len(plain) - sum(a.name == "CB" for a in plain)
 
 
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+@pytest.mark.parametrize("form", [str.lower, str.capitalize])
+def test_the_name_of_a_modified_residue_without_capitals_reads_like_the_plain_one(kind, form):
+    selenium = ("N", "CA", "C", "O", "CB", "CG", "SE", "CE")
+    his = SLOT_OF_NAME[RESTYPES.index("HIS")]
+
+    def of_names(mse: str, hie: str) -> list[Atom]:
+        modified = residue(mse, 2, names=selenium, record="HETATM")
+        return [*whole("SER", 1), *modified, *whole("SER", 3), *residue(hie, 4, names=list(his))]
+
+    (plain,) = read(in_format(kind, of_names("MSE", "HIE"))).chains
+    found = read(in_format(kind, of_names(form("MSE"), form("HIE"))))
+    assert found.flags == [f"lower_case_name:{form(name)}:1" for name in ("HIE", "MSE")]
+    assert not differing([plain], found.chains, "metadata")
+    # A ligand without a backbone is none, whatever its name.
+    ligand = residue(form("MSE"), 9, names=("CA", "C", "O"), record="HETATM", seq=".")
+    found = read(in_format(kind, [*chain(["ALA", "GLY"]), *ligand]))
+    assert (found.metadata.n_ligands, found.flags) == (1, [])
+
+
 # ---- units ----------------
 
 
