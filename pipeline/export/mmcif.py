@@ -144,7 +144,13 @@ def _about(chain: Chain, name: str) -> list[str]:
         if "ELECTRON MICROSCOPY" in (about.method or ""):
             parts.append(item("em_3d_reconstruction", entry_id=name, id="1", resolution=resolution))
         else:
-            parts.append(item("refine", entry_id=name, ls_d_res_high=resolution))
+            values = {"ls_d_res_high": resolution}
+            if about.method is not None:
+                # Of an entry of several methods, what is read is the resolution of its X-rays.
+                methods = about.method.split("; ")
+                xrays = "X-RAY DIFFRACTION"
+                values["pdbx_refine_id"] = xrays if xrays in methods else methods[0]
+            parts.append(item("refine", entry_id=name, **values))
     if about.deposition_date is not None:
         parts.append(
             item(

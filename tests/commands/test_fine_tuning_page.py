@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +29,9 @@ def test_the_configuration_has_the_sizes_of_the_network_that_it_begins_with() ->
     for name in ("finetune", "packing"):
         model = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))["model"]
         begun = load_flow(model.get("init_from", "packing"))[1]
-        assert asdict(NetworkConfig(**model["network"])) == asdict(begun.network)
+        # What is left out in training is no size: a few steps of fine-tuning leave out nothing.
+        mine, its = NetworkConfig(**model["network"]), begun.network
+        assert replace(mine, dropout=its.dropout) == its
 
 
 def test_a_network_of_the_package_goes_by_its_name_and_a_file_of_that_name_comes_first(

@@ -335,7 +335,7 @@ def test_what_cannot_be_kept_of_named_residues_is_said(
     assert (tmp_path / "out" / "sequences.fasta").read_text().startswith(">an_odd_one_1_A task=")
 
 
-@pytest.mark.parametrize("name", ["1ubi.pdb.zst", "1orc.pdb.gz", "5pti.cif.gz", "1gbt.bcif.gz"])
+@pytest.mark.parametrize("name", ["1ubi.pdb.zst", "1orc.pdb.gz", "5pti.cif.gz", "6wg6.bcif.gz"])
 def test_of_an_input_without_oddities_nothing_is_said(name: str) -> None:
     notes: list[str] = []
     read_problems(Request("packing", input=EXAMPLES / name), notes.append)
