@@ -72,7 +72,7 @@ def mean_of(paths: Sequence[str | Path]) -> tuple[dict[str, Tensor], CheckpointI
         float32.
     info : CheckpointInfo
         That of the first, with the data that any of them was trained on. A mean of several has
-        none of its metrics; ``settings["mean_of"]`` has the step of each.
+        none of its metrics, and not its scale of errors; ``settings["mean_of"]`` has the steps.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def mean_of(paths: Sequence[str | Path]) -> tuple[dict[str, Tensor], CheckpointI
     weights, info = load_weights(first)
     if not others:
         return weights, info
-    seen, steps = TrainedOn.from_plain(info.trained_on), [info.step]
+    seen, steps, averaged = TrainedOn.from_plain(info.trained_on), [info.step], info.averaged
     for path in others:
         more, its = load_weights(path)
         mine, theirs = asdict(info.network), asdict(its.network)
@@ -94,11 +94,14 @@ def mean_of(paths: Sequence[str | Path]) -> tuple[dict[str, Tensor], CheckpointI
             value += more[name]
         seen |= TrainedOn.from_plain(its.trained_on)
         steps.append(its.step)
+        averaged &= its.averaged
     for value in weights.values():
         value /= len(paths)
     return weights, replace(
         info,
+        averaged=averaged,
         trained_on=seen.to_plain(),
         metrics={},
+        error_scale=ErrorScale(),
         settings={**info.settings, "mean_of": steps},
     )

@@ -89,7 +89,7 @@ class Flow:
         # Where frames are held, a residue without one is not there at all.
         mask = clean.mask & ~(held_frames & ~clean.frame_mask)
         held_frames = held_frames & clean.frame_mask
-        r1, x1, b1, known = _usable_frames(clean)
+        r1, x1, b1, known = _usable_frames(clean, held_frames)
         r0, x0, b0 = self.frames.sample_prior(noise, noise_scale)
         x0 = torch.where(mask[..., None], x0, 0.0)
 
@@ -133,7 +133,7 @@ class Flow:
             embedding_given=given,
         )
         hidden = times.map(lambda time: (time < 1) & mask)
-        of_file = b1 if measured is clean else _usable_frames(measured)[2]
+        of_file = b1 if measured is clean else _usable_frames(measured, held_frames)[2]
         chi, chi_known = chi_angles(
             of_file, measured.atoms, measured.atoms_mask & known[..., None], sequence1
         )
@@ -244,12 +244,12 @@ def self_conditioning(noisy: NoisyProtein, prediction: Prediction) -> SelfCondit
     )
 
 
-def _usable_frames(clean: Clean) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _usable_frames(clean: Clean, held: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(rotations, translations, backbone, whether they are known), harmless where they are not."""
     known = clean.frame_mask & clean.mask & _finite(clean.rotations) & _finite(clean.translations)
     known = known & _finite(clean.backbone)
     # A measured frame without its O gets one, which is not scored.
-    angle = _opposite_of_next(clean, known)
+    angle = _opposite_of_next(clean, known & held)
     ideal = ideal_backbone(torch.sin(angle), torch.cos(angle))
     oxygen = torch.where(clean.oxygen_mask[..., None], clean.backbone[:, :, 3], ideal[:, :, 3])
     backbone = torch.cat([clean.backbone[:, :, :3], oxygen[:, :, None]], 2)
@@ -262,16 +262,16 @@ def _usable_frames(clean: Clean) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     )
 
 
-def _opposite_of_next(clean: Clean, known: Tensor) -> Tensor:
+def _opposite_of_next(clean: Clean, held: Tensor) -> Tensor:
     """(B, N) torsion N–CA–C–O: O lies across C from the N that is bonded to it, or where it would
-    lie in a helix if there is none."""
+    lie in a helix if there is none. It must not tell of an N that is hidden."""
     nitrogen = clean.backbone[:, 1:, 0]
     place = (clean.rotations[:, 1:] @ nitrogen[..., None])[..., 0] + clean.translations[:, 1:]
     away = place - clean.translations[:, :-1]
     local = (clean.rotations[:, :-1].transpose(-1, -2) @ away[..., None])[..., 0]
     distance = (local - clean.backbone[:, :-1, 2]).norm(dim=-1)
     same = clean.chain_index[:, 1:] == clean.chain_index[:, :-1]
-    bonded = known[:, 1:] & known[:, :-1] & same & (distance < MAX_PEPTIDE_BOND)
+    bonded = held[:, 1:] & held[:, :-1] & same & (distance < MAX_PEPTIDE_BOND)
     three = clean.backbone[:, :-1, :3]
     psi = oxygen_torsion(torch.cat([three, local[:, :, None]], 2))
     angle = torch.full_like(clean.translations[..., 0], HELIX_TORSION)

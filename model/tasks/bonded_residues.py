@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 
 from model.tasks.inputs import InputStructure
+from model.tasks.kept_residues import kept_of_chain
 from pipeline.export.bonds import NO_METALS, bonds_between
 from pipeline.export.others import OtherResidue, other_residues
 from pipeline.residues import ATOM14_NAMES, N_SLOTS
@@ -48,7 +49,12 @@ def bonded_residues(structure: InputStructure) -> dict[int, Partner]:
     others = [] if structure.others is None else other_residues(structure.others)
     found: dict[int, Partner] = {}
     rows = _rows(structure)
-    for bond in bonds_between(structure.chains, {}, others, structure.connections):
+    # All atoms of a residue: those of chromophores have no slots.
+    whole = {
+        one.label_asym_id: kept_of_chain(own, np.ones(len(one), bool))
+        for one, own in zip(structure.chains, structure.own, strict=False)
+    }
+    for bond in bonds_between(structure.chains, whole, others, structure.connections):
         if bond.kind != "covale":
             continue
         for end, far in ((bond.one, bond.other), (bond.other, bond.one)):
@@ -84,14 +90,31 @@ def _near(structure: InputStructure, others: list[OtherResidue]) -> list[tuple[i
     from scipy.spatial import cKDTree
 
     places = np.array([atom.xyz for _, atom in atoms], np.float64) / 1000
-    distances, nearest = cKDTree(places).query(given.positions[rows, slots])
+    points = given.positions[rows, slots]
+    altlocs = _altlocs(structure)
     found = []
-    for at in np.argsort(distances, kind="stable").tolist():
-        row, slot, distance, k = rows[at], slots[at], distances[at], nearest[at]
-        residue, atom = atoms[int(k)]
-        name = ATOM14_NAMES[given.aatype[row]][slot]
-        is_light = {name[0], atom.element.upper()} <= _SECOND_ROW
-        if distance <= (_LONGEST if is_light else _LONGEST_OF_HEAVY):
-            label = f"{residue.comp_id} {residue.auth_asym_id}{residue.auth_seq_id}"
-            found.append((int(row), Partner(label, (name, atom.name))))
+    for at, near in enumerate(cKDTree(places).query_ball_point(points, _LONGEST_OF_HEAVY)):
+        row, name = int(rows[at]), ATOM14_NAMES[given.aatype[rows[at]]][slots[at]]
+        for k in near:
+            residue, atom = atoms[k]
+            # Alternates that exclude each other are not there together.
+            if atom.altloc and altlocs.get((row, name), "") not in ("", atom.altloc):
+                continue
+            distance = float(np.linalg.norm(places[k] - points[at]))
+            is_light = {name[0], atom.element.upper()} <= _SECOND_ROW
+            if distance <= (_LONGEST if is_light else _LONGEST_OF_HEAVY):
+                label = f"{residue.comp_id} {residue.auth_asym_id}{residue.auth_seq_id}"
+                found.append((distance, row, Partner(label, (name, atom.name))))
+    return [(row, partner) for _, row, partner in sorted(found, key=lambda one: one[:2])]
+
+
+def _altlocs(structure: InputStructure) -> dict[tuple[int, str], str]:
+    """(row, atom) → the alternate that is read, where there are several."""
+    found = {}
+    for number, own in enumerate(structure.own):
+        first = int(np.searchsorted(structure.structure.chain_index, number))
+        read = own.select(own.in_slot & (own.atoms.altloc != b""))
+        names, labels = (c.astype("U").tolist() for c in (read.atoms.name, read.atoms.altloc))
+        for row, name, label in zip(read.row.tolist(), names, labels, strict=True):
+            found[first + row, name] = label
     return found

@@ -217,7 +217,10 @@ def read_inputs(
     for problem in found.problems:
         yield problem.name, InputError(problem.message)
     for hidden in found.hidden:
-        yield hidden, InputError(f"{hidden}: hidden, or an editor's copy; name it to read it")
+        yield (
+            hidden,
+            InputError(f"{hidden}: hidden, an editor's file or a copy; name it to read it"),
+        )
     entries = group_entries(found.files)
     if not (entries or found.problems or found.hidden):
         raise UsageError(f"--input {path} holds no files")

@@ -33,7 +33,8 @@ def is_d(comp_ids: Sequence[str]) -> NDArray[np.bool_]:
 
 def is_modified(comp_id: str) -> bool:
     """Whether a name is that of a residue that is not one of the twenty."""
-    known = component(comp_id)
+    # The reader takes names of modified residues in lower case, too.
+    known = component(comp_id) or component(comp_id.upper())
     return known is not None and known.is_modified
 
 

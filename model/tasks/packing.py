@@ -118,7 +118,7 @@ def _why_not(rows: NDArray[np.bool_], structure: InputStructure) -> str:
     bonded = bonded_residues(structure)
     for row in np.flatnonzero(rows).tolist():
         why = "has no backbone (N, CA, C)"
-        if row in bonded:
+        if row in bonded and structure.resolved[row]:
             why = f"is bonded by {bonded[row]}"
         elif structure.resolved[row]:
             mirrored = is_d([comps[row]])[0]
@@ -138,6 +138,7 @@ def packing_notes(request: Request, problem: Problem, structure: InputStructure)
     if bonds := [
         f"{structure.describe(row)} ({bonded[row]})"
         for row in _bonded(structure, problem.given.aatype)
+        if not stays[row]
     ]:
         said.append(
             "side chains stay as they are in the file where something else is bonded to them: "

@@ -21,9 +21,9 @@ downloads that are not finished."""
 _COPIES = (".bak", ".old", ".orig", ".swp")
 
 
-def is_hidden(name: str) -> bool:
+def is_hidden(name: str, *, is_folder: bool = False) -> bool:
     """Whether a file or folder is kept out of sight, or is what an editor keeps beside a file, or
-    a copy of before a change.
+    a file is a copy of before a change.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def is_hidden(name: str) -> bool:
     return (
         (name.startswith(".") and name not in (".", ".."))
         or name.endswith("~")
-        or name[-5:].lower().endswith(_COPIES)
+        or (not is_folder and name[-5:].lower().endswith(_COPIES))
         or (len(name) > 1 and name[0] == name[-1] == "#")
     )
 
@@ -50,7 +50,7 @@ def hidden_part(path: str) -> str | None:
     """
     parts = path.split("/")
     for k, part in enumerate(parts):
-        if is_hidden(part):
+        if is_hidden(part, is_folder=k < len(parts) - 1):
             return "/".join(parts[: k + 1])
     return None
 

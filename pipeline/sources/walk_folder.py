@@ -89,7 +89,7 @@ class _Walk:
                 with os.scandir(path) as entries:
                     for entry in entries:
                         relative = prefix + entry.name
-                        if is_hidden(entry.name):
+                        if is_hidden(entry.name, is_folder=entry.is_dir(follow_symlinks=False)):
                             if entry.name != FETCH_STATE or not entry.is_dir():
                                 self._finds.add_hidden(relative)
                         elif entry.is_symlink():

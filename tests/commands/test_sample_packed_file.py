@@ -404,6 +404,30 @@ def test_a_side_chain_that_something_is_bonded_to_stays_and_is_named(
     assert not said_of(path, lines, sequence="MQIFVRTLT")[0].count("bonded")
 
 
+def test_a_side_chain_that_is_bonded_to_a_residue_of_no_known_type_stays(tmp_path: Path) -> None:
+    lines = named(first(9), "3", "XYZ")
+    (tip,) = (line for line in lines if number_of(line) == "6" and line[12:16].strip() == "NZ")
+    end = atom(" CX ", "XYZ", 3, tip, -1.4)
+    at = max(k for k, line in enumerate(lines) if number_of(line) == "3")
+    link = "LINK         NZ  LYS A   6                 CX  XYZ A   3     1555   1555  1.40"
+    said = said_of(tmp_path / "a.pdb", [link, *lines[: at + 1], end, *lines[at + 1 :]])
+    assert any("bonded to them: A6 (NZ to CX of XYZ A3)" in sentence for sentence in said)
+
+
+def test_alternates_that_exclude_each_other_are_not_bonded(tmp_path: Path) -> None:
+    lines = bonded_to(-1.4, "LIG", "C")
+    at = next(k for k, x in enumerate(lines) if number_of(x) == "6" and x[12:16].strip() == "NZ")
+    tip = lines[at]
+    lines[at] = f"{tip[:16]}A{tip[17:54]}  0.60{tip[60:]}"
+    lines.insert(
+        at + 1, f"{tip[:16]}B{tip[17:30]}{float(tip[30:38]) + 1:8.3f}{tip[38:54]}  0.40{tip[60:]}"
+    )
+    lines[-1] = f"{lines[-1][:16]}B{lines[-1][17:]}"
+    assert not any("bonded" in sentence for sentence in said_of(tmp_path / "a.pdb", lines))
+    lines[-1] = f"{lines[-1][:16]}A{lines[-1][17:]}"
+    assert any("bonded" in sentence for sentence in said_of(tmp_path / "a.pdb", lines))
+
+
 @pytest.mark.parametrize(
     ("head", "shift", "comp", "element"),
     [

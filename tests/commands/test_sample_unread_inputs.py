@@ -70,6 +70,6 @@ def test_hidden_files_of_a_folder_are_named_and_one_that_is_named_is_read(tmp_pa
     assert sorted(found) == [".a.pdb", "b.pdb~"]
     for name, error in found.items():
         assert isinstance(error, InputError)
-        assert str(error) == f"{name}: hidden, or an editor's copy; name it to read it"
+        assert str(error) == f"{name}: hidden, an editor's file or a copy; name it to read it"
     ((_, read_by_name),) = read_inputs(tmp_path / ".a.pdb")
     assert isinstance(read_by_name, InputStructure)

@@ -24,8 +24,9 @@ from model.checkpoint import (
     load_weights,
     save_flow,
 )
-from model.export import export_flow
+from model.export import export_flow, mean_of
 from model.flow import TASKS, TaskWeights
+from model.flow.error_scale import ErrorScale
 from model.losses import FlowLoss, LossTerm, LossWeights
 from model.network import FlowNetwork, NetworkConfig
 from model.train import FlowModule, late_checks
@@ -319,6 +320,8 @@ def test_a_mean_of_networks_has_the_mean_of_their_weights_and_has_seen_what_each
     assert ["abc", "train"] in info.trained_on["datasets"]
     assert info.settings["mean_of"] == [12, 3]
     assert info.metrics == {}
+    scaled = mean_of(["packing", "packing"])[1]
+    assert scaled.error_scale == ErrorScale(), "it was that of another network"
 
 
 def test_a_mean_of_networks_of_other_sizes_is_refused_with_the_sizes(

@@ -122,6 +122,27 @@ def test_at_time_0_all_that_is_hidden_can_be_garbage(
             assert_same_bits(a, b)
 
 
+def test_an_oxygen_that_is_made_does_not_tell_of_a_hidden_neighbour(clean: Clean) -> None:
+    held, noise = held_and_noise("inpainting", clean, 0)
+    own = clean.map(torch.clone)
+    own.oxygen_mask[0, 0] = False
+    frames = held.frames.clone()
+    frames[0, :3] = torch.tensor([True, False, True])
+    held = replace(held, frames=frames)
+    carbon = own.rotations[0, 0] @ own.backbone[0, 0, 2] + own.translations[0, 0]
+    made = []
+    for direction in torch.eye(3):
+        nitrogen = own.rotations[0, 1] @ own.backbone[0, 1, 0]
+        own.translations[0, 1] = carbon + 1.33 * direction - nitrogen
+        noisy, _ = Flow().corrupt(own.map(torch.clone), at_zero(held), noise)
+        made.append(noisy.state.backbone[0, 0, 3])
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
+    frames[0, 1] = True
+    noisy, _ = Flow().corrupt(own, at_zero(replace(held, frames=frames)), noise)
+    assert not torch.allclose(noisy.state.backbone[0, 0, 3], made[0], atol=0.1)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_between_the_times_only_x_t_is_left_of_the_batch(
     task: str, clean: Clean, network: FlowNetwork

@@ -115,11 +115,18 @@ def test_hidden_files_and_editors_backups_of_a_folder_are_told_and_not_read(tmp_
 
 def test_copies_of_before_a_change_are_told_and_not_read(tmp_path):
     copies = ["1abc.cif.bak", "1abc.cif.gz.orig", "2abc.pdb.OLD", "3abc.cif.swp", "set.tar.bak"]
-    for path in ("1abc.cif", "4old", "bak.cif", "model.001", *copies):
+    for path in ("1abc.cif", "4old", "bak.cif", "model.001", "x.old/6abc.cif", *copies):
         write(tmp_path / path)
     make_tar(tmp_path / "set.tar", {"5abc.cif": b"data_x\n", "5abc.cif.bak": b"data_x\n"})
     found = discover(tmp_path)
-    assert names(found) == ["1abc.cif", "4old", "bak.cif", "model.001", "set.tar::5abc.cif"]
+    assert names(found) == [
+        "1abc.cif",
+        "4old",
+        "bak.cif",
+        "model.001",
+        "set.tar::5abc.cif",
+        "x.old/6abc.cif",
+    ]
     assert (found.hidden, found.problems) == ([*copies, "set.tar::5abc.cif.bak"], [])
     rows = [(row.input, row.status, row.reason) for row in records_beside(found)]
     assert rows == [(name, "skipped", "hidden") for name in found.hidden]
