@@ -9,9 +9,9 @@ import numpy as np
 
 from model.tasks.inputs import InputStructure
 from model.tasks.kept_residues import kept_of_chain
-from pipeline.export.bonds import NO_METALS, bonds_between
+from pipeline.export.bonds import NO_METALS, BondEnd, bonds_between
 from pipeline.export.others import OtherResidue, other_residues
-from pipeline.residues import ATOM14_NAMES, N_SLOTS
+from pipeline.residues import ATOM14_NAMES, BACKBONE_SLOTS, N_SLOTS
 
 _BACKBONE = {"N", "CA", "C", "O", "OXT"}
 
@@ -21,9 +21,6 @@ longer than 2.5 Å."""
 
 _LONGEST_OF_HEAVY = 2.1
 """Of which one is sulphur, phosphorus, selenium or another of these rows."""
-
-N_BACKBONE = 4
-"""Slots of N, CA, C and O."""
 
 _SECOND_ROW = {"B", "C", "N", "O", "F"}
 
@@ -60,11 +57,14 @@ def bonded_residues(structure: InputStructure) -> dict[int, Partner]:
         for end, far in ((bond.one, bond.other), (bond.other, bond.one)):
             row = rows.get((end.label_asym_id, end.label_seq_id))
             if row is not None and end.name not in _BACKBONE:
-                name = f"{far.comp_id} {far.auth_asym_id}{far.auth_seq_id}"
-                found.setdefault(row, Partner(name, (end.name, far.name)))
+                found.setdefault(row, Partner(_called(far), (end.name, far.name)))
     for row, partner in _near(structure, others):
         found.setdefault(row, partner)
     return dict(sorted(found.items()))
+
+
+def _called(one: BondEnd | OtherResidue) -> str:
+    return f"{one.comp_id} {one.auth_asym_id}{one.auth_seq_id}"
 
 
 def _rows(structure: InputStructure) -> dict[tuple[str, int | None], int]:
@@ -83,7 +83,7 @@ def _near(structure: InputStructure, others: list[OtherResidue]) -> list[tuple[i
         if atom.element.upper() in NO_METALS - {"H", "D"}
     ]
     given = structure.structure
-    rows, slots = np.nonzero(given.mask & (np.arange(N_SLOTS) >= N_BACKBONE))
+    rows, slots = np.nonzero(given.mask & (np.arange(N_SLOTS) >= len(BACKBONE_SLOTS)))
     if not atoms or not len(rows):
         return []
     # Not before it is needed.
@@ -103,8 +103,7 @@ def _near(structure: InputStructure, others: list[OtherResidue]) -> list[tuple[i
             distance = float(np.linalg.norm(places[k] - points[at]))
             is_light = {name[0], atom.element.upper()} <= _SECOND_ROW
             if distance <= (_LONGEST if is_light else _LONGEST_OF_HEAVY):
-                label = f"{residue.comp_id} {residue.auth_asym_id}{residue.auth_seq_id}"
-                found.append((distance, row, Partner(label, (name, atom.name))))
+                found.append((distance, row, Partner(_called(residue), (name, atom.name))))
     return [(row, partner) for _, row, partner in sorted(found, key=lambda one: one[:2])]
 
 
