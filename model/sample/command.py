@@ -10,6 +10,7 @@ from model.sample.sampler import Sampler, read_problems
 from model.sample.samples import Sample, save_structures, save_tables
 from model.sample.structure_file import check_fits
 from model.tasks import TASK_RECORDS, Problem
+from model.tasks.inputs import failures
 from model.trained_network import default_for, load_network, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
@@ -55,10 +56,14 @@ def sample(options: SampleOptions) -> int:
             say(f"note: {sentence}")
 
     problems, errors = read_problems(options.request, note)
+    failed = failures(errors, len(problems))
     for error in errors:
-        say(f"failed: {error}")
+        if error in failed:
+            say(f"failed: {error}")
+        else:
+            note(f"skipped: {error}")
     if not problems:
-        return end_with(f"error: {none_can(len(errors), 'input', 'be used')}", FAILURE)
+        return end_with(f"error: {none_can(len(failed), 'input', 'be used')}", FAILURE)
     problems, unfit = _fitting(problems, options.format)
     if not problems:
         return end_with(f"error: {none_can(unfit, 'sample', 'be written')}", FAILURE)
@@ -103,9 +108,9 @@ def sample(options: SampleOptions) -> int:
         )
     if unfit:
         say(f"{several(unfit, 'sample')} could not be written")
-    if errors:
-        say(f"{several(len(errors), 'input')} could not be used")
-    return FAILURE if unfit or errors else OK
+    if failed:
+        say(f"{several(len(failed), 'input')} could not be used")
+    return FAILURE if unfit or failed else OK
 
 
 def _fitting(problems: Sequence[Problem], format: Kind) -> tuple[list[Problem], int]:

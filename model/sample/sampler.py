@@ -19,7 +19,7 @@ from model.sample.progress import SamplingProgress
 from model.sample.run import Drawing, Network, run_problems
 from model.sample.samples import Sample, Samples
 from model.tasks import TASK_RECORDS, Output, Problem, Request, Task
-from model.tasks.inputs import InputError, InputStructure, read_inputs
+from model.tasks.inputs import InputError, InputStructure, failures, read_inputs
 from model.tasks.kept_residues import first_of
 from model.tasks.residue_ranges import remarks
 from model.tasks.unconditional import parse_length, unconditional_problem
@@ -234,8 +234,8 @@ class Sampler:
         if self._info is not None and (sentence := untrained_for(self._info, task)):
             warnings.warn(sentence, stacklevel=2)
         problems, errors = read_problems(request)
-        if errors:
-            raise errors[0]
+        if failed := failures(errors, len(problems)):
+            raise failed[0]
         samples = dict(self.run(request, problems, trajectory=trajectory))
         return Samples(tuple(samples[k] for k in range(len(problems))), request)
 

@@ -18,7 +18,7 @@ from model.score.heat_map import heat_map
 from model.score.options import ScoreOptions
 from model.score.scorer import AS_DESIGN, Scorer
 from model.score.sequence_score import Row, SequenceScore
-from model.tasks.inputs import InputError, InputStructure, read_inputs
+from model.tasks.inputs import InputError, InputStructure, failures, read_inputs
 from model.visualize.draw import save_png
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
@@ -135,7 +135,11 @@ def _read(options: ScoreOptions) -> tuple[list[InputStructure], list[InputError]
             )
         for note in () if options.quiet else notes:
             say(f"note: {note}")
-    return structures, errors
+    failed = failures(errors, len(structures))
+    for error in errors if not options.quiet else ():
+        if error not in failed:
+            say(f"note: skipped: {error}")
+    return structures, failed
 
 
 def _score_one(

@@ -18,7 +18,7 @@ from model.sample.run import backbone_of
 from model.score.given_sequences import GivenSequence, sequences_on
 from model.score.sequence_score import OWN, SequenceScore
 from model.tasks import TASK_RECORDS, Request, Task
-from model.tasks.inputs import InputError, InputStructure, read_inputs
+from model.tasks.inputs import InputError, InputStructure, failures, read_inputs
 from model.trained_network import default_for, device_named, load_network, untrained_for
 from pipeline.errors import UsageError
 from pipeline.parsing import read_chains
@@ -123,9 +123,15 @@ class Scorer:
                 f"{OWN!r} is what the sequence of the file is called; give yours another name"
             )
         others, found = [GivenSequence.of(k, k, text) for k, text in (sequences or {}).items()], []
+        structures, errors = [], []
         for _, structure in read_inputs(Path(input), chains, AS_DESIGN):
             if isinstance(structure, InputError):
-                raise structure
+                errors.append(structure)
+            else:
+                structures.append(structure)
+        if failed := failures(errors, len(structures)):
+            raise failed[0]
+        for structure in structures:
             for name, aatype in sequences_on(structure, others):
                 if isinstance(aatype, InputError):
                     raise aatype

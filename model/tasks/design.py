@@ -29,12 +29,13 @@ from model.tasks.type_preferences import (
     parse_omit,
     parse_tied,
     read_biases,
+    rows_of_biases,
     ties_of,
     typed_together,
 )
 from pipeline.commands.words import listed
 from pipeline.errors import UsageError
-from pipeline.residues import ONE_LETTER, UNKNOWN
+from pipeline.residues import N_TYPES, ONE_LETTER, UNKNOWN
 from pipeline.residues.components import is_name_of_standard
 
 FREE_LETTERS = "_X"
@@ -149,11 +150,34 @@ def design_notes(request: Request, problem: Problem, structure: InputStructure) 
             "residues are designed although something else is bonded to their side chains: "
             f"{first_of(bonds)}; --fixed keeps what it names as it is"
         )
+    said += _unheard(request, problem, structure)
     if broken := closed_up(structure):
         said.append(broken)
     if problem.left_out:
         said.append(f"left out: {problem.left_out}")
     return [f"{structure.file or structure.name}: {sentence}" for sentence in said]
+
+
+def _unheard(request: Request, problem: Problem, structure: InputStructure) -> list[str]:
+    """``--omit`` and ``--bias`` where a type is given, which they do not change."""
+    if problem.bias is None:
+        return []
+    given, types = problem.held_sequence, problem.given.aatype
+    of_type = problem.bias[np.arange(len(types)), np.minimum(types, N_TYPES - 1)]
+    against = given & (types < N_TYPES) & np.isneginf(of_type)
+    named = given & ~against & rows_of_biases(request.bias, structure)
+    said = []
+    for rows, sentence in (
+        (against, "types that are given stay, although --omit or --bias leaves them out"),
+        (named, "--bias changes nothing where the type is given"),
+    ):
+        if rows.any():
+            names = [
+                f"{structure.describe(row)} ({ONE_LETTER[types[row]]})"
+                for row in np.flatnonzero(rows)
+            ]
+            said.append(f"{sentence}: {first_of(names)}")
+    return said
 
 
 def _check(request: Request) -> None:

@@ -21,7 +21,7 @@ from pipeline.export.chain_ids import distinct
 from pipeline.export.others import other_residues
 from pipeline.files.place import Place
 from pipeline.interfaces.measure import ATOM_DISTANCE
-from pipeline.parsing import ParsedEntry, ParseError, read_chains
+from pipeline.parsing import NotAStructure, ParsedEntry, ParseError, read_chains
 from pipeline.parsing.atom_table import AtomTable, ChainAtoms
 from pipeline.parsing.entry_info import Connection
 from pipeline.report.reasons import meaning
@@ -66,6 +66,15 @@ Read: TypeAlias = Callable[[bytes, str], ParsedEntry]
 
 class InputError(Exception):
     """An input cannot be read, or is not what the task needs; the sentence names it."""
+
+
+class NoStructure(InputError):
+    """What a folder, tar or list holds beside structures: skipped, and no failure."""
+
+
+def failures(errors: Sequence[InputError], found: int) -> list[InputError]:
+    """What is not only skipped; all, where none of the inputs is used."""
+    return [error for error in errors if not (found and isinstance(error, NoStructure))]
 
 
 @dataclass(frozen=True)
@@ -219,7 +228,7 @@ def read_inputs(
     for hidden in found.hidden:
         yield (
             hidden,
-            InputError(f"{hidden}: hidden, an editor's file or a copy; name it to read it"),
+            NoStructure(f"{hidden}: hidden, an editor's file or a copy; name it to read it"),
         )
     entries = group_entries(found.files)
     if not (entries or found.problems or found.hidden):
@@ -309,7 +318,10 @@ class _Attempt:
             parsed = self._read(data, self.name)
         except (SourceError, ParseError) as error:
             sentence = str(error) if name in str(error) else f"{name}: {error}"
-            self._first_error = self._first_error or InputError(sentence)
+            # What is called a structure, and is none, has gone wrong.
+            other = isinstance(error, NotAStructure) and self.source.suffix_format is None
+            kind = NoStructure if other else InputError
+            self._first_error = self._first_error or kind(sentence)
             self._notes.append(f"not read: {sentence}")
             if self._rank + 1 == len(self._entry.candidates):
                 self.found = self._first_error

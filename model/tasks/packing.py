@@ -38,6 +38,7 @@ def packing_problem(request: Request, name: str, structure: InputStructure) -> P
     n = len(given)
     if sequence is not None:
         given = retyped(given, spread(sequence, structure, "--sequence"))
+        _check_types_known(given.aatype, structure)
     stays = _cannot_be_made(structure, given.aatype)
     stays[_bonded(structure, given.aatype)] = True
     if request.only is not None:
@@ -91,6 +92,18 @@ def _cannot_be_made(structure: InputStructure, aatype: NDArray[np.int64]) -> NDA
     # A sequence that is given for what is resolved has no letters for the rest.
     unknown &= structure.resolved | (structure.structure.aatype == UNKNOWN)
     return np.asarray(mirrored | unknown)
+
+
+def _check_types_known(aatype: NDArray[np.int64], structure: InputStructure) -> None:
+    in_file = structure.structure.aatype
+    lost = np.flatnonzero((aatype == UNKNOWN) & (in_file < UNKNOWN) & structure.resolved)
+    if len(lost):
+        row = int(lost[0])
+        raise InputError(
+            f"{structure.describe(row)} of {structure.name} is X by --sequence and "
+            f"{ONE_LETTER[in_file[row]]} in the file; write {ONE_LETTER[in_file[row]]}, or the "
+            "type that it is to have"
+        )
 
 
 def _bonded(structure: InputStructure, aatype: NDArray[np.int64]) -> list[int]:

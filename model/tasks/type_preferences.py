@@ -147,6 +147,20 @@ def bias_of(
     return bias
 
 
+def rows_of_biases(path: Path | None, structure: InputStructure) -> NDArray[np.bool_]:
+    """(L,) Residues that a file of biases names, other than by `EVERY`.
+
+    Raises
+    ------
+    UsageError
+    """
+    named = np.zeros(len(structure.structure), bool)
+    for residues, _, _ in read_biases(path) if path is not None else ():
+        if residues != EVERY:
+            named[_rows_of(residues, path, structure)] = True
+    return named
+
+
 def _rows_of(text: str, path: Path | None, structure: InputStructure) -> NDArray[np.int64]:
     if text == EVERY:
         return np.arange(len(structure.structure))
@@ -204,7 +218,13 @@ def ties_of(text: str | None, structure: InputStructure) -> NDArray[np.int64] | 
                 f"--tied: {structure.name}: {sizes} residues; what is tied is two or more of one "
                 "size, such as A1-50,B1-50, and groups are separated by |"
             )
-        ties = _joined(ties, np.stack(rows, 1).tolist())
+        together = np.stack(rows, 1)
+        for row in together[(np.diff(np.sort(together, 1), axis=1) == 0).any(1)][:1]:
+            raise UsageError(
+                f"--tied: {structure.name}: {', '.join(map(str, group))} ties "
+                f"{structure.describe(row[0])} to itself; name different residues"
+            )
+        ties = _joined(ties, together.tolist())
     return ties
 
 

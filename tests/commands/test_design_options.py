@@ -105,6 +105,25 @@ def test_what_is_fixed_stays_even_if_its_type_is_left_out(flow: Sampler, one: Pa
     assert np.array_equal(made.structure.positions[:2][held], own.structure.positions[:2][held])
 
 
+def test_what_omit_and_biases_do_not_change_is_named(
+    one: Path, written: Callable[[object], Path]
+) -> None:
+    def said(**options: Any) -> list[str]:
+        notes: list[str] = []
+        read_problems(Request("design", input=one, **options), notes.append)
+        return [note for note in notes if "--omit" in note or "--bias" in note]
+
+    kept = "one.pdb: types that are given stay, although --omit or --bias leaves them out: "
+    assert said(omit="MQ", fixed="A1-3") == [f"{kept}A1 (M), A2 (Q)"]
+    assert said(omit="W", partial_sequence="_W" + "_" * (N - 2)) == [f"{kept}A2 (W)"]
+    assert said(omit="W", fixed="A1-3") == []
+    path = written({"A2-4": {"G": 1.0}, "*": {"M": -1.0}})
+    assert said(bias=path) == []
+    assert said(bias=path, fixed="A1-2") == [
+        "one.pdb: --bias changes nothing where the type is given: A2 (Q)"
+    ]
+
+
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=st.text(LETTERS, min_size=N, max_size=N), seed=st.integers(0, 99))
 def test_an_infinite_bias_chooses(
@@ -284,6 +303,8 @@ def test_ties_join_over_residues_that_they_share(dimer: Path) -> None:
     [
         ("A1-3,B1-2", "A1-3 has 3 and B1-2 has 2 residues"),
         ("A1-3", "A1-3 has 3 residues; what is tied is two or more"),
+        ("A1,A1", "A1, A1 ties A1 to itself; name different residues"),
+        ("A1-5,B1-5,A1-5", "ties A1 to itself"),
         ("A1,B99", "has no residue 99"),
         ("all!", "'all!' names no residues"),
         ("all", "'all': dimer has no chain all; it has A B"),

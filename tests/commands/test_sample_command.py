@@ -62,6 +62,24 @@ def test_a_folder_of_inputs_costs_only_its_bad_files(
     assert {p.name for p in (tmp_path / "out").glob("*.cif")} == {"1ubi_1.cif", "1as5_1.cif"}
 
 
+def test_a_readme_and_hidden_files_of_a_folder_are_told_and_are_no_failure(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(EXAMPLES / "1ubi.pdb.zst", folder)
+    (folder / "README.md").write_text("made by hand\n")
+    (folder / ".DS_Store").write_text("x")
+    assert run(ckpt, tmp_path / "out", "--task", "packing", "--input", str(folder)) == 0
+    said = capsys.readouterr().err
+    assert "note: skipped: README.md: not a structure file" in said
+    assert "note: skipped: .DS_Store: hidden" in said
+    assert "failed" not in said
+    (folder / "1ubi.pdb.zst").unlink()
+    assert run(ckpt, tmp_path / "none", "--task", "packing", "--input", str(folder)) == 1
+    assert "failed: README.md" in capsys.readouterr().err
+
+
 def test_the_options_that_are_left_make_the_same_samples_again(ckpt: Path, tmp_path: Path) -> None:
     task = ("--task", "design", "--fixed", "A3-5", "--number", "2", "--input", str(UBIQUITIN))
     assert run(ckpt, tmp_path / "a", *task) == 0

@@ -223,6 +223,8 @@ def test_what_only_names_has_to_be_there(flow: Sampler, tmp_path: Path) -> None:
         flow.sample("design", input=path, only="A4")
     with pytest.raises(InputError, match="A1 of a is M in the file and W by --sequence"):
         flow.sample("packing", input=path, only="A4", sequence="W" * 12)
+    with pytest.raises(InputError, match="A3 of a is X by --sequence and I in the file; write I"):
+        flow.sample("packing", input=path, sequence="MQXFVKTLTGKT")
 
 
 # ---- what lies beside ---------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.tasks.inputs import InputError, InputStructure, read_inputs
+from model.tasks.inputs import InputError, InputStructure, NoStructure, failures, read_inputs
 from tests.support.structure_text import chain, change, cif_text, pdb_models, residue
 
 
@@ -69,7 +69,17 @@ def test_hidden_files_of_a_folder_are_named_and_one_that_is_named_is_read(tmp_pa
     found = dict(read_inputs(tmp_path))
     assert sorted(found) == [".a.pdb", "b.pdb~"]
     for name, error in found.items():
-        assert isinstance(error, InputError)
+        assert isinstance(error, NoStructure)
         assert str(error) == f"{name}: hidden, an editor's file or a copy; name it to read it"
     ((_, read_by_name),) = read_inputs(tmp_path / ".a.pdb")
     assert isinstance(read_by_name, InputStructure)
+
+
+def test_what_lies_beside_structures_is_no_failure_and_what_is_called_one_is(tmp_path):
+    (tmp_path / "a.pdb").write_text(pdb_models(chain(["ALA", "GLY"])))
+    for name in ("README.md", "scores.json", "cut.pdb", "empty.cif"):
+        (tmp_path / name).write_text("{}" if name.endswith("json") else "nothing\n")
+    errors = [found for _, found in read_inputs(tmp_path) if isinstance(found, InputError)]
+    assert len(errors) == 4
+    assert sorted(str(e).split(":")[0] for e in failures(errors, 1)) == ["cut.pdb", "empty.cif"]
+    assert failures(errors, 0) == errors
