@@ -41,7 +41,7 @@ from model.metrics import (
 )
 from model.metrics.backbones import CA_STEP, STEP_TOLERANCE
 from model.metrics.torsions import dihedral
-from model.sample.samples import FASTA, METRICS, OPTIONS, RESIDUES
+from model.sample.tables import FASTA, METRICS, OPTIONS, RESIDUES
 from model.tasks.inputs import InputError, read_inputs
 from model.tasks.motif_bench import SCAFFOLD_INFO
 from pipeline.dataset import ShardDataset

@@ -21,7 +21,8 @@ from build_speed import describe_machine, format_table
 
 from model.sample import Request, Sampler
 from model.sample.sampler import read_problems
-from model.sample.samples import save_structures, save_tables
+from model.sample.samples import save_structures
+from model.sample.tables import save_tables
 
 CHAIN = 150
 """Residues."""
@@ -73,7 +74,7 @@ def main() -> None:
         for sample in made:
             save_structures(sample, Path(folder), "cif", trajectory=False)
         steps["writing"] = clock()
-        save_tables(made, Path(folder), "", request)
+        save_tables([sample.rows() for sample in made], Path(folder), "", request)
         steps["tables"] = clock()
     residues = sum(len(problem) for problem in problems)
     chains = residues / CHAIN

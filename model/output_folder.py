@@ -10,8 +10,10 @@ from model.errors import AlreadyThere
 from pipeline.files.atomic import appears_whole
 
 
-def make_folder(out_dir: Path, overwrite: bool) -> None:
+def make_folder(out_dir: Path, overwrite: bool, advice: str = "") -> None:
     """See that the folder is there, and empty unless its files may be replaced.
+
+    `advice` is what else may be done about one that is not.
 
     Raises
     ------
@@ -20,7 +22,9 @@ def make_folder(out_dir: Path, overwrite: bool) -> None:
     if out_dir.exists() and not out_dir.is_dir():
         raise AlreadyThere(f"{out_dir} is a file; give a folder")
     if out_dir.exists() and any(out_dir.iterdir()) and not overwrite:
-        raise AlreadyThere(f"{out_dir} holds files already; --overwrite replaces those of one name")
+        raise AlreadyThere(
+            f"{out_dir} holds files already; --overwrite replaces those of one name{advice}"
+        )
     out_dir.mkdir(parents=True, exist_ok=True)
 
 

@@ -39,7 +39,7 @@ from model.network import FlowNetwork
 from model.output_folder import make_folder, write, written
 from model.sample.progress import SamplingProgress
 from model.sample.run import Drawing, backbone_of, run_problems
-from model.sample.samples import same_columns
+from model.sample.tables import same_columns
 from model.tasks import TASK_RECORDS, TASKS, Problem, Request
 from model.trained_network import (
     default_for,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from model.output_folder import make_folder
+from model.errors import AlreadyThere
+from model.sample.journal import Journal
 from model.sample.options import SampleOptions
 from model.sample.sampler import Sampler, read_problems
-from model.sample.samples import Sample, save_structures, save_tables
+from model.sample.samples import Sample, save_structures
 from model.sample.structure_file import check_fits
+from model.sample.tables import SampleRows, save_tables
 from model.tasks import TASK_RECORDS, Problem
 from model.tasks.inputs import failures
+from model.tasks.kept_residues import first_of
 from model.trained_network import default_for, load_network, untrained_for
 from pipeline.commands.command_line import parse_options, to_yaml
 from pipeline.commands.console import standard_console
@@ -77,33 +82,27 @@ def sample(options: SampleOptions) -> int:
     takes_embeddings = "esm" in TASK_RECORDS[options.request.task].options
     if flow.c_embedding and takes_embeddings and options.request.esm is None:
         note("the network was trained with embeddings; --esm MODEL gives them")
-    make_folder(options.out_dir, options.overwrite)
-    samples = {}
-    with ProgressLine(standard_console(), options.quiet, "sampling") as line:
-        run = flow.run(options.request, problems, trajectory=options.trajectory, line=line)
-        for k, made in run:
-            try:
-                changed = save_structures(made, options.out_dir, options.format, options.trajectory)
-            except ExportError as error:
-                unfit += 1
-                say(f"failed: {error}")
-                continue
-            samples[k] = made
-            if changed:
-                note(f"{made.name}.{options.format}: {changed}")
-            if not options.quiet:
-                print(f"{options.out_dir / made.name}.{options.format}: {_told(made)}", flush=True)
-    if not samples:
+    journal = Journal(options)
+    if journal.was_complete:
+        return _end_of_complete(options, problems)
+    try:
+        unfit += _make(flow, problems, journal, options, note)
+    except KeyboardInterrupt:
+        done, _ = _save_tables(problems, journal, options)
+        raise KeyboardInterrupt(
+            f"{len(done)} of {several(len(problems), 'sample')} are finished, and whole; the same "
+            "command with --resume makes the others"
+        ) from None
+    done, tables = _save_tables(problems, journal, options)
+    journal.end()
+    if not done:
         return end_with(f"error: {none_can(unfit, 'sample', 'be written')}", FAILURE)
-    settings = to_yaml(options)
-    done = [samples[k] for k in sorted(samples)]
-    tables = save_tables(done, options.out_dir, settings, options.request)
     if not options.quiet:
-        print(f"{options.out_dir}: {several(len(samples), 'sample')}, {', '.join(tables)}")
-    if doubted := sum(bool(made.verdict) for made in samples.values()):
-        which = f"{doubted} of {several(len(samples), 'sample')}"
+        print(f"{options.out_dir}: {several(len(done), 'sample')}, {', '.join(tables)}")
+    if doubted := sum(bool(rows.metrics["verdict"]) for rows in done):
+        which = f"{doubted} of {several(len(done), 'sample')}"
         note(
-            f"{which if len(samples) > 1 else 'the sample'} cannot be right, as is said above; "
+            f"{which if len(done) > 1 else 'the sample'} cannot be right, as is said above; "
             "a network that was trained for longer, and for this task, does better"
         )
     if unfit:
@@ -111,6 +110,66 @@ def sample(options: SampleOptions) -> int:
     if failed:
         say(f"{several(len(failed), 'input')} could not be used")
     return FAILURE if unfit or failed else OK
+
+
+def _make(
+    flow: Sampler,
+    problems: Sequence[Problem],
+    journal: Journal,
+    options: SampleOptions,
+    note: Callable[[str], None],
+) -> int:
+    """Make and write the samples that are not there yet; how many could not be written."""
+    before = {
+        p.name for p in problems if p.name in journal.finished and _file(p, options).is_file()
+    }
+    left = [problem for problem in problems if problem.name not in before]
+    if before:
+        note(f"{len(before)} of {several(len(problems), 'sample')} were finished before")
+    unfit = 0
+    with ProgressLine(standard_console(), options.quiet, "sampling") as line:
+        run = flow.run(options.request, left, trajectory=options.trajectory, line=line)
+        for _, made in run:
+            try:
+                changed = save_structures(made, options.out_dir, options.format, options.trajectory)
+            except ExportError as error:
+                unfit += 1
+                say(f"failed: {error}")
+                continue
+            journal.add(made.rows())
+            if changed:
+                note(f"{made.name}.{options.format}: {changed}")
+            if not options.quiet:
+                print(f"{_file(made.problem, options)}: {_told(made)}", flush=True)
+    return unfit
+
+
+def _file(problem: Problem, options: SampleOptions) -> Path:
+    return options.out_dir / f"{problem.name}.{options.format}"
+
+
+def _save_tables(
+    problems: Sequence[Problem], journal: Journal, options: SampleOptions
+) -> tuple[list[SampleRows], list[str]]:
+    """Rows of the finished samples, in the order of problems, and the tables that hold them."""
+    names = [problem.name for problem in problems]
+    done = [journal.finished[name] for name in names if name in journal.finished]
+    if not done:
+        return [], []
+    settings = to_yaml(replace(options, resume=False))
+    return done, save_tables(done, options.out_dir, settings, options.request)
+
+
+def _end_of_complete(options: SampleOptions, problems: Sequence[Problem]) -> int:
+    """What is said of a folder whose run had come to its end."""
+    if new := [p.name for p in problems if not _file(p, options).is_file()]:
+        raise AlreadyThere(
+            f"{options.out_dir} is of a run that is complete, and does not have {first_of(new)}: "
+            "make what is new in another --out-dir, or all with --overwrite"
+        )
+    if not options.quiet:
+        print(f"{options.out_dir}: {several(len(problems), 'sample')}, all finished before")
+    return OK
 
 
 def _fitting(problems: Sequence[Problem], format: Kind) -> tuple[list[Problem], int]:

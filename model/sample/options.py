@@ -32,6 +32,10 @@ class SampleOptions:
         Write NAME_trajectory files as well, with a model for each step.
     overwrite
         Replace files of the same names in a folder that is not empty.
+    resume
+        Go on with a run that was stopped: samples that are finished in the folder are kept. The
+        options have to be those of that run, and its inputs as they were. A folder without a run
+        begins one.
     device
         Where the network runs: cpu, cuda, cuda:1 …; without it, cuda if there is one.
     quiet
@@ -43,6 +47,7 @@ class SampleOptions:
     format: Literal["cif", "pdb"] = "cif"
     trajectory: bool = False
     overwrite: bool = False
+    resume: bool = False
     device: str | None = None
     quiet: bool = False
     request: Request = field(
@@ -57,6 +62,10 @@ class SampleOptions:
         UsageError
         """
         check_request(self.request)
+        if self.resume and self.overwrite:
+            raise UsageError(
+                "--resume keeps what is in the folder and --overwrite replaces it: give one of them"
+            )
         if self.request.motifbench:
             check_files(self.format, self.trajectory)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from model.metrics import Structure, write_csv
-from model.output_folder import make_folder, write, written
+from model.metrics import Structure
+from model.output_folder import make_folder, write
 from model.sample.measure import measure
 from model.sample.structure_file import chains_of, structure_text
+from model.sample.tables import SampleRows, save_tables
 from model.sample.verdict import verdict
 from model.tasks import Output, Problem, Request
-from model.tasks.motif_bench import SCAFFOLD_INFO, check_files, scaffold_rows
+from model.tasks.motif_bench import check_files
 from pipeline.chain import Chain
 from pipeline.commands.command_line import to_yaml
 from pipeline.commands.words import several
@@ -25,10 +26,6 @@ from pipeline.export.chain_ids import Kind
 from pipeline.export.fasta import fasta_record
 from pipeline.residues import sequence_string
 
-FASTA = "sequences.fasta"
-METRICS = "metrics.csv"
-RESIDUES = "residues.csv"
-OPTIONS = "options.yaml"
 _KINDS: dict[str, Kind] = {".cif": "cif", ".mmcif": "cif", ".pdb": "pdb", ".ent": "pdb"}
 
 
@@ -134,6 +131,22 @@ class Sample:
                     )
         return rows
 
+    def rows(self) -> SampleRows:
+        """What tables hold of it."""
+        return SampleRows(self.name, "".join(self._records()), self.metrics(), self.residues())
+
+    def _records(self) -> Iterator[str]:
+        told = {"task": self.problem.task, **self.design_scores()}
+        if not np.isnan(self.predicted_error):
+            told["predicted_error"] = f"{self.predicted_error:.2f}"
+        title = " ".join(f"{name}={value}" for name, value in told.items())
+        # `model.score` puts the chains of a sample together by these two.
+        name = "_".join(self.name.split())
+        for chain in self.chains:
+            ident, sequence = chain.auth_asym_id, sequence_string(chain.aatype)
+            of = f"sample={name} chain={ident}"
+            yield fasta_record(f"{self.name}_{ident}", f"{title} {of}", sequence)
+
     def save(self, path: Path | str) -> None:
         """Write one file: mmCIF (.cif, .mmcif) or PDB (.pdb, .ent), by the ending of its name.
 
@@ -192,7 +205,8 @@ class Samples(Sequence[Sample]):
         make_folder(out_dir, overwrite)
         for sample in self.samples:
             save_structures(sample, out_dir, format, trajectory)
-        save_tables(self.samples, out_dir, to_yaml(self.request), self.request)
+        rows = [sample.rows() for sample in self.samples]
+        save_tables(rows, out_dir, to_yaml(self.request), self.request)
 
 
 def save_structures(sample: Sample, out_dir: Path, format: Kind, trajectory: bool) -> str:
@@ -219,40 +233,3 @@ def _kind_of(path: Path) -> Kind:
             f"{path} should end with {', '.join(_KINDS)}: the ending says what is written"
         )
     return kind
-
-
-def save_tables(
-    samples: Sequence[Sample], out_dir: Path, options: str, request: Request
-) -> list[str]:
-    """Sequences, metrics and the options that made them; the names of the tables that are there."""
-    write(out_dir / FASTA, "".join(_records(samples)))
-    rows = same_columns([sample.metrics() for sample in samples])
-    residues = [row for sample in samples for row in sample.residues()]
-    tables = {METRICS: rows, RESIDUES: residues}
-    if request.motifbench:
-        tables[SCAFFOLD_INFO] = scaffold_rows(request, [sample.name for sample in samples])
-    for name, table in tables.items():
-        if table:
-            written(out_dir / name, partial(write_csv, rows=table))
-    write(out_dir / OPTIONS, options)
-    return [FASTA, *(name for name, table in tables.items() if table)]
-
-
-def same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with all columns of all of them, NaN where a row has none."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return [{name: row.get(name, float("nan")) for name in columns} for row in rows]
-
-
-def _records(samples: Sequence[Sample]) -> Iterator[str]:
-    for sample in samples:
-        told = {"task": sample.problem.task, **sample.design_scores()}
-        if not np.isnan(sample.predicted_error):
-            told["predicted_error"] = f"{sample.predicted_error:.2f}"
-        title = " ".join(f"{name}={value}" for name, value in told.items())
-        # `model.score` puts the chains of a sample together by these two.
-        name = "_".join(sample.name.split())
-        for chain in sample.chains:
-            ident, sequence = chain.auth_asym_id, sequence_string(chain.aatype)
-            of = f"sample={name} chain={ident}"
-            yield fasta_record(f"{sample.name}_{ident}", f"{title} {of}", sequence)

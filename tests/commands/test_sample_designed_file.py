@@ -12,7 +12,7 @@ import torch
 
 from model.sample import Sample, Sampler
 from model.sample.sampler import read_problems
-from model.sample.samples import save_tables
+from model.sample.tables import save_tables
 from model.tasks import Problem, Request
 from pipeline.errors import UsageError
 from tests.support.sample_network import (
@@ -206,7 +206,7 @@ def test_where_nothing_is_made_no_number_is_told(flow: Sampler, tmp_path: Path) 
     made = design(flow, tmp_path / "a.pdb", first(6), fixed="A1-6")
     assert "all is given, and nothing made" in repr(made)
     options = Request("design", input=tmp_path / "a.pdb", fixed="A1-6")
-    for name in save_tables([made], tmp_path, "", options):
+    for name in save_tables([made.rows()], tmp_path, "", options):
         assert "nan" not in (tmp_path / name).read_text().lower()
     head = (tmp_path / "sequences.fasta").read_text().splitlines()[0]
     assert head == ">a_1_A task=design sample=a_1 chain=A"
