@@ -82,6 +82,9 @@ def sample(options: SampleOptions) -> int:
     takes_embeddings = "esm" in TASK_RECORDS[options.request.task].options
     if flow.c_embedding and takes_embeddings and options.request.esm is None:
         note("the network was trained with embeddings; --esm MODEL gives them")
+    request = options.request
+    if request.task == "packing" and request.number > 1 and request.temperature == 0:
+        note(f"--temperature 0 takes the likeliest: all --number {request.number} packings are one")
     journal = Journal(options)
     if journal.was_complete:
         return _end_of_complete(options, problems)

@@ -364,3 +364,15 @@ def test_of_an_input_without_oddities_nothing_is_said(name: str) -> None:
         r"|comes back in its place, .*)$"
     )
     assert [note for note in notes if not beside.search(note)] == []
+
+
+def test_packings_that_cannot_differ_are_told(
+    ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "all --number 2 packings are one"
+    for temperature, said in (("0", True), ("0.5", False)):
+        more = ("--number", "2", "--temperature", temperature, "--overwrite")
+        assert (
+            run(ckpt, tmp_path / "out", "--task", "packing", "--input", str(UBIQUITIN), *more) == 0
+        )
+        assert (told in capsys.readouterr().err) == said
