@@ -85,7 +85,7 @@ class PdbText:
         self.n_cut_records = len(records) - len(self.atom_lines)
         self.is_cut = not self.ends_with_newline and self._breaks_off(records)
         self.n_wide_residues = 0  # with records that `wide_records` mended; set by `read_atoms`
-        self.four_letter_names: tuple[str, ...] = ()  # that were decided; set by `read_atoms`
+        self.flags_of_names: tuple[str, ...] = ()  # set by `read_atoms`
         self.n_behind_end = 0  # atoms left out for an END before them; set by `read_atoms`
         if not len(self.atom_lines):
             raise ParseError(
@@ -188,7 +188,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     # Residue name, chain, number and insertion code: columns 18–27.
     heads = run_heads(rows, [(17, 27)])
     counts = run_lengths(heads, n)
-    comp_id, chain, pdb.four_letter_names = comp_and_chain(rows, heads)
+    comp_id, chain, pdb.flags_of_names = comp_and_chain(rows, heads)
     seq_id, ins_code = read_residue_numbers(rows[heads], chain, segment[heads])
     comp_id, chain, ins_code = (np.repeat(texts, counts) for texts in (comp_id, chain, ins_code))
     seq_id = np.repeat(seq_id, counts)
@@ -246,7 +246,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
 
 def _later_chains(pdb: PdbText, segment: NDArray[np.intp]) -> tuple[bytes, ...]:
     rows = pdb.fields(pdb.atom_lines)
-    heads = run_heads(rows, [(17, 22)])
+    heads = run_heads(rows, [(17, 27)])
     _, chain, _ = comp_and_chain(rows, heads)
     hetero = pdb.is_hetero[pdb.atom_lines[heads]]
     return only_later(chain, segment[heads] == segment[0], hetero)

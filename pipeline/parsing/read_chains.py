@@ -317,8 +317,7 @@ def _read_pdb(
         flags.append(f"atoms_behind_end:{pdb.n_behind_end}")
     if pdb.n_wide_residues:
         flags.append(f"wide_records:{pdb.n_wide_residues}")
-    if pdb.four_letter_names:
-        flags.append("four_letter_names:" + ",".join(pdb.four_letter_names))
+    flags += pdb.flags_of_names
     if len(info.polymers) == 1:
         info = with_blank_chain(info, _ids(atoms.label_asym_id))
     return atoms, info, "pdb"
