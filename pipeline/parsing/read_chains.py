@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.chain import Beside, Chain, EntryMetadata
 from pipeline.parsing import cif_atoms, pdb_text
 from pipeline.parsing.assembly import build_assembly
-from pipeline.parsing.atom_table import AtomTable, ChainAtoms
+from pipeline.parsing.atom_table import AtomTable, ChainAtoms, without_dummies
 from pipeline.parsing.bcif import BinaryCif
 from pipeline.parsing.cif_atoms import Models
 from pipeline.parsing.cif_entry import CATEGORIES, read_entry
@@ -157,6 +157,9 @@ def read_chains(
         return ParsedEntry(
             [], [], rejection.metadata, file_format, "header", rejected=rejection.why
         )
+    atoms, n_dummies = without_dummies(atoms)
+    if n_dummies:
+        flags.append(f"dummy_atoms:{n_dummies}")
     if not len(atoms):
         raise NotAStructure("no-atoms", "the file's atom table is empty")
     n_located = int(np.count_nonzero(atoms.located))
