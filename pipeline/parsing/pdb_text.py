@@ -97,6 +97,13 @@ class PdbText:
         """Numbers of the lines of a record (its name padded to six characters)."""
         return np.flatnonzero(self._heads == _word(record.ljust(6)))
 
+    def ters(self) -> NDArray[np.int64]:
+        """Numbers of the lines of TER: it may have a wide serial number, or a tab behind it."""
+        lines = np.flatnonzero((self._heads & np.uint64(0xFFFFFF)) == _word(b"TER"))
+        fourth = (self._heads[lines] >> np.uint64(24)).astype(np.uint8)
+        is_serial = (fourth - np.uint8(ord("0"))) < 10
+        return lines[is_serial | (fourth == BLANK) | (fourth == ord("\t"))]
+
     def line(self, number: int) -> str:
         start = self.starts[number]
         return self.data[start : start + self.lengths[number]].decode("latin-1")
@@ -321,7 +328,7 @@ def _stretches(
     """
     stretch = np.zeros(len(lines), np.int32)
     after = np.zeros(len(lines), bool)
-    before = np.searchsorted(lines, pdb.lines_of(b"TER")) - 1  # the atom that a TER follows
+    before = np.searchsorted(lines, pdb.ters()) - 1  # the atom that a TER follows
     ended: dict[tuple[int, bytes], list[int]] = {}
     for k in before[before >= 0].tolist():
         ended.setdefault((int(segment[k]), chain[k]), []).append(k)

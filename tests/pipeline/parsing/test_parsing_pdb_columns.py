@@ -87,6 +87,19 @@ def test_serial_numbers_of_any_width_change_nothing(name: str, first: int):
     assert not differing(chains_of(plain), chains_of(wide))
 
 
+@pytest.mark.parametrize(
+    "ter", ["TER  100011      GLY A   2", "TER1000110      GLY A   2", "TER\t"]
+)
+def test_a_ter_with_a_wide_serial_number_or_a_tab_ends_a_chain(ter: str):
+    def of(ter: str) -> list[Chain]:
+        shifted = chain(["SER", "THR"], first=3, shift=30.0)
+        return read(pdb_text(chain(["ALA", "GLY"]), ter, shifted, "TER")).chains
+
+    plain = of("TER      11      GLY A   2")
+    assert len(plain) == 2
+    assert not differing(plain, of(ter))
+
+
 def test_residues_of_wide_records_are_counted_in_a_flag():
     lines = renumbered(example("1ubi.pdb.zst"), 100_000 - 10)
     residues = {line[17:28] for line in lines if is_wide(line)}
