@@ -33,7 +33,13 @@ from pipeline.parsing.fields import (
 from pipeline.parsing.numbers import decimals, decimals_of_fixed_places
 from pipeline.parsing.residue_names import BLANK_CHAIN, comp_and_chain
 from pipeline.parsing.residue_numbers import read_residue_numbers
-from pipeline.parsing.wide_records import WideValues, coordinate_fields, mend
+from pipeline.parsing.wide_records import (
+    WideValues,
+    coordinate_fields,
+    cut_coordinates,
+    mend,
+    mend_z,
+)
 from pipeline.residues import with_hydrogens_named_for_metals
 
 _WIDTH = 80
@@ -189,8 +195,17 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     wide: list[WideValues] = []
     if not valid.all():
         odd = np.flatnonzero(~valid.reshape(3, n).all(axis=0))
-        mended, wide = mend(rows, odd, lambda some, first: pdb.fields(lines[some], first))
+
+        def columns(some: NDArray[np.int64], first: int) -> Field:
+            return pdb.fields(lines[some], first)
+
+        mended, wide = mend(rows, odd, columns)
         values, valid, exact = decimals(coordinate_fields(rows) if len(mended) else axes, 3)
+        valid.reshape(3, n)[:, odd] &= ~cut_coordinates(rows[odd])
+        of_wide_z, z = mend_z(rows, odd, columns)
+        values[2 * n + of_wide_z], valid[2 * n + of_wide_z] = z, True
+        exact[2 * n + of_wide_z] = True
+        mended = np.sort(np.concatenate((mended, of_wide_z)))
         all_exact = bool(exact.all())
     # Residue name, chain, number and insertion code: columns 18–27.
     heads = run_heads(rows, [(17, 27)])

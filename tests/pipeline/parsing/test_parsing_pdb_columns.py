@@ -234,6 +234,52 @@ def test_large_coordinates_of_a_shifted_line_are_not_cut_at_the_wrong_place():
     assert not differing(chains_of(plain), chains_of(renumbered(plain, 100_000)))
 
 
+def lifted(lines: list[str], by: int) -> list[str]:
+    """Lines whose z is as wide as it is, once it is larger by so many Å."""
+    return [
+        f"{x[:46]}{float(x[46:54]) + by:8.3f}{x[54:]}" if x.startswith(("ATOM", "HETATM")) else x
+        for x in lines
+    ]
+
+
+@ENTRIES
+@pytest.mark.parametrize("by", [-1020, -3000, -20_000, 9_990, 99_990])
+def test_a_z_that_is_wider_than_its_columns_is_read(name: str, by: int):
+    """1ejg has alternates, so occupancies behind it are read as well."""
+    plain = [line for line in example(name) if not line.startswith("SEQRES")]
+    found = read("\n".join(lifted(plain, by)))
+    expected = chains_of(plain)
+    assert not differing(expected, found.chains, "coords")
+    for one, other in zip(expected, found.chains, strict=True):
+        assert np.array_equal(one.coords + np.array([0, 0, 1000 * by]), other.coords)
+        assert not other.coords_rounded
+    residues = {x[17:27] for x in lifted(plain, by) if is_wide(x)}
+    assert found.flags == [f"wide_records:{len(residues)}"]
+
+
+@pytest.mark.parametrize(
+    "coordinates",
+    [
+        "   1.000   1.000-1008.469100.00 10.00",  # -1008.46 and 9100.00?
+        "   1.000   1.000-1008.4691.0000 10.00",
+        "   1.000   1.000-1000000.469  1.00 10.00",
+        "10008.26010008.09510008.095  1.00 10.00",
+    ],
+)
+def test_a_number_that_goes_on_behind_its_columns_is_none(coordinates: str):
+    lines = pdb_text(chain(["ALA"] * 4)).splitlines()
+    lines[9] = lines[9][:30] + coordinates
+    (only,) = read("\n".join(lines) + "\n").chains
+    assert (only.n_bad_atoms, len(only.coords)) == (1, 19)
+
+
+def test_a_full_z_of_two_decimals_is_a_number_of_two_decimals():
+    lines = pdb_text(chain(["ALA"] * 4)).splitlines()
+    lines = [f"{line[:46]}-1234.50{line[54:]}" for line in lines]
+    (only,) = read("\n".join(lines) + "\n").chains
+    assert set(only.coords[:, 2].tolist()) == {-1_234_500}
+
+
 @pytest.mark.parametrize("number", ["1e2", "1.000(2)", "'1.000'"])
 def test_numbers_of_cif_are_none_in_pdb_files(number: str):
     atoms = residue("ALA", 1)
