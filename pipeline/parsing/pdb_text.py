@@ -32,7 +32,7 @@ from pipeline.parsing.fields import (
 )
 from pipeline.parsing.numbers import decimals, decimals_of_fixed_places
 from pipeline.parsing.residue_names import BLANK_CHAIN, comp_and_chain
-from pipeline.parsing.residue_numbers import read_residue_numbers
+from pipeline.parsing.residue_numbers import read_residue_numbers, read_thousands_below_zero
 from pipeline.parsing.wide_records import (
     WideValues,
     coordinate_fields,
@@ -45,6 +45,10 @@ from pipeline.residues import with_hydrogens_named_for_metals
 _WIDTH = 80
 _RESIDUE_END, _COORDINATES_END = 26, 54
 _MODEL = re.compile(r"MODEL\s+(-?[0-9]{1,9})\s*")
+# Blanks, then an atom with three points where those of its coordinates belong.
+_INDENTED = re.compile(
+    rb"( ++)(?:(?:ATOM  |HETATM)[^\n]{24}(?:[^\n]{3}[0-9]\.[0-9]{3}){3}|TER[ \n])"
+)
 _OF_ATOMS = ("ATOM", "HETATM", "ANISOU")
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -68,19 +72,14 @@ class PdbText:
         self.ends_with_newline = data.endswith(b"\n")
         if not self.ends_with_newline:
             data += b"\n"
-        self.data = data
-        padded = np.frombuffer(data + b" " * _WIDTH, np.uint8)
-        newlines = newlines_of(padded)
-        self.starts = np.concatenate(([0], newlines[:-1] + 1))
-        self.lengths = newlines - self.starts
-        self._windows = windows(padded, _WIDTH)
-        # The record name as one integer; a short line is not read into the next one.
-        heads = np.zeros((len(self.starts), 8), np.uint8)
-        heads[:, :6] = self._windows[self.starts, :6]
-        short = np.flatnonzero(self.lengths < 6)
-        beyond = np.arange(6) >= self.lengths[short, None]
-        heads[short, :6] = np.where(beyond, np.uint8(BLANK), heads[short, :6])
-        self._heads = heads.view("<u8").ravel()
+        self._find_lines(data)
+        indents = self._indents()
+        self.n_indented = len(indents)  # records that were told from what follows blanks
+        if indents:
+            begins = [0, *(end for _, end in indents)]
+            ends = [*(begin for begin, _ in indents), len(data)]
+            kept = [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+            self._find_lines(b"".join(kept))
         atom = (self._heads & np.uint64(0xFFFFFFFF)) == _word(b"ATOM")
         self.is_hetero = self._heads == _word(b"HETATM")
         records = np.flatnonzero(atom | self.is_hetero)
@@ -98,6 +97,31 @@ class PdbText:
                 "unreadable-coordinates",
                 f"all {len(records)} ATOM and HETATM records end before their coordinates",
             )
+
+    def _find_lines(self, data: bytes) -> None:
+        self.data = data
+        padded = np.frombuffer(data + b" " * _WIDTH, np.uint8)
+        newlines = newlines_of(padded)
+        self.starts = np.concatenate(([0], newlines[:-1] + 1))
+        self.lengths = newlines - self.starts
+        self._windows = windows(padded, _WIDTH)
+        # The record name as one integer; a short line is not read into the next one.
+        heads = np.zeros((len(self.starts), 8), np.uint8)
+        heads[:, :6] = self._windows[self.starts, :6]
+        short = np.flatnonzero(self.lengths < 6)
+        beyond = np.arange(6) >= self.lengths[short, None]
+        heads[short, :6] = np.where(beyond, np.uint8(BLANK), heads[short, :6])
+        self._heads = heads.view("<u8").ravel()
+        self._may_be_indented = heads[:, 0] == BLANK
+
+    def _indents(self) -> list[tuple[int, int]]:
+        """(begin, end) of the blanks before records of atoms, and before TER."""
+        found = []
+        for start in self.starts[self._may_be_indented & (self.lengths > 3)].tolist():
+            match = _INDENTED.match(self.data, start)
+            if match:
+                found.append((start, match.end(1)))
+        return found
 
     def lines_of(self, record: bytes) -> NDArray[np.int64]:
         """Numbers of the lines of a record (its name padded to six characters)."""
@@ -211,7 +235,9 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     heads = run_heads(rows, [(17, 27)])
     counts = run_lengths(heads, n)
     comp_id, chain, pdb.flags_of_names = comp_and_chain(rows, heads)
-    seq_id, ins_code = read_residue_numbers(rows[heads], chain, segment[heads])
+    of_heads, model_of_heads = rows[heads], segment[heads]
+    seq_id, ins_code = read_residue_numbers(of_heads, chain, model_of_heads)
+    n_below_zero = read_thousands_below_zero(of_heads, chain, model_of_heads, seq_id)
     comp_id, chain, ins_code = (np.repeat(texts, counts) for texts in (comp_id, chain, ins_code))
     seq_id = np.repeat(seq_id, counts)
     segid = rows[:, 72:76]
@@ -224,6 +250,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     if len(mended):
         residues = (segment, chain, seq_id, ins_code, comp_id)
         pdb.n_wide_residues = len(changes(*(column[mended] for column in residues)))
+    pdb.n_wide_residues += n_below_zero
     valid &= np.abs(values) <= MAX_COORDINATE
     values[~valid] = 0
     coords = np.ascontiguousarray(values.reshape(3, n).T, np.int32)

@@ -314,6 +314,8 @@ def _read_pdb(
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
         flags.append(f"cut_records:{pdb.n_cut_records}")
+    if pdb.n_indented:
+        flags.append(f"indented_records:{pdb.n_indented}")
     if pdb.is_cut:
         flags.append("maybe_truncated")
     if pdb.n_behind_end:

@@ -288,6 +288,57 @@ def test_numbers_of_cif_are_none_in_pdb_files(number: str):
     assert (only.n_bad_atoms, len(only.coords)) == (1, 4)
 
 
+@ENTRIES
+@pytest.mark.parametrize("indent", [" ", "   "])
+def test_blanks_before_some_records_of_atoms_change_nothing(name: str, indent: str):
+    plain = example(name)
+    places = [k for k, line in enumerate(plain) if line.startswith(("ATOM", "HETATM", "TER"))]
+    odd = {*places[3:9], *places[-40:]}
+    indented = [indent + line if k in odd else line for k, line in enumerate(plain)]
+    expected, found = read("\n".join(plain)), read("\n".join(indented))
+    assert not differing(expected.chains, found.chains)
+    assert found.flags == [f"indented_records:{len(odd)}", *expected.flags]
+
+
+def test_indented_text_that_begins_with_a_record_s_name_is_none():
+    plain = pdb_text(chain(["ALA", "GLY"]))
+    head = " ATOM      1  N   MET A   1 is the first of 6.000 atoms, TER the last\n TERM\n\n"
+    found = read(head + plain)
+    assert found.flags == []
+    assert not differing(read(plain).chains, found.chains)
+
+
+# ---- numbers of -1000 and below ----------------
+
+
+@pytest.mark.parametrize(
+    ("first", "n", "found_in"), [(-1003, 9, "A"), (-1000, 4, "A"), (-9_990, 12, "_")]
+)
+def test_a_sign_in_the_column_of_the_chain_id_is_of_the_number(first, n, found_in):
+    """Where numbers go on above -1000 the chain is known."""
+    atoms = numbered([str(k) for k in range(first, first + n)])
+    lines = [
+        line[:21] + f"{atom.number:>5}" + line[26:] if int(atom.number) <= -1000 else line
+        for atom, line in zip(atoms, pdb_text(change(atoms, number="0")).splitlines(), strict=True)
+    ]
+    lines = [
+        f"{line[:22]}{atom.number:>4}{line[26:]}" if int(atom.number) > -1000 else line
+        for atom, line in zip(atoms, lines, strict=True)
+    ]
+    other = pdb_text(change(chain(["GLY"] * 3, shift=40.0), chain="B")).splitlines()
+    found = read("\n".join([*lines, "TER", *other]))
+    assert [c.auth_asym_id for c in found.chains] == [found_in, "B"]
+    assert found.chains[0].auth_seq_id.tolist() == [*range(first, first + n)]
+    assert found.flags == [f"wide_records:{min(n, -999 - first)}"]
+
+
+@pytest.mark.parametrize("numbers", [range(1000, 1004), range(1000, 1001)])
+def test_a_chain_called_by_a_sign_keeps_its_numbers(numbers: range):
+    found = read(pdb_text(numbered([str(k) for k in numbers], "-")))
+    assert [(c.auth_asym_id, c.auth_seq_id.tolist()) for c in found.chains] == [("-", [*numbers])]
+    assert found.flags == []
+
+
 # ---- hexadecimal residue numbers ----------------
 
 
