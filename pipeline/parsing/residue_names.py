@@ -81,6 +81,8 @@ class _Around:
         empty where there are none.
     lower, higher : str
         The same, where the number before is no higher, and that behind no lower.
+    next_to : str
+        Those of them whose number is the next one, or the same.
     is_alone : bool
         The stretch is one residue.
     """
@@ -89,6 +91,7 @@ class _Around:
     behind: str
     lower: str
     higher: str
+    next_to: str
     is_alone: bool
 
     @property
@@ -144,15 +147,17 @@ class _Spilled:
             numbers = [self._number(k) for k in stretch]
             first, last = stretch[0] - 1, place + 1
             before, behind = self._chain_at(first), self._chain_at(last)
-            lower = before if before and self._number(first) <= min(numbers) else ""
-            higher = behind if behind and self._number(last) >= max(numbers) else ""
-            found = _Around(before, behind, lower, higher, len(stretch) == 1)
+            up = min(numbers) - self._number(first) if before else -1
+            down = self._number(last) - max(numbers) if behind else -1
+            lower, higher = (before if up >= 0 else ""), (behind if down >= 0 else "")
+            next_to = (before if 0 <= up <= 1 else "") + (behind if 0 <= down <= 1 else "")
+            found = _Around(before, behind, lower, higher, next_to, len(stretch) == 1)
             around.update(dict.fromkeys(stretch, found))
             stretch = []
         return around
 
     def _number(self, place: int) -> float:
-        """NaN, which nothing is lower or higher than, where there is none."""
+        """NaN where there is none."""
         text = self._numbers[place].strip()
         return int(text) if text.removeprefix(b"-").isdigit() else float("nan")
 
@@ -229,10 +234,10 @@ class _Spilled:
         return all(a.ident and a.is_alone for a in around)
 
     def _is_beside(self, cell: str) -> bool:
-        """Whether all residues of this cell have a CA, and are beside the chain that column 22
+        """Whether all residues of this cell have a CA, and are next to the chain that column 22
         names."""
         around = {self.around[place] for place in self._where[cell]}
-        return all(cell[4] in (a.lower, a.higher) for a in around) and bool(
+        return all(cell[4] in a.next_to for a in around) and bool(
             self._has_alpha[self._where[cell]].all()
         )
 

@@ -74,11 +74,11 @@ def read_thousands_below_zero(
     int
         How many of the rows were read so.
     """
-    digits = rows[:, 22:26] - np.uint8(ord("0"))
-    like = (rows[:, 20] == BLANK) & (rows[:, 21] == ord("-"))
-    like &= (digits < 10).all(axis=1) & (digits[:, 0] > 0)
+    like = rows[:, 21] == ord("-")
     if not like.any():
         return 0
+    digits = rows[:, 22:26] - np.uint8(ord("0"))
+    like &= (rows[:, 20] == BLANK) & (digits < 10).all(axis=1) & (digits[:, 0] > 0)
     firsts = changes(like, model)
     n_read = 0
     for first, end in pairwise([*firsts.tolist(), len(rows)]):

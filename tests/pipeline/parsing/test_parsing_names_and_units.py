@@ -195,6 +195,18 @@ def test_a_chain_whose_numbers_go_on_from_the_one_before_it_is_no_name(comps: li
     assert found.flags == []
 
 
+@pytest.mark.parametrize(("number", "ident"), [(3, "A"), (301, "BA")])
+def test_an_unknown_residue_at_an_end_is_of_the_chain_whose_numbers_go_on(number: int, ident: str):
+    """A ligand of its own chain may have a CA, too."""
+    odd = of_long_id(pdb_text(residue("XYZ", number, record="HETATM")), "BA")
+    text = pdb_text(chain(["ALA", "GLY"])) + odd
+    atoms = read_atoms(PdbText(text.encode()), "first")
+    assert (atoms.auth_asym_id[-1].decode(), atoms.comp_id[-1]) == (
+        ident,
+        b"XYZB" if ident == "A" else b"XYZ",
+    )
+
+
 def test_massless_sites_of_gromacs_do_not_hide_a_lysine():
     plain = pdb_text(residue("GLY", 1), whole("LYS", 2), residue("GLY", 3))
     sites = residue("LYS", 2, names=("MNZ1", "MNZ2"))
