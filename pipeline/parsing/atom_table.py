@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.parsing.fields import is_name
+
 ABSENT = -(2**31)
 """Stands in an integer column for ``.``, ``?`` or nothing; checked by name, never computed with."""
 
@@ -97,6 +99,17 @@ def only_later(
     """Names of chains that have an ATOM record behind the first model, and nothing in it."""
     later = set(chain[~(of_first | hetero)].tolist())
     return tuple(sorted(later.difference(chain[of_first].tolist())))
+
+
+_DUMMY = b"DUM"
+"""A component of the dictionary that is no molecule: OPM marks the faces of membranes with it."""
+
+
+def without_dummies(atoms: AtomTable) -> tuple[AtomTable, int]:
+    """The atoms that are of some molecule, and how many are of none."""
+    is_dummy = is_name(atoms.comp_id, _DUMMY)
+    n = int(np.count_nonzero(is_dummy))
+    return (atoms.select(~is_dummy), n) if n else (atoms, 0)
 
 
 def in_capitals(name: NDArray[np.bytes_]) -> tuple[NDArray[np.bytes_], bool]:

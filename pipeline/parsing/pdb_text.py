@@ -32,13 +32,23 @@ from pipeline.parsing.fields import (
 )
 from pipeline.parsing.numbers import decimals, decimals_of_fixed_places
 from pipeline.parsing.residue_names import BLANK_CHAIN, comp_and_chain
-from pipeline.parsing.residue_numbers import read_residue_numbers
-from pipeline.parsing.wide_records import WideValues, coordinate_fields, mend
+from pipeline.parsing.residue_numbers import read_residue_numbers, read_thousands_below_zero
+from pipeline.parsing.wide_records import (
+    WideValues,
+    coordinate_fields,
+    cut_coordinates,
+    mend,
+    mend_z,
+)
 from pipeline.residues import with_hydrogens_named_for_metals
 
 _WIDTH = 80
 _RESIDUE_END, _COORDINATES_END = 26, 54
 _MODEL = re.compile(r"MODEL\s+(-?[0-9]{1,9})\s*")
+# Blanks, then an atom with three points where those of its coordinates belong.
+_INDENTED = re.compile(
+    rb"( ++)(?:(?:ATOM  |HETATM)[^\n]{24}(?:[^\n]{3}[0-9]\.[0-9]{3}){3}|TER[ \n])"
+)
 _OF_ATOMS = ("ATOM", "HETATM", "ANISOU")
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -62,6 +72,33 @@ class PdbText:
         self.ends_with_newline = data.endswith(b"\n")
         if not self.ends_with_newline:
             data += b"\n"
+        self._find_lines(data)
+        indents = self._indents()
+        self.n_indented = len(indents)  # records that were told from what follows blanks
+        if indents:
+            begins = [0, *(end for _, end in indents)]
+            ends = [*(begin for begin, _ in indents), len(data)]
+            kept = [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+            self._find_lines(b"".join(kept))
+        atom = (self._heads & np.uint64(0xFFFFFFFF)) == _word(b"ATOM")
+        self.is_hetero = self._heads == _word(b"HETATM")
+        records = np.flatnonzero(atom | self.is_hetero)
+        if not len(records):
+            raise NotAStructure("no-atoms", "the PDB file has no ATOM or HETATM record")
+        # A record that breaks off before its residue number belongs to no residue.
+        self.atom_lines = records[self.lengths[records] >= _RESIDUE_END]
+        self.n_cut_records = len(records) - len(self.atom_lines)
+        self.is_cut = not self.ends_with_newline and self._breaks_off(records)
+        self.n_wide_residues = 0  # with records that `wide_records` mended; set by `read_atoms`
+        self.flags_of_names: tuple[str, ...] = ()  # set by `read_atoms`
+        self.n_behind_end = 0  # atoms left out for an END before them; set by `read_atoms`
+        if not len(self.atom_lines):
+            raise ParseError(
+                "unreadable-coordinates",
+                f"all {len(records)} ATOM and HETATM records end before their coordinates",
+            )
+
+    def _find_lines(self, data: bytes) -> None:
         self.data = data
         padded = np.frombuffer(data + b" " * _WIDTH, np.uint8)
         newlines = newlines_of(padded)
@@ -75,27 +112,27 @@ class PdbText:
         beyond = np.arange(6) >= self.lengths[short, None]
         heads[short, :6] = np.where(beyond, np.uint8(BLANK), heads[short, :6])
         self._heads = heads.view("<u8").ravel()
-        atom = (self._heads & np.uint64(0xFFFFFFFF)) == _word(b"ATOM")
-        self.is_hetero = self._heads == _word(b"HETATM")
-        records = np.flatnonzero(atom | self.is_hetero)
-        if not len(records):
-            raise NotAStructure("no-atoms", "the PDB file has no ATOM or HETATM record")
-        # A record that breaks off before its residue number belongs to no residue.
-        self.atom_lines = records[self.lengths[records] >= _RESIDUE_END]
-        self.n_cut_records = len(records) - len(self.atom_lines)
-        self.is_cut = not self.ends_with_newline and self._breaks_off(records)
-        self.n_wide_residues = 0  # with records that `wide_records` mended; set by `read_atoms`
-        self.four_letter_names: tuple[str, ...] = ()  # that were decided; set by `read_atoms`
-        self.n_behind_end = 0  # atoms left out for an END before them; set by `read_atoms`
-        if not len(self.atom_lines):
-            raise ParseError(
-                "unreadable-coordinates",
-                f"all {len(records)} ATOM and HETATM records end before their coordinates",
-            )
+        self._may_be_indented = heads[:, 0] == BLANK
+
+    def _indents(self) -> list[tuple[int, int]]:
+        """(begin, end) of the blanks before records of atoms, and before TER."""
+        found = []
+        for start in self.starts[self._may_be_indented & (self.lengths > 3)].tolist():
+            match = _INDENTED.match(self.data, start)
+            if match:
+                found.append((start, match.end(1)))
+        return found
 
     def lines_of(self, record: bytes) -> NDArray[np.int64]:
         """Numbers of the lines of a record (its name padded to six characters)."""
         return np.flatnonzero(self._heads == _word(record.ljust(6)))
+
+    def ters(self) -> NDArray[np.int64]:
+        """Numbers of the lines of TER: it may have a wide serial number, or a tab behind it."""
+        lines = np.flatnonzero((self._heads & np.uint64(0xFFFFFF)) == _word(b"TER"))
+        fourth = (self._heads[lines] >> np.uint64(24)).astype(np.uint8)
+        is_serial = (fourth - np.uint8(ord("0"))) < 10
+        return lines[is_serial | (fourth == BLANK) | (fourth == ord("\t"))]
 
     def line(self, number: int) -> str:
         start = self.starts[number]
@@ -182,14 +219,25 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     wide: list[WideValues] = []
     if not valid.all():
         odd = np.flatnonzero(~valid.reshape(3, n).all(axis=0))
-        mended, wide = mend(rows, odd, lambda some, first: pdb.fields(lines[some], first))
+
+        def columns(some: NDArray[np.int64], first: int) -> Field:
+            return pdb.fields(lines[some], first)
+
+        mended, wide = mend(rows, odd, columns)
         values, valid, exact = decimals(coordinate_fields(rows) if len(mended) else axes, 3)
+        valid.reshape(3, n)[:, odd] &= ~cut_coordinates(rows[odd])
+        of_wide_z, z = mend_z(rows, odd, columns)
+        values[2 * n + of_wide_z], valid[2 * n + of_wide_z] = z, True
+        exact[2 * n + of_wide_z] = True
+        mended = np.sort(np.concatenate((mended, of_wide_z)))
         all_exact = bool(exact.all())
     # Residue name, chain, number and insertion code: columns 18–27.
     heads = run_heads(rows, [(17, 27)])
     counts = run_lengths(heads, n)
-    comp_id, chain, pdb.four_letter_names = comp_and_chain(rows, heads)
-    seq_id, ins_code = read_residue_numbers(rows[heads], chain, segment[heads])
+    comp_id, chain, pdb.flags_of_names = comp_and_chain(rows, heads)
+    of_heads, model_of_heads = rows[heads], segment[heads]
+    seq_id, ins_code = read_residue_numbers(of_heads, chain, model_of_heads)
+    n_below_zero = read_thousands_below_zero(of_heads, chain, model_of_heads, seq_id)
     comp_id, chain, ins_code = (np.repeat(texts, counts) for texts in (comp_id, chain, ins_code))
     seq_id = np.repeat(seq_id, counts)
     segid = rows[:, 72:76]
@@ -202,6 +250,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     if len(mended):
         residues = (segment, chain, seq_id, ins_code, comp_id)
         pdb.n_wide_residues = len(changes(*(column[mended] for column in residues)))
+    pdb.n_wide_residues += n_below_zero
     valid &= np.abs(values) <= MAX_COORDINATE
     values[~valid] = 0
     coords = np.ascontiguousarray(values.reshape(3, n).T, np.int32)
@@ -246,7 +295,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
 
 def _later_chains(pdb: PdbText, segment: NDArray[np.intp]) -> tuple[bytes, ...]:
     rows = pdb.fields(pdb.atom_lines)
-    heads = run_heads(rows, [(17, 22)])
+    heads = run_heads(rows, [(17, 27)])
     _, chain, _ = comp_and_chain(rows, heads)
     hetero = pdb.is_hetero[pdb.atom_lines[heads]]
     return only_later(chain, segment[heads] == segment[0], hetero)
@@ -321,7 +370,7 @@ def _stretches(
     """
     stretch = np.zeros(len(lines), np.int32)
     after = np.zeros(len(lines), bool)
-    before = np.searchsorted(lines, pdb.lines_of(b"TER")) - 1  # the atom that a TER follows
+    before = np.searchsorted(lines, pdb.ters()) - 1  # the atom that a TER follows
     ended: dict[tuple[int, bytes], list[int]] = {}
     for k in before[before >= 0].tolist():
         ended.setdefault((int(segment[k]), chain[k]), []).append(k)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.chain import Beside, Chain, EntryMetadata
 from pipeline.parsing import cif_atoms, pdb_text
 from pipeline.parsing.assembly import build_assembly
-from pipeline.parsing.atom_table import AtomTable, ChainAtoms
+from pipeline.parsing.atom_table import AtomTable, ChainAtoms, without_dummies
 from pipeline.parsing.bcif import BinaryCif
 from pipeline.parsing.cif_atoms import Models
 from pipeline.parsing.cif_entry import CATEGORIES, read_entry
@@ -157,6 +157,9 @@ def read_chains(
         return ParsedEntry(
             [], [], rejection.metadata, file_format, "header", rejected=rejection.why
         )
+    atoms, n_dummies = without_dummies(atoms)
+    if n_dummies:
+        flags.append(f"dummy_atoms:{n_dummies}")
     if not len(atoms):
         raise NotAStructure("no-atoms", "the file's atom table is empty")
     n_located = int(np.count_nonzero(atoms.located))
@@ -311,14 +314,15 @@ def _read_pdb(
     atoms = pdb_text.read_atoms(pdb, models)
     if pdb.n_cut_records:
         flags.append(f"cut_records:{pdb.n_cut_records}")
+    if pdb.n_indented:
+        flags.append(f"indented_records:{pdb.n_indented}")
     if pdb.is_cut:
         flags.append("maybe_truncated")
     if pdb.n_behind_end:
         flags.append(f"atoms_behind_end:{pdb.n_behind_end}")
     if pdb.n_wide_residues:
         flags.append(f"wide_records:{pdb.n_wide_residues}")
-    if pdb.four_letter_names:
-        flags.append("four_letter_names:" + ",".join(pdb.four_letter_names))
+    flags += pdb.flags_of_names
     if len(info.polymers) == 1:
         info = with_blank_chain(info, _ids(atoms.label_asym_id))
     return atoms, info, "pdb"

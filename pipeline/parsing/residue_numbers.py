@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.parsing.atom_table import ABSENT
 from pipeline.parsing.fields import BLANK, Field, changes, codes, names
 from pipeline.parsing.numbers import integers
+from pipeline.parsing.residue_names import BLANK_CHAIN
 
 _HYBRID_36 = re.compile(rb"[A-Z][0-9A-Z]{3}|[a-z][0-9a-z]{3}")
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{4}")
@@ -50,6 +52,45 @@ def read_residue_numbers(
     if (values == _LAST_DECIMAL).any():
         _go_on_in_hexadecimal(rows, chain, model, values)
     return values, ins_code
+
+
+def read_thousands_below_zero(
+    rows: Field, chain: NDArray[np.bytes_], model: NDArray[np.int64], values: NDArray[np.int32]
+) -> int:
+    """Read ``-1000`` and below where the sign took the column of the chain id, into `values`.
+
+    Such a number reads like 1000 of a chain ``-``. It is one where the numbers then rise, or go on
+    behind the stretch: ``-1000``, ``A-999``. There the chain is A, else it has no id.
+
+    Parameters
+    ----------
+    rows, chain, model
+        As `read_residue_numbers` has them; `chain` changes.
+    values : (n,) int32
+        What it gave.
+
+    Returns
+    -------
+    int
+        How many of the rows were read so.
+    """
+    like = rows[:, 21] == ord("-")
+    if not like.any():
+        return 0
+    digits = rows[:, 22:26] - np.uint8(ord("0"))
+    like &= (rows[:, 20] == BLANK) & (digits < 10).all(axis=1) & (digits[:, 0] > 0)
+    firsts = changes(like, model)
+    n_read = 0
+    for first, end in pairwise([*firsts.tolist(), len(rows)]):
+        if not like[first]:
+            continue
+        numbers = -values[first:end]
+        goes_on = end < len(rows) and model[end] == model[first] and values[end] == numbers[-1] + 1
+        if goes_on or (numbers[0] < numbers[-1] and (np.diff(numbers) >= 0).all()):
+            values[first:end] = numbers
+            chain[first:end] = chain[end] if goes_on else BLANK_CHAIN
+            n_read += end - first
+    return n_read
 
 
 def _hybrid_36(text: bytes) -> int:

@@ -1,11 +1,13 @@
 """PDB atom records with a value that is wider than its columns: everything behind it, coordinates
-included, stands too far to the right.
+included or not, stands too far to the right.
 
 Programs that pad values but do not check them write such lines: a serial number of six digits, a
 residue number of five, a component id of five letters. Where the coordinates really stand is
 certain: x, y and z have three decimals each and are eight columns wide, and that fits one place at
 most. What stands before them is read by the rules of the format, with one value or more too wide.
-Where that can be done in two ways, the line is left as it is.
+Where that can be done in two ways, the line is left as it is. Of the coordinates only the last may
+be too wide (-1000 or less, 10000 or more); the first eight characters of such a number look like
+another number.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.parsing.fields import BLANK, Field, names, stack
-from pipeline.parsing.numbers import decimals_of_fixed_places, integers
+from pipeline.parsing.numbers import decimals, decimals_of_fixed_places, integers
 
 MAX_SHIFT = 7
 """Columns. A line shifted by eight, a whole coordinate, would fit in two places."""
 
-_SERIAL, _NAME, _COMP, _X, _Y, _Z = 6, 12, 17, 30, 38, 46
+_SERIAL, _NAME, _COMP, _X, _Y, _Z, _END = 6, 12, 17, 30, 38, 46, 54
+_POINT = ord(".")
 _TOO_WIDE = list(product(range(3), range(4), range(4)))
 """Columns that component (3 by the format), chain (1) and residue number (4) may have too many."""
 
@@ -103,6 +106,59 @@ def mend(
                 mended.append(these)
             values += found
     return np.sort(np.concatenate(mended)), values
+
+
+def mend_z(
+    rows: Field, odd: NDArray[np.int64], columns: Callable[[NDArray[np.int64], int], Field]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Move what stands behind a z that is too wide to where it belongs.
+
+    Parameters
+    ----------
+    rows : (n, 80) uint8
+        All records; those that are mended change.
+    odd : (m,) int
+        As `mend` has them.
+    columns : callable
+        As `mend` has it.
+
+    Returns
+    -------
+    mended : (k,) int
+        The records: x and y have three decimals in their columns, z has three and fills its own and
+        up to three more, and a blank is behind it.
+    z : (k,) int64
+        0.001 Å. There is no room for it in the record.
+    """
+    _, valid = decimals_of_fixed_places(coordinate_fields(rows[odd]), 3)
+    in_place = valid.reshape(3, len(odd))
+    odd = odd[in_place[0] & in_place[1] & (rows[odd, _END - 1] != BLANK)]
+    mended, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for shift in range(1, 4):
+        field = rows[odd, _Z : _END + shift]
+        z, fits = decimals(field, 3)[:2]
+        fits &= (field[:, -4] == _POINT) & (field != BLANK).all(axis=1)
+        fits &= rows[odd, _END + shift] == BLANK
+        these = odd[fits]
+        if len(these):
+            rows[these, _END:] = columns(these, shift)[:, _END:]
+        mended.append(these)
+        values.append(z[fits])
+        odd = odd[~fits]
+    return np.concatenate(mended), np.concatenate(values)
+
+
+def cut_coordinates(rows: Field) -> NDArray[np.bool_]:
+    """Which of x, y and z, ``(3, n)``, go on behind their columns: these are full, end before the
+    third decimal, and a digit or the point follows."""
+    cut = []
+    for begin in (_X, _Y, _Z):
+        field, behind = rows[:, begin : begin + 8], rows[:, begin + 8]
+        few = (field[:, :5] != _POINT).all(axis=1)
+        full = (field != BLANK).all(axis=1)
+        goes_on = ((behind - np.uint8(ord("0"))) < 10) | (behind == _POINT)
+        cut.append(few & full & goes_on)
+    return np.array(cut)
 
 
 def _columns_too_many_of_serial(line: Field, shift: int) -> NDArray[np.int64]:

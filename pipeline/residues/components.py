@@ -7,6 +7,7 @@ unrelated components of the CCD (HID is an indole, HSE homoserine); there the at
 
 from __future__ import annotations
 
+import string
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
@@ -98,13 +99,14 @@ _UNSPECIFIC = frozenset({"UNK", "ASX", "GLX"})
 _PROTEIN_NAMES: dict[str, str] = {
     name: parent
     for parent, names in {
-        "ARG": "ARN ARGN",
+        "ARG": "ARN ARGN ARG+",
         "ASN": "ASN1",
-        "ASP": "ASH ASPH ASPP",
-        "CYS": "CYX CYM CYN CYD CYS1 CYS2 CYSH CYSP",
-        "GLU": "GLH GLUH GLUP",
-        "HIS": "HSD HSE HSP HSC HID HIE HIP HIS1 HIS2 HISA HISB HISD HISE HISH HISP",
-        "LYS": "LYN LYP LSN LYSH LYSN",
+        "ASP": "ASH ASPH ASPP ASP-",
+        "CYS": "CYX CYM CYN CYD CYS1 CYS2 CYSH CYSP CYSS",
+        "GLU": "GLH GLUH GLUP GLU-",
+        "HIS": "HSD HSE HSP HSC HID HIE HIP HIS1 HIS2 HISA HISB HISD HISE HISH HISP HIST HIS+",
+        "LYS": "LYN LYP LSN LYSH LYSN LYS+",
+        "PRO": "cPRO",
         "TYR": "TYM",
     }.items()
     for name in names.split()
@@ -115,16 +117,19 @@ _PROTEIN_NAMES: dict[str, str] = {
 _GLYCAM_NAMES = {"NLN": "ASN", "OLS": "SER", "OLT": "THR"}
 _PROTEIN_NAMES |= _GLYCAM_NAMES
 
-# AMBER writes terminal residues with a letter in front: NALA, CHIE.
+# AMBER writes terminal residues with a letter in front: NALA, CHIE, NLYP.
 _PROTEIN_NAMES |= {
     end + name: parent
-    for name, parent in [
-        *((name, name) for name in RESTYPES),
-        *((name, _PROTEIN_NAMES[name]) for name in ("CYX", "HID", "HIE", "HIP", *_GLYCAM_NAMES)),
-    ]
+    for name, parent in [*zip(RESTYPES, RESTYPES, strict=True), *_PROTEIN_NAMES.items()]
     for end in "NC"
+    if len(name) == 3
 }
 _GLYCOSYLATED = frozenset(end + name for name in _GLYCAM_NAMES for end in ("", "N", "C"))
+
+# Force fields name a charge or a modification by a letter behind: SERD, GLYM (myristoyl), TYRP.
+_VARIANT_NAMES = {
+    name + letter: name for name in RESTYPES for letter in string.ascii_uppercase + string.digits
+}
 
 # Some writers do not use capitals. The CCD does, so a lower-case name proves nothing by itself.
 _PROTEIN_NAMES |= {form: name for name in RESTYPES for form in (name.lower(), name.capitalize())}
@@ -151,14 +156,21 @@ _NUCLEIC_NAMES = frozenset(
 _SUGAR_ATOMS = frozenset({"C1'", "C2'", "C3'", "C4'", "O4'"})
 
 # Water under names that the CCD does not have, and under names that it has for something else.
-_OWN_WATER_NAMES = frozenset({"WAT", "H2O", "TIP", "TIP2", "TIP3", "TIP4", "TIP5", "SPCE", "OH2"})
+_OWN_WATER_NAMES = frozenset(
+    {"WAT", "H2O", "TIP", "TIP2", "TIP3", "TIP4", "TIP5", "SPCE", "SWM4", "OPC3", "OH2"}
+)
 _WATER_NAMES = frozenset(
-    {"D2O", "TP3", "TP4", "TP5", "T3P", "T4P", "T5P", "SOL", "SPC", "Hoh", "hoh", "Wat", "wat"}
+    [
+        *("D2O", "TP3", "TP4", "TP5", "T3P", "T4P", "T5P", "SOL", "SPC", "OPC", "OP3", "HO4"),
+        *("WTR", "Hoh", "hoh", "Wat", "wat"),
+    ]
 )
 # Oxygen names, and the massless sites of four- and five-point models.
-_WATER_ATOMS = frozenset({"O", "OW", "OH2", "OW1", "O1", "MW", "M", "EPW", "EP", "LP1", "LP2"})
+_WATER_ATOMS = frozenset(
+    {"O", "OW", "OH2", "OW1", "O1", "MW", "M", "OM", "EPW", "EP", "LP", "LP1", "LP2"}
+)
 
-_OVERRIDE_NAMES = frozenset(_PROTEIN_NAMES) | _NUCLEIC_NAMES | _WATER_NAMES
+_OVERRIDE_NAMES = frozenset(_PROTEIN_NAMES) | _VARIANT_NAMES.keys() | _NUCLEIC_NAMES | _WATER_NAMES
 
 
 def override_names() -> frozenset[str]:
@@ -182,6 +194,8 @@ def _agrees_with_protein(comp_id: str, atoms: frozenset[str]) -> bool:
     if parent == "ILE":
         allowed |= {"CD"}
     telling = _TELLING_ATOMS.get(comp_id)
+    # GROMACS has massless sites beside CH3 and NH3+: MCB1, MNZ2.
+    atoms = frozenset(atom for atom in atoms if not atom.startswith(("MC", "MN")))
     return "CA" in atoms and atoms <= allowed and (telling is None or bool(telling & atoms))
 
 
@@ -193,17 +207,24 @@ def _override(comp_id: str, atoms: frozenset[str] | None) -> Component | None:
     if comp_id in _PROTEIN_NAMES:
         agrees = len(comp_id) == 4 if atoms is None else _agrees_with_protein(comp_id, atoms)
         if agrees:
-            aatype = _AATYPES[_PROTEIN_NAMES[comp_id]]
-            chirality: Literal["L", "none"] = "none" if RESTYPES[aatype] == "GLY" else "L"
-            return Component(comp_id, Linking.PEPTIDE, aatype, aatype, False, chirality)
+            return _standard(comp_id, _PROTEIN_NAMES[comp_id], is_modified=False)
     if not atoms:
         return None
+    parent = _VARIANT_NAMES.get(comp_id)
+    if parent is not None and atoms >= SLOT_OF_NAME[_AATYPES[parent]].keys():
+        return _standard(comp_id, parent, is_modified=True)
     if comp_id in _WATER_NAMES and atoms <= _WATER_ATOMS:
         return _other_than_peptide(comp_id, Linking.WATER)
     # PDB files before version 3 write a star for the prime.
     if comp_id in _NUCLEIC_NAMES and _SUGAR_ATOMS.issubset(a.replace("*", "'") for a in atoms):
         return _other_than_peptide(comp_id, Linking.NUCLEIC)
     return None
+
+
+def _standard(comp_id: str, parent: str, *, is_modified: bool) -> Component:
+    aatype = _AATYPES[parent]
+    chirality: Literal["L", "none"] = "none" if parent == "GLY" else "L"
+    return Component(comp_id, Linking.PEPTIDE, aatype, aatype, is_modified, chirality)
 
 
 def _other_than_peptide(comp_id: str, linking: Linking) -> Component:

@@ -488,6 +488,27 @@ def test_the_four_letter_names_need_no_atoms() -> None:
     assert parent_name("HISD") == "HIS"
 
 
+def test_a_letter_behind_a_name_is_a_modification_if_all_atoms_are_there() -> None:
+    palmitoyl = component("CYSP", [n for n in ATOM14_NAMES[RESTYPES.index("CYS")] if n] + ["C1"])
+    assert palmitoyl is not None
+    assert (RESTYPES[palmitoyl.aatype], palmitoyl.is_modified) == ("CYS", True)
+    assert component("GLYC", ["C1", "C2", "C3", "O1", "O2", "O3"]) is None
+    assert component("GLYC") is None
+
+
+@pytest.mark.parametrize(
+    ("comp_id", "atoms"),
+    [
+        *(("OPC", ["O", "EPW"]), ("OP3", ["O"]), ("OPC3", ["O"]), ("HO4", ["O", "M"])),
+        *(("TP4", ["OH2", "OM"]), ("SWM4", ["OH2", "OM"]), ("WTR", ["O"])),
+    ],
+)
+def test_the_water_of_a_force_field_is_water(comp_id: str, atoms: list[str]) -> None:
+    known = component(comp_id, atoms)
+    assert known is not None
+    assert known.linking is Linking.WATER
+
+
 def test_sorbose_is_water_only_when_it_is_one_oxygen() -> None:
     water = component("SOL", ["OW"])
     assert water is not None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.parsing import ParseError
+from pipeline.parsing.pdb_text import PdbText, read_atoms
 from pipeline.residues import RESTYPES, SLOT_OF_NAME
 from tests.pipeline.parsing.test_parsing_pdb_columns import differing
 from tests.support.structure_text import Atom, chain, in_format, pdb_text, read, residue
@@ -88,7 +89,7 @@ def test_a_component_whose_atoms_are_not_the_amino_acids_keeps_its_chain():
     atoms = residue("CAS", 3, names=("N", "CA", "C", "O", "CB", "SG", "AS"), record="HETATM")
     found = read(pdb_text(chain(["ALA", "GLY"])) + of_long_id(pdb_text(atoms), "NA"))
     assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("A", 2)]
-    assert found.flags == ["left_out:2/3"]
+    assert found.flags == ["name_or_chain:CASNA", "left_out:2/3"]
 
 
 def test_a_ligand_in_a_chain_with_two_letters_is_no_terminal_residue():
@@ -98,6 +99,120 @@ def test_a_ligand_in_a_chain_with_two_letters_is_no_terminal_residue():
     found = read(text)
     assert [(c.auth_asym_id, len(c)) for c in found.chains] == [("GA", 2)]
     assert found.metadata.n_ligands == 1
+
+
+@pytest.mark.parametrize("lipid", ["DPPC", "DPPE", "DSPC", "SDPC", "POPC", "DOPC"])
+@pytest.mark.parametrize("first", [1, 4, 900])
+def test_a_membrane_is_lipids_and_changes_no_name_of_the_protein(lipid: str, first: int):
+    """DPP, DSP and SDP are amino acids of the dictionary; a lipid has no CA."""
+    protein = [*residue("GLY", 1, chain=""), *whole("LYS", 2, chain="")]
+    protein += residue("GLY", 3, chain="")
+    names = ("N4", "C5", "P8", "O7", "C13")
+    lipids = [residue("LIP", first + k, names=names, place=50 + k, chain="") for k in range(3)]
+    plain = read(pdb_text(protein, "TER", *lipids))
+    text = renamed(pdb_text(protein), 2, "LYSH") + "TER\n"
+    text += pdb_text(*lipids).replace("LIP ", lipid)
+    found = read(text)
+    assert not differing(plain.chains, found.chains)
+    assert found.metadata.n_ligands == 3
+    assert found.dropped == []
+    assert "four_letter_names:" in found.flags[0]
+
+
+CYANA = {"LYS+": "LYS", "ARG+": "ARG", "HIS+": "HIS", "ASP-": "ASP", "GLU-": "GLU", "CYSS": "CYS"}
+
+
+@pytest.mark.parametrize("chain_id", ["A", ""])
+def test_a_file_of_cyana_reads_like_the_plain_one(chain_id: str):
+    """One or more at a time, at the ends as well."""
+    comps = [*CYANA.values(), "GLY", "LYS", "GLY", "CYS", "GLY", "ARG", "ASP"]
+    plain = pdb_text([a for k, comp in enumerate(comps) for a in whole(comp, k, chain=chain_id)])
+    by_comp = {comp: name for name, comp in CYANA.items()}
+    text = plain
+    for number, comp in enumerate(comps):
+        text = renamed(text, number, by_comp.get(comp, comp.ljust(4)))
+    found = read(text)
+    assert not differing(read(plain).chains, found.chains)
+    assert found.flags == ["four_letter_names:" + ",".join(sorted(CYANA))]
+
+
+@pytest.mark.parametrize("chain_id", ["A", ""])
+@pytest.mark.parametrize(
+    ("name", "comp", "number"),
+    [
+        *(("NLYP", "LYS", 1), ("CLYP", "LYS", 4), ("CGLH", "GLU", 4), ("NHSD", "HIS", 1)),
+        *(("SERD", "SER", 2), ("CYSG", "CYS", 2), ("GLYM", "GLY", 3), ("TYRP", "TYR", 2)),
+    ],
+)
+def test_a_name_with_a_letter_more_is_the_residue_of_its_atoms(name, comp, number, chain_id):
+    """Terminal and charged forms are plain; what a letter behind means is a modification."""
+    atoms = [
+        whole(comp, k, chain=chain_id) if k == number else residue("ALA", k, chain=chain_id)
+        for k in (1, 2, 3, 4)
+    ]
+    plain = pdb_text(*atoms)
+    found = read(renamed(plain, number, name))
+    assert not differing(read(plain).chains, found.chains, "n_modified")
+    assert found.chains[0].n_modified == (name[:3] == comp)
+
+
+@pytest.mark.parametrize("chain_id", ["A", ""])
+@pytest.mark.parametrize("name", ["THPB", "XYZB", "DALA", "SEPP"])
+def test_a_residue_among_the_numbers_of_a_chain_is_of_the_chain(name: str, chain_id: str):
+    """THP is a nucleotide, DAL and SEP are amino acids, XYZ is nothing that is known here."""
+    plain = pdb_text(chain(["ALA", "UNK", "ALA"], chain=chain_id))
+    found = read(renamed(plain, 2, name))
+    assert not differing(read(plain).chains, found.chains, "n_modified")
+    assert found.flags == [f"four_letter_names:{name}"]
+    assert (found.metadata.n_nucleic, found.metadata.n_ligands) == (0, 0)
+
+
+def test_a_name_of_five_letters_that_covers_the_chain_id_is_of_the_chain_around_it():
+    plain = pdb_text(chain(["ALA", "UNK", "ALA"]))
+    text = plain.replace("UNK A", "A1ABC")
+    found = read(text)
+    assert not differing(read(plain).chains, found.chains, "n_modified")
+    assert found.flags == ["five_letter_names:A1ABC"]
+    assert read_atoms(PdbText(text.encode()), "first").comp_id[5] == b"A1ABC"
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_letter_that_may_be_of_the_name_or_of_the_chain_is_told(number: int):
+    """DAL in chain AA, or DALA in chain A? Only numbers on both sides decide."""
+    plain = pdb_text(chain(["ALA"] * 3))
+    found = read(renamed(plain, number, "DALA"))
+    assert sorted(c.auth_asym_id for c in found.chains) == ["A", "AA"]
+    assert found.flags == ["name_or_chain:DALAA"]
+
+
+@pytest.mark.parametrize("comps", [["ALA"] * 4, ["ALA", "SER", "HOH"], ["DAL", "SEP", "DAL"]])
+def test_a_chain_whose_numbers_go_on_from_the_one_before_it_is_no_name(comps: list[str]):
+    """All of one kind, too; and chain A has waters of higher numbers behind it."""
+    long = of_long_id(pdb_text(chain(comps, 3)), "BA")
+    water = residue("HOH", 300, names=("O",), place=90)
+    found = read(pdb_text(chain(["ALA", "GLY"])) + long + pdb_text(water))
+    assert [c.auth_asym_id for c in found.chains] == ["A", "BA"]
+    assert found.flags == []
+
+
+@pytest.mark.parametrize(("number", "ident"), [(3, "A"), (301, "BA")])
+def test_an_unknown_residue_at_an_end_is_of_the_chain_whose_numbers_go_on(number: int, ident: str):
+    """A ligand of its own chain may have a CA, too."""
+    odd = of_long_id(pdb_text(residue("XYZ", number, record="HETATM")), "BA")
+    text = pdb_text(chain(["ALA", "GLY"])) + odd
+    atoms = read_atoms(PdbText(text.encode()), "first")
+    assert (atoms.auth_asym_id[-1].decode(), atoms.comp_id[-1]) == (
+        ident,
+        b"XYZB" if ident == "A" else b"XYZ",
+    )
+
+
+def test_massless_sites_of_gromacs_do_not_hide_a_lysine():
+    plain = pdb_text(residue("GLY", 1), whole("LYS", 2), residue("GLY", 3))
+    sites = residue("LYS", 2, names=("MNZ1", "MNZ2"))
+    with_sites = pdb_text(residue("GLY", 1), whole("LYS", 2), sites, residue("GLY", 3))
+    found = read(renamed(with_sites, 2, "LYSH"))
+    assert not differing(read(plain).chains, found.chains)
 
 
 # ---- names in lower case ----------------

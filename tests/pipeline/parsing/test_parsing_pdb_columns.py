@@ -87,6 +87,19 @@ def test_serial_numbers_of_any_width_change_nothing(name: str, first: int):
     assert not differing(chains_of(plain), chains_of(wide))
 
 
+@pytest.mark.parametrize(
+    "ter", ["TER  100011      GLY A   2", "TER1000110      GLY A   2", "TER\t"]
+)
+def test_a_ter_with_a_wide_serial_number_or_a_tab_ends_a_chain(ter: str):
+    def of(ter: str) -> list[Chain]:
+        shifted = chain(["SER", "THR"], first=3, shift=30.0)
+        return read(pdb_text(chain(["ALA", "GLY"]), ter, shifted, "TER")).chains
+
+    plain = of("TER      11      GLY A   2")
+    assert len(plain) == 2
+    assert not differing(plain, of(ter))
+
+
 def test_residues_of_wide_records_are_counted_in_a_flag():
     lines = renumbered(example("1ubi.pdb.zst"), 100_000 - 10)
     residues = {line[17:28] for line in lines if is_wide(line)}
@@ -221,12 +234,109 @@ def test_large_coordinates_of_a_shifted_line_are_not_cut_at_the_wrong_place():
     assert not differing(chains_of(plain), chains_of(renumbered(plain, 100_000)))
 
 
+def lifted(lines: list[str], by: int) -> list[str]:
+    """Lines whose z is as wide as it is, once it is larger by so many Å."""
+    return [
+        f"{x[:46]}{float(x[46:54]) + by:8.3f}{x[54:]}" if x.startswith(("ATOM", "HETATM")) else x
+        for x in lines
+    ]
+
+
+@ENTRIES
+@pytest.mark.parametrize("by", [-1020, -3000, -20_000, 9_990, 99_990])
+def test_a_z_that_is_wider_than_its_columns_is_read(name: str, by: int):
+    """1ejg has alternates, so occupancies behind it are read as well."""
+    plain = [line for line in example(name) if not line.startswith("SEQRES")]
+    found = read("\n".join(lifted(plain, by)))
+    expected = chains_of(plain)
+    assert not differing(expected, found.chains, "coords")
+    for one, other in zip(expected, found.chains, strict=True):
+        assert np.array_equal(one.coords + np.array([0, 0, 1000 * by]), other.coords)
+        assert not other.coords_rounded
+    residues = {x[17:27] for x in lifted(plain, by) if is_wide(x)}
+    assert found.flags == [f"wide_records:{len(residues)}"]
+
+
+@pytest.mark.parametrize(
+    "coordinates",
+    [
+        "   1.000   1.000-1008.469100.00 10.00",  # -1008.46 and 9100.00?
+        "   1.000   1.000-1008.4691.0000 10.00",
+        "   1.000   1.000-1000000.469  1.00 10.00",
+        "10008.26010008.09510008.095  1.00 10.00",
+    ],
+)
+def test_a_number_that_goes_on_behind_its_columns_is_none(coordinates: str):
+    lines = pdb_text(chain(["ALA"] * 4)).splitlines()
+    lines[9] = lines[9][:30] + coordinates
+    (only,) = read("\n".join(lines) + "\n").chains
+    assert (only.n_bad_atoms, len(only.coords)) == (1, 19)
+
+
+def test_a_full_z_of_two_decimals_is_a_number_of_two_decimals():
+    lines = pdb_text(chain(["ALA"] * 4)).splitlines()
+    lines = [f"{line[:46]}-1234.50{line[54:]}" for line in lines]
+    (only,) = read("\n".join(lines) + "\n").chains
+    assert set(only.coords[:, 2].tolist()) == {-1_234_500}
+
+
 @pytest.mark.parametrize("number", ["1e2", "1.000(2)", "'1.000'"])
 def test_numbers_of_cif_are_none_in_pdb_files(number: str):
     atoms = residue("ALA", 1)
     atoms[4] = replace(atoms[4], xyz=("1.000", number, "1.000"))
     (only,) = read(pdb_text(atoms)).chains
     assert (only.n_bad_atoms, len(only.coords)) == (1, 4)
+
+
+@ENTRIES
+@pytest.mark.parametrize("indent", [" ", "   "])
+def test_blanks_before_some_records_of_atoms_change_nothing(name: str, indent: str):
+    plain = example(name)
+    places = [k for k, line in enumerate(plain) if line.startswith(("ATOM", "HETATM", "TER"))]
+    odd = {*places[3:9], *places[-40:]}
+    indented = [indent + line if k in odd else line for k, line in enumerate(plain)]
+    expected, found = read("\n".join(plain)), read("\n".join(indented))
+    assert not differing(expected.chains, found.chains)
+    assert found.flags == [f"indented_records:{len(odd)}", *expected.flags]
+
+
+def test_indented_text_that_begins_with_a_record_s_name_is_none():
+    plain = pdb_text(chain(["ALA", "GLY"]))
+    head = " ATOM      1  N   MET A   1 is the first of 6.000 atoms, TER the last\n TERM\n\n"
+    found = read(head + plain)
+    assert found.flags == []
+    assert not differing(read(plain).chains, found.chains)
+
+
+# ---- numbers of -1000 and below ----------------
+
+
+@pytest.mark.parametrize(
+    ("first", "n", "found_in"), [(-1003, 9, "A"), (-1000, 4, "A"), (-9_990, 12, "_")]
+)
+def test_a_sign_in_the_column_of_the_chain_id_is_of_the_number(first, n, found_in):
+    """Where numbers go on above -1000 the chain is known."""
+    atoms = numbered([str(k) for k in range(first, first + n)])
+    lines = [
+        line[:21] + f"{atom.number:>5}" + line[26:] if int(atom.number) <= -1000 else line
+        for atom, line in zip(atoms, pdb_text(change(atoms, number="0")).splitlines(), strict=True)
+    ]
+    lines = [
+        f"{line[:22]}{atom.number:>4}{line[26:]}" if int(atom.number) > -1000 else line
+        for atom, line in zip(atoms, lines, strict=True)
+    ]
+    other = pdb_text(change(chain(["GLY"] * 3, shift=40.0), chain="B")).splitlines()
+    found = read("\n".join([*lines, "TER", *other]))
+    assert [c.auth_asym_id for c in found.chains] == [found_in, "B"]
+    assert found.chains[0].auth_seq_id.tolist() == [*range(first, first + n)]
+    assert found.flags == [f"wide_records:{min(n, -999 - first)}"]
+
+
+@pytest.mark.parametrize("numbers", [range(1000, 1004), range(1000, 1001)])
+def test_a_chain_called_by_a_sign_keeps_its_numbers(numbers: range):
+    found = read(pdb_text(numbered([str(k) for k in numbers], "-")))
+    assert [(c.auth_asym_id, c.auth_seq_id.tolist()) for c in found.chains] == [("-", [*numbers])]
+    assert found.flags == []
 
 
 # ---- hexadecimal residue numbers ----------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,21 @@ def test_a_four_letter_residue_name_of_molecular_dynamics_is_no_chain_id():
     parsed = read(line + water)
     assert labels(parsed) == ["A"]
     assert parsed.metadata.n_waters == 1
+
+
+@BOTH
+def test_the_dummies_of_a_membrane_s_faces_are_left_out_and_counted(kind):
+    """OPM writes hundreds of them, N and O by side of the membrane."""
+    protein = chain(["ALA", "GLY"])
+    dummies = [
+        replace(a, name="NO"[k % 2], comp="DUM", number=str(k), record="HETATM", seq=".")
+        for k in range(900, 940)
+        for a in residue("ALA", k, names=("N",))
+    ]
+    found = read(in_format(kind, [*protein, *dummies]), with_others=True)
+    assert found.metadata.n_ligands == 0
+    assert found.flags == ["dummy_atoms:40"]
+    assert not len(found.others)
 
 
 def test_anonymous_chains_end_at_ter():
