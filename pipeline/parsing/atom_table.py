@@ -6,6 +6,7 @@ starts here, so the readers can be held against each other array by array.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 
 ABSENT = -(2**31)
 """Stands in an integer column for ``.``, ``?`` or nothing; checked by name, never computed with."""
+
+_UNDEFINED = 9_999_000, 9_999_999
+"""0.001 Å, from and to. X-PLOR, CNS and CHARMM write 9999.000 for all three coordinates of an atom
+that they have not placed; 9999.999 is the largest number of eight columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,29 @@ class AtomTable:
             k: v[rows] for k, v in columns.items() if isinstance(v, np.ndarray)
         }
         return replace(self, **arrays)
+
+
+def with_undefined_unlocated(atoms: AtomTable) -> AtomTable:
+    """The atoms; those whose coordinates stand for "undefined" are not located.
+
+    They are 9999.000 or 9999.999 in all three, or exactly 0, 0, 0 in two or more atoms of a model.
+    One atom, or the alternates of one, may be at the origin.
+    """
+    x = atoms.coords[:, 0]
+    odd = np.flatnonzero((x == 0) | ((x >= _UNDEFINED[0]) & (x <= _UNDEFINED[1])))
+    odd = odd[(atoms.coords[odd] == x[odd, None]).all(axis=1) & atoms.located[odd]]
+    if not len(odd):
+        return atoms
+    at_origin = odd[x[odd] == 0]
+    shared = list(
+        zip(atoms.model[at_origin].tolist(), atoms.altloc[at_origin].tolist(), strict=True)
+    )
+    n_sharing = Counter(shared)
+    alone = at_origin[[n_sharing[place] == 1 for place in shared]]
+    located = atoms.located.copy()
+    located[odd] = False
+    located[alone] = True
+    return replace(atoms, located=located)
 
 
 def only_later(

@@ -387,6 +387,32 @@ def test_an_unreadable_coordinate_is_an_absent_atom_and_counted(kind, bad):
     assert len(found.coords) == 4
 
 
+@BOTH
+@pytest.mark.parametrize("undefined", ["9999.000", "9999.999", "0.000"])
+def test_coordinates_that_say_undefined_are_absent_atoms_and_counted(kind, undefined):
+    first, second, third = residue("ALA", 1), residue("SER", 2), residue("ALA", 3)
+    for atoms in (first, second):
+        atoms[4:] = change(atoms[4:], xyz=(undefined,) * 3)
+    found = read(in_format(kind, first + second + third)).chains[0]
+    assert found.atom14_mask.tolist() == [BACKBONE, BACKBONE, 0b11111]
+    assert found.n_bad_atoms == 2
+    assert len(found.coords) == 13
+
+
+@BOTH
+def test_one_atom_may_be_at_the_origin_in_each_model_and_as_alternates(kind):
+    origin = ("0.000",) * 3
+    atoms = residue("ALA", 1)
+    atoms[4:] = [Atom("CB", xyz=origin, altloc=label, seq="1") for label in "AB"]
+    both = atoms + change(atoms, model=2)
+    assert [c.n_bad_atoms for c in read(in_format(kind, both), models="all").chains] == [0, 0]
+
+
+def test_coordinates_that_equal_9999_in_one_direction_are_read():
+    atoms = change(residue("ALA", 1), xyz=("9999.000", "1.000", "2.000"))
+    assert read(pdb_text(atoms[:3], residue("GLY", 2))).chains[0].n_bad_atoms == 0
+
+
 def test_coordinates_are_thousandths_of_an_angstrom():
     atoms = residue("ALA", 1)
     atoms[4] = change([atoms[4]], xyz=("-12.345", "1.0", "999.999"))[0]
