@@ -176,6 +176,8 @@ def read_chains(
         flags.append("lower_case_atom_names")
     if atoms.later_chains:
         flags.append("chains_of_later_models:" + ",".join(map(text, atoms.later_chains)))
+    if atoms.later_residues:
+        flags.append("residues_of_later_models:" + ",".join(map(text, atoms.later_residues)))
     chains: list[Chain] = []
     dropped: list[DroppedChain] = []
     metadata = info.metadata

@@ -596,6 +596,23 @@ def test_chains_that_only_later_models_have_are_named(write):
     assert read(text, models="all").flags == []
 
 
+@pytest.mark.parametrize("write", [pdb_models, cif_text])
+@pytest.mark.parametrize("later", [["ALA", "SER"], ["ALA", "GLY", "SER"]])
+def test_residues_that_later_models_have_beyond_the_first_are_flagged(write, later):
+    atoms = [*chain(["ALA", "GLY"]), *chain(["GLY"], chain="B")]
+    atoms += change([*chain(later), *chain(["GLY"], chain="B")], model=2)
+    assert read(write(atoms)).flags == ["residues_of_later_models:A"]
+    assert read(write(atoms), models="all").flags == []
+
+
+@pytest.mark.parametrize("write", [pdb_models, cif_text])
+def test_an_ensemble_and_models_with_less_or_with_other_waters_are_not_flagged(write):
+    first = [*chain(["ALA", "GLY"]), *residue("HOH", 9, names=("O",))]
+    same, less = change(first, model=2), change(chain(["ALA"]), model=3)
+    other = change([*first, *residue("HOH", 10, names=("O",))], model=4)
+    assert read(write([*first, *same, *less, *other])).flags == []
+
+
 # ---- formats ----------------
 
 
