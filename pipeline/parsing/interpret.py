@@ -19,7 +19,7 @@ from pipeline.parsing.atom_table import AtomTable, ChainAtoms
 from pipeline.parsing.entry_info import EntryInfo
 from pipeline.parsing.errors import ParseError
 from pipeline.parsing.polymers import ResidueTable, polymer_residues
-from pipeline.parsing.runs import BackboneGeometry, Runs, is_hydrogen, numbered_by_place
+from pipeline.parsing.runs import BackboneGeometry, Runs, is_hydrogen, numbered_by_place, text
 from pipeline.residues import (
     ALTERNATIVE_SLOT_OF,
     N_SLOTS,
@@ -29,7 +29,11 @@ from pipeline.residues import (
     atom_indices,
     sequence_string,
 )
-from pipeline.residues.components import is_glycosylated_in_glycam, is_name_of_standard
+from pipeline.residues.components import (
+    is_glycosylated_in_glycam,
+    is_name_of_standard,
+    is_of_an_end,
+)
 
 _BITS = (1 << np.arange(N_SLOTS)).astype(np.uint16)
 
@@ -260,6 +264,8 @@ def _build(
             choice = altlocs.choose(columns, joins, chain, ids)
             found = _fill_slots(columns, choice, runs, row, n_rows)
     source = found.source
+    told = {"unknown_atoms": found.unknown, "ambiguous_atoms": found.ambiguous}
+    flags = flags + [f"{flag}:{n}" for flag, n in told.items() if n]
     modified = np.array([c is None or c.is_modified for c in runs.components], bool)
     mask = source >= 0
 
@@ -387,6 +393,9 @@ class _Slots:
         Of the atoms kept; slot -1 where the kind of residue has none for the name.
     second : (k,) int
         Residues in which two of them have one slot.
+    unknown, ambiguous : int
+        Atoms of standard residues that are none of theirs; those in a slot that might as well be in
+        the other of two.
     """
 
     source: NDArray[np.int64]
@@ -394,6 +403,8 @@ class _Slots:
     row: NDArray[np.int64]
     slot: NDArray[np.int8]
     second: NDArray[np.int64]
+    unknown: int
+    ambiguous: int
 
 
 def _fill_slots(
@@ -418,13 +429,24 @@ def _fill_slots(
     if n_wanted > np.count_nonzero(source >= 0):
         wanted = np.flatnonzero(slot >= 0)
         second = residue[wanted[source[row[wanted], slot[wanted]] != atom[wanted]]]
-    other = ALTERNATIVE_SLOT_OF[kind, index]
-    spare = np.flatnonzero((other >= 0) & (slot < 0))
-    if len(spare):
-        # A force field's name counts only where the proper one is not there.
-        spare = spare[source[row[spare], other[spare]] < 0]
-        _fill(source, row[spare], other[spare], atom[spare])
-    return _Slots(source, atom, row, slot, second)
+    # A force field's name counts only where the proper one is not there.
+    odd = np.flatnonzero(slot < 0)
+    other = ALTERNATIVE_SLOT_OF[kind[odd], index[odd]]
+    unknown = _n_unknown(name[odd[other < 0]], runs, choice.comp[residue[odd[other < 0]]])
+    spare, other = odd[other >= 0], other[other >= 0]
+    is_free = source[row[spare], other] < 0
+    spare, other = spare[is_free], other[is_free]
+    _fill(source, row[spare], other, atom[spare])
+    ambiguous = int(np.count_nonzero(np.char.startswith(name[spare], b"A")))
+    return _Slots(source, atom, row, slot, second, unknown, ambiguous)
+
+
+def _n_unknown(name: NDArray[np.bytes_], runs: Runs, comp: NDArray[np.integer]) -> int:
+    """How many of the atoms without a slot are heavy atoms that their standard residues lack."""
+    if not len(name):
+        return 0
+    in_standard = name[runs.is_standard_component[comp]]
+    return sum(not is_of_an_end(text(some)) for some in in_standard.tolist())
 
 
 def _fill(

@@ -55,6 +55,8 @@ class Runs:
         ``label_entity_id``.
     comp : (r,) int
         Index into `comp_ids` and `components`, of the run's first atom; `atom_comp` of every atom.
+    is_standard_component : (k,) bool
+        By index into `components`: one of the twenty, under whatever name.
     has_alpha : (r,) bool
         Some atom is named CA.
     is_hetero_residue : (r,) bool
@@ -105,6 +107,7 @@ class Runs:
         may_be_residue = (self.linking == Linking.PEPTIDE) | (self.linking == Linking.OTHER)
         self.is_hetero_residue = may_be_residue & self.hetero & self.has_alpha
         self.aatypes = np.array([c.aatype if c else UNKNOWN for c in self.components], np.int8)
+        self.is_standard_component = np.array([_is_standard(c) for c in self.components], bool)
         self.part = self._parts(atoms)
 
     def __len__(self) -> int:
@@ -176,7 +179,7 @@ class Runs:
 
     def is_standard(self, runs: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the runs are one of the twenty, under whatever name."""
-        return np.array([_is_standard(c) for c in self.components], bool)[self.comp[runs]]
+        return self.is_standard_component[self.comp[runs]]
 
     def author_keys(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         """Author number, part and insertion code of runs as one integer each."""

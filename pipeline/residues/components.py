@@ -175,6 +175,12 @@ def is_name_of_standard(comp_id: str) -> bool:
     return comp_id in _AATYPES or comp_id in _PROTEIN_NAMES
 
 
+def is_of_an_end(atom_name: str) -> bool:
+    """Whether an atom that has no slot belongs to an end of a chain (OXT, a cap), or is a lone
+    pair."""
+    return atom_name in _TERMINAL_OXYGENS | _TERMINAL_CAPS or atom_name.startswith(_LONE_PAIR)
+
+
 def is_glycosylated_in_glycam(known: Component) -> bool:
     """Whether it is an ASN, SER or THR under the name that GLYCAM gives to one with a glycan."""
     return known.comp_id in _GLYCOSYLATED and not known.is_modified

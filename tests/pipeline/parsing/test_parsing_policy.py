@@ -373,6 +373,39 @@ def test_a_blank_occupancy_is_an_occupied_atom(kind):
     assert read(in_format(kind, atoms)).chains[0].resolved.tolist() == [True, True]
 
 
+# ---- names of atoms ----------------
+
+
+@BOTH
+def test_heavy_atoms_that_a_standard_residue_does_not_have_are_counted(kind):
+    backbone = ("N", "CA", "C", "O", "CB")
+    ends = ("OXT", "OT2", "CAY", "NT", "LP1")
+    atoms = residue("SER", 1, names=(*backbone, "OG1", "H", "HG1"))
+    atoms += [*residue("ALA", 2, names=(*backbone, *ends)), *residue("MET", 3)]
+    assert read(in_format(kind, atoms)).flags == ["unknown_atoms:1"]
+    # A modified residue has atoms of its own.
+    atoms[:8] = residue("SEP", 1, names=(*backbone, "OG", "P", "O1P"))
+    assert read(in_format(kind, atoms)).flags == []
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("comp", "old", "new"),
+    [
+        ("ASN", ("CG", "AD1", "AD2"), ("CG", "OD1", "ND2")),
+        ("GLN", ("CG", "CD", "AE1", "AE2"), ("CG", "CD", "OE1", "NE2")),
+    ],
+)
+def test_side_chain_atoms_that_are_o_or_n_are_read_and_counted(kind, comp, old, new):
+    def of(names):
+        return read(in_format(kind, residue(comp, 1, names=("N", "CA", "C", "O", "CB", *names))))
+
+    (plain,), found = of(new).chains, of(old)
+    assert found.flags == ["ambiguous_atoms:2"]
+    assert found.chains[0].atom14_mask.tolist() == plain.atom14_mask.tolist()
+    assert found.chains[0].coords.tolist() == plain.coords.tolist()
+
+
 # ---- coordinates ----------------
 
 
