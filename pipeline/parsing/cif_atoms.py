@@ -6,7 +6,7 @@ Definitions: the mmCIF dictionary of the wwPDB (mmcif_pdbx_v50), category ``atom
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,14 +190,16 @@ def _later_content(
     if not chain_tag:
         return NOTHING_LATER
     number_tag = first_of("auth_seq_id", "label_seq_id")
-    numbers = table.integers(number_tag, rows) if number_tag else []
+    numbers: list[NDArray[Any]] = []
+    if number_tag:
+        numbers += table.integers(number_tag, rows)
     others = first_of("group_pdb") + first_of("pdbx_pdb_ins_code")
     chain, comp_id, *texts = table.names(
         chain_tag + first_of("label_comp_id", "auth_comp_id") + others, rows
     )
     columns = dict(zip(others, texts, strict=True))
     group = columns.pop("group_pdb", empty_names(len(chain)))
-    numbers = [*numbers, *columns.values()]
+    numbers += columns.values()
     return only_later(model, chain, comp_id, numbers, is_name(group, b"HETATM"))
 
 
