@@ -136,6 +136,9 @@ def polymer_residues(
                 n_fallen = n_falls(copy[firsts], runs, geometry)
                 if n_fallen:
                     flags.append(f"numbers_fall:{label}:{n_fallen}")
+                n_unspanned = geometry.n_unspanned(copy[firsts])
+                if n_unspanned:
+                    flags.append(f"wide_gaps:{label}:{n_unspanned}")
                 kinds = runs.aatypes[runs.comp[copy[firsts]]]
             described = polymer if places is not None else replace(polymer, sequence=None)
             chains.append((label, text(runs.auth_asym[copy[0]]) or "_", described))

@@ -329,6 +329,14 @@ class BackboneGeometry:
             )
         return far | (step < 0)
 
+    def n_unspanned(self, residues: NDArray[np.int64]) -> int:
+        """How often the next residue of a higher number is farther away than the residues between
+        them could reach, and one more."""
+        step = np.diff(self._runs.auth_seq[residues].astype(float))
+        gap = self._squared_gap(residues[:-1], residues[1:])
+        with np.errstate(invalid="ignore"):
+            return int(np.count_nonzero((step > 0) & (gap > ((step + 1) * MAX_ALPHA_STEP) ** 2)))
+
     def _squared_gap(
         self, before: NDArray[np.int64], after: NDArray[np.int64]
     ) -> NDArray[np.float64]:

@@ -373,6 +373,20 @@ def test_a_blank_occupancy_is_an_occupied_atom(kind):
     assert read(in_format(kind, atoms)).chains[0].resolved.tolist() == [True, True]
 
 
+@BOTH
+def test_a_gap_that_no_chain_spans_is_flagged_and_one_that_missing_residues_span_is_not(kind):
+    first = change(chain(["ALA", "GLY"]), seq=".")
+
+    def flags(number: int, shift: float) -> list[str]:
+        other = residue("SER", number, place=3, shift=shift, seq=".")
+        return read(in_format(kind, [*first, *other])).flags
+
+    assert flags(3, 40.0) == ["wide_gaps:A:1"]
+    assert flags(6, 40.0) == ["wide_gaps:A:1"]
+    assert flags(20, 40.0) == []
+    assert flags(3, 6.0) == []
+
+
 # ---- names of atoms ----------------
 
 
