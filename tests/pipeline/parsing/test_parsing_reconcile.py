@@ -584,7 +584,7 @@ def test_segids_that_say_nothing_cut_nothing(entry, segids):
     head = ["HEADER    TEST                                    01-JAN-20   1TST"]
     parsed = read(with_segid(two_molecules(entry), segids, head))
     assert shape(parsed) == [("P", 23)]
-    assert parsed.flags == []
+    assert parsed.flags == ["wide_gaps:P:1"]
 
 
 @ENTRIES
