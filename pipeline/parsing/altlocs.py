@@ -8,6 +8,7 @@ together, among labels of nearly the same occupancy.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ MAX_COMBINATIONS = 4096
 """Combinations of labels that are tried one and all; beyond, the runs take turns."""
 
 _MAX_ROUNDS = 16
+_MAX_UNLABELLED = 31
+"""Alternates of one atom that are told apart without a label: by what stands before the blank."""
 _BACKBONE = (b"N", b"CA", b"C", b"O")
 
 
@@ -169,6 +172,27 @@ def choose(
             wanted = _with_fewest_clashes(ranked, run_of, ids, keep, select, clashes)
             keep, comp_of = select(wanted)
     return AltlocChoice(keep, alternates, heterogeneous, comp_of)
+
+
+def with_repeats_labelled(atoms: ResidueAtoms, residues: NDArray[np.bool_]) -> NDArray[np.bytes_]:
+    """Labels of all atoms, among them some for alternates that have none.
+
+    Such are unlabelled atoms of the given residues (R,) whose name comes again in the residue. The
+    first of a name gets one label, the second another, and so on; all are smaller than those of
+    files. The column itself is returned if there are none.
+    """
+    labels = atoms.altloc
+    rows = np.flatnonzero(residues[atoms.residue])
+    told = list(zip(atoms.residue[rows].tolist(), atoms.name[rows].tolist(), strict=True))
+    n_told, n_seen = Counter(told), Counter[tuple[int, bytes]]()
+    for row, key in zip(rows.tolist(), told, strict=True):
+        if n_told[key] < 2 or atoms.altloc[row] != b"":
+            continue
+        if labels is atoms.altloc:
+            labels = labels.copy()
+        n_seen[key] = min(n_seen[key] + 1, _MAX_UNLABELLED)
+        labels[row] = bytes([n_seen[key]])
+    return labels
 
 
 class _RankedLabels:

@@ -6,16 +6,23 @@ starts here, so the readers can be held against each other array by array.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parsing.fields import is_name
+from pipeline.parsing.fields import changes, is_name
+from pipeline.residues import Linking, component
 
 ABSENT = -(2**31)
 """Stands in an integer column for ``.``, ``?`` or nothing; checked by name, never computed with."""
+
+_UNDEFINED = 9_999_000, 9_999_999
+"""0.001 Å, from and to. X-PLOR, CNS and CHARMM write 9999.000 for all three coordinates of an atom
+that they have not placed; 9999.999 is the largest number of eight columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +58,9 @@ class AtomTable:
         PDB only: how many TER of the atom's chain stand before it.
     segid : (n,) bytes or None
         PDB only: the segment id (columns 73–76 of old files), where it differs within the file.
-    later_chains : tuple of bytes
+    later_chains, later_residues : tuple of bytes
         Where only the first model was read: author ids of chains (of ATOM records) that only later
-        ones have.
+        ones have; of further chains of which they have residues that the first lacks.
     had_lower_case_names : bool
         The file has all its atom names in lower case; `name` has them in capitals.
     """
@@ -79,6 +86,7 @@ class AtomTable:
     stretch: NDArray[np.int32] | None = None
     segid: NDArray[np.bytes_] | None = None
     later_chains: tuple[bytes, ...] = ()
+    later_residues: tuple[bytes, ...] = ()
     had_lower_case_names: bool = False
 
     def __len__(self) -> int:
@@ -93,12 +101,69 @@ class AtomTable:
         return replace(self, **arrays)
 
 
+def with_undefined_unlocated(atoms: AtomTable) -> AtomTable:
+    """The atoms; those whose coordinates stand for "undefined" are not located.
+
+    They are 9999.000 or 9999.999 in all three, or exactly 0, 0, 0 in two or more atoms of a model.
+    One atom, or the alternates of one, may be at the origin.
+    """
+    x = atoms.coords[:, 0]
+    odd = np.flatnonzero((x == 0) | ((x >= _UNDEFINED[0]) & (x <= _UNDEFINED[1])))
+    odd = odd[(atoms.coords[odd] == x[odd, None]).all(axis=1) & atoms.located[odd]]
+    if not len(odd):
+        return atoms
+    at_origin = odd[x[odd] == 0]
+    shared = list(
+        zip(atoms.model[at_origin].tolist(), atoms.altloc[at_origin].tolist(), strict=True)
+    )
+    n_sharing = Counter(shared)
+    alone = at_origin[[n_sharing[place] == 1 for place in shared]]
+    located = atoms.located.copy()
+    located[odd] = False
+    located[alone] = True
+    return replace(atoms, located=located)
+
+
+def is_same_in_all(model: NDArray[np.integer], *columns: NDArray[Any]) -> bool:
+    """Whether the rows of every model are those of the first, in its order."""
+    firsts = changes(model)
+    n = len(model) // len(firsts)
+    is_even = n * len(firsts) == len(model) and (firsts == np.arange(len(firsts)) * n).all()
+    return bool(is_even and all((c.reshape(-1, n) == c[:n]).all() for c in columns))
+
+
+NOTHING_LATER: tuple[tuple[bytes, ...], tuple[bytes, ...]] = (), ()
+
+
 def only_later(
-    chain: NDArray[np.bytes_], of_first: NDArray[np.bool_], hetero: NDArray[np.bool_]
-) -> tuple[bytes, ...]:
-    """Names of chains that have an ATOM record behind the first model, and nothing in it."""
-    later = set(chain[~(of_first | hetero)].tolist())
-    return tuple(sorted(later.difference(chain[of_first].tolist())))
+    model: NDArray[np.integer],
+    chain: NDArray[np.bytes_],
+    comp_id: NDArray[np.bytes_],
+    numbers: Sequence[NDArray[Any]],
+    hetero: NDArray[np.bool_],
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """What models behind the first have in ATOM records, and it does not: (names of chains; names
+    of further chains that have residues there which the first lacks).
+
+    Waters do not count. Rows are residues, or atoms; `numbers` tell those of a chain apart.
+    """
+    if is_same_in_all(model, chain, comp_id, *numbers):
+        return NOTHING_LATER
+    waters = [name for name in set(comp_id.tolist()) if _is_water(name)]
+    of_first = model == model[0]
+    later = ~(of_first | hetero | np.isin(comp_id, waters))
+    chains = set(chain[later].tolist()).difference(chain[of_first].tolist())
+    columns = (chain, comp_id, *numbers)
+    told, told_later = (
+        set(zip(*(c[rows].tolist() for c in columns), strict=True)) for rows in (of_first, later)
+    )
+    with_more = {residue[0] for residue in told_later - told} - chains
+    return tuple(sorted(chains)), tuple(sorted(with_more))
+
+
+def _is_water(comp_id: bytes) -> bool:
+    known = component(comp_id.decode("utf-8", "replace"))
+    return known is not None and known.linking == Linking.WATER
 
 
 _DUMMY = b"DUM"

@@ -6,12 +6,19 @@ Definitions: the mmCIF dictionary of the wwPDB (mmcif_pdbx_v50), category ``atom
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, in_capitals, only_later
+from pipeline.parsing.atom_table import (
+    ABSENT,
+    NOTHING_LATER,
+    AtomTable,
+    empty_names,
+    in_capitals,
+    only_later,
+)
 from pipeline.parsing.bcif import BinaryCategory
 from pipeline.parsing.cif_table import Rows, TextTable
 from pipeline.parsing.errors import NotAStructure, ParseError
@@ -54,12 +61,12 @@ def read_atoms(
     _check_columns(table)
     rows: Rows = slice(0, table.n_rows)
     heads = table.run_heads(_RESIDUE_TAGS)
-    later_chains: tuple[bytes, ...] = ()
+    later_chains, later_residues = NOTHING_LATER
     has_models = "pdbx_pdb_model_num" in table and table.n_rows
     if has_models and models == "first" and not table.is_constant("pdbx_pdb_model_num"):
         at = rows if heads is None else heads
         (model,) = table.integers(["pdbx_pdb_model_num"], at)
-        later_chains = _later_chains(table, at, model == model[0])
+        later_chains, later_residues = _later_content(table, at, model)
         of_first = _prefix_or_mask(model == model[0])
         if heads is None:
             rows = of_first
@@ -168,21 +175,32 @@ def read_atoms(
         after_ter=np.zeros(n, bool),
         rounded=not exact,
         later_chains=later_chains,
+        later_residues=later_residues,
         had_lower_case_names=had_lower_case_names,
     )
 
 
-def _later_chains(
-    table: TextTable | BinaryCategory, rows: Rows, of_first: NDArray[np.bool_]
-) -> tuple[bytes, ...]:
-    tag = "auth_asym_id" if "auth_asym_id" in table else "label_asym_id"
-    if tag not in table:
-        return ()
-    if "group_pdb" not in table:
-        (chain,) = table.names([tag], rows)
-        return only_later(chain, of_first, np.zeros(len(chain), bool))
-    chain, group = table.names([tag, "group_pdb"], rows)
-    return only_later(chain, of_first, is_name(group, b"HETATM"))
+def _later_content(
+    table: TextTable | BinaryCategory, rows: Rows, model: NDArray[np.int32]
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    def first_of(*tags: str) -> list[str]:
+        return [tag for tag in tags if tag in table][:1]
+
+    chain_tag = first_of("auth_asym_id", "label_asym_id")
+    if not chain_tag:
+        return NOTHING_LATER
+    number_tag = first_of("auth_seq_id", "label_seq_id")
+    numbers: list[NDArray[Any]] = []
+    if number_tag:
+        numbers += table.integers(number_tag, rows)
+    others = first_of("group_pdb") + first_of("pdbx_pdb_ins_code")
+    chain, comp_id, *texts = table.names(
+        chain_tag + first_of("label_comp_id", "auth_comp_id") + others, rows
+    )
+    columns = dict(zip(others, texts, strict=True))
+    group = columns.pop("group_pdb", empty_names(len(chain)))
+    numbers += columns.values()
+    return only_later(model, chain, comp_id, numbers, is_name(group, b"HETATM"))
 
 
 def count_unread(table: TextTable | BinaryCategory) -> dict[str, int]:

@@ -19,7 +19,7 @@ from pipeline.parsing.atom_table import AtomTable, ChainAtoms
 from pipeline.parsing.entry_info import EntryInfo
 from pipeline.parsing.errors import ParseError
 from pipeline.parsing.polymers import ResidueTable, polymer_residues
-from pipeline.parsing.runs import BackboneGeometry, Runs, is_hydrogen, numbered_by_place
+from pipeline.parsing.runs import BackboneGeometry, Runs, is_hydrogen, numbered_by_place, text
 from pipeline.residues import (
     ALTERNATIVE_SLOT_OF,
     N_SLOTS,
@@ -29,7 +29,11 @@ from pipeline.residues import (
     atom_indices,
     sequence_string,
 )
-from pipeline.residues.components import is_glycosylated_in_glycam, is_name_of_standard
+from pipeline.residues.components import (
+    is_glycosylated_in_glycam,
+    is_name_of_standard,
+    is_of_an_end,
+)
 
 _BITS = (1 << np.arange(N_SLOTS)).astype(np.uint16)
 
@@ -242,32 +246,27 @@ def _build(
     n_residues = len(row)
     joins = np.zeros(n_residues, bool)
     joins[1:] = (np.diff(row) == 1) & (chain[1:] == chain[:-1])
-    comp = runs.atom_comp[atom]
-    name = atoms.name[atom]
+    comp, name = runs.atom_comp[atom], atoms.name[atom]
     columns = altlocs.ResidueAtoms(
         residue, comp, name, atoms.altloc[atom], atoms.occupancy[atom], atoms.coords, atom
     )
     ids = [(auth_id, asym_id) for asym_id, auth_id, _ in table.chains]
     choice = altlocs.choose(columns, joins, chain, ids)
-    if not choice.keep.all():
-        atom, residue, name = atom[choice.keep], residue[choice.keep], name[choice.keep]
-
-    kinds = np.array([c.kind if c else UNKNOWN for c in runs.components], np.int64)
+    found = _fill_slots(columns, choice, runs, row, n_rows)
+    suspects = choice.heterogeneous
+    if len(found.second):
+        suspects = suspects.copy()
+        suspects[found.second] = True
+    if suspects.any():
+        labels = altlocs.with_repeats_labelled(columns, suspects)
+        if labels is not columns.altloc:
+            columns = replace(columns, altloc=labels)
+            choice = altlocs.choose(columns, joins, chain, ids)
+            found = _fill_slots(columns, choice, runs, row, n_rows)
+    source = found.source
+    told = {"unknown_atoms": found.unknown, "ambiguous_atoms": found.ambiguous}
+    flags = flags + [f"{flag}:{n}" for flag, n in told.items() if n]
     modified = np.array([c is None or c.is_modified for c in runs.components], bool)
-
-    kind = kinds[choice.comp][residue]
-    index = atom_indices(_short_codes(name))
-    slot = SLOT_OF[kind, index]
-    row_of_atom = row[residue]
-    # The atom in each slot; of two atoms for one slot the first in the file stays.
-    source = np.full((n_rows, N_SLOTS), -1)
-    _fill(source, row_of_atom, slot, atom)
-    other = ALTERNATIVE_SLOT_OF[kind, index]
-    spare = np.flatnonzero((other >= 0) & (slot < 0))
-    if len(spare):
-        # A force field's name counts only where the proper one is not there.
-        spare = spare[source[row_of_atom[spare], other[spare]] < 0]
-        _fill(source, row_of_atom[spare], other[spare], atom[spare])
     mask = source >= 0
 
     aatype = table.aatype.copy()
@@ -277,8 +276,8 @@ def _build(
     ins = np.zeros(n_rows, np.uint8)
     ins[table.row] = table.ins
     b_factor = np.zeros(n_rows, np.float32)
-    alphas = np.flatnonzero(slot == 1)[::-1]
-    b_factor[row_of_atom[alphas]] = atoms.b_factor[atom[alphas]]
+    alphas = np.flatnonzero(found.slot == 1)[::-1]
+    b_factor[found.row[alphas]] = atoms.b_factor[found.atom[alphas]]
     n, ca, c = (atoms.coords.take(source[:, k], axis=0, mode="clip") / 1000.0 for k in range(3))
     resolved = frames.is_frame(n, ca, c, mask[:, 0] & mask[:, 1] & mask[:, 2])
     _check_unit(n, ca, c, resolved)
@@ -382,15 +381,84 @@ def _short_codes(name: NDArray[np.bytes_]) -> NDArray[np.uint32]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """Atoms of the chosen conformer, and their slots.
+
+    Attributes
+    ----------
+    source : (rows, 14) int
+        The atom in each slot, -1 where none.
+    atom, row, slot : (n,) int
+        Of the atoms kept; slot -1 where the kind of residue has none for the name.
+    second : (k,) int
+        Residues in which two of them have one slot.
+    unknown, ambiguous : int
+        Atoms of standard residues that are none of theirs; those in a slot that might as well be in
+        the other of two.
+    """
+
+    source: NDArray[np.int64]
+    atom: NDArray[np.int64]
+    row: NDArray[np.int64]
+    slot: NDArray[np.int8]
+    second: NDArray[np.int64]
+    unknown: int
+    ambiguous: int
+
+
+def _fill_slots(
+    columns: altlocs.ResidueAtoms,
+    choice: altlocs.AltlocChoice,
+    runs: Runs,
+    row: NDArray[np.int64],
+    n_rows: int,
+) -> _Slots:
+    """Put the atoms of the chosen conformer into their slots; of two for one, the first stays."""
+    atom, residue, name = columns.row, columns.residue, columns.name
+    if not choice.keep.all():
+        atom, residue, name = atom[choice.keep], residue[choice.keep], name[choice.keep]
+    kinds = np.array([c.kind if c else UNKNOWN for c in runs.components], np.int64)
+    kind = kinds[choice.comp][residue]
+    index = atom_indices(_short_codes(name))
+    slot = SLOT_OF[kind, index]
+    row = row[residue]
+    source = np.full((n_rows, N_SLOTS), -1)
+    n_wanted = _fill(source, row, slot, atom)
+    second = residue[:0]
+    if n_wanted > np.count_nonzero(source >= 0):
+        wanted = np.flatnonzero(slot >= 0)
+        second = residue[wanted[source[row[wanted], slot[wanted]] != atom[wanted]]]
+    # A force field's name counts only where the proper one is not there.
+    odd = np.flatnonzero(slot < 0)
+    other = ALTERNATIVE_SLOT_OF[kind[odd], index[odd]]
+    unknown = _n_unknown(name[odd[other < 0]], runs, choice.comp[residue[odd[other < 0]]])
+    spare, other = odd[other >= 0], other[other >= 0]
+    is_free = source[row[spare], other] < 0
+    spare, other = spare[is_free], other[is_free]
+    _fill(source, row[spare], other, atom[spare])
+    ambiguous = int(np.count_nonzero(np.char.startswith(name[spare], b"A")))
+    return _Slots(source, atom, row, slot, second, unknown, ambiguous)
+
+
+def _n_unknown(name: NDArray[np.bytes_], runs: Runs, comp: NDArray[np.integer]) -> int:
+    """How many of the atoms without a slot are heavy atoms that their standard residues lack."""
+    if not len(name):
+        return 0
+    in_standard = name[runs.is_standard_component[comp]]
+    return sum(not is_of_an_end(text(some)) for some in in_standard.tolist())
+
+
 def _fill(
     source: NDArray[np.int64],
     row: NDArray[np.int64],
     slot: NDArray[np.int8],
     atom: NDArray[np.int64],
-) -> None:
-    """Write atoms into their slots, from the last to the first."""
+) -> int:
+    """Write atoms into their slots, from the last to the first; how many there are."""
     wanted = np.flatnonzero(slot >= 0)[::-1]
     source.reshape(-1)[row[wanted] * N_SLOTS + slot[wanted]] = atom[wanted]
+    return len(wanted)
 
 
 def _why_unresolved(mask: NDArray[np.bool_]) -> str:

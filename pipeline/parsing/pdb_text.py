@@ -14,7 +14,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names, in_capitals, only_later
+from pipeline.parsing.atom_table import (
+    ABSENT,
+    NOTHING_LATER,
+    AtomTable,
+    empty_names,
+    in_capitals,
+    is_same_in_all,
+    only_later,
+)
 from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
 from pipeline.parsing.cif_text import newlines_of
 from pipeline.parsing.errors import NotAStructure, ParseError
@@ -200,10 +208,10 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     breaks = np.concatenate([pdb.lines_of(r) for r in (b"MODEL", b"ENDMDL", b"END")])
     breaks.sort()
     segment = np.searchsorted(breaks, lines)
-    later_chains: tuple[bytes, ...] = ()
+    later_chains, later_residues = NOTHING_LATER
     if segment[0] != segment[-1] and models == "first":
         if len(pdb.lines_of(b"MODEL")):
-            later_chains = _later_chains(pdb, segment)
+            later_chains, later_residues = _later_content(pdb, segment)
         else:
             pdb.n_behind_end = _n_other_atoms(pdb, segment)
         lines = lines[segment == segment[0]]
@@ -289,16 +297,23 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
         segid=None if is_constant(segid) else names(segid),
         rounded=not all_exact,
         later_chains=later_chains,
+        later_residues=later_residues,
         had_lower_case_names=had_lower_case_names,
     )
 
 
-def _later_chains(pdb: PdbText, segment: NDArray[np.intp]) -> tuple[bytes, ...]:
+def _later_content(
+    pdb: PdbText, segment: NDArray[np.intp]
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     rows = pdb.fields(pdb.atom_lines)
-    heads = run_heads(rows, [(17, 27)])
-    _, chain, _ = comp_and_chain(rows, heads)
+    heads = np.union1d(run_heads(rows, [(17, 27)]), changes(segment))
+    model = segment[heads]
+    if is_same_in_all(model, np.ascontiguousarray(rows[heads, 17:27]).view("S10").ravel()):
+        return NOTHING_LATER
+    comp_id, chain, _ = comp_and_chain(rows, heads)
+    numbers = np.ascontiguousarray(rows[heads, 22:27]).view("S5").ravel()
     hetero = pdb.is_hetero[pdb.atom_lines[heads]]
-    return only_later(chain, segment[heads] == segment[0], hetero)
+    return only_later(model, chain, comp_id, [numbers], hetero)
 
 
 def count_unread(pdb: PdbText) -> dict[str, int]:

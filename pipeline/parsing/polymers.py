@@ -100,15 +100,27 @@ def polymer_residues(
             continue
         if asym_id in n_of_id:
             flags.append(f"several_chains_of_one_id:{asym_id}")
-        for copy in _split_copies(chosen, runs, atoms, geometry, polymer, info, flags):
-            number = n_of_id[asym_id] = n_of_id.get(asym_id, 0) + 1
+        pending = _split_copies(chosen, runs, atoms, geometry, polymer, info, flags)
+        while pending:
+            copy = pending.pop(0)
+            number = n_of_id.get(asym_id, 0) + 1
             label = asym_id if number == 1 else f"{asym_id}.{number}"
+            places = None
+            if polymer.sequence is not None:
+                remarks: list[str] = []
+                places = reconcile.placed(copy, runs, geometry, polymer, label, remarks)
+                if places is None:
+                    # A sequence that is set aside does not say that the chain is one, either.
+                    free = replace(polymer, sequence=None)
+                    pieces = _split_copies(copy, runs, atoms, geometry, free, info, flags)
+                    if len(pieces) > 1:
+                        pending = pieces + pending
+                        continue
+                flags += remarks
+            n_of_id[asym_id] = number
             n_repeats = int(np.count_nonzero(runs.part[copy]))
             if n_repeats:
                 flags.append(f"repeated_numbers:{label}:{n_repeats}")
-            places = None
-            if polymer.sequence is not None:
-                places = reconcile.placed(copy, runs, geometry, polymer, label, flags)
             if places is not None:
                 rows, residue = places - 1, np.arange(len(places))
                 if (rows[1:] <= rows[:-1]).any():
@@ -124,6 +136,9 @@ def polymer_residues(
                 n_fallen = n_falls(copy[firsts], runs, geometry)
                 if n_fallen:
                     flags.append(f"numbers_fall:{label}:{n_fallen}")
+                n_unspanned = geometry.n_unspanned(copy[firsts])
+                if n_unspanned:
+                    flags.append(f"wide_gaps:{label}:{n_unspanned}")
                 kinds = runs.aatypes[runs.comp[copy[firsts]]]
             described = polymer if places is not None else replace(polymer, sequence=None)
             chains.append((label, text(runs.auth_asym[copy[0]]) or "_", described))

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from pipeline.chain import Beside, Chain, EntryMetadata
 from pipeline.parsing import cif_atoms, pdb_text
 from pipeline.parsing.assembly import build_assembly
-from pipeline.parsing.atom_table import AtomTable, ChainAtoms, without_dummies
+from pipeline.parsing.atom_table import (
+    AtomTable,
+    ChainAtoms,
+    with_undefined_unlocated,
+    without_dummies,
+)
 from pipeline.parsing.bcif import BinaryCif
 from pipeline.parsing.cif_atoms import Models
 from pipeline.parsing.cif_entry import CATEGORIES, read_entry
@@ -169,6 +174,7 @@ def read_chains(
             f"only {n_located} of {len(atoms)} atoms have three coordinates that are numbers "
             + ("in columns 31-54" if file_format == "pdb" else "(_atom_site.Cartn_x, y, z)"),
         )
+    atoms = with_undefined_unlocated(atoms)
     if info.claimed_atoms is not None and _n_atoms_of_one_model(atoms) < info.claimed_atoms // 2:
         # Refinement programs count differently (riding hydrogens, alternates), but none sees
         # twice the atoms that are there.
@@ -178,6 +184,8 @@ def read_chains(
         flags.append("lower_case_atom_names")
     if atoms.later_chains:
         flags.append("chains_of_later_models:" + ",".join(map(text, atoms.later_chains)))
+    if atoms.later_residues:
+        flags.append("residues_of_later_models:" + ",".join(map(text, atoms.later_residues)))
     chains: list[Chain] = []
     dropped: list[DroppedChain] = []
     metadata = info.metadata

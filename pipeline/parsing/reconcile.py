@@ -44,7 +44,8 @@ def set_labels_aside(
     Only in files without entity records. There label ids may be no more than numbers that a writer
     made up: some give every HETATM residue of a polymer an id of its own. With entity records a
     label is a chain, and a cleaved chain is two. A peptide bond from one label to the next proves
-    the cut: molecules may be numbered through under one author's id.
+    the cut: molecules may be numbered through under one author's id. A label that is the same for
+    residues of several author's chains (one for the whole file) is none either.
 
     Returns
     -------
@@ -56,11 +57,14 @@ def set_labels_aside(
     peptide = np.flatnonzero((runs.linking == Linking.PEPTIDE) | (runs.linking == Linking.OTHER))
     cut = np.diff(runs.asym[peptide]) != 0
     cut &= runs.auth_asym[peptide][1:] == runs.auth_asym[peptide][:-1]
-    if not cut.any() or any(
+    told = peptide[(runs.linking[peptide] == Linking.PEPTIDE) & ~runs.hetero[peptide]]
+    joined = np.diff(runs.asym[told]) == 0
+    joined &= runs.auth_asym[told][1:] != runs.auth_asym[told][:-1]
+    if not (cut.any() or joined.any()) or any(
         (ids[peptide] == b"").any() for ids in (runs.label_asym, runs.auth_asym)
     ):
         return []
-    is_cut = False
+    is_cut = bool(joined.any())
     flags = []
     for author in dict.fromkeys(runs.auth_asym[peptide].tolist()):
         chosen = select(np.flatnonzero(runs.auth_asym == author), UNDESCRIBED)

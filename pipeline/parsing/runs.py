@@ -20,6 +20,7 @@ from pipeline.residues import (
     component,
     override_names,
 )
+from pipeline.residues.components import is_name_of_standard
 
 _MAX_PEPTIDE_BOND = round(1000 * MAX_PEPTIDE_BOND)
 """0.001 Å."""
@@ -54,6 +55,8 @@ class Runs:
         ``label_entity_id``.
     comp : (r,) int
         Index into `comp_ids` and `components`, of the run's first atom; `atom_comp` of every atom.
+    is_standard_component : (k,) bool
+        By index into `components`: one of the twenty, under whatever name.
     has_alpha : (r,) bool
         Some atom is named CA.
     is_hetero_residue : (r,) bool
@@ -104,6 +107,7 @@ class Runs:
         may_be_residue = (self.linking == Linking.PEPTIDE) | (self.linking == Linking.OTHER)
         self.is_hetero_residue = may_be_residue & self.hetero & self.has_alpha
         self.aatypes = np.array([c.aatype if c else UNKNOWN for c in self.components], np.int8)
+        self.is_standard_component = np.array([_is_standard(c) for c in self.components], bool)
         self.part = self._parts(atoms)
 
     def __len__(self) -> int:
@@ -114,7 +118,10 @@ class Runs:
         comp_id, special = self.comp_ids[number], override_names()
         capitals = comp_id.upper()
         if comp_id in special:
-            return component(comp_id, self._heavy_atoms(atoms, number))
+            known = component(comp_id, self._heavy_atoms(atoms, number))
+            if is_name_of_standard(comp_id) and not _is_standard(known):
+                known = self._meant_by_most(atoms, number) or known
+            return known
         known = component(comp_id)
         if (
             known is not None
@@ -133,6 +140,19 @@ class Runs:
         """Their names, in all residues of one component."""
         of_comp = (self.atom_comp == number) & ~is_hydrogen(atoms)
         return {text(name) for name in np.unique(atoms.name[of_comp])}
+
+    def _meant_by_most(self, atoms: AtomTable, number: int) -> Component | None:
+        """The amino acid that most residues of one name are, each judged by its own atoms: one of
+        them may have something bound to it."""
+        rows = np.flatnonzero((self.atom_comp == number) & ~is_hydrogen(atoms))
+        run = np.searchsorted(self.firsts, rows, side="right")
+        of_runs = np.split(atoms.name[rows], np.flatnonzero(np.diff(run)) + 1)
+        comp_id = self.comp_ids[number]
+        meant = [
+            component(comp_id, {text(name) for name in set(some.tolist())}) for some in of_runs
+        ]
+        standard = [known for known in meant if _is_standard(known)]
+        return standard[0] if 2 * len(standard) > len(meant) else None
 
     def group_by_author(self) -> None:
         """Let the author's ids say what the chains are."""
@@ -159,11 +179,7 @@ class Runs:
 
     def is_standard(self, runs: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the runs are one of the twenty, under whatever name."""
-        standard = [
-            entry is not None and not entry.is_modified and entry.aatype != UNKNOWN
-            for entry in self.components
-        ]
-        return np.array(standard, bool)[self.comp[runs]]
+        return self.is_standard_component[self.comp[runs]]
 
     def author_keys(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         """Author number, part and insertion code of runs as one integer each."""
@@ -174,6 +190,10 @@ class Runs:
         """All components of a run: several where residues share a place."""
         begin = self.firsts[run]
         return np.unique(self.atom_comp[begin : begin + self.counts[run]]).tolist()
+
+
+def _is_standard(known: Component | None) -> bool:
+    return known is not None and not known.is_modified and known.aatype != UNKNOWN
 
 
 class _Piece:
@@ -308,6 +328,14 @@ class BackboneGeometry:
                 step > 1, reach**2, _MAX_PEPTIDE_BOND**2
             )
         return far | (step < 0)
+
+    def n_unspanned(self, residues: NDArray[np.int64]) -> int:
+        """How often the next residue of a higher number is farther away than the residues between
+        them could reach, and one more."""
+        step = np.diff(self._runs.auth_seq[residues].astype(float))
+        gap = self._squared_gap(residues[:-1], residues[1:])
+        with np.errstate(invalid="ignore"):
+            return int(np.count_nonzero((step > 0) & (gap > ((step + 1) * MAX_ALPHA_STEP) ** 2)))
 
     def _squared_gap(
         self, before: NDArray[np.int64], after: NDArray[np.int64]

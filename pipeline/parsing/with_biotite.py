@@ -192,7 +192,14 @@ def _read_pdb(data: bytes, _: Format, models: Models) -> AtomTable:
     return concatenate(tables)
 
 
-_OF_THE_FILE = ("rounded", "stretch", "segid", "later_chains", "had_lower_case_names")
+_OF_THE_FILE = (
+    "rounded",
+    "stretch",
+    "segid",
+    "later_chains",
+    "later_residues",
+    "had_lower_case_names",
+)
 """What is no column, or not there in what biotite reads."""
 
 

@@ -136,6 +136,10 @@ _PROTEIN_NAMES |= {form: name for name in RESTYPES for form in (name.lower(), na
 
 _TERMINAL_OXYGENS = frozenset({"OXT", "OT", "OT1", "OT2", "OC1", "OC2", "O1", "O2", "O'", "O''"})
 
+# Atoms that CHARMM's patches put into the residue at an end of a chain: CT1, CT2 and CT3; ACE.
+_TERMINAL_CAPS = frozenset({"CT", "NT", "CAT", "CAY", "CY", "OY"})
+_LONE_PAIR = "LP"
+
 # A residue cut off at CG would fit both homoserine (HSE of the CCD) and histidine (of CHARMM), and
 # both norleucine amide (NLN of the CCD) and asparagine (of GLYCAM).
 _TELLING_ATOMS = {
@@ -183,6 +187,12 @@ def is_name_of_standard(comp_id: str) -> bool:
     return comp_id in _AATYPES or comp_id in _PROTEIN_NAMES
 
 
+def is_of_an_end(atom_name: str) -> bool:
+    """Whether an atom that has no slot belongs to an end of a chain (OXT, a cap), or is a lone
+    pair."""
+    return atom_name in _TERMINAL_OXYGENS | _TERMINAL_CAPS or atom_name.startswith(_LONE_PAIR)
+
+
 def is_glycosylated_in_glycam(known: Component) -> bool:
     """Whether it is an ASN, SER or THR under the name that GLYCAM gives to one with a glycan."""
     return known.comp_id in _GLYCOSYLATED and not known.is_modified
@@ -193,10 +203,13 @@ def _agrees_with_protein(comp_id: str, atoms: frozenset[str]) -> bool:
     allowed = _TERMINAL_OXYGENS | SLOT_OF_NAME[_AATYPES[parent]].keys()
     if parent == "ILE":
         allowed |= {"CD"}
+    if comp_id != "LYN":  # lysinamide of the CCD has an NT
+        allowed |= _TERMINAL_CAPS
     telling = _TELLING_ATOMS.get(comp_id)
     # GROMACS has massless sites beside CH3 and NH3+: MCB1, MNZ2.
-    atoms = frozenset(atom for atom in atoms if not atom.startswith(("MC", "MN")))
-    return "CA" in atoms and atoms <= allowed and (telling is None or bool(telling & atoms))
+    no_atoms = ("MC", "MN", _LONE_PAIR)
+    odd = {name for name in atoms - allowed if not name.startswith(no_atoms)}
+    return "CA" in atoms and not odd and (telling is None or bool(telling & atoms))
 
 
 def _override(comp_id: str, atoms: frozenset[str] | None) -> Component | None:
@@ -265,8 +278,9 @@ def component(comp_id: str, atom_names: Collection[str] | None = None) -> Compon
         Residue name, without blanks; capitals matter.
     atom_names : collection of str, optional
         Heavy atoms seen under this name, read only for `override_names`. There the name of a force
-        field wins if these are all atoms of the residue it means; else the CCD does. Without them
-        such a name means what the CCD says, or, if four letters long, what the force field does.
+        field wins if these are all atoms of the residue it means, of caps or lone pairs; else the
+        CCD does. Without them such a name means what the CCD says, or, if four letters long, what
+        the force field does.
 
     Returns
     -------

@@ -17,13 +17,16 @@ from .components import KINDS
 from .types import RESTYPES, UNKNOWN
 
 # Read for a slot that nothing fills under its proper name: CHARMM and GROMACS write CD for CD1 of
-# isoleucine; a C-terminal oxygen is OT1 (X-PLOR, CHARMM), OC1 (GROMACS), O1 (GROMOS) or O'; and
-# a residue renamed from MSE or SEC may still have its selenium.
+# isoleucine; a C-terminal oxygen is OT1 (X-PLOR, CHARMM), OC1 (GROMACS), O1 (GROMOS) or O'; a
+# residue renamed from MSE or SEC may still have its selenium; and PDB files of before 1996 have A
+# for what is O or N, undecided.
 _TERMINAL_O = ("OT1", "OC1", "O1", "O'")
 _ALTERNATIVES: Mapping[str, Mapping[str, str]] = {
     "ILE": {"CD": "CD1"},
     "MET": {"SE": "SD"},
     "CYS": {"SE": "SG"},
+    "ASN": {"AD1": "OD1", "AD2": "ND2"},
+    "GLN": {"AE1": "OE1", "AE2": "NE2"},
 }
 
 

@@ -48,11 +48,14 @@ def residue(
     number: int | str = 1,
     *,
     place: float | None = None,
-    names: Sequence[str] = ("N", "CA", "C", "O", "CB"),
+    names: Sequence[str] | None = None,
     shift: float = 0.0,
     **fields: object,
 ) -> list[Atom]:
-    """The backbone and CB of a residue at `place` (by default its number) along the chain."""
+    """The backbone, and CB if it has one, of a residue at `place` (by default its number) along the
+    chain."""
+    if names is None:
+        names = ("N", "CA", "C", "O") if comp == "GLY" else ("N", "CA", "C", "O", "CB")
     at = float(number) if place is None else place
     fields.setdefault("seq", str(number))
     atoms = []

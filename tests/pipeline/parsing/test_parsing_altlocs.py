@@ -57,6 +57,36 @@ def test_the_label_with_the_largest_occupancy_is_kept(kind):
     assert shifts(kind, alternates(1, {"A": "0.70", "B": "0.30"})) == [0]
 
 
+def interleaved(*conformers: list[Atom]) -> list[Atom]:
+    return [atom for same in zip(*conformers, strict=True) for atom in same]
+
+
+@BOTH
+@pytest.mark.parametrize("order", [lambda *parts: [a for p in parts for a in p], interleaved])
+@pytest.mark.parametrize("labels", [("", ""), ("", "B")])
+@pytest.mark.parametrize(("first", "rank"), [("0.30", 1), ("0.50", 0), ("0.70", 0)])
+def test_alternates_without_a_label_are_read_like_labelled_ones(kind, order, labels, first, rank):
+    second = f"{1 - float(first):.2f}"
+    one, other = residue("ALA", 1), residue("ALA", 1, shift=1.0)
+    atoms = order(
+        change(one, altloc=labels[0], occupancy=first),
+        change(other, altloc=labels[1], occupancy=second),
+    )
+    assert shifts(kind, [*atoms, *residue("GLY", 2)])[0] == rank
+    assert read(in_format(kind, atoms)).chains[0].n_altloc == 1
+
+
+@BOTH
+def test_of_several_components_without_labels_the_one_of_larger_occupancy_is_kept(kind):
+    names = ("N", "CA", "C", "O", "CB", "OG")
+    serine = residue("SER", 1, names=names, occupancy="0.40")
+    threonine = residue("THR", 1, names=(*names[:-1], "OG1", "CG2"), occupancy="0.60", shift=1.0)
+    found = read(in_format(kind, serine + threonine)).chains[0]
+    assert sequence_string(found.aatype) == "T"
+    assert found.atom14_mask.tolist() == [0b1111111]
+    assert (found.n_altloc, found.n_microhet) == (1, 1)
+
+
 @BOTH
 def test_ties_go_to_the_smallest_label_whatever_the_order(kind):
     assert shifts(kind, alternates(1, {"B": "0.50", "A": "0.50"})) == [1]

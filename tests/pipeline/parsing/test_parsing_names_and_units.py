@@ -215,6 +215,38 @@ def test_massless_sites_of_gromacs_do_not_hide_a_lysine():
     assert not differing(read(plain).chains, found.chains)
 
 
+# ---- what is bound to a residue ----------------
+
+HIS = tuple(SLOT_OF_NAME[RESTYPES.index("HIS")])
+
+
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+@pytest.mark.parametrize("name", ["HSE", "HSD"])
+@pytest.mark.parametrize("odd", [("NT",), ("CAY", "CY", "OY"), ("LPND", "LP1"), ("CAT", "NT")])
+def test_a_cap_or_lone_pairs_do_not_change_what_a_residue_is(kind, name, odd):
+    atoms = [*whole("SER", 1), *residue(name, 2, names=(*HIS, *odd))]
+    (plain,) = read(in_format(kind, [*whole("SER", 1), *residue("HIS", 2, names=HIS)])).chains
+    found = read(in_format(kind, atoms))
+    assert not differing([plain], found.chains, "metadata")
+
+
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+def test_a_group_bound_to_one_residue_does_not_change_others_of_its_name(kind):
+    def of_name(name: str) -> list[Atom]:
+        first = residue(name, 1, names=HIS)
+        return [*first, *residue(name, 2, names=HIS), *residue(name, 3, names=(*HIS, "P", "O1P"))]
+
+    (plain,) = read(in_format(kind, of_name("HIS"))).chains
+    assert not differing([plain], read(in_format(kind, of_name("HSE"))).chains, "metadata")
+
+
+def test_a_name_of_which_one_residue_alone_could_be_the_force_field_s_is_the_dictionary_s():
+    """The second phosphohistidine lacks its phosphate."""
+    phosphate = ("P", "O1P", "O2P", "O3P")
+    atoms = [*residue("HIP", 1, names=(*HIS, *phosphate)), *residue("HIP", 2, names=HIS)]
+    assert read(pdb_text(atoms)).chains[0].n_modified == 2
+
+
 # ---- names in lower case ----------------
 
 
@@ -237,7 +269,7 @@ def test_names_in_lower_case_among_others_mean_something_else():
     plain = chain(["ALA", "GLY", "SER"])
     odd = [replace(a, name=a.name.lower()) if a.name == "CB" else a for a in plain]
     found = read(pdb_text(odd))
-    assert found.flags == []
+    assert found.flags == ["unknown_atoms:2"]
     assert len(found.chains[0].coords) == len(plain) - sum(a.name == "CB" for a in plain)
 
 

@@ -389,6 +389,53 @@ def test_a_blank_occupancy_is_an_occupied_atom(kind):
     assert read(in_format(kind, atoms)).chains[0].resolved.tolist() == [True, True]
 
 
+@BOTH
+def test_a_gap_that_no_chain_spans_is_flagged_and_one_that_missing_residues_span_is_not(kind):
+    first = change(chain(["ALA", "GLY"]), seq=".")
+
+    def flags(number: int, shift: float) -> list[str]:
+        other = residue("SER", number, place=3, shift=shift, seq=".")
+        return read(in_format(kind, [*first, *other])).flags
+
+    assert flags(3, 40.0) == ["wide_gaps:A:1"]
+    assert flags(6, 40.0) == ["wide_gaps:A:1"]
+    assert flags(20, 40.0) == []
+    assert flags(3, 6.0) == []
+
+
+# ---- names of atoms ----------------
+
+
+@BOTH
+def test_heavy_atoms_that_a_standard_residue_does_not_have_are_counted(kind):
+    backbone = ("N", "CA", "C", "O", "CB")
+    ends = ("OXT", "OT2", "CAY", "NT", "LP1")
+    atoms = residue("SER", 1, names=(*backbone, "OG1", "H", "HG1"))
+    atoms += [*residue("ALA", 2, names=(*backbone, *ends)), *residue("MET", 3)]
+    assert read(in_format(kind, atoms)).flags == ["unknown_atoms:1"]
+    # A modified residue has atoms of its own.
+    atoms[:8] = residue("SEP", 1, names=(*backbone, "OG", "P", "O1P"))
+    assert read(in_format(kind, atoms)).flags == []
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("comp", "old", "new"),
+    [
+        ("ASN", ("CG", "AD1", "AD2"), ("CG", "OD1", "ND2")),
+        ("GLN", ("CG", "CD", "AE1", "AE2"), ("CG", "CD", "OE1", "NE2")),
+    ],
+)
+def test_side_chain_atoms_that_are_o_or_n_are_read_and_counted(kind, comp, old, new):
+    def of(names):
+        return read(in_format(kind, residue(comp, 1, names=("N", "CA", "C", "O", "CB", *names))))
+
+    (plain,), found = of(new).chains, of(old)
+    assert found.flags == ["ambiguous_atoms:2"]
+    assert found.chains[0].atom14_mask.tolist() == plain.atom14_mask.tolist()
+    assert found.chains[0].coords.tolist() == plain.coords.tolist()
+
+
 # ---- coordinates ----------------
 
 
@@ -401,6 +448,32 @@ def test_an_unreadable_coordinate_is_an_absent_atom_and_counted(kind, bad):
     assert found.atom14_mask.tolist() == [BACKBONE]
     assert found.n_bad_atoms == 1
     assert len(found.coords) == 4
+
+
+@BOTH
+@pytest.mark.parametrize("undefined", ["9999.000", "9999.999", "0.000"])
+def test_coordinates_that_say_undefined_are_absent_atoms_and_counted(kind, undefined):
+    first, second, third = residue("ALA", 1), residue("SER", 2), residue("ALA", 3)
+    for atoms in (first, second):
+        atoms[4:] = change(atoms[4:], xyz=(undefined,) * 3)
+    found = read(in_format(kind, first + second + third)).chains[0]
+    assert found.atom14_mask.tolist() == [BACKBONE, BACKBONE, 0b11111]
+    assert found.n_bad_atoms == 2
+    assert len(found.coords) == 13
+
+
+@BOTH
+def test_one_atom_may_be_at_the_origin_in_each_model_and_as_alternates(kind):
+    origin = ("0.000",) * 3
+    atoms = residue("ALA", 1)
+    atoms[4:] = [Atom("CB", xyz=origin, altloc=label, seq="1") for label in "AB"]
+    both = atoms + change(atoms, model=2)
+    assert [c.n_bad_atoms for c in read(in_format(kind, both), models="all").chains] == [0, 0]
+
+
+def test_coordinates_that_equal_9999_in_one_direction_are_read():
+    atoms = change(residue("ALA", 1), xyz=("9999.000", "1.000", "2.000"))
+    assert read(pdb_text(atoms[:3], residue("GLY", 2))).chains[0].n_bad_atoms == 0
 
 
 def test_coordinates_are_thousandths_of_an_angstrom():
@@ -584,6 +657,23 @@ def test_chains_that_only_later_models_have_are_named(write):
     assert read(text).flags == ["chains_of_later_models:B,C"]
     assert [c.label_asym_id for c in read(text).chains] == ["A"]
     assert read(text, models="all").flags == []
+
+
+@pytest.mark.parametrize("write", [pdb_models, cif_text])
+@pytest.mark.parametrize("later", [["ALA", "SER"], ["ALA", "GLY", "SER"]])
+def test_residues_that_later_models_have_beyond_the_first_are_flagged(write, later):
+    atoms = [*chain(["ALA", "GLY"]), *chain(["GLY"], chain="B")]
+    atoms += change([*chain(later), *chain(["GLY"], chain="B")], model=2)
+    assert read(write(atoms)).flags == ["residues_of_later_models:A"]
+    assert read(write(atoms), models="all").flags == []
+
+
+@pytest.mark.parametrize("write", [pdb_models, cif_text])
+def test_an_ensemble_and_models_with_less_or_with_other_waters_are_not_flagged(write):
+    first = [*chain(["ALA", "GLY"]), *residue("HOH", 9, names=("O",))]
+    same, less = change(first, model=2), change(chain(["ALA"]), model=3)
+    other = change([*first, *residue("HOH", 10, names=("O",))], model=4)
+    assert read(write([*first, *same, *less, *other])).flags == []
 
 
 # ---- formats ----------------

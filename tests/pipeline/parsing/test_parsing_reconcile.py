@@ -24,6 +24,7 @@ from tests.support.structure_text import (
     pdb_models,
     pdb_text,
     read,
+    residue,
     seqres,
 )
 
@@ -583,7 +584,7 @@ def test_segids_that_say_nothing_cut_nothing(entry, segids):
     head = ["HEADER    TEST                                    01-JAN-20   1TST"]
     parsed = read(with_segid(two_molecules(entry), segids, head))
     assert shape(parsed) == [("P", 23)]
-    assert parsed.flags == []
+    assert parsed.flags == ["wide_gaps:P:1"]
 
 
 @ENTRIES
@@ -779,3 +780,16 @@ def test_waters_ions_and_ligands_are_not_counted_as_left_out():
         )
     ]
     assert read(in_format("pdb", [*stretch("1ubi"), *other])).flags == []
+
+
+def test_one_label_for_the_chains_of_several_authors_is_set_aside():
+    first = [residue(c, k, asym="A", seq=".") for k, c in enumerate(["ALA", "GLY", "SER"], 1)]
+    other = [
+        residue(c, k, chain="B", asym="A", seq=".", shift=40.0) for k, c in ((1, "TRP"), (2, "MET"))
+    ]
+    found = read(cif_text([a for some in (*first, *other) for a in some]))
+    assert [(c.label_asym_id, c.auth_asym_id, len(c)) for c in found.chains] == [
+        ("A", "A", 3),
+        ("B", "B", 2),
+    ]
+    assert found.flags == ["labels_set_aside:B"]

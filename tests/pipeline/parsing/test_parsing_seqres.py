@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.parsing.seqres import place
 from pipeline.residues import RESTYPES, sequence_string
-from tests.support.structure_text import change, pdb_text, read, residue, seqres
+from tests.support.structure_text import chain, change, pdb_text, read, residue, seqres
 
 
 def remark_465(missing: list[tuple[str, int, str]]) -> list[str]:
@@ -188,3 +188,14 @@ def test_names_of_remark_465_in_lower_case_place_residues_as_capitals_do() -> No
         (one,) = read(pdb_text(lines, atoms)).chains
         assert one.residue_index.tolist() == [4, 5, 6, 7, 8, 9]
         assert one.entity_sequence == "GAS" * 3
+
+
+def test_a_sequence_that_describes_one_of_two_molecules_does_not_join_them_over_a_ter():
+    """The second goes on by one, 50 Å away; each part is then placed for itself."""
+    comps = ["ALA", "GLY", "SER", "THR", "LEU"] * 2
+    peptide = chain(["TRP", "MET", "VAL"], first=11, shift=50.0)
+    text = pdb_text(seqres("A", comps), chain(comps), "TER", peptide, "TER")
+    found = read(text)
+    assert [c.label_asym_id for c in found.chains] == ["A", "A.2"]
+    assert [c.entity_sequence for c in found.chains] == ["AGSTLAGSTL", None]
+    assert found.flags == ["split_by_ter:A", "sequence_mismatch:A.2"]
