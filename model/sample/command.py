@@ -96,6 +96,10 @@ def sample(options: SampleOptions) -> int:
             f"{len(done)} of {several(len(problems), 'sample')} are finished, and whole; the same "
             "command with --resume makes the others"
         ) from None
+    except Exception:
+        if not journal.finished:
+            journal.end()
+        raise
     done, tables = _save_tables(problems, journal, options)
     journal.end()
     if not done:

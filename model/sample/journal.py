@@ -13,7 +13,7 @@ import yaml
 
 from model.checkpoint import checkpoint_named
 from model.errors import AlreadyThere
-from model.output_folder import make_folder
+from model.output_folder import make_folder, write
 from model.sample.options import SampleOptions
 from model.sample.tables import OPTIONS, SampleRows
 from model.trained_network import default_for
@@ -55,7 +55,7 @@ class Journal:
         self.finished: dict[str, SampleRows] = {}
         self.was_complete = False
         asked = _asked(options)
-        left = _read(self._path)
+        left = [] if options.overwrite else _read(self._path)
         if not options.resume:
             advice = "; --resume goes on with the run that was stopped" if left else ""
             make_folder(options.out_dir, options.overwrite, advice)
@@ -72,7 +72,7 @@ class Journal:
             make_folder(options.out_dir, overwrite=False)
         # The last line of what was killed may be cut off: all are written again.
         lines = [asked, *(asdict(rows) for rows in self.finished.values())]
-        self._path.write_text("".join(map(_line, lines)), encoding="utf-8")
+        write(self._path, "".join(map(_line, lines)))
         self._file: IO[str] = self._path.open("a", encoding="utf-8")
 
     def add(self, rows: SampleRows) -> None:
@@ -117,11 +117,21 @@ def _check_same(folder: Path, before: Asked, asked: Asked) -> None:
 
 
 def _read(path: Path) -> list[Any]:
-    """The lines that are whole; none without a journal."""
+    """The lines that are whole; none without a journal.
+
+    Raises
+    ------
+    AlreadyThere
+    """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    lines = path.read_bytes().split(b"\n")
+    try:
+        return [json.loads(line) for line in lines[:-1]]
+    except ValueError:
+        raise AlreadyThere(
+            f"{path} is damaged; --overwrite begins anew"
+        ) from None
 
 
 def _line(value: Asked) -> str:

@@ -154,7 +154,7 @@ def test_sequences_are_kept_as_they_are() -> None:
 def test_a_network_of_the_package_says_what_it_was_trained_on(name: str) -> None:
     assert load_flow(name)[1].settings["tasks"][name] > 0
     known = TrainedOn.from_plain(load_flow(name)[1].trained_on)
-    assert [split for _, split in known.datasets] == ["train"]
+    assert {split for _, split in known.datasets} == {"train"}
     assert known.sequences is not None
     assert len(known.sequences) > 8000
 

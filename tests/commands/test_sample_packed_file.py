@@ -303,7 +303,10 @@ def test_an_atom_too_many_of_a_standard_residue_is_not_one_of_a_modified_residue
     at = next(k for k, line in enumerate(lines) if number_of(line) == "3")
     lines.insert(at, atom(" CX ", "ILE", 3, lines[at], 1.2).replace("HETATM", "ATOM  "))
     said = said_of(tmp_path / "a.pdb", lines)
-    assert said == ["a.pdb: left out: 1 atom without a place (ILE)"]
+    assert said == [
+        "a.pdb: is read with remarks (docs/parsing.md): unknown_atoms:1",
+        "a.pdb: left out: 1 atom without a place (ILE)",
+    ]
 
 
 def test_the_sequence_of_an_entity_has_the_names_of_all_its_chains(tmp_path: Path) -> None:

@@ -189,3 +189,11 @@ def test_a_folder_of_something_else_is_left_alone(ckpt: Path, inputs: Path, tmp_
     (tmp_path / "note.txt").write_text("mine")
     assert run(ckpt, inputs, tmp_path, "--resume") == 2
     assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_a_damaged_journal_is_said_to_be_so(
+    ckpt: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / JOURNAL).write_bytes(b"{}\n\xff{\n{}\n")
+    assert run(ckpt, inputs, tmp_path, "--resume") == 2
+    assert f"{JOURNAL} is damaged" in capsys.readouterr().err
