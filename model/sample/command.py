@@ -87,7 +87,8 @@ def sample(options: SampleOptions) -> int:
         note(f"--temperature 0 takes the likeliest: all --number {request.number} packings are one")
     journal = Journal(options)
     if journal.was_complete:
-        return _end_of_complete(options, problems)
+        _tell_of_complete(options, problems)
+        return FAILURE if unfit or failed else OK
     try:
         unfit += _make(flow, problems, journal, options, note)
     except KeyboardInterrupt:
@@ -167,7 +168,7 @@ def _save_tables(
     return done, save_tables(done, options.out_dir, settings, options.request)
 
 
-def _end_of_complete(options: SampleOptions, problems: Sequence[Problem]) -> int:
+def _tell_of_complete(options: SampleOptions, problems: Sequence[Problem]) -> None:
     """What is said of a folder whose run had come to its end."""
     if new := [p.name for p in problems if not _file(p, options).is_file()]:
         raise AlreadyThere(
@@ -176,7 +177,6 @@ def _end_of_complete(options: SampleOptions, problems: Sequence[Problem]) -> int
         )
     if not options.quiet:
         print(f"{options.out_dir}: {several(len(problems), 'sample')}, all finished before")
-    return OK
 
 
 def _fitting(problems: Sequence[Problem], format: Kind) -> tuple[list[Problem], int]:

@@ -11,12 +11,12 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
-from model.checkpoint import checkpoint_named
+from model.checkpoint import checkpoint_named, own_networks
 from model.errors import AlreadyThere
 from model.output_folder import make_folder, write
 from model.sample.options import SampleOptions
 from model.sample.tables import OPTIONS, SampleRows
-from model.trained_network import default_for
+from model.trained_network import DEFAULT, default_for
 from pipeline.commands.command_line import to_yaml
 from pipeline.commands.words import dashed, listed
 
@@ -61,14 +61,19 @@ class Journal:
             make_folder(options.out_dir, options.overwrite, advice)
         elif left:
             _check_same(options.out_dir, left[0], asked)
-            self.finished = {row["name"]: SampleRows(**row) for row in left[1:]}
-        elif (options.out_dir / OPTIONS).is_file():
-            before = yaml.safe_load((options.out_dir / OPTIONS).read_text(encoding="utf-8"))
+            try:
+                self.finished = {row["name"]: SampleRows(**row) for row in left[1:]}
+            except (TypeError, KeyError):
+                raise _damaged(self._path) from None
+        elif (options.out_dir / OPTIONS).is_file() and not self._path.exists():
+            before = _options_of(options.out_dir / OPTIONS)
             _check_same(options.out_dir, _that_matter(before), _that_matter(_plain(options)))
             self.was_complete = True
             return
         else:
-            # A run that was stopped before its journal was begun has left nothing.
+            # A run that was killed before its journal had a line has made nothing.
+            for unfinished in options.out_dir.glob(f"{JOURNAL}*"):
+                unfinished.unlink()
             make_folder(options.out_dir, overwrite=False)
         # The last line of what was killed may be cut off: all are written again.
         lines = [asked, *(asdict(rows) for rows in self.finished.values())]
@@ -90,12 +95,32 @@ class Journal:
 def _asked(options: SampleOptions) -> Asked:
     """What samples are a function of, but for the inputs' content."""
     asked = _that_matter(_plain(options))
-    path = checkpoint_named(asked.pop("ckpt") or default_for(options.request.task))
+    networks = [checkpoint_named(asked.pop("ckpt") or default_for(options.request.task))]
+    if DEFAULT in own_networks():
+        networks.append(checkpoint_named(DEFAULT))  # it may pack what another one designs
+    return asked | {"ckpt": [_digest(path) for path in networks]}
+
+
+def _digest(path: Path) -> str:
+    digest = sha256()
     with path.open("rb") as file:
-        digest = sha256()
         while chunk := file.read(1 << 20):
             digest.update(chunk)
-    return asked | {"ckpt": digest.hexdigest()}
+    return digest.hexdigest()
+
+
+def _options_of(path: Path) -> Asked:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise _damaged(path)
+    return found
+
+
+def _damaged(path: Path) -> AlreadyThere:
+    return AlreadyThere(f"{path} is damaged, or of another version; --overwrite begins anew")
 
 
 def _plain(options: SampleOptions) -> Asked:
@@ -127,11 +152,12 @@ def _read(path: Path) -> list[Any]:
         return []
     lines = path.read_bytes().split(b"\n")
     try:
-        return [json.loads(line) for line in lines[:-1]]
+        found = [json.loads(line) for line in lines[:-1]]
     except ValueError:
-        raise AlreadyThere(
-            f"{path} is damaged; --overwrite begins anew"
-        ) from None
+        raise _damaged(path) from None
+    if not all(isinstance(line, dict) for line in found):
+        raise _damaged(path)
+    return found
 
 
 def _line(value: Asked) -> str:

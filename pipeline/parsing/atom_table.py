@@ -104,18 +104,17 @@ class AtomTable:
 def with_undefined_unlocated(atoms: AtomTable) -> AtomTable:
     """The atoms; those whose coordinates stand for "undefined" are not located.
 
-    They are 9999.000 or 9999.999 in all three, or exactly 0, 0, 0 in two or more atoms of a model.
-    One atom, or the alternates of one, may be at the origin.
+    They are 9999.000 or 9999.999 in all three, or exactly 0, 0, 0 in two or more atoms of a model,
+    all ATOM or all HETATM. One atom, or the alternates of one, may be at the origin.
     """
     x = atoms.coords[:, 0]
-    odd = np.flatnonzero((x == 0) | ((x >= _UNDEFINED[0]) & (x <= _UNDEFINED[1])))
+    odd = np.flatnonzero((x == 0) | (x == _UNDEFINED[0]) | (x == _UNDEFINED[1]))
     odd = odd[(atoms.coords[odd] == x[odd, None]).all(axis=1) & atoms.located[odd]]
     if not len(odd):
         return atoms
     at_origin = odd[x[odd] == 0]
-    shared = list(
-        zip(atoms.model[at_origin].tolist(), atoms.altloc[at_origin].tolist(), strict=True)
-    )
+    columns = atoms.model, atoms.altloc, atoms.hetero
+    shared = list(zip(*(column[at_origin].tolist() for column in columns), strict=True))
     n_sharing = Counter(shared)
     alone = at_origin[[n_sharing[place] == 1 for place in shared]]
     located = atoms.located.copy()

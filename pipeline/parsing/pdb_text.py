@@ -55,7 +55,8 @@ _RESIDUE_END, _COORDINATES_END = 26, 54
 _MODEL = re.compile(r"MODEL\s+(-?[0-9]{1,9})\s*")
 # Blanks, then an atom with three points where those of its coordinates belong.
 _INDENTED = re.compile(
-    rb"( ++)(?:(?:ATOM  |HETATM)[^\n]{24}(?:[^\n]{3}[0-9]\.[0-9]{3}){3}|TER[ \n])"
+    rb"( ++)(?:(ATOM  |HETATM)[^\n]{24}(?:[^\n]{3}[0-9]\.[0-9]{3}){3}"
+    rb"|TER[ \n]|MODEL +[0-9]|ENDMDL|END[ \n])"
 )
 _OF_ATOMS = ("ATOM", "HETATM", "ANISOU")
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -123,13 +124,16 @@ class PdbText:
         self._may_be_indented = heads[:, 0] == BLANK
 
     def _indents(self) -> list[tuple[int, int]]:
-        """(begin, end) of the blanks before records of atoms, and before TER."""
+        """(begin, end) of the blanks before records of atoms, and before what ends chains and
+        models between them."""
         found = []
+        of_atoms = False
         for start in self.starts[self._may_be_indented & (self.lengths > 3)].tolist():
             match = _INDENTED.match(self.data, start)
             if match:
                 found.append((start, match.end(1)))
-        return found
+                of_atoms = of_atoms or match.group(2) is not None
+        return found if of_atoms else []
 
     def lines_of(self, record: bytes) -> NDArray[np.int64]:
         """Numbers of the lines of a record (its name padded to six characters)."""

@@ -119,6 +119,7 @@ class _Spilled:
         self._heads = heads
         self._counts = run_lengths(heads, len(rows))
         of_head = rows[heads]
+        self._is_hetero = of_head[:, 0] == ord("H")
         self._numbers = np.ascontiguousarray(of_head[:, _END : _END + 4]).view("S4").ravel()
         words = np.ascontiguousarray(of_head[:, _BEGIN:_END]).view("S5").ravel().tolist()
         self.cells = [word.decode("latin-1").ljust(5) for word in words]
@@ -128,14 +129,15 @@ class _Spilled:
             self._where.setdefault(self.cells[place], []).append(place)
         self.around = self._look_around()
         self._name = names(rows[:, 12:16])
-        self._has_alpha = self._has(b"CA")
+        self._with: dict[tuple[bytes, ...], NDArray[np.bool_]] = {}
         self.flags: tuple[str, ...] = ()
 
     def _has(self, *atoms: bytes) -> NDArray[np.bool_]:
         """Which residues have one of the atoms."""
-        found = np.logical_or.reduce([is_name(self._name, atom) for atom in atoms])
-        has: NDArray[np.bool_] = np.logical_or.reduceat(found, self._heads)
-        return has
+        if atoms not in self._with:
+            found = np.logical_or.reduce([is_name(self._name, atom) for atom in atoms])
+            self._with[atoms] = np.logical_or.reduceat(found, self._heads)
+        return self._with[atoms]
 
     def _look_around(self) -> dict[int, _Around]:
         around: dict[int, _Around] = {}
@@ -162,9 +164,10 @@ class _Spilled:
         return int(text) if text.removeprefix(b"-").isdigit() else float("nan")
 
     def _chain_at(self, place: int) -> str:
-        """The id of a residue of a protein without a letter in column 21; else empty."""
+        """The id of a residue of a protein without a letter in column 21; else empty. One of the
+        twenty in a HETATM record is a ligand."""
         cell = self.cells[place] if 0 <= place < len(self.cells) else ""
-        if cell[3:4] != " ":
+        if cell[3:4] != " " or (self._is_hetero[place] and is_name_of_standard(cell[:3])):
             return ""
         found = component(cell[:3].strip())
         is_peptide = found is not None and found.linking == Linking.PEPTIDE
@@ -177,8 +180,10 @@ class _Spilled:
         cells = sorted(self._where)
         known = {cell for cell in cells if _is_known(cell)}
         agreeing = {cell for cell in known if self._has_atoms_of(cell)}
-        inside = {cell for cell in cells if self._is_inside(cell)}
-        beside = {cell for cell in cells if self._is_beside(cell)}
+        runs = self._runs()
+        free = [cell for cell in cells if cell[3:] not in runs]
+        inside = {cell for cell in free if self._is_inside(cell)}
+        beside = {cell for cell in free if self._is_beside(cell)}
         is_standard = {cell: is_name_of_standard(cell[:4]) for cell in cells}
         # A letter before a blank column 22 is no chain id, if chain ids elsewhere are blank.
         is_chain = agreeing - inside - {cell for cell in beside if cell[4] == " "}
@@ -214,6 +219,18 @@ class _Spilled:
         self.flags = _flags(decided, unclear)
         return long
 
+    def _runs(self) -> set[str]:
+        """Chain ids of two letters that three residues in a row have, not all of one name, nor all
+        of a name of four letters that force fields have."""
+        found = set()
+        for one, two, three in zip(self.places, self.places[1:], self.places[2:], strict=False):
+            cells = [self.cells[place] for place in (one, two, three)]
+            if three - one != 2 or len({cell[3:] for cell in cells}) > 1 or cells[0][4] == " ":
+                continue
+            if len({*cells}) > 1 and not all(is_name_of_standard(cell[:4]) for cell in cells):
+                found.add(cells[0][3:])
+        return found
+
     def _has_atoms_of(self, cell: str) -> bool:
         """Whether the atoms allow what the first three letters mean."""
         found = component(cell[:3].strip())
@@ -238,7 +255,7 @@ class _Spilled:
         names."""
         around = {self.around[place] for place in self._where[cell]}
         return all(cell[4] in a.next_to for a in around) and bool(
-            self._has_alpha[self._where[cell]].all()
+            self._has(b"CA")[self._where[cell]].all()
         )
 
     def _is_of_standard(self, cell: str, has_long_chain_ids: bool) -> bool:

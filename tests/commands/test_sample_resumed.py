@@ -197,3 +197,28 @@ def test_a_damaged_journal_is_said_to_be_so(
     (tmp_path / JOURNAL).write_bytes(b"{}\n\xff{\n{}\n")
     assert run(ckpt, inputs, tmp_path, "--resume") == 2
     assert f"{JOURNAL} is damaged" in capsys.readouterr().err
+    (tmp_path / JOURNAL).unlink()
+    (tmp_path / "options.yaml").write_text("a: [")
+    assert run(ckpt, inputs, tmp_path, "--resume") == 2
+    assert "options.yaml is damaged" in capsys.readouterr().err
+
+
+def test_a_run_that_was_killed_before_its_first_line_begins_anew(
+    ckpt: Path, inputs: Path, whole: dict[str, object], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / JOURNAL).write_text('{"task": "des')
+    (out / f"{JOURNAL}.99.tmp").write_text("")
+    assert run(ckpt, inputs, out, "--resume") == 0
+    assert contents(out) == whole
+
+
+def test_a_complete_run_with_a_failed_input_stays_a_failure(
+    ckpt: Path, inputs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    shutil.copytree(inputs, folder)
+    (folder / "bad.pdb").write_text("nothing\n")
+    assert run(ckpt, folder, tmp_path / "out") == 1
+    assert run(ckpt, folder, tmp_path / "out", "--resume") == 1

@@ -195,6 +195,16 @@ def test_a_chain_whose_numbers_go_on_from_the_one_before_it_is_no_name(comps: li
     assert found.flags == []
 
 
+@pytest.mark.parametrize("behind", ["GLU", "MSE", "DAL"])
+def test_a_ligand_behind_a_chain_with_two_letters_does_not_take_it_into_its_own(behind: str):
+    """What stands between residues of chain A by its numbers is of chain BA all the same."""
+    long = of_long_id(pdb_text(chain(["ALA", "SER", "LYS", "GLY"], 11)), "BA")
+    ligand = residue(behind, 401, record="HETATM", place=90)
+    found = read(pdb_text(chain(["ALA", "GLY"]), "TER") + long + "TER\n" + pdb_text(ligand))
+    assert [(c.auth_asym_id, len(c)) for c in found.chains][:2] == [("A", 2), ("BA", 4)]
+    assert not any("letter_names" in flag for flag in found.flags)
+
+
 @pytest.mark.parametrize(("number", "ident"), [(3, "A"), (301, "BA")])
 def test_an_unknown_residue_at_an_end_is_of_the_chain_whose_numbers_go_on(number: int, ident: str):
     """A ligand of its own chain may have a CA, too."""

@@ -300,6 +300,14 @@ def test_blanks_before_some_records_of_atoms_change_nothing(name: str, indent: s
     assert found.flags == [f"indented_records:{len(odd)}", *expected.flags]
 
 
+def test_models_of_an_indented_file_stay_models():
+    models = pdb_text(chain(["ALA", "GLY"]), "ENDMDL", chain(["ALA", "GLY"], shift=9.0), "END")
+    expected = read(models)
+    found = read("".join(f"  {line}\n" for line in models.splitlines()))
+    assert not differing(expected.chains, found.chains)
+    assert len(found.chains) == 1
+
+
 def test_indented_text_that_begins_with_a_record_s_name_is_none():
     plain = pdb_text(chain(["ALA", "GLY"]))
     head = " ATOM      1  N   MET A   1 is the first of 6.000 atoms, TER the last\n TERM\n\n"
