@@ -68,6 +68,8 @@ def main() -> None:
             paths = [
                 p for p in options.folder.resolve().iterdir() if p.name.endswith(FORMATS[name])
             ]
+            if not paths:
+                continue
             for path in paths:
                 (folder / path.name).symlink_to(path)
             least = dict.fromkeys(checkouts, float("inf"))
