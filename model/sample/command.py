@@ -128,12 +128,12 @@ def _make(
     note: Callable[[str], None],
 ) -> int:
     """Make and write the samples that are not there yet; how many could not be written."""
-    before = {
-        p.name for p in problems if p.name in journal.finished and _file(p, options).is_file()
-    }
-    left = [problem for problem in problems if problem.name not in before]
-    if before:
-        note(f"{len(before)} of {several(len(problems), 'sample')} were finished before")
+    for problem in problems:
+        if not _file(problem, options).is_file():
+            journal.finished.pop(problem.name, None)
+    left = [problem for problem in problems if problem.name not in journal.finished]
+    if before := len(problems) - len(left):
+        note(f"{before} of {several(len(problems), 'sample')} were finished before")
     unfit = 0
     with ProgressLine(standard_console(), options.quiet, "sampling") as line:
         run = flow.run(options.request, left, trajectory=options.trajectory, line=line)

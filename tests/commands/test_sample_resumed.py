@@ -132,6 +132,10 @@ def test_what_was_cut_off_by_a_kill_or_taken_away_is_made_again(
     journal.write_bytes(journal.read_bytes()[:-40])
     first = min(out.glob("*.cif"))
     first.unlink()
+    with monkeypatch.context() as patched:
+        stop_after(0, patched)
+        assert run(ckpt, inputs, out, "--resume") == 130
+    assert first.stem not in (out / "metrics.csv").read_text()
     assert run(ckpt, inputs, out, "--resume") == 0
     assert contents(out) == whole
 

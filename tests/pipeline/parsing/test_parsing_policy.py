@@ -471,6 +471,15 @@ def test_one_atom_may_be_at_the_origin_in_each_model_and_as_alternates(kind):
     assert [c.n_bad_atoms for c in read(in_format(kind, both), models="all").chains] == [0, 0]
 
 
+@BOTH
+def test_an_ion_at_the_origin_takes_no_atom_of_a_protein_from_there(kind):
+    atoms = residue("ALA", 1)
+    atoms[1] = change(atoms[1:2], xyz=("0.000",) * 3)[0]
+    ion = change(residue("ZN", 9, names=("ZN",), record="HETATM", chain="B"), xyz=("0.000",) * 3)
+    found = read(in_format(kind, [*atoms, *residue("GLY", 2), *ion]))
+    assert found.chains[0].n_bad_atoms == 0
+
+
 def test_coordinates_that_equal_9999_in_one_direction_are_read():
     atoms = change(residue("ALA", 1), xyz=("9999.000", "1.000", "2.000"))
     assert read(pdb_text(atoms[:3], residue("GLY", 2))).chains[0].n_bad_atoms == 0
