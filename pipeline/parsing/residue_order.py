@@ -103,9 +103,9 @@ def _with_hetero_put_back(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(runs of a chain, those of them that stood behind the others and belong between them).
 
-    The latter count as standing before the TER from then on. Some programs sort all HETATM behind
-    all ATOM, modified residues too. Their numbers say where they belong, if the peptide bonds
-    agree: a ligand has none to the residues next to it.
+    The latter count as standing before the TER from then on, also those that follow the last
+    residue. Some programs sort all HETATM behind all ATOM, modified residues too. Their numbers say
+    where they belong, if the peptide bonds agree: a ligand has none to the residues next to it.
     """
     may_move = runs.is_hetero_residue[of_chain]
     hetero = runs.hetero[of_chain]
@@ -116,15 +116,17 @@ def _with_hetero_put_back(
         return of_chain, of_chain[:0]
     keys = runs.author_keys(of_chain)
     behind = np.arange(len(of_chain)) > fixed[-1]
-    late = np.flatnonzero(may_move & behind & (keys < keys[fixed[-1]]))
+    # What follows the last one needs to be told only behind a TER, which would make it a ligand.
+    late = np.flatnonzero(
+        may_move & behind & ((keys < keys[fixed[-1]]) | runs.after_ter[of_chain])
+    )
     late = late[np.isin(of_chain[late], geometry.with_backbone(of_chain[late]))]
     if not len(late) or (np.diff(keys[fixed]) <= 0).any():
         return of_chain, of_chain[:0]
     late = late[np.argsort(keys[late], kind="stable")]
     gap = np.searchsorted(keys[fixed], keys[late])
     stretch = of_chain[fixed]
-    is_open = np.append(True, ~geometry.bonded(stretch[:-1], stretch[1:]))
-    # In each gap all of them, or none: several may follow each other.
+    is_open = np.concatenate(([True], ~geometry.bonded(stretch[:-1], stretch[1:]), [True]))
     moved = []
     for k in np.unique(gap[is_open[gap]]).tolist():
         within = of_chain[late[gap == k]]
@@ -132,17 +134,24 @@ def _with_hetero_put_back(
             (stretch[k - 1 : k] if k else stretch[:0], within, stretch[k : k + 1])
         )
         bonds = geometry.bonded(chain[:-1], chain[1:])
-        begin = int(k > 0)
-        has_bond = np.append(False, bonds) | np.append(bonds, False)
-        if has_bond[begin : begin + len(within)].all():
-            moved.append((k, within))
+        # At an end those that bonds join to the chain, one after the other; in a gap all of them, or
+        # none, since others may be missing.
+        if k == 0:
+            belongs = np.logical_and.accumulate(bonds[::-1])[::-1]
+        elif k == len(stretch):
+            belongs = np.logical_and.accumulate(bonds)
+        else:
+            belongs = np.full(len(within), (bonds[:-1] | bonds[1:]).all())
+        if belongs.any():
+            moved.append((k, within[belongs]))
     if not moved:
         return of_chain, of_chain[:0]
     runs_moved = np.concatenate([within for _, within in moved])
-    places = np.concatenate([np.full(len(within), fixed[k]) for k, within in moved])
+    gaps = np.concatenate([np.full(len(within), k) for k, within in moved])
+    places = np.append(fixed, fixed[-1] + 1)[gaps]
     runs.after_ter[runs_moved] = False
     if runs.stretch is not None:
-        runs.stretch[runs_moved] = runs.stretch[of_chain[places]]
+        runs.stretch[runs_moved] = runs.stretch[of_chain[np.append(fixed, fixed[-1])[gaps]]]
     stay = ~np.isin(of_chain, runs_moved)
     # What is moved stands behind all places, so that these do not shift.
     return np.insert(of_chain[stay], places, runs_moved), runs_moved

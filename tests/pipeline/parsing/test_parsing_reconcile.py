@@ -533,6 +533,36 @@ def test_modified_residues_behind_ter_are_put_back_where_bonds_join_them(entry, 
 
 
 @ENTRIES
+@pytest.mark.parametrize("places", [{20}, {19, 20}, {1}, {1, 9, 19, 20}, {1, 2, 20}])
+def test_modified_residues_behind_ter_are_put_back_at_the_ends_of_the_chain(entry, places):
+    whole = by_residue(
+        change(stretch(entry), record="ATOM"),
+        lambda p: {"comp": "MSE", "record": "HETATM"} if p in places else {},
+    )
+    ligand = change(moved(residues(stretch(entry))[9], 60), record="HETATM", number="301")
+    apart = [[a for a in whole if a.record == record] for record in ("ATOM", "HETATM")]
+    parsed = read(pdb_text(apart[0], "TER", apart[1], ligand, "END"))
+    assert spelled(parsed) == spelled(read(pdb_text(whole)))
+    assert parsed.flags == [f"put_in_order:A:{len(places)}"]
+    assert parsed.metadata.n_ligands == 1
+
+
+@ENTRIES
+@pytest.mark.parametrize("ligand", [[9], [9, 10]], ids=["one", "dipeptide"])
+@pytest.mark.parametrize("first", [-5, 21, 301])
+def test_a_ligand_behind_ter_that_no_bond_joins_to_an_end_stays_one(entry, ligand, first):
+    chain = change(stretch(entry), record="ATOM")
+    groups = [residues(stretch(entry))[k] for k in ligand]
+    acids = [
+        change(moved(group, 60), comp="MSE", record="HETATM", number=str(first + k))
+        for k, group in enumerate(groups)
+    ]
+    parsed = read(pdb_text(chain, "TER", *acids, "END"))
+    assert shape(parsed) == [("A", 20)]
+    assert parsed.metadata.n_ligands == len(ligand)
+
+
+@ENTRIES
 @BOTH
 def test_a_free_amino_acid_whose_number_is_within_a_gap_stays_a_ligand(entry, kind):
     chain = [a for a in change(stretch(entry), record="ATOM", seq=".") if a.number != "10"]
