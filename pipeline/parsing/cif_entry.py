@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby
 
@@ -16,7 +15,7 @@ import numpy as np
 from pipeline.chain import EntryMetadata
 from pipeline.entry_ids import is_alphafold_db_id, is_pdb_id
 from pipeline.parsing.cif_words import Column
-from pipeline.parsing.confidence import is_alphafold_db_title, is_experimental, states_prediction
+from pipeline.parsing.confidence import is_alphafold_db_title, is_experimental, with_statements
 from pipeline.parsing.connections import connections_of_category
 from pipeline.parsing.diffraction import XRayRows, rows_of_xrays
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
@@ -114,9 +113,7 @@ def _read_entry(category: Categories, block_name: str) -> EntryInfo:
         is_experimental(metadata.method) or metadata.resolution or category("refine")
     )
     has_origin = bool(is_measured or metadata.method or metadata.source) or _has_cell(category)
-    if not has_origin and metadata.confidence_kind is None and _is_prediction(category):
-        metadata = replace(metadata, confidence_kind="plddt")
-    return EntryInfo(
+    info = EntryInfo(
         metadata=metadata,
         polymers=polymers,
         entities=entities,
@@ -128,6 +125,9 @@ def _read_entry(category: Categories, block_name: str) -> EntryInfo:
         has_origin=has_origin,
         flags=no_days_of_cif(text for column in _dates(category) for text in column) + xrays.flags,
     )
+    if info.may_look_predicted:
+        info = with_statements(info, _statements(category), is_handed_in=False)
+    return info
 
 
 def _has_cell(category: Categories) -> bool:
@@ -136,14 +136,14 @@ def _has_cell(category: Categories) -> bool:
     return any(edge is not None and edge > 1 for edge in edges)
 
 
-def _is_prediction(category: Categories) -> bool:
-    texts = [
+def _statements(category: Categories) -> list[str | None]:
+    """Texts that may say that the structure is a prediction."""
+    return [
         text
         for name in ("struct", "software")
         for tag in CATEGORIES[name]
         for text in category(name).get(tag, ())
     ]
-    return states_prediction(texts)
 
 
 def _first(columns: Mapping[str, Column], *tags: str) -> str | None:

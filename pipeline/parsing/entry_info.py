@@ -104,6 +104,8 @@ class EntryInfo:
     has_origin : bool
         It names a method, a resolution, a database or a unit cell. Without any, what its texts and
         its values look like may tell what it is.
+    says_prediction : bool
+        It says that the structure is a prediction, and not what its B-factors are.
     flags : tuple of str
         Remarks on what the header says.
     read_every_b_factor : callable or None
@@ -120,6 +122,7 @@ class EntryInfo:
     claimed_atoms: int | None = None
     is_measured: bool = False
     has_origin: bool = False
+    says_prediction: bool = False
     flags: tuple[str, ...] = ()
     read_every_b_factor: Callable[[], AtomTable] | None = None
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.chain import EntryMetadata
 from pipeline.parsing.cif_entry import source_of
-from pipeline.parsing.confidence import is_experimental, states_prediction
+from pipeline.parsing.confidence import is_experimental, with_statements
 from pipeline.parsing.connections import connections_of_links
 from pipeline.parsing.entry_info import Assembly, AssemblyPart, EntryInfo, Polymer
 from pipeline.parsing.header_values import (
@@ -109,14 +109,13 @@ def with_signs(info: EntryInfo, lines: Sequence[str], has_parent: bool) -> Entry
     # References are about something else.
     texts = [line[6:] for line in lines if line[:10] != "REMARK   1"]
     texts += [info.metadata.title or ""]  # where one line's end is not a word's
-    if has_parent or states_prediction(texts):
-        return replace(info, metadata=replace(info.metadata, confidence_kind="plddt"))
-    return info
+    return with_statements(info, texts, is_handed_in=has_parent)
 
 
 _X_RAY_DATA, _NEUTRON_DATA = b"REMARK   3  X-RAY DATA.", b"REMARK   3  NEUTRON DATA."
 """What is said of neutrons stands before or behind; REMARK 200 follows, and is of X-rays alone."""
 _R_FREE = b"REMARK   3   FREE R VALUE  "
+_HIGHEST = b"REMARK   3   RESOLUTION RANGE HIGH "
 _COMPLETENESS = (
     b"REMARK 200  COMPLETENESS FOR RANGE ",
     b"REMARK   3   COMPLETENESS FOR RANGE ",
@@ -127,25 +126,38 @@ _COMPLETENESS = (
 def with_data_quality(info: EntryInfo, head: bytes) -> EntryInfo:
     """What REMARK 3 and 200 say of the data and of how well they are met.
 
-    The few lines are looked for in the text: these remarks may have many thousand.
+    The few lines are looked for in the text: these remarks may have many thousand. Refinement
+    programs write the resolution there, and no REMARK 2.
 
     Parameters
     ----------
     head : bytes
         The lines before the first atom.
     """
+    whole = head
     # SHELXL gives an R of the strong reflections as well, which compares with no other program's.
     head = head[max(0, head.find(_X_RAY_DATA)) :]
     if (begin := head.find(_NEUTRON_DATA)) > 0:
         head = head[:begin] + head[max(begin, head.find(b"REMARK 200")) :]
     r_free = [r_free_of(v) for label, v in _said(head, _R_FREE) if "SIG" not in label]
     shares = [completeness_of(v) for start in _COMPLETENESS for _, v in _said(head, start)]
+    resolution = info.metadata.resolution
+    if resolution is None and b"REMARK   2 RESOLUTION" not in whole:
+        limits = [_resolution(v) for _, v in _said(head, _HIGHEST)]
+        resolution = next((v for v in limits if v is not None), None)
+    is_measured = info.is_measured or resolution is not None
     metadata = replace(
         info.metadata,
+        resolution=resolution,
         r_free=next((v for v in r_free if v is not None), None),
         data_completeness=next((v for v in shares if v is not None), None),
     )
-    return replace(info, metadata=metadata)
+    return replace(
+        info,
+        metadata=metadata,
+        is_measured=is_measured,
+        has_origin=info.has_origin or is_measured,
+    )
 
 
 def _said(head: bytes, start: bytes) -> Iterator[tuple[str, str]]:
@@ -157,6 +169,15 @@ def _said(head: bytes, start: bytes) -> Iterator[tuple[str, str]]:
             label, _, value = line.partition(":")
             yield label, value.strip()
         at = head.find(start, at + len(start))
+
+
+def _resolution(text: str) -> float | None:
+    """Å; `None` if it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < 1000 else None
 
 
 def _has_cell(line: str) -> bool:
@@ -193,11 +214,7 @@ def _metadata(records: dict[str, list[str]], remarks: dict[str, list[str]]) -> E
     for line in remarks["  2"]:
         match = _RESOLUTION.match(line)
         if match:
-            try:
-                value = float(match[1])
-            except ValueError:
-                continue
-            resolution = value if 0 < value < 1000 else None
+            resolution = _resolution(match[1])
     deposited, revised = _dates(records)
     releases = map(day_of_pdb, revised)
     methods = _joined(records["EXPDTA"], 10, 79).upper()

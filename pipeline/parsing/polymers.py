@@ -96,6 +96,9 @@ def polymer_residues(
                 flags.append(f"label_seq_missing:{asym_id}:{n_missing}")
         if not len(chosen):
             chosen = select(of_chain, polymer)
+            n_free = _n_free_amino_acids(of_chain, chosen, runs, geometry)
+            if n_free and len(chosen):
+                flags.append(f"free_amino_acids:{asym_id}:{n_free}")
         if not len(chosen):
             continue
         if asym_id in n_of_id:
@@ -253,6 +256,20 @@ def _without_free_amino_acids(
     while not len(certain) and end - begin > 1 and not bonds[begin]:
         begin += 1
     return chosen[begin:end]
+
+
+def _n_free_amino_acids(
+    of_chain: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    runs: Runs,
+    geometry: BackboneGeometry,
+) -> int:
+    """How many residues with a backbone are taken for ligands, and stand behind no TER that says
+    so."""
+    may_be = (runs.linking[of_chain] == Linking.PEPTIDE) & ~runs.after_ter[of_chain]
+    if np.count_nonzero(may_be) <= len(chosen):
+        return 0
+    return len(geometry.with_backbone(of_chain[may_be & ~np.isin(of_chain, chosen)]))
 
 
 def _split_copies(

@@ -117,9 +117,7 @@ def _with_hetero_put_back(
     keys = runs.author_keys(of_chain)
     behind = np.arange(len(of_chain)) > fixed[-1]
     # What follows the last one needs to be told only behind a TER, which would make it a ligand.
-    late = np.flatnonzero(
-        may_move & behind & ((keys < keys[fixed[-1]]) | runs.after_ter[of_chain])
-    )
+    late = np.flatnonzero(may_move & behind & ((keys < keys[fixed[-1]]) | runs.after_ter[of_chain]))
     late = late[np.isin(of_chain[late], geometry.with_backbone(of_chain[late]))]
     if not len(late) or (np.diff(keys[fixed]) <= 0).any():
         return of_chain, of_chain[:0]
@@ -134,8 +132,8 @@ def _with_hetero_put_back(
             (stretch[k - 1 : k] if k else stretch[:0], within, stretch[k : k + 1])
         )
         bonds = geometry.bonded(chain[:-1], chain[1:])
-        # At an end those that bonds join to the chain, one after the other; in a gap all of them, or
-        # none, since others may be missing.
+        # At an end those that bonds join to the chain, one after the other; in a gap all of them,
+        # or none, since others may be missing.
         if k == 0:
             belongs = np.logical_and.accumulate(bonds[::-1])[::-1]
         elif k == len(stretch):

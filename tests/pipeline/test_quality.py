@@ -249,6 +249,37 @@ def pdb_with(*remarks: str) -> bytes:
     return "\n".join([*remarks, runs.peptide(5)]).encode()
 
 
+HIGHEST = "REMARK   3   RESOLUTION RANGE HIGH (ANGSTROMS) : {}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "resolution"),
+    [
+        (["REMARK   2 RESOLUTION.    1.80 ANGSTROMS.", HIGHEST.format("1.79")], 1.8),
+        ([HIGHEST.format("3.90")], 3.9),
+        (["REMARK   2", HIGHEST.format("3.90")], 3.9),
+        ([HIGHEST.format("NULL")], None),
+        ([HIGHEST.format("0.00")], None),
+        (["REMARK   3   BIN RESOLUTION RANGE HIGH           :    3.291"], None),
+        (["REMARK   2 RESOLUTION. NOT APPLICABLE.", HIGHEST.format("3.90")], None),
+        (
+            [
+                *("REMARK   3  NEUTRON DATA.", HIGHEST.format("2.20")),
+                *("REMARK   3  X-RAY DATA.", HIGHEST.format("1.50")),
+            ],
+            1.5,
+        ),
+    ],
+)
+def test_the_resolution_of_a_file_of_a_refinement_program_stands_in_remark_3(lines, resolution):
+    entry = read_chains(pdb_with(*lines), "x")
+    found = entry.metadata.resolution
+    assert found is None if resolution is None else found == pytest.approx(resolution)
+    # What has a resolution was measured: nobody's word makes its B-factors a confidence.
+    known = read_chains(pdb_with(*lines), "x", b_factor_is="plddt")
+    assert (known.metadata.confidence_kind is None) == (resolution is not None)
+
+
 @pytest.mark.parametrize(
     ("lines", "r_free", "completeness"),
     [

@@ -57,6 +57,18 @@ def predicted(entry: str, low: float = 48.0, high: float = 97.0) -> list[Atom]:
     return [replace(a, b=values[a.number, a.ins]) for a in atoms]
 
 
+def of_atoms(atoms: Sequence[Atom], slope: float) -> list[Atom]:
+    """The same with values that rise from the backbone to the end of a side chain, or fall."""
+    steps = {"G": 1, "D": 2, "E": 3, "Z": 4, "H": 5, "B": 0}
+    inner = ("N", "CA", "C", "O", "OXT")
+    return [
+        a
+        if a.name in inner
+        else replace(a, b=f"{float(a.b) + slope * (1 + steps.get(a.name[1:2], 0)):.2f}")
+        for a in atoms
+    ]
+
+
 def record(name: str, *texts: str) -> str:
     return "".join(f"{name:<10}{text}\n" for text in texts)
 
@@ -260,10 +272,8 @@ def test_a_metric_of_modelcif_says_it_and_nothing_about_a_database(head, metric,
     text = written("cif", predicted(entry), f"{head}\n{computed}# \n{METRICS[metric]}# \n")
     assert told(read(text)) == ("plddt", None, [])
     assert values(read(text)) == values(read(written("cif", predicted(entry))))
-    of_atoms = [
-        replace(a, b=f"{float(a.b) - k % 5:.2f}") for k, a in enumerate(predicted(entry, 60, 95))
-    ]
-    text = written("cif", of_atoms, f"{head}\n# \n{METRICS[metric]}# \n")
+    atoms = of_atoms(predicted(entry, 60, 95), -2)
+    text = written("cif", atoms, f"{head}\n# \n{METRICS[metric]}# \n")
     assert told(read(text)) == ("plddt", None, [])
 
 
@@ -285,6 +295,16 @@ def test_values_like_plddt_are_flagged_and_stay_b_factors(low, high, kind, entry
     assert told(bare) == (None, None, ["looks_like_plddt"])
     assert told(read(written(kind, atoms, NO_CELL[kind]))) == told(bare)
     assert max(values(bare)) == pytest.approx(high, rel=0.01)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_plddt_for_each_atom_is_known_by_falling_along_side_chains(kind, entry):
+    """AlphaFold 3's models, once another program has left out what they say of themselves."""
+    atoms = of_atoms(predicted(entry, 60, 95), -2)
+    assert told(read(written(kind, atoms))) == (None, None, ["looks_like_plddt"])
+    known = read(written(kind, atoms), b_factor_is="plddt")
+    assert told(known) == ("plddt", None, [])
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -315,7 +335,8 @@ def test_values_that_are_all_equal_out_of_range_or_of_atoms_are_not_flagged(kind
         predicted(entry, 60, 120),
         predicted(entry, -5, 90),
         predicted(entry, 5, 30),
-        [replace(a, b=f"{float(a.b) - k % 5:.2f}") for k, a in enumerate(atoms)],
+        of_atoms(atoms, 0.5),
+        of_atoms(predicted(entry, 5, 30), -0.5),
     ]
     for other in others:
         assert told(read(written(kind, other))) == (None, None, [])
@@ -354,6 +375,45 @@ def test_values_that_are_no_confidence_are_not_made_one(kind, b):
     found = read(written(kind, atoms, SAYS[kind]))
     assert told(found) == (None, None, ["no_confidence"])
     assert set(values(found)) == {float(b)}
+
+
+IN_PASSING = {
+    "PARENT": {"pdb": "PARENT N/A\n"},
+    "title": {
+        "pdb": record("TITLE", "PREDICTED STRUCTURE MODEL 1"),
+        "cif": "_struct.title 'PREDICTED STRUCTURE MODEL 1'\n# \n",
+    },
+    "remark": {"pdb": "REMARK   6 SECONDARY STRUCTURE PREDICTION BY DSSP\n"},
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [
+        pytest.param(kind, head, id=f"{where}-{kind}")
+        for where, heads in IN_PASSING.items()
+        for kind, head in heads.items()
+    ],
+)
+def test_a_prediction_may_have_other_values_than_a_confidence(kind, head, entry):
+    """Models of CASP had errors in Å there, others have what their template had."""
+    for atoms in (predicted(entry, 0.8, 9), of_atoms(predicted(entry, 20, 45), 1)):
+        found = read(written(kind, atoms, head))
+        assert told(found) == (None, None, ["no_confidence"])
+        assert values(found) == values(read(written(kind, atoms)))
+        assert told(read(written(kind, atoms, head), b_factor_is="plddt"))[0] == "plddt"
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(
+    ("kind", "head"), [*IN_PASSING["PARENT"].items(), *IN_PASSING["title"].items()]
+)
+def test_a_poor_prediction_has_a_confidence(kind, head, entry):
+    for atoms in (predicted(entry, 25, 45), of_atoms(predicted(entry, 60, 95), -2)):
+        assert told(read(written(kind, atoms, head))) == ("plddt", None, [])
+    low = read(written(kind, predicted(entry, 0.25, 0.45), head))
+    assert told(low) == ("plddt", None, ["confidence_rescaled"])
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -564,13 +564,37 @@ def test_a_ligand_behind_ter_that_no_bond_joins_to_an_end_stays_one(entry, ligan
 
 @ENTRIES
 @BOTH
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("comp", [None, "MSE"])
+def test_amino_acids_behind_a_gap_that_may_be_residues_or_ligands_are_flagged(entry, kind, n, comp):
+    chain = change(stretch(entry, 24), record="ATOM", seq=".")
+    free = by_residue(
+        change([a for group in residues(chain)[-n:] for a in group], record="HETATM"),
+        lambda p: {"comp": comp} if comp and p == n else {},
+    )
+    kept = [a for group in residues(chain)[: -n - 2] for a in group]
+    parsed = read(in_format(kind, [*kept, *free]))
+    if comp and n > 1:
+        # A modified residue in a stretch of bonded ones is no ligand.
+        assert (shape(parsed), parsed.flags) == ([("A", 22)], [])
+        return
+    assert shape(parsed) == [("A", 22 - n)]
+    assert parsed.flags == [f"free_amino_acids:A:{n}"]
+    if kind == "pdb":
+        told = read(pdb_text(kept, "TER", free, "END"))
+        assert shape(told) == [("A", 22 - n)]
+        assert told.flags == [], "TER says that these are ligands"
+
+
+@ENTRIES
+@BOTH
 def test_a_free_amino_acid_whose_number_is_within_a_gap_stays_a_ligand(entry, kind):
     chain = [a for a in change(stretch(entry), record="ATOM", seq=".") if a.number != "10"]
     acid = change(moved(residues(stretch(entry))[9], 60), record="HETATM", seq=".")
     parsed = read(in_format(kind, [*chain, *acid]))
     assert shape(parsed) == [("A", 19)]
     assert parsed.metadata.n_ligands == 1
-    assert parsed.flags == []
+    assert parsed.flags == ["free_amino_acids:A:1"]
 
 
 @ENTRIES
