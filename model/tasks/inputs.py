@@ -401,11 +401,11 @@ def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
     if parsed.dropped:
         chains = ", ".join(f"{c.auth_asym_id} ({c.reason})" for c in parsed.dropped)
         said.append(f"{name}: chains are left out: {chains}")
-    if parsed.n_ends:
+    if parsed.n_ends and parsed.others is None:  # else the task tells it
         ends = several(parsed.n_ends, "residue")
         said.append(f"{name}: left out at the ends of chains, without a backbone: {ends}")
     n_modified = sum(chain.n_modified for chain in parsed.chains)
-    if n_modified and parsed.others is None:  # else the task tells more
+    if n_modified and parsed.others is None:
         said.append(f"{name}: modified residues are read as their parents, or X: {n_modified}")
     if n_microhet := sum(chain.n_microhet for chain in parsed.chains):
         said.append(
@@ -417,7 +417,11 @@ def _remarks(parsed: ParsedEntry, name: str) -> list[str]:
 
 def _left_out(parsed: ParsedEntry) -> tuple[str, ...]:
     counts = {"water": parsed.metadata.n_waters, "hydrogen": parsed.n_hydrogens, **parsed.unread}
-    return tuple(several(number, word) for word, number in counts.items() if number)
+    counted = [several(number, word) for word, number in counts.items() if number]
+    if parsed.n_ends:
+        ends = several(parsed.n_ends, "residue")
+        counted.append(f"{ends} at the ends of chains without a backbone")
+    return tuple(counted)
 
 
 def _of_chains(others: AtomTable, authors: Sequence[str]) -> tuple[AtomTable, str]:

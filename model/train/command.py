@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from model.checkpoint import read_stored
+from model.checkpoint import INFO, read_stored
 from model.flow.clean import BATCH_KEYS
 from model.train.checkpoints import FOLDER, BestCheckpoints, LastCheckpoint, WholeFiles
 from model.train.configurations import with_configurations
@@ -66,12 +66,29 @@ class TrainCLI(LightningCLI):
         parser.set_defaults({"data.columns": COLUMNS})
 
     def _parse_ckpt_path(self) -> None:
-        """See that it can be resumed from; Lightning would read it here, and take what is in it."""
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if path and "://" not in str(path) and "optimizer_states" not in read_stored(Path(path)):
+        """See that this network can go on from it; Lightning would read it here, and take what is
+        in it."""
+        config = self.config[self.config.subcommand]
+        path = config.get("ckpt_path")
+        if not path or "://" in str(path):
+            return
+        stored = read_stored(Path(path))
+        if "optimizer_states" not in stored:
             raise UsageError(
                 f"--ckpt_path {path} was exported: nothing can be resumed from it. Begin with its "
                 f"weights: --model.init_from {path}"
+            )
+        before, now = stored[INFO]["network"], config.model.network.as_dict()
+        others = [
+            f"--model.network.{name} is {before[name]} there and {now[name]} here"
+            for name in now
+            # Rates of dropout change no weight.
+            if name in before and name != "dropout" and before[name] != now[name]
+        ]
+        if others:
+            raise UsageError(
+                f"--ckpt_path {path} is of another network: {'; '.join(others)}. Go on with that "
+                f"one, or begin with what fits of its weights: --model.init_from {path}"
             )
 
     def before_instantiate_classes(self) -> None:

@@ -25,6 +25,7 @@ from pipeline.parsing.atom_table import (
 )
 from pipeline.parsing.cif_atoms import MAX_COORDINATE, Models
 from pipeline.parsing.cif_text import newlines_of
+from pipeline.parsing.elements import read_elements
 from pipeline.parsing.errors import NotAStructure, ParseError
 from pipeline.parsing.fields import (
     BLANK,
@@ -59,7 +60,6 @@ _INDENTED = re.compile(
     rb"|TER[ \n]|MODEL +[0-9]|ENDMDL|END[ \n])"
 )
 _OF_ATOMS = ("ATOM", "HETATM", "ANISOU")
-_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class PdbText:
@@ -282,7 +282,7 @@ def read_atoms(pdb: PdbText, models: Models, *, every_b_factor: bool = False) ->
     return AtomTable(
         model=model,
         hetero=pdb.is_hetero[lines],
-        element=with_hydrogens_named_for_metals(_elements(rows, name), name, comp_id),
+        element=with_hydrogens_named_for_metals(read_elements(rows, name, comp_id), name, comp_id),
         name=name,
         altloc=names(rows[:, 16:17]),
         comp_id=comp_id,
@@ -400,27 +400,3 @@ def _stretches(
         stretch[rows] = np.searchsorted(ends, rows)
         after[rows] = stretch[rows] == len(ends)
     return stretch, after
-
-
-def _elements(rows: Field, name: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
-    """Element symbols (columns 77–78); from the name where those columns hold something else.
-
-    Files from before 1996 have the entry's id and a line number there.
-    """
-    element = names(rows[:, 76:78])
-    letters = element.view(np.uint8).reshape(len(rows), -1) & 0xDF
-    first, second = letters[:, 0], letters[:, -1]
-    proper = (first >= ord("A")) & (first <= ord("Z"))
-    proper &= (second == 0) | ((second >= ord("A")) & (second <= ord("Z")))
-    if proper.all():
-        return element
-    # The first letter of the name is enough to tell hydrogens, all the element is used for.
-    guessed = np.zeros(len(rows), "S2")
-    odd = np.flatnonzero(~proper)
-    unique, inverse = np.unique(name[odd], return_inverse=True)
-    symbols = []
-    for text in unique.tolist():
-        stripped = bytes(c for c in text.upper() if c in _LETTERS)
-        symbols.append(stripped[:1])
-    guessed[odd] = np.array(symbols, "S2")[inverse]
-    return np.where(proper, element, guessed)

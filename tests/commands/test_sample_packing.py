@@ -192,7 +192,8 @@ def test_an_end_without_a_backbone_is_left_out_and_told(tmp_path: Path) -> None:
     (problem,), errors = read_problems(Request("packing", input=given), said.append)
     assert not errors
     assert len(problem) == 9
-    assert said == ["a.pdb: left out at the ends of chains, without a backbone: 3 residues"]
+    assert said == ["a.pdb: left out: 3 residues at the ends of chains without a backbone"]
+    assert problem.left_out == "3 residues at the ends of chains without a backbone"
 
 
 def test_a_side_chain_that_stays_is_seen(flow: Sampler, tmp_path: Path) -> None:

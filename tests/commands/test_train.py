@@ -302,6 +302,17 @@ def test_an_exported_checkpoint_is_fine_tuned_not_resumed(
         fit(dataset, tmp_path / "run", 14, ckpt_path=tmp_path / "small.ckpt")
 
 
+def test_a_run_is_not_resumed_with_another_network(
+    whole: Path, dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError) as error:
+        fit(dataset, tmp_path / "run", 14, ckpt_path=last(whole), model__network__n_blocks=7)
+    assert "--model.network.n_blocks is " in str(error.value)
+    assert " there and 7 here" in str(error.value)
+    assert f"--model.init_from {last(whole)}" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_mean_of_networks_has_the_mean_of_their_weights_and_has_seen_what_each_has(
     whole: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -529,3 +529,64 @@ def test_components_of_five_letters_are_told_apart_in_mmcif():
 def test_the_twenty_and_their_names_have_no_element_but_h_that_begins_with_h():
     """Why a two-letter element that begins with H or D is a hydrogen there."""
     assert not any(n[0] in "HD" for k in range(len(RESTYPES)) for n in SLOT_OF_NAME[k])
+
+
+# ---- elements that stand nowhere but in names ---------------------------------------------------
+
+
+def elements_of(lines: list[str]) -> list[str]:
+    return [
+        e.decode() for e in read_atoms(PdbText(("\n".join(lines) + "\n").encode()), "all").element
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in EXAMPLES.glob("*.pdb*")))
+@pytest.mark.parametrize("margin", ["", "              ", "      1ABC 123"])
+def test_elements_are_told_by_the_names_of_the_archive(name, margin):
+    lines = example(name)
+    told = elements_of(lines)
+    bare = [line[:66] + margin if is_atom(line) else line for line in lines]
+    assert elements_of(bare) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "comp", "element"),
+    [
+        ("ZN  ", " ZN", "ZN"),
+        ("CA  ", " CA", "CA"),
+        ("CL  ", " CL", "CL"),
+        ("MG  ", "MG2", "MG"),
+        (" K  ", "  K", "K"),
+        (" NA ", " NA", "NA"),
+        ("Na+ ", "Na+", "NA"),
+        ("CL- ", "CL-", "CL"),
+        (" SOD", "SOD", "NA"),
+        (" CLA", "CLA", "CL"),
+        ("HG  ", " HG", "HG"),
+        ("FE  ", "HEM", "FE"),
+        (" NA ", "HEM", "N"),
+        ("CL1 ", "LIG", "CL"),
+        (" CL1", "LIG", "C"),
+        ("CD11", "LIG", "C"),
+        ("HO1 ", "LIG", "H"),
+        ("1HB ", "LIG", "H"),
+        ("SE  ", "MSE", "SE"),
+        (" CA ", "MSE", "C"),
+        ("OW  ", "SOL", "O"),
+    ],
+)
+def test_elements_of_ions_and_ligands_are_told_by_their_names(name, comp, element):
+    lines = [pdb_line(a, k)[:66] for k, a in enumerate(residue("GLY", 1))]
+    line = f"HETATM    9 {name} {comp} A   9      10.000  10.000  10.000  1.00  0.00"
+    assert elements_of([*lines, line])[-1] == element
+
+
+@pytest.mark.parametrize(("name", "element"), [("CA1 ", "C"), ("CD  ", "C"), ("ZN  ", "ZN")])
+def test_names_that_all_begin_at_the_left_tell_one_letter_and_ions(name, element):
+    """In such files CA1 of a ligand begins where a calcium does."""
+    comp = " ZN" if element == "ZN" else "LIG"
+    head = [
+        f"ATOM      {k} {n:<4} GLY A   1      10.000  {k}0.000  10.000" for k, n in enumerate("NCO")
+    ]
+    line = f"HETATM    9 {name} {comp} A   9      10.000  10.000  10.000"
+    assert elements_of([*head, line])[-1] == element
