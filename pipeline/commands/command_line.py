@@ -71,19 +71,7 @@ def parse_options(
     SystemExit
         Status 2 for wrong usage, 0 for ``--help`` and ``--print_config``.
     """
-    groups = _groups(options)
-    hints = {
-        field.name: _hints(group)[field.name]
-        for group in groups
-        for field in dataclasses.fields(group)
-        if field.init
-    }
-    parser = _parser(groups, hints, as_started(program), description, first)
-    parser.aliases = {
-        f.metadata["also"]: f.name
-        for f in dataclasses.fields(options)  # type: ignore[arg-type]
-        if "also" in f.metadata
-    }
+    parser: _Parser = _parser(options, as_started(program), description, first)  # type: ignore[arg-type]
     namespace = parser.parse_args(
         _normalise(list(sys.argv[1:] if arguments is None else arguments), parser)
     )
@@ -244,9 +232,17 @@ class Help(jsonargparse.DefaultHelpFormatter):
         return f"{text} (default: {default})"
 
 
-def _parser(
-    groups: list[Any], hints: dict[str, Any], program: str, description: str, first: str | None
-) -> _Parser:
+# A notebook or a test calls a command again and again, and making one takes longer than reading a
+# command line.
+@cache
+def _parser(options: Any, program: str, description: str, first: str | None) -> _Parser:
+    groups = _groups(options)
+    hints = {
+        field.name: _hints(group)[field.name]
+        for group in groups
+        for field in dataclasses.fields(group)
+        if field.init
+    }
     required = [
         f"{f'[{dashed(f.name)}]' if f.name == first else dashed(f.name)} "
         f"{metavar_of(hints[f.name])}"
@@ -263,6 +259,9 @@ def _parser(
         usage=" ".join([program, *required, "[options]"]),
     )
     parser.hints, parser.first = hints, first
+    parser.aliases = {
+        f.metadata["also"]: f.name for f in dataclasses.fields(options) if "also" in f.metadata
+    }
     for group in groups:
         parser.add_class_arguments(group)
     parser.add_argument(

@@ -244,8 +244,8 @@ def _table(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table | None
                 folder.join(name), filesystem=folder.filesystem, page_checksum_verification=True
             ) as file,
         ):
-            present = [c for c in columns if c in file.schema_arrow.names]
-            return file.read(columns=present)
+            names = set(file.schema_arrow.names)
+            return file.read(columns=[c for c in columns if c in names])
     except StorageError:
         raise
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -297,7 +297,8 @@ class _Check:
 
     def _read_group(self, shard: pq.ParquetFile, group: int) -> Rows | None:
         """A row group; where it does not read, say which columns are to blame."""
-        wanted = [n for n in shard_schema().names if not came_later(n, shard.schema_arrow)]
+        schema = shard.schema_arrow  # translated anew each time
+        wanted = [name for name in shard_schema().names if not came_later(name, schema)]
         nulls = NULL_WHERE_LACKING.difference(wanted)
         try:
             return read_rows(shard, self.job.path, [group], [*wanted, *sorted(nulls)])
