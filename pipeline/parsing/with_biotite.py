@@ -82,8 +82,11 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
         return None
 
     def text(*tags: str) -> NDArray[np.bytes_]:
-        texts = values(*tags)
-        return empty_names(n) if texts is None else _names(np.array(texts, str))
+        columns = [texts for tag in tags if (texts := values(tag)) is not None]
+        if not columns:
+            return empty_names(n)
+        of_rows = zip(*columns, strict=True)
+        return _names(np.array([next(filter(None, row), "") for row in of_rows], str))
 
     def numbers(*tags: str) -> NDArray[np.int32]:
         texts = values(*tags) or [""] * n
@@ -199,6 +202,7 @@ _OF_THE_FILE = (
     "later_chains",
     "later_residues",
     "had_lower_case_names",
+    "borrowed",
 )
 """What is no column, or not there in what biotite reads."""
 
