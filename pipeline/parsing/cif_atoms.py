@@ -148,6 +148,11 @@ def read_atoms(
     if "auth_seq_id" in numbers and (numbers["auth_seq_id"] == ABSENT).any():
         (texts,) = table.names(["auth_seq_id"], of_residue)
         ins_code = _split_insertion_codes(texts, numbers["auth_seq_id"], ins_code)
+        if "label_seq_id" in numbers:
+            chain = of_residues[2]
+            from_label = number_by_label(numbers["auth_seq_id"], numbers["label_seq_id"], chain)
+            if from_label.any():
+                tell_borrowed({"auth_seq_id": from_label}, len(chain))
     hetero = is_name(group, b"HETATM")
     if "group_pdb" in table and not (hetero | is_name(group, b"ATOM")).all():
         hetero = _hetero_of_odd_records(group)
@@ -261,6 +266,31 @@ def _split_insertion_codes(
         if match and ins_code[row] in (b"", match[2]):
             numbers[row], ins_code[row] = int(match[1]), match[2]
     return ins_code
+
+
+def number_by_label(
+    numbers: NDArray[np.int32], label: NDArray[np.int32], chain: NDArray[np.bytes_]
+) -> NDArray[np.bool_]:
+    """Give `numbers` that are `ABSENT` those of `label_seq_id`: they differ from it by as much as
+    the last of the chain before them does that has both, or the first behind them.
+
+    Returns
+    -------
+    (n,) bool
+        Where that was done.
+    """
+    done = (numbers == ABSENT) & (label != ABSENT)
+    for name in np.unique(chain[done]):
+        rows = np.flatnonzero((chain == name) & (label != ABSENT))
+        number, found = numbers[rows].astype(np.int64), label[rows].astype(np.int64)
+        is_known = number != ABSENT
+        if is_known.any():
+            nearest = np.where(is_known, np.arange(len(rows)), int(np.argmax(is_known)))
+            found += (number - found)[np.maximum.accumulate(nearest)]
+        fits = np.abs(found) < 2**31
+        done[rows] &= fits
+        numbers[rows] = np.where(is_known | ~fits, number, found)
+    return done
 
 
 def _b_factors(table: TextTable | BinaryCategory, rows: Rows) -> NDArray[np.float64]:

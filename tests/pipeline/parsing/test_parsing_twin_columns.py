@@ -65,11 +65,50 @@ def differing(one: ParsedEntry, other: ParsedEntry) -> list[str]:
 def test_a_name_that_is_not_given_is_that_of_the_twin(tag, every, way):
     plain = block()
     n = len(plain["atom_site"].rows)
-    found = parsed(way(with_words(tag, lambda k, word: word if k % every else "?."[k % 2]), Random(0)))
+    found = parsed(
+        way(with_words(tag, lambda k, word: word if k % every else "?."[k % 2]), Random(0))
+    )
     assert not differing(parsed(way(plain, Random(0))), found)
     assert found.flags == [f"other_column_read:{tag}:{len(range(0, n, every))}"]
 
 
 def test_names_that_neither_column_gives_are_not_told_as_read_elsewhere():
     found = parsed(rewriters.as_the_archive(with_words("label_alt_id", lambda *_: "?"), Random(0)))
+    assert found.flags == []
+
+
+def without_numbers(*, but: int = 0) -> Block:
+    """The author's number is not given where the label's is, but for every `but`-th residue."""
+    labels = block()["atom_site"]
+    label = [row[labels.column("label_seq_id")] for row in labels.rows]
+
+    def is_kept(k: int) -> bool:
+        return label[k] == "." or bool(but and int(label[k]) % but == 0)
+
+    return with_words("auth_seq_id", lambda k, word: word if is_kept(k) else "?")
+
+
+@WRITTEN
+def test_an_author_number_that_is_not_given_goes_on_as_the_labels_do(way):
+    plain = parsed(way(block(), Random(0)))
+    found = parsed(way(without_numbers(but=7), Random(0)))
+    assert plain.chains[0].auth_seq_id[0] != 1
+    assert not differing(plain, found)
+    assert [flag.rpartition(":")[0] for flag in found.flags] == ["other_column_read:auth_seq_id"]
+
+
+@WRITTEN
+def test_without_any_author_number_the_labels_are_the_numbers(way):
+    plain = parsed(way(block(), Random(0)))
+    found = parsed(way(without_numbers(), Random(0)))
+    assert differing(plain, found) == ["auth_seq_id"]
+    assert found.chains[0].auth_seq_id.tolist() == plain.chains[0].residue_index.tolist()
+
+
+@WRITTEN
+@pytest.mark.parametrize("tag", ["auth_seq_id", "label_seq_id"])
+def test_numbers_as_pandas_writes_them_beside_absent_ones_are_read(tag, way):
+    floats = with_words(tag, lambda _, word: word if word in "?." else f"{word}.0")
+    plain, found = (parsed(way(some, Random(0))) for some in (block(), floats))
+    assert not differing(plain, found)
     assert found.flags == []
