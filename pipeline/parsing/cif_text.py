@@ -21,6 +21,7 @@ from pipeline.parsing.cif_words import (
     Column,
     Columns,
     decode_words,
+    may_go_on,
     split_words,
 )
 from pipeline.parsing.errors import Irregular, NotAStructure, ParseError
@@ -244,11 +245,10 @@ class CifText:
         last = end
         while last > line and self._is_void(last - 1):
             last -= 1
-        # A table that runs to the very end of the file may have been cut off: its last row, or,
-        # where the file closes its categories with '# ' as wwPDB archives do, any row after it.
-        # (Other programs write '#' between categories and nothing at the end.)
+        # A table that runs to the very end of the file may have been cut off: its last row, or any
+        # row after it.
         at_end = last == len(self.starts) - 1
-        closed = not at_end or (self.ends_with_newline and b"\n# \n" not in self.data)
+        closed = not at_end or (self.ends_with_newline and not may_go_on(self.data))
         closed &= not self.ends_in_text
         mid_line = at_end and not self.ends_with_newline
         rows = self.buffer[self.starts[line] : self.starts[last]]

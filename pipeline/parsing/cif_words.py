@@ -57,6 +57,20 @@ def decode_words(words: list[bytes]) -> Column:
     return column
 
 
+def may_go_on(data: bytes) -> bool:
+    """Whether text that ends with a row of a table may be the beginning of a file only.
+
+    So it is within a line. Behind one it is if the file closes its tables with a line ``# ``, or
+    with ``#`` and its rows end with a blank, as databases do. Other programs write ``#`` between
+    tables, no blank, and nothing at the end.
+    """
+    last = data.rstrip(b"\n").rpartition(b"\n")[2]
+    if last.lstrip().startswith(b"#"):
+        return False
+    is_closed_elsewhere = b"\n# \n" in data or (b"\n#\n" in data and last.endswith(b" "))
+    return is_closed_elsewhere or not data.endswith(b"\n")
+
+
 def split_words(region: bytes) -> list[bytes]:
     """Words of CIF text that starts at the start of a line; see `tokenise_raw`."""
     if b"'" in region or b'"' in region or b"#" in region or b"\n;" in region:

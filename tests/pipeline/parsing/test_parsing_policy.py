@@ -586,8 +586,19 @@ def test_a_complete_file_is_not_taken_for_a_truncated_one():
         whole().replace("# \n", "#\n"),
     ):
         assert read(text).flags == []
-    no_hash = whole().removesuffix("# \n").replace("# \n", "#\n")
+    # As gemmi writes: lines of #, and none at the end.
+    no_hash = whole().removesuffix("# \n").replace("# \n", "#\n").replace(" \n", "\n")
     assert read(no_hash).flags == []
+
+
+@pytest.mark.parametrize("indent", ["", " "])  # line by line, and by the grammar
+@pytest.mark.parametrize("close", ["# \n", "#\n"])  # wwPDB, AlphaFold DB
+def test_a_cut_between_two_rows_is_flagged_where_the_archive_would_close_the_table(close, indent):
+    text = whole().replace("# \n", close).replace("loop_", f"{indent}loop_")
+    assert read(text).flags == []
+    rows = text.removesuffix(close)
+    assert read(rows).flags == ["maybe_truncated"]
+    assert read(rows[: rows.rindex("\n", 0, -1) + 1]).flags == ["maybe_truncated"]
 
 
 def test_every_cut_within_atom_site_is_flagged_and_loses_at_most_one_row():
