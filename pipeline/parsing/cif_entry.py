@@ -70,6 +70,9 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 """What `read_entry` may ask for: categories, and their tags."""
 
 _PROTEIN_TYPES = frozenset({"polypeptide(l)", "polypeptide(d)", "cyclic-pseudo-peptide"})
+_NO_PROTEIN = re.compile(r"nucle|sacchar|\b[dr]na\b")
+"""In the types of polymers that are none: nucleotides, nucleic acids (peptide nucleic acid among
+them), saccharides. Words that are in neither list leave it to the residues."""
 _MAX_OPERATORS = 10_000
 _MAX_OPERATORS_OF_ALL = 50_000
 _GROUP = re.compile(r"\(([^()]*)\)")
@@ -268,7 +271,10 @@ def _entities(category: Categories) -> dict[str, Polymer]:
         protein: bool | None = False
         if kind == "polymer" or (not kind and ident in types):
             kind_of_polymer = types.get(ident)
-            protein = kind_of_polymer in _PROTEIN_TYPES if kind_of_polymer else None
+            if kind_of_polymer in _PROTEIN_TYPES:
+                protein = True
+            elif kind_of_polymer is None or not _NO_PROTEIN.search(kind_of_polymer):
+                protein = None
         elif not kind:
             protein = None
         polymers[ident] = Polymer(

@@ -118,6 +118,34 @@ def test_a_residue_whose_alternates_stand_apart_is_one_residue():
     assert parsed.chains[0].n_altloc == 1
 
 
+@pytest.mark.parametrize("word", ["polypeptide", "peptide", "PROTEIN", "'other'", "?"])
+def test_residues_decide_where_the_type_of_the_polymer_is_no_word_for_one(word):
+    described = entity(["ALA", "GLY", "SER"])
+    plain = read(cif_text(chain(["ALA", "GLY", "SER"]), before=described))
+    text = cif_text(
+        chain(["ALA", "GLY", "SER"]), before=described.replace("'polypeptide(L)'", word)
+    )
+    found = read(text)
+    assert sequence(found) == sequence(plain) == "AGS"
+    assert found.chains[0].entity_sequence == plain.chains[0].entity_sequence
+    assert found.flags == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "polyribonucleotide",
+        "'peptide nucleic acid'",
+        "'polysaccharide(D)'",
+        "DNA",
+        "'DNA/RNA hybrid'",
+    ],
+)
+def test_a_polymer_whose_type_is_another_one_is_no_protein(word):
+    described = entity(["ALA", "GLY", "SER"]).replace("'polypeptide(L)'", word)
+    assert not read(cif_text(chain(["ALA", "GLY", "SER"]), before=described)).chains
+
+
 def test_without_entity_records_a_chain_is_protein_if_its_residues_are():
     atoms = [*chain(["ALA", "GLY"]), *change(residue("DA", 1), chain="B", asym="B")]
     parsed = read(in_format("pdb", atoms))
