@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pipeline.parsing.cif_table import TextTable, WordTable
-from pipeline.parsing.cif_words import Column, decode_words, may_go_on, tokenise_raw
+from pipeline.parsing.cif_words import Column, decode_words, may_go_on, text_of, tokenise_raw
 from pipeline.parsing.errors import NotAStructure, ParseError
+
+_KEYWORDS = b"data_", b"loop_", b"save_", b"stop_"
 
 
 class CifTokens:
@@ -26,9 +28,7 @@ class CifTokens:
     """
 
     def __init__(self, data: bytes, wanted: str = "atom_site"):
-        if data.startswith(b"\xef\xbb\xbf"):
-            data = data[3:]
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        data = text_of(data)
         blocks: list[tuple[str, dict[str, dict[str, list[bytes]]], set[str]]] = []
         tokens = [*tokenise_raw(data), (b"data_", True)]
         open_ended = may_go_on(data)
@@ -114,4 +114,4 @@ def _is_tag(token: tuple[bytes, bool]) -> bool:
 
 def _ends_values(token: tuple[bytes, bool]) -> bool:
     word, bare = token
-    return bare and (word.startswith(b"_") or word[:5].lower() in (b"data_", b"loop_", b"save_"))
+    return bare and (word.startswith(b"_") or word[:5].lower() in _KEYWORDS)

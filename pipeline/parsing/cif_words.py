@@ -40,6 +40,18 @@ class Columns(Mapping[str, Column]):
         return len(self._encoded)
 
 
+def text_of(data: bytes) -> bytes:
+    """The file without a byte order mark before it and ``^Z`` or NUL behind it, its lines ending
+    with newlines."""
+    if data.startswith(b"\xef\xbb\xbf"):
+        data = data[3:]
+    if data.endswith((b"\x1a", b"\0")):
+        data = data.rstrip(b"\x1a\0")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data
+
+
 def decode_words(words: list[bytes]) -> Column:
     """Words as text: unquoted and stripped, bare ``.`` and ``?`` as ``None``."""
     if not words:

@@ -619,6 +619,27 @@ def test_a_complete_file_is_not_taken_for_a_truncated_one():
     assert read(no_hash).flags == []
 
 
+@pytest.mark.parametrize("indent", ["", "  "])  # line by line, and by the grammar
+@pytest.mark.parametrize(
+    "behind", ["stop_\n", "STOP_\n", "save_\n", "save_\nsave_two\n_cell.a 1\n"]
+)
+def test_stop_and_the_end_of_a_frame_end_the_table_of_atoms(behind, indent):
+    rows = cif_text(chain(["ALA", "GLY", "SER"]), aligned=False).removesuffix("# \n")
+    head, begin, table = rows.partition("loop_")
+    frame = "save_one\n" if behind.startswith("save_") else ""
+    found = read(f"{head}{frame}{indent}{begin}{table}{indent}{behind}")
+    assert (sequence(found), found.n_atoms, found.flags) == ("AGS", 14, [])
+
+
+@pytest.mark.parametrize("behind", ["\x1a", "\0" * 512])
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_what_old_systems_put_behind_a_file_is_no_sign_of_a_cut(behind, indent):
+    text = whole().replace("loop_", f"{indent}loop_")
+    assert read(text + behind).flags == []
+    assert read(pdb_text(chain(["ALA", "GLY"]), "END") + behind).flags == []
+    assert read(text[:-20] + behind).flags == ["maybe_truncated"]
+
+
 @pytest.mark.parametrize("indent", ["", " "])  # line by line, and by the grammar
 @pytest.mark.parametrize("close", ["# \n", "#\n"])  # wwPDB, AlphaFold DB
 def test_a_cut_between_two_rows_is_flagged_where_the_archive_would_close_the_table(close, indent):
