@@ -63,6 +63,9 @@ class AtomTable:
         ones have; of further chains of which they have residues that the first lacks.
     had_lower_case_names : bool
         The file has all its atom names in lower case; `name` has them in capitals.
+    borrowed : tuple of str
+        mmCIF: columns that lack values for which the other of ``label_`` and ``auth_`` was read,
+        and of how many atoms: ``label_comp_id:12``.
     """
 
     model: NDArray[np.int32]
@@ -88,6 +91,7 @@ class AtomTable:
     later_chains: tuple[bytes, ...] = ()
     later_residues: tuple[bytes, ...] = ()
     had_lower_case_names: bool = False
+    borrowed: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.model)

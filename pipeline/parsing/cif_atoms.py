@@ -6,6 +6,7 @@ Definitions: the mmCIF dictionary of the wwPDB (mmcif_pdbx_v50), category ``atom
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -28,6 +29,8 @@ from pipeline.residues import with_hydrogens_named_for_metals
 Models = Literal["first", "all"]
 
 _COORDINATES = ("cartn_x", "cartn_y", "cartn_z")
+_COMPONENT = "label_comp_id", "auth_comp_id"
+_AUTHORS_CHAIN = "auth_asym_id", "label_asym_id"
 _RESIDUE_TAGS = (
     "group_pdb",
     "label_comp_id",
@@ -85,14 +88,17 @@ def read_atoms(
         return values if counts is None else np.repeat(values, counts)
 
     of_residue = rows if heads is None else heads
+    borrowed: list[str] = []
 
     def name_columns(where: Rows, *alternatives: tuple[str, ...]) -> list[NDArray[np.bytes_]]:
-        """One column per tuple of tags: the first of them that the table has."""
-        tags = [next((t for t in names if t in table), None) for names in alternatives]
-        present = list(dict.fromkeys(t for t in tags if t is not None))
-        columns = dict(zip(present, table.names(present, where), strict=True))
         length = n if counts is None or where is rows else len(counts)
-        return [empty_names(length) if t is None else columns[t] for t in tags]
+        columns, others = _names_by_value(table, where, length, alternatives)
+        tell_borrowed(others, length)
+        return columns
+
+    def tell_borrowed(others: dict[str, NDArray[np.bool_]], length: int) -> None:
+        n_atoms = np.ones(n, np.int64) if counts is None or length == n else counts
+        borrowed.extend(f"{tag}:{n_atoms[rows].sum()}" for tag, rows in others.items())
 
     wanted = {
         "model": ("pdbx_pdb_model_num",),
@@ -133,15 +139,20 @@ def read_atoms(
     group, *of_residues, ins_code = name_columns(
         of_residue,
         ("group_pdb",),
-        ("label_comp_id", "auth_comp_id"),
+        _COMPONENT,
         ("label_asym_id",),
-        ("auth_asym_id", "label_asym_id"),
+        _AUTHORS_CHAIN,
         ("label_entity_id",),
         ("pdbx_pdb_ins_code",),
     )
     if "auth_seq_id" in numbers and (numbers["auth_seq_id"] == ABSENT).any():
         (texts,) = table.names(["auth_seq_id"], of_residue)
         ins_code = _split_insertion_codes(texts, numbers["auth_seq_id"], ins_code)
+        if "label_seq_id" in numbers:
+            chain = of_residues[2]
+            from_label = number_by_label(numbers["auth_seq_id"], numbers["label_seq_id"], chain)
+            if from_label.any():
+                tell_borrowed({"auth_seq_id": from_label}, len(chain))
     hetero = is_name(group, b"HETATM")
     if "group_pdb" in table and not (hetero | is_name(group, b"ATOM")).all():
         hetero = _hetero_of_odd_records(group)
@@ -177,7 +188,30 @@ def read_atoms(
         later_chains=later_chains,
         later_residues=later_residues,
         had_lower_case_names=had_lower_case_names,
+        borrowed=tuple(borrowed),
     )
+
+
+def _names_by_value(
+    table: TextTable | BinaryCategory,
+    rows: Rows,
+    n: int,
+    alternatives: Sequence[tuple[str, ...]],
+) -> tuple[list[NDArray[np.bytes_]], dict[str, NDArray[np.bool_]]]:
+    """One column per tuple of tags: of the first that the table has, and of the second in the rows
+    where that has no value; and by tag which rows these are, where there are any."""
+    tags = [[tag for tag in of_column if tag in table] for of_column in alternatives]
+    present = list(dict.fromkeys(of_column[0] for of_column in tags if of_column))
+    read = dict(zip(present, table.names(present, rows), strict=True))
+    columns = [read[of_column[0]] if of_column else empty_names(n) for of_column in tags]
+    others = {}
+    for k, of_column in enumerate(tags):
+        if len(of_column) > 1 and (is_absent := is_name(columns[k], b"")).any():
+            (other,) = table.names(of_column[1:], rows)
+            if (from_other := is_absent & ~is_name(other, b"")).any():
+                columns[k] = np.where(from_other, other, columns[k])
+                others[of_column[0]] = from_other
+    return columns, others
 
 
 def _later_content(
@@ -186,19 +220,17 @@ def _later_content(
     def first_of(*tags: str) -> list[str]:
         return [tag for tag in tags if tag in table][:1]
 
-    chain_tag = first_of("auth_asym_id", "label_asym_id")
-    if not chain_tag:
+    if not first_of("auth_asym_id", "label_asym_id"):
         return NOTHING_LATER
     number_tag = first_of("auth_seq_id", "label_seq_id")
     numbers: list[NDArray[Any]] = []
     if number_tag:
         numbers += table.integers(number_tag, rows)
+    n = len(model)
+    (chain, comp_id), _ = _names_by_value(table, rows, n, (_AUTHORS_CHAIN, _COMPONENT))
     others = first_of("group_pdb") + first_of("pdbx_pdb_ins_code")
-    chain, comp_id, *texts = table.names(
-        chain_tag + first_of("label_comp_id", "auth_comp_id") + others, rows
-    )
-    columns = dict(zip(others, texts, strict=True))
-    group = columns.pop("group_pdb", empty_names(len(chain)))
+    columns = dict(zip(others, table.names(others, rows), strict=True))
+    group = columns.pop("group_pdb", empty_names(n))
     numbers += columns.values()
     return only_later(model, chain, comp_id, numbers, is_name(group, b"HETATM"))
 
@@ -234,6 +266,31 @@ def _split_insertion_codes(
         if match and ins_code[row] in (b"", match[2]):
             numbers[row], ins_code[row] = int(match[1]), match[2]
     return ins_code
+
+
+def number_by_label(
+    numbers: NDArray[np.int32], label: NDArray[np.int32], chain: NDArray[np.bytes_]
+) -> NDArray[np.bool_]:
+    """Give `numbers` that are `ABSENT` those of `label_seq_id`: they differ from it by as much as
+    the last of the chain before them does that has both, or the first behind them.
+
+    Returns
+    -------
+    (n,) bool
+        Where that was done.
+    """
+    done = (numbers == ABSENT) & (label != ABSENT)
+    for name in np.unique(chain[done]):
+        rows = np.flatnonzero((chain == name) & (label != ABSENT))
+        number, found = numbers[rows].astype(np.int64), label[rows].astype(np.int64)
+        is_known = number != ABSENT
+        if is_known.any():
+            nearest = np.where(is_known, np.arange(len(rows)), int(np.argmax(is_known)))
+            found += (number - found)[np.maximum.accumulate(nearest)]
+        fits = np.abs(found) < 2**31
+        done[rows] &= fits
+        numbers[rows] = np.where(is_known | ~fits, number, found)
+    return done
 
 
 def _b_factors(table: TextTable | BinaryCategory, rows: Rows) -> NDArray[np.float64]:

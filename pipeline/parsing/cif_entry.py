@@ -27,6 +27,7 @@ from pipeline.parsing.header_values import (
     r_free_of,
 )
 from pipeline.parsing.numbers import cif_number, whole_number
+from pipeline.residues import ONE_LETTER, RESTYPES
 
 _MATRIX = tuple(f"matrix[{i}][{j}]" for i in (1, 2, 3) for j in (1, 2, 3))
 _VECTOR = tuple(f"vector[{i}]" for i in (1, 2, 3))
@@ -38,7 +39,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "diffrn_radiation": ("diffrn_id", "pdbx_scattering_type"),
     "em_3d_reconstruction": ("resolution",),
     "entity": ("id", "type"),
-    "entity_poly": ("entity_id", "type"),
+    "entity_poly": ("entity_id", "type", "pdbx_seq_one_letter_code"),
     "entity_poly_seq": ("entity_id", "num", "mon_id"),
     "entity_src_gen": ("entity_id", "pdbx_gene_src_ncbi_taxonomy_id"),
     "entity_src_nat": ("entity_id", "pdbx_ncbi_taxonomy_id"),
@@ -69,6 +70,9 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 """What `read_entry` may ask for: categories, and their tags."""
 
 _PROTEIN_TYPES = frozenset({"polypeptide(l)", "polypeptide(d)", "cyclic-pseudo-peptide"})
+_NO_PROTEIN = re.compile(r"nucle|sacchar|\b[dr]na\b")
+"""In the types of polymers that are none: nucleotides, nucleic acids (peptide nucleic acid among
+them), saccharides. Words that are in neither list leave it to the residues."""
 _MAX_OPERATORS = 10_000
 _MAX_OPERATORS_OF_ALL = 50_000
 _GROUP = re.compile(r"\(([^()]*)\)")
@@ -261,6 +265,8 @@ def _entities(category: Categories) -> dict[str, Polymer]:
     sequences = _sequences(category)
     for ident in sequences:
         kinds.setdefault(ident, "polymer")
+    if not category("entity_poly_seq"):
+        sequences = _sequences_of_letters(poly, types)
     accessions = _accessions(category)
     taxonomies = _taxonomies(category)
     polymers = {}
@@ -268,7 +274,10 @@ def _entities(category: Categories) -> dict[str, Polymer]:
         protein: bool | None = False
         if kind == "polymer" or (not kind and ident in types):
             kind_of_polymer = types.get(ident)
-            protein = kind_of_polymer in _PROTEIN_TYPES if kind_of_polymer else None
+            if kind_of_polymer in _PROTEIN_TYPES:
+                protein = True
+            elif kind_of_polymer is None or not _NO_PROTEIN.search(kind_of_polymer):
+                protein = None
         elif not kind:
             protein = None
         polymers[ident] = Polymer(
@@ -288,6 +297,29 @@ def _sequences(category: Categories) -> dict[str, tuple[str, ...]]:
     if broken:
         sequences, broken = _sequences_in_order(*_in_order(*columns))
     return {k: tuple(v) for k, v in sequences.items() if k not in broken}
+
+
+_COMP_ID_OF = {
+    **dict(zip(ONE_LETTER, (*RESTYPES, "UNK"), strict=True)),
+    **{"U": "SEC", "O": "PYL", "B": "UNK", "J": "UNK", "Z": "UNK"},
+}
+_LETTER = re.compile(r"\(([A-Z0-9]{1,5})\)|([A-Z])")
+
+
+def _sequences_of_letters(
+    poly: Mapping[str, Column], types: Mapping[str, str | None]
+) -> dict[str, tuple[str, ...]]:
+    """Components of proteins from ``pdbx_seq_one_letter_code``: a letter is an amino acid, and what
+    has none stands in parentheses, ``(MSE)``."""
+    sequences = {}
+    codes = poly.get("pdbx_seq_one_letter_code", [])
+    for ident, code in zip(poly.get("entity_id", []), codes, strict=False):
+        letters = "".join((code or "").upper().split())
+        is_whole = not _LETTER.sub("", letters)
+        if ident is not None and letters and is_whole and types.get(ident) in _PROTEIN_TYPES:
+            found = (match.groups() for match in _LETTER.finditer(letters))
+            sequences[ident] = tuple(name or _COMP_ID_OF[letter] for name, letter in found)
+    return sequences
 
 
 def _in_order(entities: Column, numbers: Column, comps: Column) -> tuple[Column, Column, Column]:

@@ -21,12 +21,15 @@ from pipeline.parsing.cif_words import (
     Column,
     Columns,
     decode_words,
+    may_go_on,
     split_words,
+    text_of,
 )
 from pipeline.parsing.errors import Irregular, NotAStructure, ParseError
 from pipeline.parsing.fields import BLANK, windows
 
 _TAB, _UNDERSCORE = 9, 95
+_KEYWORDS = b"loop_", b"data_", b"save_", b"stop_"
 _CATEGORY = re.compile(rb"_([^.\s]+)\.(\S+)")
 
 MAX_LINES = 24_000_000
@@ -61,10 +64,7 @@ class CifText:
     """
 
     def __init__(self, data: bytes, wanted: str = "atom_site"):
-        if data.startswith(b"\xef\xbb\xbf"):
-            data = data[3:]
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        data = text_of(data)
         self.ends_with_newline = data.endswith(b"\n")
         if not self.ends_with_newline:
             data += b"\n"
@@ -90,10 +90,20 @@ class CifText:
 
         for line in lines_with((first == BLANK) | (first == _TAB)):
             text = data[starts[line] : starts[line + 1]].lstrip()
-            if text.startswith(b"_") or text[:5].lower() in (b"loop_", b"data_"):
+            if text.startswith(b"_") or text[:5].lower() in _KEYWORDS:
                 raise Irregular("a tag or keyword is indented")
-        boundaries: list[tuple[int, str, str]] = []  # (line, kind, category or tag)
+        # (line, kind, category or tag)
+        boundaries: list[tuple[int, str, str]] = []
         lower = first | 32
+        # A frame and stop_ end a table; rows of a chain S begin alike, but for the underscore.
+        ends = np.flatnonzero(lower == ord("s"))
+        ends = ends[self.buffer[np.minimum(starts[ends] + 4, len(data) - 1)] == _UNDERSCORE]
+        boundaries += [
+            (line, "end", "")
+            for line in outside_text(ends).tolist()
+            if data[starts[line] : starts[line] + 5].lower() in _KEYWORDS
+        ]
+        _check_few_tags(len(boundaries))
         for line in lines_with((lower == ord("l")) | (lower == ord("d"))):
             text = data[starts[line] : starts[line + 1] - 1]
             word = text[:5].lower()
@@ -244,11 +254,10 @@ class CifText:
         last = end
         while last > line and self._is_void(last - 1):
             last -= 1
-        # A table that runs to the very end of the file may have been cut off: its last row, or,
-        # where the file closes its categories with '# ' as wwPDB archives do, any row after it.
-        # (Other programs write '#' between categories and nothing at the end.)
+        # A table that runs to the very end of the file may have been cut off: its last row, or any
+        # row after it.
         at_end = last == len(self.starts) - 1
-        closed = not at_end or (self.ends_with_newline and b"\n# \n" not in self.data)
+        closed = not at_end or (self.ends_with_newline and not may_go_on(self.data))
         closed &= not self.ends_in_text
         mid_line = at_end and not self.ends_with_newline
         rows = self.buffer[self.starts[line] : self.starts[last]]

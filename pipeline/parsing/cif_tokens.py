@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pipeline.parsing.cif_table import TextTable, WordTable
-from pipeline.parsing.cif_words import Column, decode_words, tokenise_raw
+from pipeline.parsing.cif_words import Column, decode_words, may_go_on, text_of, tokenise_raw
 from pipeline.parsing.errors import NotAStructure, ParseError
+
+_KEYWORDS = b"data_", b"loop_", b"save_", b"stop_"
 
 
 class CifTokens:
@@ -26,13 +28,10 @@ class CifTokens:
     """
 
     def __init__(self, data: bytes, wanted: str = "atom_site"):
-        if data.startswith(b"\xef\xbb\xbf"):
-            data = data[3:]
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        data = text_of(data)
         blocks: list[tuple[str, dict[str, dict[str, list[bytes]]], set[str]]] = []
         tokens = [*tokenise_raw(data), (b"data_", True)]
-        # See `CifText.table` on what a table at the end of the file may lack.
-        open_ended = not data.endswith(b"\n") or b"\n# \n" in data
+        open_ended = may_go_on(data)
         k = 0
         while k < len(tokens) - 1:
             word, bare = tokens[k]
@@ -71,13 +70,13 @@ class CifTokens:
             raise ParseError("malformed-cif", "a loop_ has no tags")
         n, left_over = divmod(len(values), len(tags))
         category = tags[0][1:].decode("utf-8", "replace").lower().partition(".")[0]
-        if left_over:
-            if not may_be_cut:
-                raise ParseError(
-                    "malformed-loop",
-                    f"the {category} table has {len(values)} values for {len(tags)} columns: "
-                    "some row is incomplete",
-                )
+        if left_over and not may_be_cut:
+            raise ParseError(
+                "malformed-loop",
+                f"the {category} table has {len(values)} values for {len(tags)} columns: "
+                "some row is incomplete",
+            )
+        if may_be_cut:
             block[2].add(category)
         names = [tag[1:].decode("utf-8", "replace").lower().partition(".")[2] for tag in tags]
         columns = {name: values[k : n * len(tags) : len(tags)] for k, name in enumerate(names)}
@@ -115,4 +114,4 @@ def _is_tag(token: tuple[bytes, bool]) -> bool:
 
 def _ends_values(token: tuple[bytes, bool]) -> bool:
     word, bare = token
-    return bare and (word.startswith(b"_") or word[:5].lower() in (b"data_", b"loop_", b"save_"))
+    return bare and (word.startswith(b"_") or word[:5].lower() in _KEYWORDS)

@@ -40,6 +40,18 @@ class Columns(Mapping[str, Column]):
         return len(self._encoded)
 
 
+def text_of(data: bytes) -> bytes:
+    """The file without a byte order mark before it and ``^Z`` or NUL behind it, its lines ending
+    with newlines."""
+    if data.startswith(b"\xef\xbb\xbf"):
+        data = data[3:]
+    if data.endswith((b"\x1a", b"\0")):
+        data = data.rstrip(b"\x1a\0")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data
+
+
 def decode_words(words: list[bytes]) -> Column:
     """Words as text: unquoted and stripped, bare ``.`` and ``?`` as ``None``."""
     if not words:
@@ -55,6 +67,20 @@ def decode_words(words: list[bytes]) -> Column:
         if t[0] in "'\"" and len(t) > 1 and t[-1] == t[0]:
             column[k] = t[1:-1].strip(" \t")
     return column
+
+
+def may_go_on(data: bytes) -> bool:
+    """Whether text that ends with a row of a table may be the beginning of a file only.
+
+    So it is within a line. Behind one it is if the file closes its tables with a line ``# ``, or
+    with ``#`` and its rows end with a blank, as databases do. Other programs write ``#`` between
+    tables, no blank, and nothing at the end.
+    """
+    last = data.rstrip(b"\n").rpartition(b"\n")[2]
+    if last.lstrip().startswith(b"#"):
+        return False
+    is_closed_elsewhere = b"\n# \n" in data or (b"\n#\n" in data and last.endswith(b" "))
+    return is_closed_elsewhere or not data.endswith(b"\n")
 
 
 def split_words(region: bytes) -> list[bytes]:

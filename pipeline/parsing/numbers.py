@@ -298,7 +298,7 @@ def integers(
     ----------
     field : (n, w) uint8
     cif_values : bool
-        Unquote (``'12'``).
+        Unquote (``'12'``), and read ``12.0``, as which pandas writes a column that lacks values.
 
     Returns
     -------
@@ -309,12 +309,9 @@ def integers(
     n, width = field.shape
     if n == 0 or width == 0:
         return np.zeros(n, np.int32), np.zeros(n, bool)
-    values, valid, _ = decimals(field, 0)
-    valid &= (values < 2**31) & (values > -(2**31))
-    dots = field == _DOT
-    if dots.any():
+    values, valid = _whole(field)
+    if not cif_values and (dots := field == _DOT).any():
         valid[np.flatnonzero(dots) // width] = False
-    values[~valid] = 0
     if cif_values and not valid.all():
         rows = np.flatnonzero(~valid)
         cells = field[rows]
@@ -322,5 +319,12 @@ def integers(
         if len(rows):
             bare = names(field[rows], cif_values=True)
             cells = bare.view(np.uint8).reshape(len(rows), -1)
-            values[rows], valid[rows] = integers(np.where(cells == 0, np.uint8(BLANK), cells))
+            cells = np.where(cells == 0, np.uint8(BLANK), cells)
+            values[rows], valid[rows] = _whole(cells)
+    values[~valid] = 0
     return values.astype(np.int32), valid
+
+
+def _whole(field: Field) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    values, valid, exact = decimals(field, 0)
+    return values, valid & exact & (values < 2**31) & (values > -(2**31))

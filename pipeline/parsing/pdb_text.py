@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -163,21 +162,15 @@ class PdbText:
         shortest = self.lengths[alike[:-1]].min(initial=_WIDTH)
         return int(self.lengths[last]) < min(int(shortest), _WIDTH)
 
-    @cached_property
-    def _header_end(self) -> int:
-        """The number of the line of the first model or atom."""
-        models = self.lines_of(b"MODEL")
-        return int(min(self.atom_lines[0], *models[:1]) if len(models) else self.atom_lines[0])
-
     @property
     def head(self) -> bytes:
-        """All before the first model or atom."""
-        return self.data[: self.starts[self._header_end]]
+        """All before the first atom: a header may stand behind the record of a model."""
+        return self.data[: self.starts[self.atom_lines[0]]]
 
     def header(self, records: Collection[str], remarks: Collection[str] = ()) -> list[str]:
         """The lines of some records, and of REMARKs of some numbers (all, if REMARK is among the
-        records), before the first model or atom."""
-        first = self._header_end
+        records), before the first atom."""
+        first = int(self.atom_lines[0])
         if not first:
             return []
         heads = self._heads[:first]

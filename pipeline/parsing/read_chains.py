@@ -182,6 +182,7 @@ def read_chains(
     flags += info.flags
     if atoms.had_lower_case_names:
         flags.append("lower_case_atom_names")
+    flags += [f"other_column_read:{told}" for told in atoms.borrowed]
     if atoms.later_chains:
         flags.append("chains_of_later_models:" + ",".join(map(text, atoms.later_chains)))
     if atoms.later_residues:

@@ -23,9 +23,10 @@ def read_residue_numbers(
 ) -> tuple[NDArray[np.int32], NDArray[np.bytes_]]:
     """Residue numbers (columns 23–26) and insertion codes (27).
 
-    A digit in column 27 is the last of a five-digit number (CHARMM, GROMACS, VMD). Hybrid-36
-    numbers (``A000`` = 10000; Grosse-Kunstleve, cctbx) are decoded, and hexadecimal ones where a
-    chain goes on from 9999 in them. What is no number at all (``****``) is `ABSENT`.
+    A digit in column 27 is the last of a number of five columns (CHARMM, GROMACS, VMD) where
+    `_five_columns` says so, else an insertion code like a letter. Hybrid-36 numbers (``A000`` =
+    10000; Grosse-Kunstleve, cctbx) are decoded, and hexadecimal ones where a chain goes on from
+    9999 in them. What is no number at all (``****``) is `ABSENT`.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ def read_residue_numbers(
     values, valid = integers(rows[:, 22:26])
     five = (rows[:, 26] >= ord("0")) & (rows[:, 26] <= ord("9"))
     if five.any():
+        five &= _five_columns(rows[:, 22:27], five)
         wide, good = integers(rows[:, 22:27])
         five &= good
         values = np.where(five, wide, values)
@@ -91,6 +93,21 @@ def read_thousands_below_zero(
             chain[first:end] = chain[end] if goes_on else BLANK_CHAIN
             n_read += end - first
     return n_read
+
+
+def _five_columns(field: Field, ends_in_digit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whose number may take five columns: those that fill the first, those that have the last
+    alone, and all where the numbers of the file are flush with the last.
+
+    They are if every number ends there, in more than one digit: 52, 521, 522, 53 are 52 with two
+    insertions and 53, and a 0 behind every number is an insertion code, too.
+    """
+    is_there = (field != BLANK).any(axis=1)
+    last = field[ends_in_digit, -1]
+    if (ends_in_digit == is_there).all() and (last != last[0]).any():
+        return is_there
+    alone: NDArray[np.bool_] = (field[:, :-1] == BLANK).all(axis=1)
+    return (field[:, 0] != BLANK) | alone
 
 
 def _hybrid_36(text: bytes) -> int:

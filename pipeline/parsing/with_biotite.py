@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.parsing.atom_table import ABSENT, AtomTable, empty_names
-from pipeline.parsing.cif_atoms import Models
+from pipeline.parsing.cif_atoms import Models, number_by_label
 from pipeline.parsing.errors import ParseError
 from pipeline.parsing.fields import item_size
 from pipeline.sources import Format
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _UNCERTAINTY = re.compile(r"\([0-9]+\)(?=[eE]|$)")
-_WHOLE = re.compile(r"[+-]?[0-9]+")
+_WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 _WITH_INSERTION_CODE = re.compile(r"([+-]?[0-9]+)([A-Za-z])")
 
 
@@ -81,17 +81,29 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
                 return ["" if v in (".", "?") else v.strip() for v in texts]
         return None
 
+    borrowed: list[str] = []
+
     def text(*tags: str) -> NDArray[np.bytes_]:
-        texts = values(*tags)
-        return empty_names(n) if texts is None else _names(np.array(texts, str))
+        columns = [texts for tag in tags if (texts := values(tag)) is not None]
+        if not columns:
+            return empty_names(n)
+        of_rows = list(zip(*columns, strict=True))
+        tell_borrowed(tags[0], np.array([not row[0] and any(row) for row in of_rows], bool)[kept])
+        return _names(np.array([next(filter(None, row), "") for row in of_rows], str))
+
+    def tell_borrowed(tag: str, which: NDArray[np.bool_]) -> None:
+        if which.any():
+            borrowed.append(f"{tag}:{np.count_nonzero(which)}")
 
     def numbers(*tags: str) -> NDArray[np.int32]:
         texts = values(*tags) or [""] * n
-        whole = [int(v) if _WHOLE.fullmatch(v) else ABSENT for v in texts]
+        matches = map(_WHOLE.fullmatch, texts)
+        whole = [int(match[1]) if match else ABSENT for match in matches]
         return np.array([v if abs(v) < 2**31 else ABSENT for v in whole], np.int32)
 
     model = numbers("pdbx_PDB_model_num")
     model = np.where(model == ABSENT, np.int32(1), model)
+    kept = (model == model[0]) if models == "first" else np.ones(n, bool)
     axes = [_scaled(values(f"Cartn_{axis}") or [""] * n, 3) for axis in "xyz"]
     name = text("label_atom_id", "auth_atom_id")
     auth_seq_id, ins_code = numbers("auth_seq_id", "label_seq_id"), text("pdbx_PDB_ins_code")
@@ -99,6 +111,11 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
         match = _WITH_INSERTION_CODE.fullmatch(word)
         if match and code in (b"", match[2].encode()) and abs(int(match[1])) < 2**31:
             auth_seq_id[row], ins_code[row] = int(match[1]), match[2].encode()
+    comp_id = text("label_comp_id", "auth_comp_id")
+    auth_asym_id, label_seq_id = text("auth_asym_id", "label_asym_id"), numbers("label_seq_id")
+    of_kept = auth_seq_id[kept]
+    tell_borrowed("auth_seq_id", number_by_label(of_kept, label_seq_id[kept], auth_asym_id[kept]))
+    auth_seq_id[kept] = of_kept
     b_factor, known, _ = _scaled(values("B_iso_or_equiv") or [""] * n, 4)
     atoms = AtomTable(
         model=model,
@@ -106,11 +123,11 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
         element=text("type_symbol"),
         name=name,
         altloc=text("label_alt_id"),
-        comp_id=text("label_comp_id", "auth_comp_id"),
+        comp_id=comp_id,
         label_asym_id=text("label_asym_id"),
-        auth_asym_id=text("auth_asym_id", "label_asym_id"),
+        auth_asym_id=auth_asym_id,
         label_entity_id=text("label_entity_id"),
-        label_seq_id=numbers("label_seq_id"),
+        label_seq_id=label_seq_id,
         auth_seq_id=auth_seq_id,
         ins_code=ins_code,
         coords=np.stack([value for value, _, _ in axes], axis=-1).astype(np.int32),
@@ -119,8 +136,9 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
         b_factor=np.where((name == b"CA") & known, b_factor / 1e4, 0).astype(np.float32),
         after_ter=np.zeros(n, bool),
         rounded=not all(exact for _, _, exact in axes),
+        borrowed=tuple(borrowed),
     )
-    return atoms.select(atoms.model == atoms.model[0]) if models == "first" else atoms
+    return atoms.select(kept) if models == "first" else atoms
 
 
 def _scaled(texts: list[str], places: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], bool]:
@@ -199,6 +217,7 @@ _OF_THE_FILE = (
     "later_chains",
     "later_residues",
     "had_lower_case_names",
+    "borrowed",
 )
 """What is no column, or not there in what biotite reads."""
 

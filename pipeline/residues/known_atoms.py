@@ -28,6 +28,8 @@ _ALTERNATIVES: Mapping[str, Mapping[str, str]] = {
     "ASN": {"AD1": "OD1", "AD2": "ND2"},
     "GLN": {"AE1": "OE1", "AE2": "NE2"},
 }
+_SELENIUM = {"SD": ("SED", "S"), "SG": ("SEG", "S")}
+"""Other names of the selenium that stands in the place of a sulphur."""
 
 
 def _slots_of_kind(aatype: int, atoms: str) -> tuple[dict[str, int], dict[str, int]]:
@@ -48,6 +50,8 @@ def _slots_of_kind(aatype: int, atoms: str) -> tuple[dict[str, int], dict[str, i
             # Programs that rename the residue may rename its atoms as well.
             if name not in misplaced:
                 alternatives[name] = slots[name]
+            if own == "SE":
+                alternatives.update(dict.fromkeys(_SELENIUM.get(name, ()), slots[name]))
             slots[own] = slots.pop(name)
     for name in misplaced:
         slots.pop(name, None)

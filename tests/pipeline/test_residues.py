@@ -232,6 +232,9 @@ def test_no_two_atoms_of_a_kind_share_a_slot_and_no_slot_is_one_the_parent_lacks
         ("MET", "SE", "SD"),
         ("MSE", "SD", "SD"),
         ("SEC", "SG", "SG"),
+        ("MSE", "SED", "SD"),
+        ("MSE", "S", "SD"),
+        ("SEC", "SEG", "SG"),
     ],
 )
 def test_names_of_other_programs_are_alternatives(comp_id: str, name: str, slot_name: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pipeline.chain import Chain
 from pipeline.parsing import NotAStructure, ParsedEntry, ParseError, read_chains
 from pipeline.residues import sequence_string
+from tests.pipeline.parsing.test_parsing_bcif import as_bcif
 from tests.support.places import EXAMPLES
 from tests.support.structure_text import (
     Atom,
@@ -310,3 +311,44 @@ def test_an_entity_sequence_that_is_told_twice_is_none():
         loop("entity_poly_seq", ("entity_id", "num", "mon_id"), rows),
     )
     assert read(cif_text(chain(["ALA", "ALA"]), before=before)).chains[0].entity_sequence is None
+
+
+CODED = ["MSE", "ALA", "SER", "GLY", "UNK", "LEU", "SEC", "TRP"]
+
+
+def in_letters(code: str, kind: str = "'polypeptide(L)'") -> str:
+    """What describes `CODED`, its sequence in letters alone."""
+    described = entity(CODED).replace("'polypeptide(L)'", kind)
+    begin, end = (
+        described.index(word) for word in ("loop_\n_entity_poly_seq", "loop_\n_struct_asym")
+    )
+    letters = f"_entity_poly.pdbx_seq_one_letter_code {code}\n# \n"
+    return described[:begin].removesuffix("# \n") + letters + described[end:]
+
+
+@pytest.mark.parametrize("code", ["(MSE)ASGXLUW", "\n;(MSE)AS\nGXLUW\n;", "'(mse)asg xluw'"])
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_sequence_in_letters_is_that_of_the_entity_where_no_table_has_it(code, binary):
+    atoms = [a for a in chain(CODED) if a.number not in ("1", "4", "5", "8")]
+    plain = read(cif_text(atoms, before=entity(CODED)))
+    text = cif_text(atoms, before=in_letters(code))
+    found = read_chains(as_bcif(text), "test") if binary else read(text)
+    for one, other in zip(plain.chains, found.chains, strict=True):
+        check_same_residues(one, other)
+        assert one.entity_sequence == other.entity_sequence == "MASGXLCW"
+        assert one.residue_index.tolist() == other.residue_index.tolist() == [2, 3, 4, 5, 6, 7]
+        assert one.resolved.tolist() == other.resolved.tolist()
+    assert found.flags == plain.flags == []
+
+
+@pytest.mark.parametrize("kind", ["polyribonucleotide", "?"])
+def test_letters_that_may_be_nucleotides_are_no_sequence_of_a_protein(kind):
+    parsed = read(cif_text(chain(CODED), before=in_letters("(MSE)ASGXLUW", kind)))
+    assert all(found.entity_sequence is None for found in parsed.chains)
+
+
+@pytest.mark.parametrize("code", ["(MSE)AS*GXLUW", "(MSE", "?", "''"])
+def test_letters_that_cannot_be_read_are_no_sequence(code):
+    (found,) = read(cif_text(chain(CODED), before=in_letters(code))).chains
+    assert found.entity_sequence is None
+    assert sequence_string(found.aatype) == "MASGXLCW"

@@ -252,6 +252,24 @@ def test_data_merged_of_sets_of_both_radiations_are_of_neither():
     assert (quality(told), told.flags) == ((None, None, None), ["experiment_unclear:reflns"])
 
 
+# ---- where the header of a PDB file ends --------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", ["MODEL        1", "MODEL built by hand", "MODELLER 9.25"])
+def test_a_pdb_header_behind_the_word_model_is_one(line):
+    header = [
+        "HEADER    HYDROLASE                               01-JAN-00   1ABC",
+        "EXPDTA    X-RAY DIFFRACTION",
+        "REMARK   2 RESOLUTION.    1.90 ANGSTROMS.",
+    ]
+    atoms = chain(["ALA", "GLY"])
+    ends = ["ENDMDL"] if line.endswith("1") else []
+    plain = read(pdb_text(header, [line], atoms, ends, "END"))
+    found = read(pdb_text([line], header, atoms, ends, "END"))
+    assert found.metadata == plain.metadata
+    assert (found.metadata.method, found.metadata.resolution) == ("X-RAY DIFFRACTION", 1.9)
+
+
 # ---- what passes a filter because it is not said ------------------------------------------------
 
 

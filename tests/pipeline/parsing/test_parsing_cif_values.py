@@ -201,13 +201,14 @@ def test_numbers_of_cif_are_those_of_pythons_decimal(
     assert cif_number(number + uncertainty) == pytest.approx(float(number))
 
 
-def test_integers_are_unquoted_and_nothing_else_becomes_one():
+def test_integers_are_unquoted_may_end_in_point_zero_and_nothing_else_becomes_one():
     words = ["'12'", '"-7"', "' 3 '", "'1.0'", "'1e2'", "12", "'x'", "1(2)", "'.'", "?"]
+    words += ["12.0", "-3.00", "7.5", "."]
     cells = np.frombuffer(b"".join(w.encode().ljust(6) for w in words), np.uint8).reshape(-1, 6)
     values, valid = integers(cells, cif_values=True)
-    assert values[valid].tolist() == [12, -7, 3, 12]
-    assert np.flatnonzero(valid).tolist() == [0, 1, 2, 5]
-    assert integers(cells)[1].tolist() == [False] * 5 + [True] + [False] * 4
+    assert values[valid].tolist() == [12, -7, 3, 1, 12, 12, -3]
+    assert np.flatnonzero(valid).tolist() == [0, 1, 2, 3, 5, 10, 11]
+    assert np.flatnonzero(integers(cells)[1]).tolist() == [5]
 
 
 @pytest.mark.parametrize("form", ["{}", "{}(2)", "'{}'", "{}e0", "' {} '"])
@@ -304,7 +305,7 @@ def test_the_insertion_codes_of_an_entry_may_stand_in_its_numbers():
     assert not differing(read(plain), read(moved))
 
 
-@pytest.mark.parametrize("number", ["A52", "52AB", "5 2", "52.", "*", "x"])
+@pytest.mark.parametrize("number", ["A52", "52AB", "5 2", "52.5", "*", "x"])
 def test_other_numbers_that_are_none_are_counted_on_as_before(number: str):
     atoms = change(chain(["ALA"] * 3), seq=".")
     odd = [*atoms[:5], *change(atoms[5:10], number=number), *atoms[10:]]

@@ -590,3 +590,48 @@ def test_names_that_all_begin_at_the_left_tell_one_letter_and_ions(name, element
     ]
     line = f"HETATM    9 {name} {comp} A   9      10.000  10.000  10.000"
     assert elements_of([*head, line])[-1] == element
+
+
+def in_five_columns(atoms: list[Atom]) -> list[Atom]:
+    """Their numbers flush with column 27."""
+    return [replace(a, number=a.number[:-1], ins=a.number[-1]) for a in atoms]
+
+
+@BOTH
+def test_a_digit_is_an_insertion_code_like_a_letter(kind):
+    inserted = [residue("GLY", 52, place=52 + k, ins=str(k)) for k in (1, 2)]
+    atoms = [*chain(["ALA"] * 52), *inserted[0], *inserted[1], *residue("SER", 53, place=55)]
+    found = read(in_format(kind, atoms)).chains[0]
+    assert found.auth_seq_id[50:].tolist() == [51, 52, 52, 52, 53]
+    assert found.ins_code[50:].tolist() == [0, 0, ord("1"), ord("2"), 0]
+    assert found.residue_index[50:].tolist() == [51, 52, 53, 54, 55]
+
+
+@BOTH
+def test_one_digit_behind_all_numbers_is_an_insertion_code(kind):
+    atoms = change(chain(["ALA", "GLY", "SER"] * 4), ins="0")
+    found = read(in_format(kind, atoms)).chains[0]
+    assert found.auth_seq_id.tolist() == list(range(1, 13))
+    assert set(found.ins_code.tolist()) == {ord("0")}
+
+
+@pytest.mark.parametrize("first", [1, 8, 95, 998, 9997, 12345, -3])
+def test_numbers_that_all_end_in_column_27_are_read_whole(first):
+    comps = ["ALA", "GLY", "SER", "LEU"] * 3
+    atoms = [a for k, comp in enumerate(comps) for a in residue(comp, first + k, place=k)]
+    waters = residue("HOH", first + 12, place=20, names=["O"], record="HETATM")
+    found = read(pdb_text(in_five_columns(atoms + waters))).chains[0]
+    assert found.auth_seq_id.tolist() == list(range(first, first + 12))
+    assert not found.ins_code.any()
+    assert len(found.coords) == len(atoms)
+
+
+def test_the_only_residue_of_a_file_may_have_its_number_in_column_27():
+    found = read(pdb_text(in_five_columns(residue("ALA", 7)))).chains[0]
+    assert (found.auth_seq_id[0], found.ins_code[0]) == (7, 0)
+
+
+def test_numbers_of_five_digits_may_stand_beside_insertion_codes():
+    wide = in_five_columns([*residue("LEU", 10000, place=101), *residue("VAL", 10001, place=102)])
+    found = read(pdb_text(chain(["ALA"] * 3, 97), residue("SER", 99, place=100, ins="1"), wide))
+    assert [c.auth_seq_id.tolist() for c in found.chains] == [[97, 98, 99, 99, 10000, 10001]]

@@ -118,6 +118,34 @@ def test_a_residue_whose_alternates_stand_apart_is_one_residue():
     assert parsed.chains[0].n_altloc == 1
 
 
+@pytest.mark.parametrize("word", ["polypeptide", "peptide", "PROTEIN", "'other'", "?"])
+def test_residues_decide_where_the_type_of_the_polymer_is_no_word_for_one(word):
+    described = entity(["ALA", "GLY", "SER"])
+    plain = read(cif_text(chain(["ALA", "GLY", "SER"]), before=described))
+    text = cif_text(
+        chain(["ALA", "GLY", "SER"]), before=described.replace("'polypeptide(L)'", word)
+    )
+    found = read(text)
+    assert sequence(found) == sequence(plain) == "AGS"
+    assert found.chains[0].entity_sequence == plain.chains[0].entity_sequence
+    assert found.flags == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "polyribonucleotide",
+        "'peptide nucleic acid'",
+        "'polysaccharide(D)'",
+        "DNA",
+        "'DNA/RNA hybrid'",
+    ],
+)
+def test_a_polymer_whose_type_is_another_one_is_no_protein(word):
+    described = entity(["ALA", "GLY", "SER"]).replace("'polypeptide(L)'", word)
+    assert not read(cif_text(chain(["ALA", "GLY", "SER"]), before=described)).chains
+
+
 def test_without_entity_records_a_chain_is_protein_if_its_residues_are():
     atoms = [*chain(["ALA", "GLY"]), *change(residue("DA", 1), chain="B", asym="B")]
     parsed = read(in_format("pdb", atoms))
@@ -586,8 +614,40 @@ def test_a_complete_file_is_not_taken_for_a_truncated_one():
         whole().replace("# \n", "#\n"),
     ):
         assert read(text).flags == []
-    no_hash = whole().removesuffix("# \n").replace("# \n", "#\n")
+    # As gemmi writes: lines of #, and none at the end.
+    no_hash = whole().removesuffix("# \n").replace("# \n", "#\n").replace(" \n", "\n")
     assert read(no_hash).flags == []
+
+
+@pytest.mark.parametrize("indent", ["", "  "])  # line by line, and by the grammar
+@pytest.mark.parametrize(
+    "behind", ["stop_\n", "STOP_\n", "save_\n", "save_\nsave_two\n_cell.a 1\n"]
+)
+def test_stop_and_the_end_of_a_frame_end_the_table_of_atoms(behind, indent):
+    rows = cif_text(chain(["ALA", "GLY", "SER"]), aligned=False).removesuffix("# \n")
+    head, begin, table = rows.partition("loop_")
+    frame = "save_one\n" if behind.startswith("save_") else ""
+    found = read(f"{head}{frame}{indent}{begin}{table}{indent}{behind}")
+    assert (sequence(found), found.n_atoms, found.flags) == ("AGS", 14, [])
+
+
+@pytest.mark.parametrize("behind", ["\x1a", "\0" * 512])
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_what_old_systems_put_behind_a_file_is_no_sign_of_a_cut(behind, indent):
+    text = whole().replace("loop_", f"{indent}loop_")
+    assert read(text + behind).flags == []
+    assert read(pdb_text(chain(["ALA", "GLY"]), "END") + behind).flags == []
+    assert read(text[:-20] + behind).flags == ["maybe_truncated"]
+
+
+@pytest.mark.parametrize("indent", ["", " "])  # line by line, and by the grammar
+@pytest.mark.parametrize("close", ["# \n", "#\n"])  # wwPDB, AlphaFold DB
+def test_a_cut_between_two_rows_is_flagged_where_the_archive_would_close_the_table(close, indent):
+    text = whole().replace("# \n", close).replace("loop_", f"{indent}loop_")
+    assert read(text).flags == []
+    rows = text.removesuffix(close)
+    assert read(rows).flags == ["maybe_truncated"]
+    assert read(rows[: rows.rindex("\n", 0, -1) + 1]).flags == ["maybe_truncated"]
 
 
 def test_every_cut_within_atom_site_is_flagged_and_loses_at_most_one_row():
