@@ -107,6 +107,8 @@ def inpainting_notes(request: Request, problem: Problem, structure: InputStructu
     said = notes_of_kept(typed, structure, "--contigs")
     if lost := lost_of_kept(structure, kept):
         said.append(f"--contigs: of what is kept, left out: {listed(lost)}")
+    if structure.left_out:
+        said.append(f"left out: {listed(structure.left_out)}")
     if structure.beside:
         said.append(f"left out, and not in the way: {structure.beside}")
     return [f"{structure.file or structure.name}: {sentence}" for sentence in said]

@@ -17,6 +17,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from model.checkpoint import INFO, read_stored
+from model.export import ONLY_OF_TRAINING
 from model.flow.clean import BATCH_KEYS
 from model.train.checkpoints import FOLDER, BestCheckpoints, LastCheckpoint, WholeFiles
 from model.train.configurations import with_configurations
@@ -37,6 +38,9 @@ from pipeline.commands.termination import status_of
 from pipeline.errors import UsageError
 
 _log = logging.getLogger(__name__)
+
+OF_NO_WEIGHT = (*ONLY_OF_TRAINING, "gamma_init")
+"""Settings of a network that may be others where a run goes on: what begins with them is read."""
 
 COLUMNS = [*(key for key in BATCH_KEYS if key != "lengths"), "b_factor", "confidence_kind"]
 
@@ -82,8 +86,7 @@ class TrainCLI(LightningCLI):
         others = [
             f"--model.network.{name} is {before[name]} there and {now[name]} here"
             for name in now
-            # Rates of dropout change no weight.
-            if name in before and name != "dropout" and before[name] != now[name]
+            if name in before and name not in OF_NO_WEIGHT and before[name] != now[name]
         ]
         if others:
             raise UsageError(

@@ -72,6 +72,8 @@ def parse_options(
         Status 2 for wrong usage, 0 for ``--help`` and ``--print_config``.
     """
     parser: _Parser = _parser(options, as_started(program), description, first)  # type: ignore[arg-type]
+    # What was asked for by a command line that then failed.
+    vars(parser).pop("print_config", None)
     namespace = parser.parse_args(
         _normalise(list(sys.argv[1:] if arguments is None else arguments), parser)
     )

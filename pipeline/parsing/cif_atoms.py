@@ -222,12 +222,13 @@ def _later_content(
 
     if not first_of("auth_asym_id", "label_asym_id"):
         return NOTHING_LATER
-    number_tag = first_of("auth_seq_id", "label_seq_id")
-    numbers: list[NDArray[Any]] = []
-    if number_tag:
-        numbers += table.integers(number_tag, rows)
     n = len(model)
     (chain, comp_id), _ = _names_by_value(table, rows, n, (_AUTHORS_CHAIN, _COMPONENT))
+    tags = [tag for tag in ("auth_seq_id", "label_seq_id") if tag in table]
+    numbers: list[NDArray[Any]] = list(table.integers(tags, rows)) if tags else []
+    if len(tags) > 1:
+        label = numbers.pop()
+        number_by_label(numbers[0], label, chain)
     others = first_of("group_pdb") + first_of("pdbx_pdb_ins_code")
     columns = dict(zip(others, table.names(others, rows), strict=True))
     group = columns.pop("group_pdb", empty_names(n))

@@ -23,7 +23,7 @@ from pipeline.parsing.cif_words import (
     decode_words,
     may_go_on,
     split_words,
-    text_of,
+    without_margins,
 )
 from pipeline.parsing.errors import Irregular, NotAStructure, ParseError
 from pipeline.parsing.fields import BLANK, windows
@@ -64,7 +64,7 @@ class CifText:
     """
 
     def __init__(self, data: bytes, wanted: str = "atom_site"):
-        data = text_of(data)
+        data = without_margins(data)
         self.ends_with_newline = data.endswith(b"\n")
         if not self.ends_with_newline:
             data += b"\n"

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pipeline.parsing.cif_table import TextTable, WordTable
-from pipeline.parsing.cif_words import Column, decode_words, may_go_on, text_of, tokenise_raw
+from pipeline.parsing.cif_words import (
+    Column,
+    decode_words,
+    may_go_on,
+    tokenise_raw,
+    without_margins,
+)
 from pipeline.parsing.errors import NotAStructure, ParseError
 
 _KEYWORDS = b"data_", b"loop_", b"save_", b"stop_"
@@ -28,7 +34,7 @@ class CifTokens:
     """
 
     def __init__(self, data: bytes, wanted: str = "atom_site"):
-        data = text_of(data)
+        data = without_margins(data)
         blocks: list[tuple[str, dict[str, dict[str, list[bytes]]], set[str]]] = []
         tokens = [*tokenise_raw(data), (b"data_", True)]
         open_ended = may_go_on(data)

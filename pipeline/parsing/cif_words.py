@@ -40,13 +40,15 @@ class Columns(Mapping[str, Column]):
         return len(self._encoded)
 
 
-def text_of(data: bytes) -> bytes:
+def without_margins(data: bytes) -> bytes:
     """The file without a byte order mark before it and ``^Z`` or NUL behind it, its lines ending
     with newlines."""
     if data.startswith(b"\xef\xbb\xbf"):
         data = data[3:]
-    if data.endswith((b"\x1a", b"\0")):
-        data = data.rstrip(b"\x1a\0")
+    if b"\x1a" in data[-3:] or b"\0" in data[-3:]:
+        text = data.rstrip(b"\x1a\0\r\n")
+        ends_with_newline = data[len(text) : len(text) + 1] in (b"\r", b"\n")
+        data = text + b"\n" * ends_with_newline
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return data
@@ -76,9 +78,10 @@ def may_go_on(data: bytes) -> bool:
     with ``#`` and its rows end with a blank, as databases do. Other programs write ``#`` between
     tables, no blank, and nothing at the end.
     """
-    last = data.rstrip(b"\n").rpartition(b"\n")[2]
-    if last.lstrip().startswith(b"#"):
+    text = data.rstrip()
+    if text.rpartition(b"\n")[2].lstrip().startswith(b"#"):
         return False
+    last = data[: len(text) + 1].rpartition(b"\n")[2]
     is_closed_elsewhere = b"\n# \n" in data or (b"\n#\n" in data and last.endswith(b" "))
     return is_closed_elsewhere or not data.endswith(b"\n")
 

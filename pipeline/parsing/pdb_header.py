@@ -138,7 +138,8 @@ def with_data_quality(info: EntryInfo, head: bytes) -> EntryInfo:
     # SHELXL gives an R of the strong reflections as well, which compares with no other program's.
     head = head[max(0, head.find(_X_RAY_DATA)) :]
     if (begin := head.find(_NEUTRON_DATA)) > 0:
-        head = head[:begin] + head[max(begin, head.find(b"REMARK 200")) :]
+        further = head.find(b"REMARK 200", begin)
+        head = head[:begin] + (head[further:] if further > 0 else b"")
     r_free = [r_free_of(v) for label, v in _said(head, _R_FREE) if "SIG" not in label]
     shares = [completeness_of(v) for start in _COMPLETENESS for _, v in _said(head, start)]
     resolution = info.metadata.resolution

@@ -84,8 +84,7 @@ def polymer_residues(
         polymer = describer.polymer(asym, of_chain, flags)
         if polymer.is_protein is False:
             continue
-        has_sequence = polymer.sequence is not None
-        of_chain, n_moved = in_order(of_chain, runs, atoms, geometry, has_sequence=has_sequence)
+        of_chain, n_moved = in_order(of_chain, runs, atoms, geometry, polymer.sequence)
         if n_moved:
             flags.append(f"put_in_order:{asym_id}:{n_moved}")
         chosen = of_chain[:0]
@@ -267,9 +266,8 @@ def _n_free_amino_acids(
     """How many residues with a backbone are taken for ligands, and stand behind no TER that says
     so."""
     may_be = (runs.linking[of_chain] == Linking.PEPTIDE) & ~runs.after_ter[of_chain]
-    if np.count_nonzero(may_be) <= len(chosen):
-        return 0
-    return len(geometry.with_backbone(of_chain[may_be & ~np.isin(of_chain, chosen)]))
+    free = of_chain[may_be & ~np.isin(of_chain, chosen)]
+    return len(geometry.with_backbone(free)) if len(free) else 0
 
 
 def _split_copies(

@@ -18,8 +18,7 @@ def in_order(
     runs: Runs,
     atoms: AtomTable,
     geometry: BackboneGeometry,
-    *,
-    has_sequence: bool,
+    sequence: tuple[str, ...] | None,
 ) -> tuple[NDArray[np.int64], int]:
     """(runs of a chain in the order of the chain, how many residues stood elsewhere).
 
@@ -27,9 +26,9 @@ def in_order(
     it is if it has an entity sequence and ``label_seq_id``, which says the places in it.
     """
     n_late = 0
-    if not has_sequence or (runs.seq[of_chain] == ABSENT).any():
+    if sequence is None or (runs.seq[of_chain] == ABSENT).any():
         of_chain, n_late = _by_number(of_chain, runs, atoms, geometry)
-    of_chain, moved = _with_hetero_put_back(of_chain, runs, geometry)
+    of_chain, moved = _with_hetero_put_back(of_chain, runs, geometry, sequence)
     return of_chain, n_late + len(moved)
 
 
@@ -99,13 +98,17 @@ def _come_again(
 
 
 def _with_hetero_put_back(
-    of_chain: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry
+    of_chain: NDArray[np.int64],
+    runs: Runs,
+    geometry: BackboneGeometry,
+    sequence: tuple[str, ...] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(runs of a chain, those of them that stood behind the others and belong between them).
 
-    The latter count as standing before the TER from then on, also those that follow the last
-    residue. Some programs sort all HETATM behind all ATOM, modified residues too. Their numbers say
-    where they belong, if the peptide bonds agree: a ligand has none to the residues next to it.
+    The latter count as standing before the TER from then on. Some programs sort all HETATM behind
+    all ATOM, modified residues too. Their numbers say where they belong, if the peptide bonds
+    agree: a ligand has none to the residues next to it. Behind the last residue a TER is believed,
+    unless bonds join one after the other, and a sequence, if there is one, ends with them.
     """
     may_move = runs.is_hetero_residue[of_chain]
     hetero = runs.hetero[of_chain]
@@ -132,16 +135,16 @@ def _with_hetero_put_back(
             (stretch[k - 1 : k] if k else stretch[:0], within, stretch[k : k + 1])
         )
         bonds = geometry.bonded(chain[:-1], chain[1:])
-        # At an end those that bonds join to the chain, one after the other; in a gap all of them,
-        # or none, since others may be missing.
-        if k == 0:
-            belongs = np.logical_and.accumulate(bonds[::-1])[::-1]
-        elif k == len(stretch):
-            belongs = np.logical_and.accumulate(bonds)
+        if k < len(stretch):
+            # All of them, or none: several may follow each other.
+            begin = int(k > 0)
+            has_bond = np.append(False, bonds) | np.append(bonds, False)
+            if has_bond[begin : begin + len(within)].all():
+                moved.append((k, within))
         else:
-            belongs = np.full(len(within), (bonds[:-1] | bonds[1:]).all())
-        if belongs.any():
-            moved.append((k, within[belongs]))
+            within = within[np.logical_and.accumulate(bonds)]
+            if len(within) and _ends_with(sequence, within, runs, len(stretch)):
+                moved.append((k, within))
     if not moved:
         return of_chain, of_chain[:0]
     runs_moved = np.concatenate([within for _, within in moved])
@@ -153,6 +156,16 @@ def _with_hetero_put_back(
     stay = ~np.isin(of_chain, runs_moved)
     # What is moved stands behind all places, so that these do not shift.
     return np.insert(of_chain[stay], places, runs_moved), runs_moved
+
+
+def _ends_with(
+    sequence: tuple[str, ...] | None, last: NDArray[np.int64], runs: Runs, n_before: int
+) -> bool:
+    """Whether a sequence has these residues at its end, and room for those before."""
+    if sequence is None:
+        return True
+    comp_ids = tuple(runs.comp_ids[k].upper() for k in runs.comp[last])
+    return n_before + len(last) <= len(sequence) and sequence[-len(last) :] == comp_ids
 
 
 def n_falls(residues: NDArray[np.int64], runs: Runs, geometry: BackboneGeometry) -> int:

@@ -82,6 +82,17 @@ def test_a_list_takes_all_words_up_to_the_next_option() -> None:
     assert some("--quick a b") == SomeFolders(["a", "b"], quick=True)
 
 
+def test_what_a_wrong_command_line_asked_for_is_not_done_by_the_next(
+    capfd: pytest.CaptureFixture,
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_options(
+            OneFolder, "look", "", ["a", "--print_config", "--sample", "x"], first="dataset"
+        )
+    assert parse_options(OneFolder, "look", "", ["a"], first="dataset") == OneFolder(Path("a"))
+    assert capfd.readouterr().out == ""
+
+
 def test_a_list_that_is_given_twice_has_the_words_of_both() -> None:
     assert one("out --chain a --quick --chain b c --chain=d").chain == ["a", "b", "c", "d"]
 

@@ -194,6 +194,9 @@ def test_an_end_without_a_backbone_is_left_out_and_told(tmp_path: Path) -> None:
     assert len(problem) == 9
     assert said == ["a.pdb: left out: 3 residues at the ends of chains without a backbone"]
     assert problem.left_out == "3 residues at the ends of chains without a backbone"
+    said.clear()
+    read_problems(Request("inpainting", input=given, contigs="3/A4-6/3"), said.append)
+    assert "a.pdb: left out: 3 residues at the ends of chains without a backbone" in said
 
 
 def test_a_side_chain_that_stays_is_seen(flow: Sampler, tmp_path: Path) -> None:

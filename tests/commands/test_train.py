@@ -311,6 +311,8 @@ def test_a_run_is_not_resumed_with_another_network(
     assert " there and 7 here" in str(error.value)
     assert f"--model.init_from {last(whole)}" in str(error.value)
     assert not (tmp_path / "run").exists()
+    # What gammas begin with is no part of a run that has begun.
+    fit(dataset, tmp_path / "run", 13, ckpt_path=last(whole), model__network__gamma_init=2.0)
 
 
 def test_a_mean_of_networks_has_the_mean_of_their_weights_and_has_seen_what_each_has(

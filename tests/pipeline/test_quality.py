@@ -269,6 +269,7 @@ HIGHEST = "REMARK   3   RESOLUTION RANGE HIGH (ANGSTROMS) : {}"
             ],
             1.5,
         ),
+        (["REMARK   3  X-RAY DATA.", "REMARK   3  NEUTRON DATA.", HIGHEST.format("2.20")], None),
     ],
 )
 def test_the_resolution_of_a_file_of_a_refinement_program_stands_in_remark_3(lines, resolution):

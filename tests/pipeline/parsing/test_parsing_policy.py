@@ -631,7 +631,7 @@ def test_stop_and_the_end_of_a_frame_end_the_table_of_atoms(behind, indent):
     assert (sequence(found), found.n_atoms, found.flags) == ("AGS", 14, [])
 
 
-@pytest.mark.parametrize("behind", ["\x1a", "\0" * 512])
+@pytest.mark.parametrize("behind", ["\x1a", "\0" * 512, "\x1a\n", "\x1a\r\n", "\0\0\n"])
 @pytest.mark.parametrize("indent", ["", "  "])
 def test_what_old_systems_put_behind_a_file_is_no_sign_of_a_cut(behind, indent):
     text = whole().replace("loop_", f"{indent}loop_")

@@ -548,8 +548,40 @@ def test_modified_residues_behind_ter_are_put_back_at_the_ends_of_the_chain(entr
 
 
 @ENTRIES
-@pytest.mark.parametrize("ligand", [[9], [9, 10]], ids=["one", "dipeptide"])
-@pytest.mark.parametrize("first", [-5, 21, 301])
+@pytest.mark.parametrize("end", ["TER", []], ids=["TER", "no TER"])
+def test_modified_residues_before_a_gap_at_the_beginning_are_put_back(entry, end):
+    whole = by_residue(
+        change(stretch(entry), record="ATOM"),
+        lambda p: {"comp": "MSE", "record": "HETATM"} if p < 3 else {},
+    )
+    whole = [a for a in whole if a.number != "3"]
+    apart = [[a for a in whole if a.record == record] for record in ("ATOM", "HETATM")]
+    parsed = read(pdb_text(apart[0], end, apart[1], "END"))
+    assert spelled(parsed) == spelled(read(pdb_text(whole)))
+    assert parsed.flags == ["put_in_order:A:2"]
+
+
+@ENTRIES
+def test_a_sequence_that_ends_before_a_residue_behind_ter_makes_it_a_ligand(entry):
+    """An inhibitor or a label may be bonded to the last residue."""
+    whole = by_residue(
+        change(stretch(entry), record="ATOM"),
+        lambda p: {"comp": "MSE", "record": "HETATM"} if p == 20 else {},
+    )
+    chain = [a for a in whole if a.record == "ATOM"]
+    end = change([a for a in whole if a.record == "HETATM"], number="301")
+    parsed = read(pdb_text(seqres("A", names(chain)), chain, "TER", end, "END"))
+    assert (shape(parsed), parsed.flags) == ([("A", 19)], [])
+    assert parsed.metadata.n_ligands == 1
+    last = [a for a in whole if a.record == "HETATM"]
+    described = read(pdb_text(seqres("A", names(whole)), chain, "TER", last, "END"))
+    assert (shape(described), described.flags) == ([("A", 20)], ["put_in_order:A:1"])
+
+
+@ENTRIES
+@pytest.mark.parametrize(
+    ("ligand", "first"), [([9], -5), ([9], 21), ([9], 301), ([9, 10], 21), ([9, 10], 301)]
+)
 def test_a_ligand_behind_ter_that_no_bond_joins_to_an_end_stays_one(entry, ligand, first):
     chain = change(stretch(entry), record="ATOM")
     groups = [residues(stretch(entry))[k] for k in ligand]
@@ -584,6 +616,9 @@ def test_amino_acids_behind_a_gap_that_may_be_residues_or_ligands_are_flagged(en
         told = read(pdb_text(kept, "TER", free, "END"))
         assert shape(told) == [("A", 22 - n)]
         assert told.flags == [], "TER says that these are ligands"
+        cap = change(residues(kept)[0][:3], comp="ACE", record="HETATM", number="0")
+        head = seqres("A", ["ACE", *names(kept)])
+        assert read(pdb_text(head, cap, kept, free, "END")).flags == parsed.flags
 
 
 @ENTRIES
