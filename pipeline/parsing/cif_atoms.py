@@ -199,13 +199,19 @@ def _names_by_value(
     alternatives: Sequence[tuple[str, ...]],
 ) -> tuple[list[NDArray[np.bytes_]], dict[str, NDArray[np.bool_]]]:
     """One column per tuple of tags: of the first that the table has, and of the second in the rows
-    where that has no value; and by tag which rows these are, where there are any."""
+    where that has no value; and by tag which rows these are, where there are any.
+
+    A chain without the author's id stays so: programs write chains of PDB files that have none like
+    this, under labels that they make up.
+    """
     tags = [[tag for tag in of_column if tag in table] for of_column in alternatives]
     present = list(dict.fromkeys(of_column[0] for of_column in tags if of_column))
     read = dict(zip(present, table.names(present, rows), strict=True))
     columns = [read[of_column[0]] if of_column else empty_names(n) for of_column in tags]
     others = {}
     for k, of_column in enumerate(tags):
+        if of_column[0:1] == ["auth_asym_id"]:
+            continue
         if len(of_column) > 1 and (is_absent := is_name(columns[k], b"")).any():
             (other,) = table.names(of_column[1:], rows)
             if (from_other := is_absent & ~is_name(other, b"")).any():

@@ -112,7 +112,9 @@ def _read_pdbx(data: bytes, file_format: Format, models: Models) -> AtomTable:
         if match and code in (b"", match[2].encode()) and abs(int(match[1])) < 2**31:
             auth_seq_id[row], ins_code[row] = int(match[1]), match[2].encode()
     comp_id = text("label_comp_id", "auth_comp_id")
-    auth_asym_id, label_seq_id = text("auth_asym_id", "label_asym_id"), numbers("label_seq_id")
+    has_authors_chain = values("auth_asym_id") is not None
+    auth_asym_id = text("auth_asym_id" if has_authors_chain else "label_asym_id")
+    label_seq_id = numbers("label_seq_id")
     of_kept = auth_seq_id[kept]
     tell_borrowed("auth_seq_id", number_by_label(of_kept, label_seq_id[kept], auth_asym_id[kept]))
     auth_seq_id[kept] = of_kept

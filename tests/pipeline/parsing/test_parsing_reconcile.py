@@ -170,7 +170,7 @@ def test_waters_without_an_author_id_keep_no_labels(entry):
     water = [Atom("O", "HOH", chain="", asym="W", record="HETATM", number="301", seq=".")]
     parsed = read(cif_text([*hetero_apart(stretch(entry), {7}), *water]))
     assert shape(parsed) == [("B", 20)]
-    assert parsed.flags == ["other_column_read:auth_asym_id:1", "labels_set_aside:B"]
+    assert parsed.flags == ["labels_set_aside:B"]
 
 
 # ---- ligands of amino acids ----------------

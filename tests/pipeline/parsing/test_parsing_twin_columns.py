@@ -61,7 +61,7 @@ def differing(one: ParsedEntry, other: ParsedEntry) -> list[str]:
 
 @WRITTEN
 @pytest.mark.parametrize("every", [1, 3])
-@pytest.mark.parametrize("tag", ["label_comp_id", "label_atom_id", "auth_asym_id"])
+@pytest.mark.parametrize("tag", ["label_comp_id", "label_atom_id"])
 def test_a_name_that_is_not_given_is_that_of_the_twin(tag, every, way):
     plain = block()
     n = len(plain["atom_site"].rows)
@@ -70,6 +70,14 @@ def test_a_name_that_is_not_given_is_that_of_the_twin(tag, every, way):
     )
     assert not differing(parsed(way(plain, Random(0))), found)
     assert found.flags == [f"other_column_read:{tag}:{len(range(0, n, every))}"]
+
+
+@WRITTEN
+def test_a_chain_without_the_authors_id_has_none(way):
+    """So gemmi and Biopython write the chain of a PDB file whose id is blank."""
+    found = parsed(way(with_words("auth_asym_id", lambda k, _: "?."[k % 2]), Random(0)))
+    assert [(c.auth_asym_id, c.label_asym_id) for c in found.chains] == [("_", "A")]
+    assert found.flags == []
 
 
 def test_names_that_neither_column_gives_are_not_told_as_read_elsewhere():
